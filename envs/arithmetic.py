@@ -1,0 +1,155 @@
+"""Addition: generated sums with column-by-column steps; learnable on a CPU in a minute, no download.
+
+    prompt     "358+467="
+    steps      "8+7+0=15\\n" "5+6+1=12\\n" "3+4+1=08\\n"  one column each, least significant first: a+b+carry=total
+    final      "#825"
+    answer     "825"
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from g2rpo_env.errors import ConfigurationError, UnknownProblemError
+from g2rpo_env.problem import SPLITS, Problem
+from g2rpo_env.streams import Seed, stream
+from g2rpo_env.task import Task
+from g2rpo_env.verdict import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+MARK = "#"
+MAX_DIGITS = 18
+
+# Share of all problems, in percent, by a hash of the unordered pair of numbers: 3+5 and 5+3 are never apart.
+_BUCKETS = {"test": range(0, 10), "validation": range(10, 20), "warmstart": range(20, 40), "train": range(40, 100)}
+
+
+def column_steps(a: int, b: int) -> tuple[str, ...]:
+    """Return the column-by-column steps of a + b, least significant digit first.
+
+    >>> column_steps(58, 67)
+    ('8+7+0=15\\n', '5+6+1=12\\n')
+    """
+    width = max(len(str(a)), len(str(b)))
+    steps, carry = [], 0
+    for x, y in zip(reversed(str(a).zfill(width)), reversed(str(b).zfill(width)), strict=True):
+        total = int(x) + int(y) + carry
+        steps.append(f"{x}+{y}+{carry}={total:02d}\n")
+        carry = total // 10
+    return tuple(steps)
+
+
+class AdditionSource:
+    """Sums of two numbers of the same number of digits; the id of a problem is its text, such as ``"358+467"``.
+
+    Args:
+        digits: Digits of both numbers, an int or an inclusive range (low, high) drawn uniformly, within [1, 18].
+        split: One of :data:`g2rpo_env.problem.SPLITS`; the splits are disjoint.
+    """
+
+    splits = SPLITS
+    num_problems = None
+
+    def __init__(self, digits: int | Sequence[int] = 3, split: str = "train") -> None:
+        low, high = (digits, digits) if isinstance(digits, int) else tuple(digits)
+        if not 1 <= low <= high <= MAX_DIGITS:
+            raise ConfigurationError(f"digits={digits!r} must be an int or a range within [1, {MAX_DIGITS}]")
+        if split not in SPLITS:
+            raise ConfigurationError(f"split={split!r} must be one of {', '.join(SPLITS)}")
+        self.low, self.high, self.split = int(low), int(high), split
+
+    def get(self, problem_id: str) -> Problem:
+        """Return the problem of an id, of any split; raises UnknownProblemError."""
+        match = re.fullmatch(r"(0|[1-9]\d*)\+(0|[1-9]\d*)", problem_id)
+        a, b = match.groups() if match else ("", "")
+        if len(a) != len(b) or not self.low <= len(a) <= self.high:
+            raise UnknownProblemError(
+                f"problem={problem_id!r} must be 'a+b', both numbers of {self.low} to {self.high} digits"
+            )
+        answer = str(int(a) + int(b))
+        steps = column_steps(int(a), int(b))
+        return Problem(problem_id, f"{problem_id}=", steps, MARK + answer, answer)
+
+    def draw(self, seed: Seed, index: int) -> str:
+        """Return the index-th problem of the seeded order; never one of another split."""
+        random = stream(seed, "problem", index)
+        while True:
+            digits = int(random.integers(self.low, self.high + 1))
+            floor = 10 ** (digits - 1) if digits > 1 else 0
+            a, b = (int(x) for x in random.integers(floor, 10**digits, size=2))
+            if split_of(a, b) == self.split:
+                return f"{a}+{b}"
+
+    def longest(self) -> Iterable[Problem]:
+        """Return the sum of the greatest numbers."""
+        nines = "9" * self.high
+        return [self.get(f"{nines}+{nines}")]
+
+    def with_split(self, split: str) -> AdditionSource:
+        """Return the same source on another split."""
+        return AdditionSource((self.low, self.high), split)
+
+
+def split_of(a: int, b: int) -> str:
+    """Return the split that a problem belongs to."""
+    key = f"{min(a, b)}+{max(a, b)}".encode()
+    bucket = int.from_bytes(hashlib.sha256(key).digest()[:8], "big") % 100
+    return next(name for name, buckets in _BUCKETS.items() if bucket in buckets)
+
+
+class AdditionVerifier:
+    """Correct if the digits after the last ``#``, up to the end, are the sum."""
+
+    def __call__(self, problems: Sequence[Problem], completions: Sequence[str]) -> list[Verdict]:
+        """Return one verdict per completion."""
+        return [self._grade(p.answer, c) for p, c in zip(problems, completions, strict=True)]
+
+    @staticmethod
+    def _grade(gold: str, completion: str) -> Verdict:
+        _, mark, answer = completion.rpartition(MARK)
+        if not mark:
+            return Verdict(Outcome.NO_ANSWER)
+        return Verdict(Outcome.CORRECT if answer == gold else Outcome.WRONG, answer)
+
+
+class Addition(Task):
+    """The task of ``g2rpo_env/Addition-v0``: column addition, one step per digit.
+
+    Args:
+        digits: Digits of both numbers, an int or an inclusive range (low, high), within [1, 18].
+        split: ``train``, ``validation``, ``test`` or ``warmstart``; disjoint by a hash of the problem.
+        tokenizer: Fast tokenizer, folder, or None for the built-in character tokenizer.
+        max_new_tokens: Budget of sampled tokens; None gives the longest solution, its end token and 4 more.
+        max_length: See Task.
+        stop_strings: See Task.
+
+    Raises:
+        ConfigurationError: an argument breaks its rule.
+    """
+
+    def __init__(
+        self,
+        digits: int | Sequence[int] = 3,
+        split: str = "train",
+        tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
+        max_new_tokens: int | None = None,
+        max_length: int | None = None,
+        stop_strings: Sequence[str] = (),
+    ) -> None:
+        source = AdditionSource(digits, split)
+        if max_new_tokens is None:
+            max_new_tokens = max(len(p.solution) for p in source.longest()) + 5
+        super().__init__(
+            source,
+            AdditionVerifier(),
+            tokenizer=tokenizer,
+            max_new_tokens=max_new_tokens,
+            max_length=max_length,
+            stop_strings=stop_strings,
+        )

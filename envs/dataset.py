@@ -1,0 +1,112 @@
+"""Rows from local files or the Hub, and an endless seeded order over them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from g2rpo_env.errors import DataError, UnknownProblemError
+from g2rpo_env.problem import Problem
+from g2rpo_env.streams import Seed, stream
+
+Row = dict[str, Any]
+
+
+def read_jsonl(path: Path, fields: Sequence[str]) -> list[Row]:
+    """Return the rows of a JSON Lines file.
+
+    Args:
+        path: The file.
+        fields: Names every row must have, each a text that is not empty.
+
+    Raises:
+        DataError: the file is missing or empty, or a line is malformed; the message names file and line.
+    """
+    if not path.is_file():
+        raise DataError(f"data={str(path)!r} is not a file")
+    rows = []
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            where = f"{path}, line {number}"
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(f"{where}: not valid JSON ({error.msg} at column {error.colno})") from None
+            check_row(row, fields, where)
+            rows.append(row)
+    if not rows:
+        raise DataError(f"{path} holds no rows; a data file must hold at least one")
+    return rows
+
+
+def check_row(row: Any, fields: Sequence[str], where: str) -> None:
+    """Raise DataError unless a row is an object with these fields as texts."""
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: a row must be a JSON object, got {type(row).__name__}")
+    for name in fields:
+        if not isinstance(row.get(name), str) or not row[name].strip():
+            raise DataError(f"{where}: field {name!r} must be a text that is not empty, got {row.get(name)!r:.80}")
+
+
+def read_hub(name: str, config: str, split: str, fields: Sequence[str]) -> list[Row]:
+    """Return the rows of one split of a Hub data set (or of a local folder in the Hub's layout)."""
+    import datasets
+
+    rows = [dict(row) for row in datasets.load_dataset(name, config, split=split)]
+    for number, row in enumerate(rows, 1):
+        check_row(row, fields, f"{name} ({config}, {split}), row {number}")
+    return rows
+
+
+@lru_cache(maxsize=8)
+def epoch_order(seed: int | tuple[int, ...], epoch: int, size: int) -> np.ndarray:
+    """Return the seeded order of one epoch, a permutation of range(size)."""
+    return stream(seed, "order", epoch).permutation(size)
+
+
+class RowSource:
+    """A finite list of problems in an endless seeded order: a new permutation every epoch.
+
+    The order is a pure function of (seed, index), so that two integers resume it.
+
+    Args:
+        problems: The problems of the split.
+        split: Its name.
+    """
+
+    def __init__(self, problems: Sequence[Problem], split: str) -> None:
+        self.split = split
+        self._problems = {problem.problem_id: problem for problem in problems}
+        self._ids = list(self._problems)
+
+    @property
+    def num_problems(self) -> int:
+        """Number of problems of this split."""
+        return len(self._ids)
+
+    def get(self, problem_id: str) -> Problem:
+        """Return the problem of an id; raises UnknownProblemError."""
+        try:
+            return self._problems[problem_id]
+        except KeyError:
+            raise UnknownProblemError(
+                f"problem={problem_id!r} must be one of the {len(self._ids)} ids of split {self.split!r}, "
+                f"{self._ids[0]!r} to {self._ids[-1]!r}"
+            ) from None
+
+    def draw(self, seed: Seed, index: int) -> str:
+        """Return the index-th problem, epoch after epoch."""
+        key = seed if isinstance(seed, int) else tuple(seed)
+        epoch, position = divmod(index, len(self._ids))
+        return self._ids[epoch_order(key, epoch, len(self._ids))[position]]
+
+    def longest(self) -> Iterable[Problem]:
+        """Return all problems: which is longest depends on the tokenizer."""
+        return self._problems.values()

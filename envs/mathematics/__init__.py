@@ -1,0 +1,1 @@
+"""Math word problems from data sets."""

@@ -1,0 +1,76 @@
+"""Math and code problems as token-level Gymnasium environments, with guidance and its controllers.
+
+Importing this package registers the environment ids and imports no torch; ``g2rpo_env.agents`` is the part that does.
+"""
+
+from pathlib import Path
+
+# In a checkout agents/ and envs/ lie beside this folder, once installed they lie inside it:
+# see package_dir in setup.cfg.
+if not (Path(__file__).parent / "envs").is_dir():
+    __path__.append(str(Path(__file__).resolve().parent.parent))
+
+# Environments
+# Errors
+from g2rpo_env import errors
+from g2rpo_env._version import __version__
+
+# Controllers
+from g2rpo_env.controller import (
+    AdaptiveGuidance,
+    Controller,
+    Feedback,
+    FixedGuidance,
+    OfficialCadence,
+    TargetSuccess,
+)
+from g2rpo_env.core import TokenEnv
+
+# Records
+from g2rpo_env.episode import Episode, Group, Groups, Role
+
+# Guidance
+from g2rpo_env.guidance import GuidanceWrapper, VectorGuidanceWrapper, find_guidance
+
+# Problems and verdicts: what a task of your own is made of
+from g2rpo_env.problem import Problem, ProblemSource
+from g2rpo_env.registration import env_ids, register_all, register_task
+from g2rpo_env.reveal import RevealPlan
+from g2rpo_env.task import Task
+from g2rpo_env.tokenizer import char_tokenizer, load_tokenizer
+from g2rpo_env.vector import TokenVectorEnv
+from g2rpo_env.verdict import Outcome, Verdict, Verifier
+
+register_all()
+
+__all__ = [
+    "AdaptiveGuidance",
+    "Controller",
+    "Episode",
+    "Feedback",
+    "FixedGuidance",
+    "Group",
+    "Groups",
+    "GuidanceWrapper",
+    "OfficialCadence",
+    "Outcome",
+    "Problem",
+    "ProblemSource",
+    "RevealPlan",
+    "Role",
+    "TargetSuccess",
+    "Task",
+    "TokenEnv",
+    "TokenVectorEnv",
+    "VectorGuidanceWrapper",
+    "Verdict",
+    "Verifier",
+    "__version__",
+    "char_tokenizer",
+    "env_ids",
+    "errors",
+    "find_guidance",
+    "load_tokenizer",
+    "register_all",
+    "register_task",
+]

@@ -1,0 +1,343 @@
+"""Controllers: success in, next reveal length out. Called once per update by the training loop, never inside a loss.
+
+A controller knows no environment and no agent. Its length is a float, rounded only where it is used. Every controller
+has ``update``, ``plan``, ``length``, ``history``, ``state_dict`` and ``load_state_dict``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from g2rpo_env.errors import ConfigurationError
+
+SOURCES = {
+    "all": lambda feedback: feedback.valid,
+    "guided": lambda feedback: feedback.valid & feedback.guided,
+    "unguided": lambda feedback: feedback.valid & ~feedback.guided,
+}
+"""Which episodes the reward of an update is taken over; invalid ones never count."""
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What one update says to a controller; arrays of one entry per episode (N,).
+
+    Attributes:
+        problem_id: str.
+        member: int, position in the group.
+        guided: bool, whether a part of the solution was revealed.
+        reveal: int, number of revealed tokens.
+        correct: bool or float in [0, 1]; never the shaped total reward.
+        valid: bool, False where the verifier failed.
+    """
+
+    problem_id: np.ndarray
+    member: np.ndarray
+    guided: np.ndarray
+    reveal: np.ndarray
+    correct: np.ndarray
+    valid: np.ndarray
+
+    def reward(self, source: str = "all") -> float:
+        """Return the mean of ``correct`` over the valid episodes of a source; NaN if there are none."""
+        chosen = SOURCES[source](self)
+        return float(np.mean(self.correct[chosen])) if chosen.any() else math.nan
+
+
+@dataclass
+class Controller:
+    """Base class: bookkeeping and checks; a rule overrides :meth:`_next`.
+
+    Args:
+        length: Starting length in the unit of the guidance wrapper.
+        source: Whose success counts: ``all``, ``guided`` or ``unguided`` episodes.
+
+    Raises:
+        ConfigurationError: an argument breaks its rule.
+    """
+
+    length: float = 45.0
+    source: str = "all"
+    history: list[dict[str, float]] = field(default_factory=list, init=False, repr=False, compare=False)
+    """One ``{"reward", "length"}`` per update: the reward that was seen and the length that follows from it."""
+
+    def __post_init__(self) -> None:
+        self.length = float(self.length)
+        if not (self.length >= 0 and math.isfinite(self.length)):
+            raise ConfigurationError(f"length={self.length} must be finite and at least 0")
+        if self.source not in SOURCES:
+            raise ConfigurationError(f"source={self.source!r} must be one of {', '.join(SOURCES)}")
+
+    def update(self, feedback: Feedback | None = None, *, reward: float | None = None) -> float:
+        """Take the success of one update and return the next length.
+
+        Args:
+            feedback: The episodes of the update.
+            reward: Short form: their mean success in [0, 1]. NaN (no valid episode) changes nothing.
+
+        Raises:
+            ConfigurationError: both or neither argument is given, or the reward lies outside [0, 1].
+        """
+        if (feedback is None) == (reward is None):
+            raise ConfigurationError("update() takes either feedback or reward=, not both and not neither")
+        value = feedback.reward(self.source) if feedback is not None else float(reward)  # type: ignore[arg-type]
+        if not (math.isnan(value) or 0 <= value <= 1):
+            raise ConfigurationError(f"reward={value} must be a mean success in [0, 1]")
+        if not math.isnan(value):
+            self.length = float(self._next(value))
+        self.history.append({"reward": value, "length": self.length})
+        return self.length
+
+    def _next(self, reward: float) -> float:
+        raise NotImplementedError
+
+    def plan(self, problem_ids: Sequence[str], members: Sequence[int]) -> np.ndarray:
+        """Return the reveal length of each episode, float (N,); constant for rules that are global."""
+        return np.full(len(problem_ids), self.length)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the next updates depend on, and the history."""
+        return {"length": self.length, "history": [dict(entry) for entry in self.history]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state."""
+        self.length = state["length"]
+        self.history = [dict(entry) for entry in state["history"]]
+
+
+@dataclass
+class _Bounded(Controller):
+    """A controller whose length stays in [min_length, max_length]."""
+
+    min_length: float = 1.0
+    max_length: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        low, high = self.min_length, self._ceiling
+        if not 0 <= low <= high:
+            raise ConfigurationError(f"min_length={low} must lie in [0, max_length={self.max_length}]")
+        if not low <= self.length <= high:
+            raise ConfigurationError(
+                f"length={self.length} must lie in [min_length={low}, max_length={self.max_length}]"
+            )
+
+    @property
+    def _ceiling(self) -> float:
+        return math.inf if self.max_length is None else float(self.max_length)
+
+    def _clip(self, length: float) -> float:
+        return min(max(length, self.min_length), self._ceiling)
+
+
+@dataclass
+class FixedGuidance(Controller):
+    """The same length for ever; records the reward, so that plots compare.
+
+    >>> FixedGuidance(length=8).update(reward=0.9)
+    8.0
+    """
+
+    def _next(self, reward: float) -> float:
+        return self.length
+
+
+@dataclass
+class AdaptiveGuidance(_Bounded):
+    """G²RPO-A: the reveal length follows the inverse of the success, l <- l * (past success) / (current success).
+
+    **Raw rule** (``max_factor=None``), arXiv 2508.13023 as a press article gives it (third-party; the paper's body
+    could not be read): l <- l * mean(r_{k-1}, ..., r_{k-m}) / r_k, m = min(window, number of earlier updates), clipped
+    to [min_length, max_length]. The first update changes nothing. At r_k = 0 the length goes to ``max_length`` (0/0
+    changes nothing). Known faults: for window >= 2 it drifts upwards under stationary noise, E[d log l] is about
+    (1 - 1/m) CV^2 / 2 per update; one lucky batch collapses it; zero reward gives a jump or nothing.
+
+    **Bounded rule** (default). Deviations from the paper:
+
+    1. Past and current success are two successive running averages s_{k-1} and s_k, not one batch against a few: the
+       logarithms telescope, so that under stationary success there is no drift, and a lasting change of success from
+       a to b still changes the length by a/b.
+    2. The averages span W updates, W = (CV / 0.07)^2 within [window, 48], CV the coefficient of variation of the
+       rewards as estimated from their successive differences: noisy rewards are averaged longer.
+    3. While fewer than W rewards are known, the change is raised to the power k/W: an average that rests on few
+       rewards moves the length little.
+    4. One update changes the length by at most ``max_factor`` either way; what is left of a greater change follows
+       with the next updates.
+    5. When neither this update nor any of the ``window`` before had a success, the length grows by ``max_factor``: a
+       policy stuck at zero gets more help.
+    6. Where the length rises at the floor, it rises by at least one unit for lengths of 1 or more.
+
+    Args:
+        length: Starting length, in the unit of the guidance wrapper.
+        source: Whose success counts, see Controller.
+        window: Number of earlier rewards of the paper's rule; the least W of the bounded one. >= 1.
+        min_length: Least length, >= 0.
+        max_length: Greatest length; None for no bound (reveals are capped at each problem's steps in any case).
+        max_factor: Greatest change per update, > 1; None for the raw rule.
+
+    >>> raw = AdaptiveGuidance(length=40, window=2, max_factor=None)
+    >>> [round(raw.update(reward=r), 6) for r in (0.2, 0.4, 0.3)]
+    [40.0, 20.0, 20.0]
+    """
+
+    length: float = 45.0
+    window: int = 2
+    min_length: float = 1.0
+    max_length: float | None = 120.0
+    max_factor: float | None = 1.25
+    _SCALARS: ClassVar = ("_count", "_average", "_variance", "_owed")
+    _rewards: list[float] = field(default_factory=list, init=False, repr=False)
+    _count: int = field(default=0, init=False, repr=False)
+    _average: float = field(default=0.0, init=False, repr=False)
+    _variance: float = field(default=0.0, init=False, repr=False)
+    _owed: float = field(default=0.0, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.window < 1:
+            raise ConfigurationError(f"window={self.window} must be at least 1")
+        if self.max_factor is not None and not self.max_factor > 1:
+            raise ConfigurationError(f"max_factor={self.max_factor} must be above 1, or None for the raw rule")
+
+    def _next(self, reward: float) -> float:
+        past = self._rewards[-self.window :]
+        factor = self._raw_factor(past, reward) if self.max_factor is None else self._bounded_factor(past, reward)
+        self._rewards = [*past, reward][-self.window :]
+        length = self.length * factor
+        if self.max_factor is not None and factor > 1 and 1 <= self.length <= self.min_length:
+            length = max(length, self.length + 1)
+        clipped = self._clip(length)
+        if clipped != length:
+            self._owed = 0.0  # no wind-up at the bounds
+        return clipped
+
+    def _raw_factor(self, past: list[float], reward: float) -> float:
+        if not past:
+            return 1.0
+        mean = float(np.mean(past))
+        if reward == 0:
+            return math.inf if mean > 0 and self.length > 0 else 1.0
+        return mean / reward
+
+    def _bounded_factor(self, past: list[float], reward: float) -> float:
+        assert self.max_factor is not None
+        before = self._average
+        span = self._observe(past, reward)
+        if not past:
+            return 1.0
+        if reward == 0 and not any(past):
+            self._owed = 0.0
+            return self.max_factor
+        if before > 0:  # otherwise the first success ever: nothing to compare it with
+            self._owed += math.log(before / self._average) * min(1.0, self._count / span)
+        limit = math.log(self.max_factor)
+        step = min(max(self._owed, -limit), limit)
+        self._owed -= step
+        return math.exp(step)
+
+    def _observe(self, past: list[float], reward: float) -> float:
+        """Take one reward into the running average and its variance; return the span W."""
+        self._count += 1
+        if past:
+            # Half the squared difference of neighbours estimates the noise and ignores slow trends.
+            self._variance += ((reward - past[-1]) ** 2 / 2 - self._variance) / min(self._count - 1, SPAN_MAX)
+        # The prior is the noise of 64 episodes at the current average, worth PRIOR observations.
+        level = max(self._average, 1 / 64)
+        prior = level * (1 - min(level, 0.9)) / 64
+        weight = PRIOR / (PRIOR + self._count - 1)
+        variation = (weight * prior + (1 - weight) * self._variance) / level**2
+        span = float(min(max(variation / NOISE**2, self.window), SPAN_MAX))
+        self._average += (reward - self._average) / min(self._count, span)
+        return span
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return length, history, recent rewards and the running averages."""
+        mine = {name: getattr(self, name) for name in self._SCALARS}
+        return {**super().state_dict(), **mine, "_rewards": list(self._rewards)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state."""
+        super().load_state_dict(state)
+        for name in self._SCALARS:
+            setattr(self, name, state[name])
+        self._rewards = list(state["_rewards"])
+
+
+SPAN_MAX = 48
+"""Longest average of the bounded rule, in updates."""
+NOISE = 0.07
+"""Relative noise that the average of the bounded rule aims at."""
+PRIOR = 8.0
+"""Weight of the prior noise, in updates."""
+
+
+@dataclass
+class OfficialCadence(_Bounded):
+    """The rule of the official code (read in T-Lab-CUHKSZ/G2RPO-A 0d98af8, g2rpoa_trainer.py lines 640-690).
+
+    Every third update: l <- int(l * mean(r of the two before) / r), clipped; nothing changes where either is 0, so a
+    policy stuck at zero never gets more help. Deviation: starts and cap are arguments (there: 3072, 3072, floor 1).
+
+    >>> rule = OfficialCadence(length=100)
+    >>> [rule.update(reward=r) for r in (0.2, 0.4, 0.6)]
+    [100.0, 100.0, 50.0]
+    """
+
+    _rewards: list[float] = field(default_factory=list, init=False, repr=False)
+
+    def _next(self, reward: float) -> float:
+        self._rewards.append(reward)
+        if len(self._rewards) < 3:
+            return self.length
+        mean, self._rewards = sum(self._rewards[:2]) / 2, []
+        if mean == 0 or reward == 0:
+            return self.length
+        return self._clip(int(self.length * mean / reward + 1e-9))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return length, history and the rewards of the running cycle."""
+        return {**super().state_dict(), "_rewards": list(self._rewards)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state."""
+        super().load_state_dict(state)
+        self._rewards = list(state["_rewards"])
+
+
+@dataclass
+class TargetSuccess(_Bounded):
+    """Holds the success at a set point: l <- l * exp(-gain * (r - target)).
+
+    Our own rule, not the paper's. It needs no history, cannot drift (the set point pulls it back) and grows at zero
+    reward. Where the length rises, it rises by at least ``min_length * gain``, so that it leaves the floor.
+
+    Args:
+        length: Starting length, in the unit of the guidance wrapper.
+        source: Whose success is held, by default that of the guided episodes.
+        min_length: Least length.
+        max_length: Greatest length, None for no bound.
+        target: Set point in (0, 1).
+        gain: Relative change per unit of error, > 0.
+
+    >>> round(TargetSuccess(length=20).update(reward=0.0), 3)
+    21.025
+    """
+
+    source: str = "guided"
+    target: float = 0.5
+    gain: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.target < 1:
+            raise ConfigurationError(f"target={self.target} must lie in (0, 1)")
+        if not self.gain > 0:
+            raise ConfigurationError(f"gain={self.gain} must be above 0")
+
+    def _next(self, reward: float) -> float:
+        return self._clip(self.length * math.exp(-self.gain * (reward - self.target)))

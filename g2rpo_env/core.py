@@ -1,0 +1,226 @@
+"""TokenEnv: one problem, one token per step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from g2rpo_env.episode import Role
+from g2rpo_env.errors import ConfigurationError, InvalidActionError, ResetNeededError
+from g2rpo_env.reveal import RevealPlan, reveal_tokens
+from g2rpo_env.streams import fresh_seed
+from g2rpo_env.task import Task, load_task
+from g2rpo_env.tokenizer import decode
+from g2rpo_env.verdict import Verdict
+
+Observation = dict[str, np.ndarray]
+
+NO_REVEAL = RevealPlan()
+
+
+def token_spaces(task: Task) -> tuple[gym.spaces.Dict, gym.spaces.Discrete]:
+    """Return the observation space and the action space of one lane."""
+    observation = gym.spaces.Dict(
+        {
+            "tokens": gym.spaces.Box(0, task.vocab_size - 1, (task.length,), np.int32),
+            "length": gym.spaces.Box(0, task.length, (1,), np.int32),
+        }
+    )
+    return observation, gym.spaces.Discrete(task.vocab_size)
+
+
+def episode_info(task: Task, answer_T: np.ndarray, stopped: bool) -> dict[str, Any]:
+    """Return the completion of one finished lane; the verdict is added by :func:`graded`."""
+    return {"completion": task.completion(answer_T, stopped)}
+
+
+def graded(info: dict[str, Any], verdict: Verdict) -> dict[str, Any]:
+    """Return the final info of an episode."""
+    return {**info, "correct": verdict.correct, "valid": verdict.valid, "verdict": verdict}
+
+
+class TokenEnv(gym.Env[Observation, np.int64]):
+    """A math or code problem, answered token by token.
+
+    **Observation** ``Dict(tokens: Box int32 (L,), length: Box int32 (1,))``: the context, append-only up to
+    ``length``; what lies beyond is 0 and means nothing. Read ``length``: a step may append more than one token.
+
+    **Action** ``Discrete(V)``: the next token id, V = len(tokenizer).
+
+    **Reward** once, at the end of the episode: 1.0 if the final answer is right, else 0.0, unless the task documents
+    otherwise.
+
+    **Termination** the policy ended its answer, with the end token or a stop string. **Truncation** the budget of
+    ``max_new_tokens`` sampled tokens is spent; such an answer is graded like any other. Never both.
+
+    **Info** at reset: ``problem_id`` (str), ``group``, ``member``, ``prompt_length``, ``reveal_length`` (int).
+    During an episode: empty. At its end: ``completion`` (text after the prompt, reveal included), ``correct`` (bool),
+    ``valid`` (bool, False if the verifier failed) and ``verdict``.
+
+    **Reset options** ``problem`` (id), ``reveal`` (length, in the unit of the guidance wrapper, tokens without one),
+    ``prefix`` and ``prefix_roles`` (start from any tokens).
+
+    Args:
+        task: The task, or ``"module:Name"`` of one that is built from ``options``.
+        render_mode: ``"ansi"`` (``render()`` returns text), ``"human"`` (printed) or None.
+        **options: Arguments of the task, if it is given by name.
+
+    Raises:
+        ConfigurationError: an argument breaks its rule.
+    """
+
+    metadata = {"render_modes": ["ansi", "human"], "render_fps": 4}
+
+    def __init__(self, task: Task | str, *, render_mode: str | None = None, **options: Any) -> None:
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise ConfigurationError(f"render_mode={render_mode!r} must be None, 'ansi' or 'human'")
+        self.task = load_task(task, options)
+        self.render_mode = render_mode
+        self.observation_space, self.action_space = token_spaces(self.task)
+        self.reveal_plan: RevealPlan | None = None
+        """What is revealed at the next resets; a guidance wrapper sets it."""
+        self._root: Any = None
+        self._group = 0
+        self._running = False
+        self._tokens = np.zeros(self.task.length, np.int32)
+        self._roles = np.zeros(self.task.length, np.int8)
+        self._length = 0
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of the task."""
+        return self.task.tokenizer
+
+    @property
+    def roles(self) -> np.ndarray:
+        """int8 (length,), the Role of every token of the context (a copy)."""
+        return self._roles[: self._length].copy()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode; the next problem of the seeded order unless ``options`` name one.
+
+        Raises:
+            ConfigurationError: an option breaks its rule.
+            UnknownProblemError: the source does not know ``options["problem"]``.
+        """
+        super().reset(seed=seed)
+        if seed is not None or self._root is None:
+            self._root, self._group = (fresh_seed() if seed is None else int(seed)), 0
+        options = options or {}
+        check_options(options, ("problem", "reveal", "prefix", "prefix_roles"))
+        group, self._group = self._group, self._group + 1
+        problem_id = options.get("problem")
+        if problem_id is None:
+            problem_id = self.task.source.draw(self._root, group)
+        if options.get("prefix") is not None:
+            start = self.task.start_from_prefix(problem_id, options["prefix"], options.get("prefix_roles"))
+        else:
+            start = self.task.start(problem_id, self._reveal(problem_id, group, options.get("reveal")))
+        self._problem, self._budget = start.problem, start.budget
+        self._prompt_length, self._length = start.prompt_length, len(start.tokens_T)
+        self._tokens[:] = 0
+        self._tokens[: self._length] = start.tokens_T
+        self._roles[: self._length] = start.role_T
+        self._running = True
+        if self.render_mode == "human":
+            self.render()
+        return self._observation(), {
+            "problem_id": start.problem.problem_id,
+            "group": group,
+            "member": 0,
+            "prompt_length": start.prompt_length,
+            "reveal_length": start.reveal_length,
+        }
+
+    def _reveal(self, problem_id: str, group: int, amount: float | None) -> int:
+        plan = self.reveal_plan or NO_REVEAL
+        if amount is None:
+            if self.reveal_plan is None or not plan.is_guided(self._root, group, 0, 1):
+                return 0
+            amount = plan.lengths([problem_id], [0])[0]
+        encoded = self.task.encode(self.task.source.get(problem_id))
+        return reveal_tokens(encoded, float(amount), plan.unit, plan.cap)
+
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Append one token.
+
+        Raises:
+            ResetNeededError: no episode is running.
+            InvalidActionError: ``action`` is no token id.
+        """
+        if not self._running:
+            raise ResetNeededError("step() needs a running episode: call reset() first, and after every episode's end")
+        task, token = self.task, int(action)
+        if not 0 <= token < task.vocab_size:
+            raise InvalidActionError(f"action={token} must be a token id in [0, {task.vocab_size})")
+        self._tokens[self._length] = token
+        self._roles[self._length] = Role.SAMPLED
+        self._length += 1
+        self._budget -= 1
+        stopped = bool(
+            task.stop_strings and task.may_stop(np.array([token]))[0] and task.stops(self._answer())  # type: ignore[index]
+        )
+        terminated = stopped or token == task.eos_token_id
+        truncated = not terminated and self._budget == 0
+        reward, info = 0.0, {}
+        if terminated or truncated:
+            self._running = False
+            info = episode_info(task, self._answer(), stopped)
+            verdict = task.grade([self._problem], [info["completion"]])[0]
+            reward, info = verdict.reward, graded(info, verdict)
+        if self.render_mode == "human":
+            self.render()
+        return self._observation(), reward, terminated, truncated, info
+
+    def _answer(self) -> np.ndarray:
+        return self._tokens[self._prompt_length : self._length]
+
+    def _observation(self) -> Observation:
+        # Fresh arrays: both environment checkers refuse observations that share memory between steps.
+        return {"tokens": self._tokens.copy(), "length": np.array([self._length], np.int32)}
+
+    def render(self) -> str | None:  # type: ignore[override]
+        """Return the context as text, parts marked by role: ``prompt[revealed]sampled{environment}``."""
+        if self.render_mode is None:
+            gym.logger.warn("render() needs render_mode='ansi' or 'human' when the environment is made")
+            return None
+        text = marked_text(self.tokenizer, self._tokens[: self._length], self.roles)
+        if self.render_mode == "ansi":
+            return text
+        print(text)
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position in the seeded order of problems, between episodes."""
+        return {"root": self._root, "group": self._group}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to a position; the next ``reset()`` draws the problem that would have come next."""
+        self._root, self._group = state["root"], state["group"]
+        self._running = False
+
+
+def marked_text(tokenizer: Any, tokens_T: np.ndarray, role_T: np.ndarray) -> str:
+    """Return tokens as text with brackets around runs of one role.
+
+    Prompt and sampled text stand bare, revealed text in ``[ ]``, environment text in ``{ }``.
+    """
+    marks = {Role.REVEALED: ("[", "]"), Role.ENVIRONMENT: ("{", "}")}
+    pieces = []
+    cuts = [0, *(np.flatnonzero(np.diff(role_T)) + 1).tolist(), len(role_T)]
+    for begin, end in zip(cuts[:-1], cuts[1:], strict=True):
+        if end > begin:
+            left, right = marks.get(Role(int(role_T[begin])), ("", ""))
+            pieces.append(left + decode(tokenizer, tokens_T[begin:end]) + right)
+    return "".join(pieces)
+
+
+def check_options(options: dict[str, Any], known: tuple[str, ...]) -> None:
+    """Raise ConfigurationError for a reset option nobody reads (a misspelt one would be ignored in silence)."""
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ConfigurationError(f"reset option {unknown[0]!r} is unknown; known are {', '.join(known)}")

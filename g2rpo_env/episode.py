@@ -1,0 +1,202 @@
+"""Episode and Group: the frozen records that pass from rollouts to algorithms, files and viewers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.verdict import Outcome, Verdict
+
+RECORD_VERSION = 1
+
+
+class Role(IntEnum):
+    """Who wrote a token. The three masks of the library derive from roles and are never mixed.
+
+    Attention sees every role. The loss takes ``SAMPLED`` (and ``REVEALED`` only on request). Statistics (lengths,
+    entropies) count ``SAMPLED``.
+    """
+
+    PROMPT = 0
+    REVEALED = 1
+    SAMPLED = 2
+    ENVIRONMENT = 3
+    """Written by the environment after an action, such as feedback on a wrong answer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """One finished episode.
+
+    Attributes:
+        tokens_T: int32 (T,), prompt included.
+        role_T: int8 (T,), a :class:`Role` per token.
+        logprob_T: float32 (T,), log-probability under the sampling distribution where sampled, 0 elsewhere.
+        problem_id: The problem.
+        group: Number of the group, increasing over the life of the environment.
+        member: Position in the group, 0..G-1.
+        seed: Root seed of the environment.
+        reveal: Number of revealed tokens.
+        reward: Terminal reward, finite.
+        verdict: What the verifier said.
+        valid: False if the verifier failed; algorithms drop such episodes.
+        terminated: The policy ended its answer.
+        truncated: The budget of sampled tokens was spent.
+        stage: Stage of a rollout strategy that samples in several; 0 otherwise.
+        parent: (group, member, position) that this episode branched from, or None.
+        train_prefix: Context that replaces the tokens before the first sampled one in training, or None.
+    """
+
+    tokens_T: np.ndarray
+    role_T: np.ndarray
+    logprob_T: np.ndarray
+    problem_id: str
+    group: int
+    member: int
+    seed: Any
+    reveal: int
+    reward: float
+    verdict: Verdict
+    valid: bool = True
+    terminated: bool = True
+    truncated: bool = False
+    stage: int = 0
+    parent: tuple[int, int, int] | None = None
+    train_prefix: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        shape = self.tokens_T.shape
+        if self.role_T.shape != shape or self.logprob_T.shape != shape or len(shape) != 1:
+            raise ConfigurationError(
+                f"tokens_T {shape}, role_T {self.role_T.shape} and logprob_T {self.logprob_T.shape} "
+                "must have one shape (T,)"
+            )
+
+    @property
+    def sampled_T(self) -> np.ndarray:
+        """bool (T,), the tokens that the policy wrote."""
+        return self.role_T == Role.SAMPLED
+
+    @property
+    def guided(self) -> bool:
+        """Whether a part of the solution was revealed."""
+        return self.reveal > 0
+
+    @property
+    def correct(self) -> bool:
+        """Whether the final answer is right."""
+        return self.verdict.correct
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the episode as plain data for JSON Lines (versioned, see :meth:`from_record`)."""
+        verdict = asdict(self.verdict)
+        del verdict["seconds"]  # records hold no clock times, so that equal runs write equal files
+        return {
+            "version": RECORD_VERSION,
+            "tokens": self.tokens_T.tolist(),
+            "roles": self.role_T.tolist(),
+            "logprobs": [round(float(x), 6) for x in self.logprob_T],
+            "problem_id": self.problem_id,
+            "group": self.group,
+            "member": self.member,
+            "seed": self.seed,
+            "reveal": self.reveal,
+            "reward": self.reward,
+            "verdict": verdict,
+            "valid": self.valid,
+            "terminated": self.terminated,
+            "truncated": self.truncated,
+            "stage": self.stage,
+            "parent": list(self.parent) if self.parent else None,
+            "train_prefix": None if self.train_prefix is None else self.train_prefix.tolist(),
+        }
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Episode:
+        """Return the episode of a record; log-probabilities were rounded to 6 decimals.
+
+        Raises:
+            ConfigurationError: the record has another version.
+        """
+        if record.get("version") != RECORD_VERSION:
+            raise ConfigurationError(
+                f"version={record.get('version')!r} of a rollout record must be {RECORD_VERSION}"
+            )
+        verdict = dict(record["verdict"])
+        verdict["outcome"] = Outcome(verdict["outcome"])
+        prefix = record["train_prefix"]
+        plain = ("problem_id", "group", "member", "seed", "reveal", "reward", "valid")
+        return cls(
+            tokens_T=np.array(record["tokens"], np.int32),
+            role_T=np.array(record["roles"], np.int8),
+            logprob_T=np.array(record["logprobs"], np.float32),
+            verdict=Verdict(**verdict),
+            parent=tuple(record["parent"]) if record["parent"] else None,
+            train_prefix=None if prefix is None else np.array(prefix, np.int32),
+            **{key: record[key] for key in (*plain, "terminated", "truncated", "stage")},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The episodes of one problem that are compared with each other, ordered by member."""
+
+    episodes: tuple[Episode, ...]
+
+    def __post_init__(self) -> None:
+        if not self.episodes:
+            raise ConfigurationError("a Group must hold at least one episode")
+        if len({(e.group, e.problem_id) for e in self.episodes}) > 1:
+            raise ConfigurationError("the episodes of a Group must share group and problem_id")
+
+    @property
+    def problem_id(self) -> str:
+        """The problem all members worked on."""
+        return self.episodes[0].problem_id
+
+    @property
+    def group(self) -> int:
+        """Number of the group."""
+        return self.episodes[0].group
+
+    @property
+    def reward_G(self) -> np.ndarray:
+        """float64 (G,), rewards by member."""
+        return np.array([e.reward for e in self.episodes], dtype=np.float64)
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+
+class Groups(list[Group]):
+    """Groups in order, with the totals that budgets are counted in."""
+
+    @property
+    def episodes(self) -> list[Episode]:
+        """All episodes, group by group."""
+        return [episode for group in self for episode in group.episodes]
+
+    @property
+    def sampled_tokens(self) -> int:
+        """Number of tokens the policy wrote: the budget that comparisons hold equal."""
+        return int(sum(e.sampled_T.sum() for e in self.episodes))
+
+    @property
+    def revealed_tokens(self) -> int:
+        """Number of ground-truth tokens that were shown."""
+        return int(sum(e.reveal for e in self.episodes))
+
+
+def group_episodes(episodes: Iterable[Episode]) -> Groups:
+    """Return episodes as groups ordered by group number, members ordered inside."""
+    by_group: dict[int, list[Episode]] = {}
+    for episode in episodes:
+        by_group.setdefault(episode.group, []).append(episode)
+    return Groups(
+        Group(tuple(sorted(by_group[number], key=lambda e: e.member))) for number in sorted(by_group)
+    )

@@ -1,0 +1,93 @@
+"""A problem with its ground-truth steps, and the protocol of where problems come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.streams import Seed
+
+SPLITS = ("train", "validation", "test", "warmstart")
+"""Names of the splits. ``warmstart`` is what supervised warm starts train on; a source may serve ``train`` for it."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem.
+
+    ``solution`` = all steps, then ``final``; guidance reveals a prefix of the steps and never ``final``.
+
+    Attributes:
+        problem_id: Unique name inside its source, stable between runs.
+        prompt: Text the policy starts from.
+        steps: Ground-truth reasoning, one text per step, separators included.
+        final: Text that states the final answer, such as ``"#### 72"``.
+        answer: The bare answer, such as ``"72"``, what a verifier compares with.
+    """
+
+    problem_id: str
+    prompt: str
+    steps: tuple[str, ...]
+    final: str
+    answer: str
+
+    @property
+    def solution(self) -> str:
+        """The ground-truth completion."""
+        return "".join(self.steps) + self.final
+
+
+class ProblemSource(Protocol):
+    """Where problems come from: a generator or a data set.
+
+    A source keeps no position: ``draw`` is a pure function of (seed, index), and the environment counts. That makes
+    every order seeded and resumable with two integers.
+    """
+
+    split: str
+    splits: tuple[str, ...]
+
+    @property
+    def num_problems(self) -> int | None:
+        """Number of distinct problems of this split; None if it is not known (generated problems)."""
+        ...
+
+    def get(self, problem_id: str) -> Problem:
+        """Return the problem of that name; raises UnknownProblemError."""
+        ...
+
+    def draw(self, seed: Seed, index: int) -> str:
+        """Return the id of the index-th problem in the endless seeded order (epoch after epoch if finite)."""
+        ...
+
+    def longest(self) -> Iterable[Problem]:
+        """Return problems among which the longest prompt and the longest solution are found."""
+        ...
+
+    def with_split(self, split: str) -> ProblemSource:
+        """Return the same source on another split; raises ConfigurationError if there is none."""
+        ...
+
+
+def distinct_ids(source: ProblemSource, count: int, seed: Seed) -> list[str]:
+    """Return up to ``count`` distinct problem ids in seeded order (fewer if the split holds fewer).
+
+    Raises:
+        ConfigurationError: ``count`` is below 1.
+    """
+    if count < 1:
+        raise ConfigurationError(f"problems={count} must be at least 1")
+    if source.num_problems is not None:
+        count = min(count, source.num_problems)
+    seen: dict[str, None] = {}
+    index = 0
+    # A generated split of unknown size may hold fewer than asked for: give up after many repeats in a row.
+    patience = 0
+    while len(seen) < count and patience < 1000:
+        problem_id = source.draw(seed, index)
+        patience = patience + 1 if problem_id in seen else 0
+        seen[problem_id] = None
+        index += 1
+    return list(seen)

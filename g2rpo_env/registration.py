@@ -1,0 +1,46 @@
+"""Ids of the shipped tasks, and how to register one of your own."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+
+NAMESPACE = "g2rpo_env"
+
+TASKS = {
+    "Addition-v0": "g2rpo_env.envs.arithmetic:Addition",
+    "GSM8K-v0": "g2rpo_env.envs.mathematics.gsm8k:GSM8K",
+}
+"""Name -> ``"module:Name"`` of the task class; imported when an environment is made, not before."""
+
+
+def register_task(name: str, task: str, namespace: str | None = NAMESPACE) -> str:
+    """Register a task, so that ``gym.make`` and ``gym.make_vec`` build TokenEnv and TokenVectorEnv on it.
+
+    Args:
+        name: Name with version, such as ``"Addition-v0"``.
+        task: ``"module:Name"`` of a callable that takes the task's keyword arguments and returns a Task.
+        namespace: First part of the id, or None.
+
+    Returns:
+        The id.
+    """
+    env_id = name if namespace is None else f"{namespace}/{name}"
+    gym.register(
+        env_id,
+        entry_point="g2rpo_env.core:TokenEnv",
+        vector_entry_point="g2rpo_env.vector:TokenVectorEnv",
+        kwargs={"task": task},
+    )
+    return env_id
+
+
+def register_all() -> None:
+    """Register every shipped task that is not registered yet."""
+    for name, task in TASKS.items():
+        if f"{NAMESPACE}/{name}" not in gym.registry:
+            register_task(name, task)
+
+
+def env_ids() -> list[str]:
+    """Return the ids of all registered environments that are built on TokenEnv."""
+    return sorted(i for i, spec in gym.registry.items() if spec.entry_point == "g2rpo_env.core:TokenEnv")

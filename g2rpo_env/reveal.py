@@ -1,0 +1,155 @@
+"""What guidance shows: how many tokens of the ground truth, to which members of a group.
+
+Pure functions of an encoded problem; the environments execute them at every reset, wrappers only write the plan.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.streams import Seed, stream
+
+
+@dataclass(frozen=True)
+class EncodedProblem:
+    """A problem as tokens, each produced once.
+
+    Attributes:
+        prompt_T: int32, tokens of the prompt.
+        solution_T: int32, tokens of the whole solution, without the end token.
+        step_ends: For each step the number of solution tokens up to its end. A boundary inside a token moves to the
+            start of that token.
+        before_answer: Number of solution tokens before the first occurrence of the final answer in the steps.
+    """
+
+    prompt_T: np.ndarray
+    solution_T: np.ndarray
+    step_ends: tuple[int, ...]
+    before_answer: int
+
+    @property
+    def revealable(self) -> int:
+        """Number of solution tokens that may be shown: all steps, never the final answer."""
+        return self.step_ends[-1] if self.step_ends else 0
+
+
+CAPS: dict[str, Callable[[EncodedProblem], int]] = {
+    "final_answer": lambda encoded: encoded.revealable,
+    "before_answer": lambda encoded: min(encoded.before_answer, encoded.revealable),
+}
+"""How far a reveal may reach: to the end of the steps, or only to where the final answer first occurs in them."""
+
+
+def _half_up(amount: float) -> int:
+    return math.floor(amount + 0.5)  # not round(), which takes 2.5 to 2 and 3.5 to 4
+
+
+def _tokens(encoded: EncodedProblem, amount: float, cap: int) -> int:
+    return _half_up(amount)
+
+
+def _steps(encoded: EncodedProblem, amount: float, cap: int) -> int:
+    count = min(_half_up(amount), len(encoded.step_ends))
+    return encoded.step_ends[count - 1] if count else 0
+
+
+def _fraction(encoded: EncodedProblem, amount: float, cap: int) -> int:
+    return _half_up(amount * cap)
+
+
+UNITS: dict[str, Callable[[EncodedProblem, float, int], int]] = {
+    "tokens": _tokens,
+    "steps": _steps,
+    "fraction": _fraction,
+}
+"""Units of a reveal length: solution tokens, whole steps, or the fraction of the revealable part."""
+
+
+def reveal_tokens(
+    encoded: EncodedProblem, amount: float, unit: str = "tokens", cap: str = "final_answer"
+) -> int:
+    """Return how many solution tokens a reveal of ``amount`` shows, an int in [0, revealable].
+
+    Args:
+        encoded: The problem.
+        amount: Length in ``unit``, >= 0; more than there is shows all that may be shown.
+        unit: A key of :data:`UNITS`.
+        cap: A key of :data:`CAPS`.
+
+    Raises:
+        ConfigurationError: ``amount`` is negative or not a number.
+    """
+    if not amount >= 0:
+        raise ConfigurationError(f"reveal={amount} must be a length of at least 0 {unit}")
+    limit = CAPS[cap](encoded)
+    return min(UNITS[unit](encoded, min(amount, 1e9), limit), limit)
+
+
+def members_guided(ratio: float, group_size: int) -> int:
+    """Return how many members of a group are guided: ceil(ratio * G - 1e-9), so that 0.1 of 10 is 1.
+
+    >>> [members_guided(ratio, 8) for ratio in (0.0, 0.01, 0.25, 1.0)]
+    [0, 1, 2, 8]
+    """
+    return max(0, math.ceil(ratio * group_size - 1e-9))
+
+
+@dataclass
+class RevealPlan:
+    """What the environment reveals at its next resets; a guidance wrapper writes it.
+
+    Attributes:
+        length: Length for every guided episode, in ``unit``, a float that is rounded only where it is used.
+        unit: A key of :data:`UNITS`.
+        ratio: Share of the members of a group that are guided, in [0, 1]: the first ceil(ratio * G) of them. For
+            groups of one each episode is guided with this probability, from a stream of its own.
+        cap: A key of :data:`CAPS`.
+        rule: Optional (problem_ids, members) -> lengths, asked at every reset instead of ``length``; this is how a
+            controller with per-problem lengths is followed.
+    """
+
+    length: float = 0.0
+    unit: str = "tokens"
+    ratio: float = 1.0
+    cap: str = "final_answer"
+    rule: Callable[[Sequence[str], Sequence[int]], Any] | None = None
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Raise ConfigurationError unless every field keeps its rule."""
+        if not self.length >= 0 or math.isinf(self.length):
+            raise ConfigurationError(f"length={self.length} must be finite and at least 0 {self.unit}")
+        if self.unit not in UNITS:
+            raise ConfigurationError(f"unit={self.unit!r} must be one of {', '.join(UNITS)}")
+        if self.unit == "fraction" and self.length > 1:
+            raise ConfigurationError(f"length={self.length} must lie in [0, 1] for unit='fraction'")
+        if not 0 <= self.ratio <= 1:
+            raise ConfigurationError(f"ratio={self.ratio} must lie in [0, 1]")
+        if self.cap not in CAPS:
+            raise ConfigurationError(f"reveal_cap={self.cap!r} must be one of {', '.join(CAPS)}")
+
+    def is_guided(self, root: Seed, group: int, member: int, group_size: int) -> bool:
+        """Whether this member is guided; a pure function of the key, whatever the lane or the order."""
+        if group_size == 1:
+            return bool(stream(root, "guided", group, member).random() < self.ratio)
+        return member < members_guided(self.ratio, group_size)
+
+    def lengths(self, problem_ids: Sequence[str], members: Sequence[int]) -> np.ndarray:
+        """Return the length in ``unit`` for each episode, float (N,)."""
+        if self.rule is None:
+            return np.full(len(problem_ids), float(self.length))
+        lengths = np.asarray(self.rule(problem_ids, members), dtype=float)
+        if lengths.shape != (len(problem_ids),):
+            raise ConfigurationError(
+                f"the reveal rule returned shape {lengths.shape}; it must give one length per episode, "
+                f"({len(problem_ids)},)"
+            )
+        return lengths

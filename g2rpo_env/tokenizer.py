@@ -1,0 +1,118 @@
+"""Tokens are produced once: the built-in tokenizer, loading others, and encoding text exactly.
+
+Whatever goes through the library keeps the ids it was first given. That only works with a tokenizer that gives every
+text back as it was, so one that does not is refused when it is loaded, not when rewards come out wrong.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from g2rpo_env.errors import TokenizerError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+PAD, EOS = "<pad>", "<eos>"
+
+# Numbers, operators, LaTeX, code with indentation, line ends, other scripts, literal special tokens.
+ROUND_TRIP_SAMPLES = (
+    "12+3=15",
+    " leading, trailing and  double  spaces ",
+    "line\nline\n\n\tindented\r\n",
+    "x = [1, 2]  # don't , stop .\nif x :\n    return 'a  b'",
+    r"\frac{1}{2} \boxed{\sqrt{3}} $5.00 #### 72 <<48/2=24>>24",
+    "naïve café “quotes” – £5 €7 ½ π ≤ 数学 🙂",
+)
+
+
+@lru_cache(maxsize=1)
+def char_tokenizer() -> PreTrainedTokenizerFast:
+    """Return the built-in tokenizer: one token per character (per UTF-8 byte beyond ASCII), 258 tokens.
+
+    Ids: 0 ``<pad>``, 1 ``<eos>``, then the 256 bytes. Round trips are exact for every valid text, and no token spans
+    two characters, so that a step boundary never falls inside a token.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {PAD: 0, EOS: 1} | {char: index + 2 for index, char in enumerate(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=EOS, pad_token=PAD)
+
+
+def load_tokenizer(tokenizer: PreTrainedTokenizerFast | str | Path | None) -> PreTrainedTokenizerFast:
+    """Return a checked tokenizer.
+
+    Args:
+        tokenizer: A fast tokenizer, a folder that holds a ``tokenizer.json``, or None for the built-in one.
+
+    Raises:
+        TokenizerError: no end token, no fast tokenizer in the folder, or decode(encode(x)) != x.
+    """
+    if tokenizer is None:
+        return char_tokenizer()
+    if isinstance(tokenizer, str | Path):
+        tokenizer = _from_folder(Path(tokenizer))
+    check_tokenizer(tokenizer)
+    return tokenizer
+
+
+def _from_folder(folder: Path) -> PreTrainedTokenizerFast:
+    if not (folder / "tokenizer.json").is_file():
+        raise TokenizerError(
+            f"tokenizer={str(folder)!r} must be a folder that holds a tokenizer.json (a fast tokenizer)"
+        )
+    from transformers import PreTrainedTokenizerFast  # not AutoTokenizer, which imports torch
+
+    return PreTrainedTokenizerFast.from_pretrained(str(folder))
+
+
+def check_tokenizer(tokenizer: PreTrainedTokenizerFast) -> None:
+    """Raise TokenizerError unless the tokenizer has an end token and gives sample texts back exactly."""
+    name = tokenizer.name_or_path or type(tokenizer).__name__
+    if not getattr(tokenizer, "is_fast", False):
+        raise TokenizerError(f"tokenizer={name!r} must be a fast tokenizer (PreTrainedTokenizerFast)")
+    if tokenizer.eos_token_id is None:
+        raise TokenizerError(
+            f"tokenizer={name!r} has no end token: eos_token_id is None, but an episode ends with it. "
+            "Set tokenizer.eos_token."
+        )
+    for text in ROUND_TRIP_SAMPLES:
+        back = decode(tokenizer, encode(tokenizer, text)[0])
+        if back != text:
+            raise TokenizerError(
+                f"tokenizer={name!r} has no exact round trip: decode(encode({text!r})) is {back!r}; "
+                "the tokens of a solution must give its text back unchanged"
+            )
+
+
+def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> tuple[np.ndarray, np.ndarray]:
+    """Encode text as data: a literal ``<eos>`` in it becomes ordinary tokens, never the end token.
+
+    Returns:
+        ids: int32 (T,).
+        ends: int64 (T,), the position in ``text`` where each token ends.
+    """
+    out = tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
+    ends = np.array([end for _, end in out["offset_mapping"]], dtype=np.int64)
+    return np.array(out["input_ids"], dtype=np.int32), ends
+
+
+def decode(tokenizer: PreTrainedTokenizerFast, ids: np.ndarray) -> str:
+    """Return the exact text of token ids; special tokens appear by name."""
+    return tokenizer.decode(
+        [int(i) for i in ids], skip_special_tokens=False, clean_up_tokenization_spaces=False
+    )
+
+
+def same_vocabulary(a: PreTrainedTokenizerFast, b: PreTrainedTokenizerFast) -> bool:
+    """Whether two tokenizers give the same ids to the same tokens and end with the same id."""
+    return a is b or (a.eos_token_id == b.eos_token_id and a.get_vocab() == b.get_vocab())

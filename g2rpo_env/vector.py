@@ -1,0 +1,454 @@
+"""TokenVectorEnv: all lanes in one array, P problems x G members, finished lanes verified together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from g2rpo_env.core import NO_REVEAL, Observation, check_options, episode_info, graded, marked_text, token_spaces
+from g2rpo_env.episode import Role
+from g2rpo_env.errors import ConfigurationError, InvalidActionError, ResetNeededError
+from g2rpo_env.problem import Problem
+from g2rpo_env.reveal import RevealPlan, reveal_tokens
+from g2rpo_env.streams import fresh_seed
+from g2rpo_env.task import Start, Task, load_task
+
+LANE_OPTIONS = ("reset_mask", "problem", "member", "reveal", "prefix", "prefix_roles")
+
+
+class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
+    """N lanes of one task, stepped as arrays; spaces, rewards and infos as in TokenEnv, batched.
+
+    Lanes form groups of ``group_size``: the members of a group work on one problem. ``group`` (increasing int) and
+    ``member`` (0..G-1) in the reset info say who is who; never compute them from the lane.
+
+    **Autoreset.** ``DISABLED`` (default for group_size > 1): flags and final info of an episode appear on exactly one
+    step; from then on its lane waits, returns reward 0, both flags False and an unchanged observation, and its actions
+    are ignored. ``active`` says who runs. ``NEXT_STEP`` (default for group_size 1) and ``SAME_STEP`` are Gymnasium's.
+
+    **Reset options**, each per lane: ``reset_mask`` (bool (N,), only these lanes start again), ``problem`` (ids, None
+    for lanes that are not reset), ``member`` (ints), ``reveal`` (lengths in the unit of the guidance wrapper; NaN or
+    None = as planned), ``prefix`` and ``prefix_roles`` (lists of token arrays, None = none). A scalar holds for all
+    lanes. A mask that splits a group needs ``problem``. A lane reset with problem and member joins the newest group of
+    that problem that still lacks the member, otherwise it opens a group. Options are never changed.
+
+    Args:
+        task: The task, or ``"module:Name"`` of one that is built from ``options``.
+        num_envs: Number of lanes N.
+        group_size: Members per group G; must divide N.
+        autoreset_mode: See above.
+        copy: True returns copies of the observation arrays, False views that the next step changes.
+        render_mode: ``"ansi"`` or None.
+        rank: This process among ``world_size``; each draws its own groups, and a group never spans ranks.
+        world_size: Number of processes.
+        **options: Arguments of the task, if it is given by name.
+
+    Raises:
+        ConfigurationError: an argument breaks its rule.
+    """
+
+    metadata = {"render_modes": ["ansi"], "autoreset_mode": AutoresetMode.NEXT_STEP}
+
+    def __init__(
+        self,
+        task: Task | str,
+        num_envs: int = 1,
+        *,
+        group_size: int = 1,
+        autoreset_mode: AutoresetMode | str | None = None,
+        copy: bool = True,
+        render_mode: str | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        **options: Any,
+    ) -> None:
+        if num_envs < 1:
+            raise ConfigurationError(f"num_envs={num_envs} must be at least 1")
+        if group_size < 1 or num_envs % group_size:
+            raise ConfigurationError(f"group_size={group_size} must divide num_envs={num_envs}")
+        if not 0 <= rank < world_size:
+            raise ConfigurationError(f"rank={rank} must lie in [0, world_size={world_size})")
+        if render_mode not in (None, "ansi"):
+            raise ConfigurationError(f"render_mode={render_mode!r} must be None or 'ansi'")
+        self.task = load_task(task, options)
+        self.num_envs, self.group_size = num_envs, group_size
+        self.autoreset_mode = _autoreset_mode(autoreset_mode, group_size)
+        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
+        self.copy, self.render_mode = copy, render_mode
+        self.rank, self.world_size = rank, world_size
+        self.single_observation_space, self.single_action_space = token_spaces(self.task)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.reveal_plan: RevealPlan | None = None
+        """What is revealed at the next resets, autoreset included; a guidance wrapper sets it."""
+        self._root: Any = None
+        self._counter = 0
+        self._tokens = np.zeros((num_envs, self.task.length), np.int32)
+        self._roles = np.zeros((num_envs, self.task.length), np.int8)
+        self._length = np.zeros(num_envs, np.int64)
+        self._length_view = np.zeros((num_envs, 1), np.int32)
+        self._answer_start = np.zeros(num_envs, np.int64)
+        self._budget = np.zeros(num_envs, np.int64)
+        self._active = np.zeros(num_envs, np.bool_)
+        self._autoreset_next = np.zeros(num_envs, np.bool_)
+        self._problems: list[Problem | None] = [None] * num_envs
+        self._all_lanes = np.arange(num_envs)
+        # Groups opened by explicit resets that may still take members: problem -> (group, members started).
+        self._open: dict[str, tuple[int, set[int]]] = {}
+
+    # -- what callers read ------------------------------------------------------------------------------------------
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of the task."""
+        return self.task.tokenizer
+
+    @property
+    def active(self) -> np.ndarray:
+        """bool (N,), lanes with a running episode (a copy)."""
+        return self._active.copy()
+
+    @property
+    def roles(self) -> np.ndarray:
+        """int8 (N, L), the Role of every token; meaningless beyond each lane's length (a copy)."""
+        return self._roles.copy()
+
+    @property
+    def root_seed(self) -> Any:
+        """Root seed of all streams of this environment."""
+        return self._root
+
+    def episode_tokens(self, lane: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return tokens_T (int32) and role_T (int8) of one lane's context, as copies."""
+        end = self._length[lane]
+        return self._tokens[lane, :end].copy(), self._roles[lane, :end].copy()
+
+    # -- reset ------------------------------------------------------------------------------------------------------
+
+    def reset(
+        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start episodes in all lanes, or in those of ``options["reset_mask"]``.
+
+        Raises:
+            ConfigurationError: an option breaks its rule, or a mask splits a group without ``problem``.
+            UnknownProblemError: the source does not know a problem.
+        """
+        self._reseed(seed)
+        options = options or {}
+        check_options(options, LANE_OPTIONS)
+        lanes = self._masked_lanes(options.get("reset_mask"))
+        starts, groups, members = self._plan_starts(lanes, options)
+        info = self._begin(lanes, starts, groups, members)
+        return self._observation(), info
+
+    def _reseed(self, seed: int | Sequence[int] | None) -> None:
+        if seed is None and self._root is not None:
+            return
+        if seed is None:
+            self._root = fresh_seed()
+        else:
+            self._root = int(seed) if isinstance(seed, int | np.integer) else [int(s) for s in seed]
+        self._counter = 0
+        self._open.clear()
+        self._np_random, self._np_random_seed = None, None
+
+    def _masked_lanes(self, mask: Any) -> np.ndarray:
+        if mask is None:
+            return self._all_lanes
+        mask = np.asarray(mask)
+        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
+            raise ConfigurationError(
+                f"options['reset_mask'] must be a bool array of shape ({self.num_envs},) with at least one True, "
+                f"got shape {mask.shape} and dtype {mask.dtype}"
+            )
+        return np.flatnonzero(mask)
+
+    def _plan_starts(
+        self, lanes: np.ndarray, options: dict[str, Any]
+    ) -> tuple[list[Start], list[int], list[int]]:
+        problems = self._per_lane(options, "problem", lanes)
+        if problems is None:
+            problem_ids, groups, members = self._draw_groups(lanes)
+        else:
+            problem_ids, groups, members = self._given_groups(
+                lanes, problems, self._per_lane(options, "member", lanes)
+            )
+        prefixes = self._per_lane(options, "prefix", lanes)
+        prefix_roles = self._per_lane(options, "prefix_roles", lanes)
+        reveals = self._reveals(problem_ids, groups, members, self._per_lane(options, "reveal", lanes))
+        starts = []
+        for i, problem_id in enumerate(problem_ids):
+            if prefixes is not None and prefixes[i] is not None:
+                roles = None if prefix_roles is None else prefix_roles[i]
+                starts.append(self.task.start_from_prefix(problem_id, prefixes[i], roles))
+            else:
+                starts.append(self.task.start(problem_id, reveals[i]))
+        return starts, groups, members
+
+    def _per_lane(self, options: dict[str, Any], key: str, lanes: np.ndarray) -> list[Any] | None:
+        """Return the option for the lanes that are reset; scalars (and strings) hold for every lane."""
+        value = options.get(key)
+        if value is None:
+            return None
+        if isinstance(value, str) or np.isscalar(value):
+            return [value] * len(lanes)
+        if len(value) != self.num_envs:
+            raise ConfigurationError(
+                f"options[{key!r}] must have one entry per lane, {self.num_envs}, got {len(value)}"
+            )
+        return [value[lane] for lane in lanes]
+
+    def _draw_groups(self, lanes: np.ndarray) -> tuple[list[str], list[int], list[int]]:
+        """Take the next groups of the seeded order for whole groups of lanes."""
+        size = self.group_size
+        blocks, counts = np.unique(lanes // size, return_counts=True)
+        if (counts != size).any():
+            raise ConfigurationError(
+                f"options['reset_mask'] splits a group of group_size={size}: give options['problem'] (and 'member') "
+                "for the lanes, or mask whole groups"
+            )
+        number = {int(block): self._next_group() for block in blocks}
+        groups = [number[int(lane) // size] for lane in lanes]
+        problem_of = {group: self.task.source.draw(self._root, group) for group in number.values()}
+        return [problem_of[g] for g in groups], groups, [int(lane) % size for lane in lanes]
+
+    def _next_group(self) -> int:
+        group = self._counter * self.world_size + self.rank
+        self._counter += 1
+        return group
+
+    def _given_groups(
+        self, lanes: np.ndarray, problems: list[Any], members: list[Any] | None
+    ) -> tuple[list[str], list[int], list[int]]:
+        missing = [int(lane) for lane, p in zip(lanes, problems, strict=True) if p is None]
+        if missing:
+            raise ConfigurationError(f"options['problem'] is None for lane {missing[0]}, which is to be reset")
+        problem_ids = [str(problem) for problem in problems]
+        if members is None:
+            members = [int(lane) % self.group_size for lane in lanes]
+        members = [int(member) for member in members]
+        bad = [m for m in members if not 0 <= m < self.group_size]
+        if bad:
+            raise ConfigurationError(f"options['member']={bad[0]} must lie in [0, group_size={self.group_size})")
+        groups = [self._join(p, m) for p, m in zip(problem_ids, members, strict=True)]
+        return problem_ids, groups, members
+
+    def _join(self, problem_id: str, member: int) -> int:
+        """Return the newest group of the problem that still lacks this member, or a new one."""
+        group, started = self._open.get(problem_id, (-1, {member}))
+        if member in started:
+            group, started = self._next_group(), set()
+            self._open[problem_id] = (group, started)
+        started.add(member)
+        if len(started) == self.group_size:
+            del self._open[problem_id]
+        return group
+
+    def _reveals(
+        self, problem_ids: list[str], groups: list[int], members: list[int], amounts: list[Any] | None
+    ) -> list[int]:
+        plan = self.reveal_plan or NO_REVEAL
+        planned = plan.lengths(problem_ids, members) if self.reveal_plan else np.zeros(len(groups))
+        out = []
+        for i, problem_id in enumerate(problem_ids):
+            amount = None if amounts is None else amounts[i]
+            if amount is None or np.isnan(amount):
+                guided = plan.is_guided(self._root, groups[i], members[i], self.group_size)
+                amount = planned[i] if guided else 0.0
+            encoded = self.task.encode(self.task.source.get(problem_id))
+            out.append(reveal_tokens(encoded, float(amount), plan.unit, plan.cap))
+        return out
+
+    def _begin(
+        self, lanes: np.ndarray, starts: list[Start], groups: list[int], members: list[int]
+    ) -> dict[str, Any]:
+        for lane, start in zip(lanes, starts, strict=True):
+            end = len(start.tokens_T)
+            self._tokens[lane] = 0
+            self._tokens[lane, :end] = start.tokens_T
+            self._roles[lane, :end] = start.role_T
+            self._length[lane] = end
+            self._answer_start[lane] = start.prompt_length
+            self._budget[lane] = start.budget
+            self._problems[lane] = start.problem
+        self._active[lanes] = True
+        self._autoreset_next[lanes] = False
+        return self._batch_info(
+            lanes,
+            {
+                "problem_id": np.array([s.problem.problem_id for s in starts], dtype=object),
+                "group": np.array(groups, dtype=np.int64),
+                "member": np.array(members, dtype=np.int64),
+                "prompt_length": np.array([s.prompt_length for s in starts], dtype=np.int64),
+                "reveal_length": np.array([s.reveal_length for s in starts], dtype=np.int64),
+            },
+        )
+
+    # -- step -------------------------------------------------------------------------------------------------------
+
+    def step(
+        self, actions: Any
+    ) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Append one token to every running lane.
+
+        Raises:
+            ResetNeededError: the environment was never reset.
+            InvalidActionError: the action of a running lane is no token id.
+        """
+        actions = np.asarray(actions)
+        if actions.shape != (self.num_envs,):
+            raise InvalidActionError(f"actions must have shape ({self.num_envs},), got {actions.shape}")
+        if self._root is None:
+            raise ResetNeededError("step() needs running episodes: call reset() first")
+        restart = np.flatnonzero(self._autoreset_next)  # NEXT_STEP: these lanes ignore their action and start again
+        everyone = self._active.all()
+        lanes = self._all_lanes if everyone else np.flatnonzero(self._active)
+        terminated, truncated, stopped = self._append(lanes, actions if everyone else actions[lanes])
+        reward = np.zeros(self.num_envs)
+        finished = lanes[terminated | truncated]
+        info: dict[str, Any] = {}
+        terminations = np.zeros(self.num_envs, np.bool_)
+        truncations = np.zeros(self.num_envs, np.bool_)
+        if len(finished):
+            terminations[lanes] = terminated
+            truncations[lanes] = truncated
+            info = self._finish(finished, set(lanes[stopped].tolist()), reward)
+        if len(restart):
+            info = self._merge(self._restart(restart), info)
+        return self._observation(), reward, terminations, truncations, info
+
+    def _append(self, lanes: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Write one token per lane; return terminated, truncated and stopped (bool, one per lane of ``lanes``)."""
+        task = self.task
+        if len(tokens) and (tokens.min() < 0 or tokens.max() >= task.vocab_size):
+            bad = int(np.flatnonzero((tokens < 0) | (tokens >= task.vocab_size))[0])
+            raise InvalidActionError(
+                f"action={int(tokens[bad])} of lane {int(lanes[bad])} must be a token id in [0, {task.vocab_size})"
+            )
+        position = self._length[lanes]
+        self._tokens[lanes, position] = tokens
+        self._roles[lanes, position] = Role.SAMPLED
+        self._length[lanes] += 1
+        self._budget[lanes] -= 1
+        stopped = np.zeros(len(lanes), np.bool_)
+        candidates = task.may_stop(tokens)
+        if candidates is not None:
+            for i in np.flatnonzero(candidates):
+                stopped[i] = task.stops(self._answer(lanes[i]))
+        terminated = stopped | (tokens == task.eos_token_id)
+        return terminated, ~terminated & (self._budget[lanes] == 0), stopped
+
+    def _answer(self, lane: int) -> np.ndarray:
+        return self._tokens[lane, self._answer_start[lane] : self._length[lane]]
+
+    def _finish(self, lanes: np.ndarray, stopped: set[int], reward: np.ndarray) -> dict[str, Any]:
+        """Grade finished lanes in one call, write their rewards, and end or restart them."""
+        infos = [episode_info(self.task, self._answer(lane), int(lane) in stopped) for lane in lanes]
+        problems = [self._problems[lane] for lane in lanes]
+        verdicts = self.task.grade(problems, [info["completion"] for info in infos])  # type: ignore[arg-type]
+        reward[lanes] = [verdict.reward for verdict in verdicts]
+        self._active[lanes] = False
+        rows = [graded(info, verdict) for info, verdict in zip(infos, verdicts, strict=True)]
+        final = self._batch_info(
+            lanes,
+            {
+                key: _column([row[key] for row in rows], np.bool_ if key in ("correct", "valid") else object)
+                for key in rows[0]
+            },
+        )
+        if self.autoreset_mode == AutoresetMode.SAME_STEP:
+            final_obs = np.full(self.num_envs, None, dtype=object)
+            for lane in lanes:
+                final_obs[lane] = self._lane_observation(lane)
+            mask = self._mask(lanes)
+            ends = {"final_obs": final_obs, "_final_obs": mask, "final_info": final, "_final_info": mask.copy()}
+            return {**ends, **self._restart(lanes)}
+        if self.autoreset_mode == AutoresetMode.NEXT_STEP:
+            self._autoreset_next[lanes] = True
+        return final
+
+    def _restart(self, lanes: np.ndarray) -> dict[str, Any]:
+        starts, groups, members = self._plan_starts(lanes, {})
+        return self._begin(lanes, starts, groups, members)
+
+    # -- info and observation ---------------------------------------------------------------------------------------
+
+    def _batch_info(self, lanes: np.ndarray, columns: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Return Gymnasium's batched info: per key an array over all lanes and a mask of who has it."""
+        info: dict[str, Any] = {}
+        for key, column in columns.items():
+            fill = None if column.dtype == object else 0
+            info[key] = np.full(self.num_envs, fill, dtype=column.dtype)
+            info[key][lanes] = column
+            info[f"_{key}"] = self._mask(lanes)
+        return info
+
+    @staticmethod
+    def _merge(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+        return {**one, **other}  # reset keys and final keys are disjoint
+
+    def _mask(self, lanes: np.ndarray) -> np.ndarray:
+        mask = np.zeros(self.num_envs, np.bool_)
+        mask[lanes] = True
+        return mask
+
+    def _observation(self) -> Observation:
+        self._length_view[:, 0] = self._length
+        if self.copy:
+            return {"tokens": self._tokens.copy(), "length": self._length_view.copy()}
+        return {"tokens": self._tokens, "length": self._length_view}
+
+    def _lane_observation(self, lane: int) -> Observation:
+        return {
+            "tokens": self._tokens[lane].copy(),
+            "length": np.array([self._length[lane]], np.int32),
+        }
+
+    def render(self) -> tuple[str, ...] | None:  # type: ignore[override]
+        """Return the context of each lane as text, parts marked by role (``render_mode="ansi"``)."""
+        if self.render_mode is None:
+            return None
+        return tuple(marked_text(self.tokenizer, *self.episode_tokens(lane)) for lane in range(self.num_envs))
+
+    # -- state ------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position in the seeded order of problems, between episodes."""
+        open_groups = {p: [group, sorted(members)] for p, (group, members) in self._open.items()}
+        return {"root": self._root, "counter": self._counter, "open": open_groups}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to a position; the next ``reset()`` draws the groups that would have come next."""
+        self._root, self._counter = state["root"], state["counter"]
+        self._open = {p: (group, set(members)) for p, (group, members) in state["open"].items()}
+        self._active[:] = False
+        self._autoreset_next[:] = False
+
+
+def _column(values: list[Any], dtype: Any) -> np.ndarray:
+    column = np.empty(len(values), dtype=dtype)
+    column[:] = values
+    return column
+
+
+def _autoreset_mode(mode: AutoresetMode | str | None, group_size: int) -> AutoresetMode:
+    if mode is None:
+        return AutoresetMode.DISABLED if group_size > 1 else AutoresetMode.NEXT_STEP
+    try:
+        # by value ("NextStep") or by name ("NEXT_STEP")
+        chosen = AutoresetMode[mode] if mode in AutoresetMode.__members__ else AutoresetMode(mode)
+    except ValueError:
+        names = ", ".join(AutoresetMode.__members__)
+        raise ConfigurationError(f"autoreset_mode={mode!r} must be one of {names}") from None
+    if group_size > 1 and chosen is not AutoresetMode.DISABLED:
+        raise ConfigurationError(
+            f"autoreset_mode={chosen.name} must be DISABLED for group_size={group_size}: a lane that restarts by "
+            "itself would begin a second episode inside its group"
+        )
+    return chosen

@@ -1,0 +1,170 @@
+"""Controllers: the formulas by hand, and the properties they promise under noise, at zero reward and at the floor."""
+
+import math
+
+import numpy as np
+import pytest
+
+from g2rpo_env import AdaptiveGuidance, Feedback, FixedGuidance, OfficialCadence, TargetSuccess
+from g2rpo_env.errors import ConfigurationError
+
+RULES = [
+    FixedGuidance(length=45),
+    AdaptiveGuidance(length=45),
+    AdaptiveGuidance(length=45, max_factor=None),
+    OfficialCadence(length=45),
+    TargetSuccess(length=45),
+]
+
+
+def final_lengths(success: float, runs: int = 200, **options: object) -> np.ndarray:
+    """Lengths after 200 updates of 64 episodes with a stationary success rate, one per seed."""
+    lengths = []
+    for seed in range(runs):
+        random = np.random.default_rng(seed)
+        rule = AdaptiveGuidance(length=45, **options)  # type: ignore[arg-type]
+        for _ in range(200):
+            rule.update(reward=random.binomial(64, success) / 64)
+        lengths.append(rule.length)
+    return np.array(lengths)
+
+
+def keeps_the_promise(lengths: np.ndarray) -> bool:
+    """Median within 25 % of the start, 10-90 % range within a factor of 1.5."""
+    low, median, high = np.percentile(lengths, [10, 50, 90])
+    return bool(abs(median / 45 - 1) <= 0.25 and high / low <= 1.5)
+
+
+@pytest.mark.parametrize("success", [0.05, 0.1, 0.2, 0.3, 0.4, 0.5])
+def test_default_holds_its_length_under_stationary_success(success: float) -> None:
+    assert keeps_the_promise(final_lengths(success))
+
+
+@pytest.mark.parametrize("success", [0.05, 0.2])
+def test_raw_rule_fails_the_same_test(success: float) -> None:
+    assert not keeps_the_promise(final_lengths(success, max_factor=None))
+
+
+def test_raw_rule_by_hand() -> None:
+    # l1 = 40 (first update changes nothing); l2 = 40 * 0.2 / 0.4 = 20; l3 = 20 * mean(0.2, 0.4) / 0.3 = 20;
+    # l4 = 20 * mean(0.4, 0.3) / 0.7 = 10
+    rule = AdaptiveGuidance(length=40, window=2, max_factor=None)
+    assert [rule.update(reward=r) for r in (0.2, 0.4, 0.3, 0.7)] == pytest.approx([40, 20, 20, 10])
+
+
+def test_raw_rule_at_zero_reward_jumps_to_the_bound_or_does_nothing() -> None:
+    rule = AdaptiveGuidance(length=40, max_factor=None, max_length=100)
+    assert [rule.update(reward=r) for r in (0.0, 0.0)] == [40, 40]
+    assert [rule.update(reward=r) for r in (0.5, 0.0)] == [1, 100]  # mean(0, 0)/0.5 = 0 -> floor; then x/0 -> bound
+
+
+def test_first_update_changes_nothing() -> None:
+    for reward in (0.0, 0.3, 1.0):
+        assert AdaptiveGuidance(length=45).update(reward=reward) == 45
+
+
+def test_default_grows_at_zero_reward_up_to_its_bound() -> None:
+    rule = AdaptiveGuidance(length=5)
+    lengths = [rule.update(reward=0.0) for _ in range(30)]
+    assert lengths[1] == pytest.approx(5 * 1.25)
+    assert all(b > a or b == 120 for a, b in zip(lengths[:-1], lengths[1:], strict=True))
+    assert lengths[-1] == 120
+
+
+@pytest.mark.parametrize("before,after", [(0.2, 0.4), (0.4, 0.2), (0.5, 0.1)])
+def test_default_follows_a_lasting_change_inversely(before: float, after: float) -> None:
+    rule = AdaptiveGuidance(length=20)
+    for _ in range(60):
+        rule.update(reward=before)
+    assert rule.length == pytest.approx(20)
+    for _ in range(100):
+        rule.update(reward=after)
+    assert rule.length == pytest.approx(20 * before / after, rel=0.1)
+
+
+def test_default_never_changes_by_more_than_its_factor() -> None:
+    random = np.random.default_rng(0)
+    rule = AdaptiveGuidance(length=45, max_length=None)
+    lengths = [45.0] + [rule.update(reward=float(r)) for r in random.random(300)]
+    ratios = np.array(lengths[1:]) / np.array(lengths[:-1])
+    assert ratios.max() <= 1.25 + 1e-12 and ratios.min() >= 1 / 1.25 - 1e-12
+
+
+def test_growth_from_the_floor_is_at_least_one_unit() -> None:
+    rule = AdaptiveGuidance(length=1)
+    assert [rule.update(reward=0.0) for _ in range(2)] == [1, 2]
+
+
+def test_official_cadence_by_hand() -> None:
+    # third update: int(100 * mean(0.2, 0.4) / 0.6) = 50; sixth holds a zero and is skipped
+    rule = OfficialCadence(length=100)
+    assert [rule.update(reward=r) for r in (0.2, 0.4, 0.6, 0.5, 0.5, 0.0)] == [100, 100, 50, 50, 50, 50]
+
+
+def test_target_success_by_hand() -> None:
+    # 20 * exp(-0.1 * (0.8 - 0.5)) = 20 * exp(-0.03)
+    assert TargetSuccess(length=20).update(reward=0.8) == pytest.approx(20 * math.exp(-0.03))
+
+
+def feedback() -> Feedback:
+    return Feedback(
+        problem_id=np.array(["a", "a", "b", "b"]),
+        member=np.array([0, 1, 0, 1]),
+        guided=np.array([True, False, True, False]),
+        reveal=np.array([5, 0, 5, 0]),
+        correct=np.array([True, False, True, True]),
+        valid=np.array([True, True, True, False]),
+    )
+
+
+def test_feedback_sources_leave_out_invalid_episodes() -> None:
+    assert feedback().reward("all") == pytest.approx(2 / 3)
+    assert feedback().reward("guided") == 1.0
+    assert feedback().reward("unguided") == 0.0
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+def test_state_dict_continues_exactly(rule: object) -> None:
+    import copy
+
+    rewards = np.random.default_rng(1).random(40)
+    whole, first = copy.deepcopy(rule), copy.deepcopy(rule)
+    for reward in rewards:
+        whole.update(reward=float(reward))  # type: ignore[attr-defined]
+    for reward in rewards[:17]:
+        first.update(reward=float(reward))  # type: ignore[attr-defined]
+    second = copy.deepcopy(rule)
+    second.load_state_dict(first.state_dict())  # type: ignore[attr-defined]
+    for reward in rewards[17:]:
+        second.update(reward=float(reward))  # type: ignore[attr-defined]
+    assert second.length == whole.length  # type: ignore[attr-defined]
+    assert second.history == whole.history  # type: ignore[attr-defined]
+
+
+def test_an_update_without_valid_episodes_changes_nothing() -> None:
+    rule = AdaptiveGuidance(length=45)
+    rule.update(reward=0.2)
+    assert rule.update(reward=math.nan) == 45 and len(rule.history) == 2
+
+
+def test_plan_is_constant_for_global_rules() -> None:
+    assert FixedGuidance(length=7).plan(["a", "b"], [0, 1]).tolist() == [7, 7]
+
+
+@pytest.mark.parametrize(
+    "make,words",
+    [
+        (lambda: AdaptiveGuidance(length=-1), "length=-1"),
+        (lambda: AdaptiveGuidance(window=0), "window=0"),
+        (lambda: AdaptiveGuidance(min_length=50, max_length=40), "min_length=50"),
+        (lambda: AdaptiveGuidance(length=200), "length=200"),
+        (lambda: AdaptiveGuidance(max_factor=1.0), "max_factor=1.0"),
+        (lambda: AdaptiveGuidance(source="some"), "source='some'"),
+        (lambda: TargetSuccess(target=1.0), "target=1.0"),
+        (lambda: AdaptiveGuidance().update(reward=1.5), "reward=1.5"),
+        (lambda: AdaptiveGuidance().update(), "either feedback or reward"),
+    ],
+)
+def test_bad_arguments_are_named(make: object, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        make()  # type: ignore[operator]
