@@ -36,6 +36,7 @@ from g2rpo_env.guidance import GuidanceWrapper, VectorGuidanceWrapper, find_guid
 from g2rpo_env.problem import Problem, ProblemSource
 from g2rpo_env.registration import env_ids, register_all, register_task
 from g2rpo_env.reveal import RevealPlan
+from g2rpo_env.schedules import Replay
 from g2rpo_env.task import Task
 from g2rpo_env.tokenizer import char_tokenizer, load_tokenizer
 from g2rpo_env.vector import TokenVectorEnv
@@ -56,6 +57,7 @@ __all__ = [
     "Outcome",
     "Problem",
     "ProblemSource",
+    "Replay",
     "RevealPlan",
     "Role",
     "TargetSuccess",

@@ -88,13 +88,16 @@ class Controller:
         value = feedback.reward(self.source) if feedback is not None else float(reward)  # type: ignore[arg-type]
         if not (math.isnan(value) or 0 <= value <= 1):
             raise ConfigurationError(f"reward={value} must be a mean success in [0, 1]")
-        if not math.isnan(value):
-            self.length = float(self._next(value))
+        self.length = float(self._next_unseen(value) if math.isnan(value) else self._next(value))
         self.history.append({"reward": value, "length": self.length})
         return self.length
 
     def _next(self, reward: float) -> float:
         raise NotImplementedError
+
+    def _next_unseen(self, reward: float) -> float:
+        """Return the length after an update without a valid episode; open-loop rules go on all the same."""
+        return self.length
 
     def plan(self, problem_ids: Sequence[str], members: Sequence[int]) -> np.ndarray:
         """Return the reveal length of each episode, float (N,); constant for rules that are global."""

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from g2rpo_env.controller import Controller
 
 
+LONGEST = {
+    "tokens": lambda task: float(task.max_reveal),
+    "steps": lambda task: float(task.max_steps),
+    "fraction": lambda task: 1.0,
+}
+
+
 class _Guidance:
     """What both wrappers share: the plan, and who sets it."""
 
@@ -60,6 +67,11 @@ class _Guidance:
     def ratio(self) -> float:
         """Share of the members of a group that are guided."""
         return self.plan.ratio
+
+    @property
+    def longest(self) -> float:
+        """The longest length that can make a difference, in :attr:`unit`."""
+        return LONGEST[self.plan.unit](self.unwrapped.task)  # type: ignore[attr-defined]
 
     @property
     def unit(self) -> str:

@@ -145,6 +145,7 @@ class Task:
             # Generated problems: any of them may split into more tokens than the sample, never into more than bytes.
             prompt, reveal = _byte_bounds(self.source)
         self.max_reveal = reveal
+        self.max_steps = max(len(problem.steps) for problem in self.source.longest())
         return prompt + reveal + self.max_new_tokens
 
     # -- episodes ---------------------------------------------------------------------------------------------------

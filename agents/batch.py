@@ -1,0 +1,91 @@
+"""Batch: the episodes of an update as padded tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+
+from g2rpo_env.episode import Episode
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded arrays of N episodes and T tokens; column t is about token t given those before it.
+
+    Attributes:
+        tokens_NT: int64.
+        mask_NT: bool, where there is a token (attention).
+        role_NT: int8, a Role; meaningless where ``mask_NT`` is False.
+        old_log_probs_NT: float32, recorded when sampled; 0 elsewhere.
+        advantage_NT: float32.
+        weight_NT: float32, weight of a token in the loss, 0 for those outside it.
+        reference_log_probs_NT: float32 or None, where a part requires them.
+    """
+
+    tokens_NT: torch.Tensor
+    mask_NT: torch.Tensor
+    role_NT: torch.Tensor
+    old_log_probs_NT: torch.Tensor
+    advantage_NT: torch.Tensor
+    weight_NT: torch.Tensor
+    reference_log_probs_NT: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens_NT)
+
+    def take(self, rows: torch.Tensor) -> Batch:
+        """Return some rows, cut to their longest episode."""
+        end = int(self.mask_NT[rows].sum(-1).max()) if len(rows) else 0
+        taken = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            taken[field.name] = None if value is None else value[rows, :end]
+        return Batch(**taken)
+
+    def minibatches(self, size: int | None) -> Iterator[Batch]:
+        """Yield the rows in parts of ``size``, longest episodes together; all at once if None."""
+        if size is None or size >= len(self):
+            yield self
+            return
+        order = torch.argsort(self.mask_NT.sum(-1), descending=True, stable=True)
+        for start in range(0, len(self), size):
+            yield self.take(order[start : start + size])
+
+    def with_old_log_probs(self, log_probs_NT: torch.Tensor, role: int) -> Batch:
+        """Return the batch with old log-probabilities filled in where the token has a role."""
+        return replace(self, old_log_probs_NT=torch.where(self.role_NT == role, log_probs_NT, self.old_log_probs_NT))
+
+
+def make_batch(
+    episodes: Sequence[Episode], advantage_N: np.ndarray, weights: Sequence[np.ndarray], device: torch.device
+) -> Batch:
+    """Return episodes as a batch.
+
+    Args:
+        episodes: N episodes; ``train_prefix`` replaces the tokens before the first sampled one where it is set.
+        advantage_N: float (N,).
+        weights: N arrays (T,), the loss weight of each token.
+        device: Where the tensors go.
+    """
+    size, width = len(episodes), max(len(e.tokens_T) for e in episodes)
+
+    def padded(rows: Sequence[np.ndarray], dtype: type) -> torch.Tensor:
+        out = np.zeros((size, width), dtype)
+        for row, values in zip(out, rows, strict=True):
+            row[: len(values)] = values
+        return torch.from_numpy(out).to(device)
+
+    lengths = np.array([len(e.tokens_T) for e in episodes])
+    mask = torch.from_numpy(np.arange(width) < lengths[:, None]).to(device)
+    advantage = torch.from_numpy(np.asarray(advantage_N, np.float32)).to(device)
+    return Batch(
+        tokens_NT=padded([e.tokens_T for e in episodes], np.int64),
+        mask_NT=mask,
+        role_NT=padded([e.role_T for e in episodes], np.int8),
+        old_log_probs_NT=padded([e.logprob_T for e in episodes], np.float32),
+        advantage_NT=advantage[:, None].expand(size, width),
+        weight_NT=padded(weights, np.float32),
+    )

@@ -1,0 +1,168 @@
+"""Evaluation: unguided accuracy on a split, greedy or sampled, with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from g2rpo_env.agents.policy import CausalLMPolicy
+from g2rpo_env.agents.rollout import collect
+from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.problem import distinct_ids
+from g2rpo_env.vector import TokenVectorEnv
+
+MODES = ("greedy", "sampled")
+LANES = 128
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+        accuracy: Mean over problems of the share of correct answers (pass@1), in [0, 1].
+        interval: 95 % interval of ``accuracy``: Wilson's for one answer per problem, else a bootstrap over problems.
+        pass_at: k -> unbiased pass@k.
+        split: The split.
+        mode: ``greedy`` or ``sampled``.
+        problem_ids: The problems, in order.
+        correct_PS: bool (P, S), correct answers by problem and sample; what paired comparisons are made from.
+        valid_PS: bool (P, S), False where the verifier failed; such answers are left out.
+    """
+
+    accuracy: float
+    interval: tuple[float, float]
+    pass_at: dict[int, float]
+    split: str
+    mode: str
+    problem_ids: tuple[str, ...] = field(repr=False)
+    correct_PS: np.ndarray = field(repr=False)
+    valid_PS: np.ndarray = field(repr=False)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the numbers as plain data."""
+        return {
+            "accuracy": self.accuracy,
+            "interval": list(self.interval),
+            "pass_at": {str(k): v for k, v in self.pass_at.items()},
+            "split": self.split,
+            "mode": self.mode,
+            "problems": len(self.problem_ids),
+            "samples": self.correct_PS.shape[1],
+        }
+
+
+def pass_at_k(samples: int, correct: int, k: int) -> float:
+    """Return the unbiased estimate 1 - C(n-c, k) / C(n, k) of pass@k (arXiv 2107.03374, equation 1).
+
+    Args:
+        samples: n, number of samples, >= k.
+        correct: c, how many of them are correct.
+        k: Number of tries.
+
+    >>> pass_at_k(4, 1, 2)
+    0.5
+    """
+    if not 1 <= k <= samples:
+        raise ConfigurationError(f"k={k} must lie in [1, samples={samples}]")
+    return 1.0 - math.comb(samples - correct, k) / math.comb(samples, k)
+
+
+def evaluate(
+    policy: CausalLMPolicy,
+    envs: Any,
+    *,
+    split: str = "test",
+    problems: int = 256,
+    mode: str = "greedy",
+    k: Sequence[int] = (1,),
+    samples: int | None = None,
+    seed: int = 0,
+) -> Evaluation:
+    """Return the accuracy of a policy on distinct problems of a split, without guidance.
+
+    Args:
+        policy: The policy.
+        envs: Any environment of the task; a new one is built on its task, ``envs`` itself is not touched.
+        split: ``train``, ``validation``, ``test`` or ``warmstart``.
+        problems: Number of distinct problems (fewer if the split holds fewer).
+        mode: ``greedy`` or ``sampled``.
+        k: Values of k for pass@k; greedy answers are one per problem, so only k = 1.
+        samples: Samples per problem in sampled mode, >= max(k); None gives max(k).
+        seed: Chooses the problems and the samples.
+
+    Raises:
+        ConfigurationError: an argument breaks its rule.
+    """
+    if mode not in MODES:
+        raise ConfigurationError(f"mode={mode!r} must be one of {', '.join(MODES)}")
+    tries = (samples or max(k)) if mode == "sampled" else 1
+    if not k or min(k) < 1 or max(k) > tries:
+        raise ConfigurationError(f"k={tuple(k)} must lie in [1, {tries}], the answers per problem in mode {mode!r}")
+    task = envs.unwrapped.task.with_split(split)
+    ids = distinct_ids(task.source, problems, seed)
+    per_batch = max(1, min(LANES // tries, len(ids)))
+    env = TokenVectorEnv(task, per_batch * tries, group_size=tries, autoreset_mode="DISABLED", copy=False)
+    correct = np.zeros((len(ids), tries), bool)
+    valid = np.zeros((len(ids), tries), bool)
+    env.reset(seed=seed)
+    for start in range(0, len(ids), per_batch):
+        chunk = ids[start : start + per_batch]
+        # The last batch is filled up with repeats, which are not counted.
+        padded = chunk + chunk[-1:] * (per_batch - len(chunk))
+        lanes = np.repeat(np.array(padded, dtype=object), tries)
+        groups = collect(policy, env, greedy=mode == "greedy", options={"problem": lanes})
+        for row, group in zip(range(start, start + len(chunk)), groups, strict=False):
+            correct[row] = [e.correct for e in group.episodes]
+            valid[row] = [e.valid for e in group.episodes]
+    return summarise(correct, valid, k, split, mode, tuple(ids))
+
+
+def summarise(
+    correct_PS: np.ndarray, valid_PS: np.ndarray, k: Sequence[int], split: str, mode: str, ids: tuple[str, ...]
+) -> Evaluation:
+    """Return accuracy, interval and pass@k of answers; problems without a valid answer are left out."""
+    counted = valid_PS.any(axis=1)
+    totals = valid_PS[counted].sum(axis=1)
+    hits = (correct_PS & valid_PS)[counted].sum(axis=1)
+    if not counted.any():
+        return Evaluation(math.nan, (math.nan, math.nan), {}, split, mode, ids, correct_PS, valid_PS)
+    share_P = hits / totals
+    pass_at = {
+        int(n): float(np.mean([pass_at_k(int(t), int(c), n) for t, c in zip(totals, hits, strict=True) if t >= n]))
+        for n in k
+    }
+    return Evaluation(float(share_P.mean()), interval95(share_P), pass_at, split, mode, ids, correct_PS, valid_PS)
+
+
+def interval95(share_P: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % interval of a mean over problems: Wilson's if every share is 0 or 1, else a bootstrap."""
+    from scipy import stats
+
+    if np.isin(share_P, (0.0, 1.0)).all():
+        bounds = stats.binomtest(int(share_P.sum()), len(share_P)).proportion_ci(0.95, method="wilson")
+        return float(bounds.low), float(bounds.high)
+    result = stats.bootstrap(
+        (share_P,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(0)
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def paired_difference(one: Evaluation, other: Evaluation) -> tuple[float, tuple[float, float]]:
+    """Return accuracy(one) - accuracy(other) with its 95 % interval, paired over the same problems.
+
+    A bootstrap over problems (10,000 resamples, seeded).
+
+    Raises:
+        ConfigurationError: the evaluations are not of the same problems.
+    """
+    if one.problem_ids != other.problem_ids:
+        raise ConfigurationError("paired_difference needs two evaluations of the same problems in the same order")
+    difference_P = one.correct_PS.mean(axis=1) - other.correct_PS.mean(axis=1)
+    picks = np.random.default_rng(0).integers(len(difference_P), size=(10_000, len(difference_P)))
+    low, high = np.percentile(difference_P[picks].mean(axis=1), [2.5, 97.5])
+    return float(difference_P.mean()), (float(low), float(high))

@@ -1,0 +1,339 @@
+"""GRPO: collect, shape, select, advantages, weights, loss, step, controller. Read `update` from top to bottom."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from g2rpo_env.agents.batch import Batch, make_batch
+from g2rpo_env.agents.evaluation import Evaluation, evaluate
+from g2rpo_env.agents.policy import CausalLMPolicy
+from g2rpo_env.agents.recipes import Recipe
+from g2rpo_env.controller import Feedback
+from g2rpo_env.episode import Episode, Group, Groups, Role
+from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, NonFiniteError, ResumeError
+from g2rpo_env.guidance import find_guidance
+
+STATE_FILE, CONFIG_FILE = "training_state.pt", "agent.json"
+
+
+class GRPO:
+    """Group-relative policy optimisation, built from part objects.
+
+    Args:
+        policy: The policy; trained in place.
+        envs: A TokenVectorEnv with autoreset_mode DISABLED, wrapped or not.
+        seed: Root seed of the environment and of all sampling.
+        recipe: The parts; see :class:`Recipe` for what each does and :mod:`recipes` for ready ones.
+        **parts: Parts that replace those of ``recipe``: ``loss=...``, ``controller=...``.
+
+    Attributes:
+        updates: Number of updates done.
+        groups: Groups of the last update, for callbacks and viewers.
+
+    Raises:
+        MissingGuidanceError: a controller without a guidance wrapper around ``envs``.
+        VocabularyMismatchError, BudgetError: policy and environment do not fit.
+    """
+
+    def __init__(
+        self, policy: CausalLMPolicy, envs: Any, *, seed: int = 0, recipe: Recipe | None = None, **parts: Any
+    ) -> None:
+        self.recipe = dataclasses.replace(recipe or Recipe(), **parts)
+        self.policy, self.envs, self.seed = policy, envs, int(seed)
+        policy.check_fits(envs)
+        self.guidance = find_guidance(envs)
+        self.controller = copy.deepcopy(self.recipe.controller)
+        if self.controller is not None:
+            if self.guidance is None:
+                raise MissingGuidanceError(
+                    f"controller={type(self.controller).__name__} needs a guidance wrapper around envs: "
+                    "envs = g2rpo_env.VectorGuidanceWrapper(envs, ...)"
+                )
+            self.guidance.follow(self.controller)
+        self.reference = copy.deepcopy(policy.model) if self._requires("reference_log_probs") else None
+        options = self.recipe.optimizer
+        self.optimizer = torch.optim.AdamW(
+            policy.model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
+        )
+        self.updates = 0
+        self.groups = Groups()
+        envs.unwrapped.load_state_dict({"root": self.seed, "counter": 0, "open": {}})
+
+    def _requires(self, what: str) -> bool:
+        parts = (getattr(self.recipe, f.name) for f in dataclasses.fields(self.recipe))
+        return any(what in getattr(part, "requires", ()) for part in parts)
+
+    # -- training ---------------------------------------------------------------------------------------------------
+
+    def learn(
+        self,
+        updates: int,
+        callback: Callable[[GRPO, dict[str, Any]], bool | None] | None = None,
+        progress_bar: bool = False,
+    ) -> GRPO:
+        """Do some updates.
+
+        Args:
+            updates: How many more, >= 0.
+            callback: Called after each with (agent, metrics); returning False stops the training.
+            progress_bar: Show a bar with reward, reveal length and time left.
+
+        Raises:
+            NonFiniteError: a reward, a loss or a gradient is NaN or infinite; the weights are those before the update.
+        """
+        if updates < 0:
+            raise ConfigurationError(f"updates={updates} must be at least 0")
+        from tqdm import tqdm
+
+        with tqdm(total=updates, disable=not progress_bar, unit="update") as bar:
+            for _ in range(updates):
+                metrics = self.update()
+                bar.set_postfix({k: f"{metrics[k]:.3g}" for k in ("reward", "reveal_length") if _known(metrics[k])})
+                bar.update()
+                if callback is not None and callback(self, metrics) is False:
+                    break
+        return self
+
+    def update(self) -> dict[str, Any]:
+        """Do one update and return its metrics (no clock times, so that equal runs have equal metrics)."""
+        recipe = self.recipe
+        reveal_length = None if self.guidance is None else float(self.guidance.length)
+        self.groups = recipe.strategy(self.policy, self.envs)
+        groups = drop_invalid(self.groups)
+        rewards = [checked_rewards(recipe.shaping(group), group) for group in groups]
+        selected, selected_rewards = recipe.selection(groups, rewards)
+        advantages = [recipe.advantage(reward_G) for reward_G in selected_rewards]
+        self.advantages = {
+            (e.group, e.member): float(a)
+            for group, advantage_G in zip(selected, advantages, strict=True)
+            for e, a in zip(group.episodes, advantage_G, strict=True)
+        }
+        losses = self._fit(selected.episodes, np.concatenate(advantages) if advantages else np.zeros(0))
+        metrics = {**describe(self.groups, rewards), "reveal_length": reveal_length, **losses}
+        if self.controller is not None and self.guidance is not None:
+            self.controller.update(make_feedback(self.groups))
+            self.guidance.follow(self.controller)
+        self.updates += 1
+        return {"update": self.updates, **metrics}
+
+    def _fit(self, episodes: list[Episode], advantage_N: np.ndarray) -> dict[str, Any]:
+        """Take the gradient steps of one update."""
+        options = self.recipe.optimizer
+        metrics: dict[str, Any] = {"loss": None, "grad_norm": None}
+        if not episodes:
+            return metrics
+        weights = [self.recipe.token_weight(e) for e in episodes]
+        batch = make_batch(episodes, advantage_N, weights, self.policy.device)
+        batch = self._complete(batch)
+        for _ in range(options.epochs):
+            for minibatch in batch.minibatches(options.minibatch):
+                metrics = self._step(minibatch)
+        return metrics
+
+    @torch.no_grad()
+    def _complete(self, batch: Batch) -> Batch:
+        """Fill in what the parts require and the rollout did not record."""
+        options = self.recipe.optimizer
+        revealed_in_loss = bool((batch.weight_NT[batch.role_NT == Role.REVEALED] > 0).any())
+        if revealed_in_loss and (options.epochs > 1 or options.minibatch is not None):
+            # Nobody sampled the revealed tokens: their old policy is the one before this update.
+            batch = batch.with_old_log_probs(self._log_probs(self.policy.model, batch), Role.REVEALED)
+        if self.reference is not None:
+            batch = dataclasses.replace(batch, reference_log_probs_NT=self._log_probs(self.reference, batch))
+        return batch
+
+    def _log_probs(self, model: Any, batch: Batch) -> torch.Tensor:
+        scorer = CausalLMPolicy(model, self.policy.tokenizer, temperature=self.policy.temperature)
+        return scorer.token_log_probs(batch.tokens_NT, batch.mask_NT)
+
+    def _step(self, batch: Batch) -> dict[str, Any]:
+        """Take one gradient step, accumulated over microbatches with the global count as the one denominator."""
+        options, recipe = self.recipe.optimizer, self.recipe
+        count = float(batch.weight_NT.sum())
+        if count == 0:
+            return {"loss": None, "grad_norm": None}
+        # Without a reference term an episode of advantage 0 has no gradient: it counts, but needs no forward pass.
+        useful = (batch.advantage_NT[:, 0] != 0) | (self.reference is not None)
+        totals: dict[str, float] = {"loss": 0.0}
+        on_policy = options.epochs == 1 and options.minibatch is None
+        for part in batch.take(torch.nonzero(useful)[:, 0]).minibatches(options.microbatch) if useful.any() else ():
+            log_probs = self.policy.token_log_probs(part.tokens_NT, part.mask_NT)
+            if on_policy:
+                part = part.with_old_log_probs(log_probs.detach(), Role.REVEALED)
+            result = recipe.loss(log_probs, part)
+            total = result.total + recipe.reference(log_probs, part)
+            (total / count).backward()
+            totals["loss"] += float(total.detach()) / count
+            for name, value in result.metrics.items():
+                totals[name] = totals.get(name, 0.0) + float(value) / count
+        totals["grad_norm"] = self._apply(totals["loss"])
+        return totals
+
+    def _apply(self, loss: float) -> float:
+        options, parameters = self.recipe.optimizer, list(self.policy.model.parameters())
+        if all(p.grad is None for p in parameters):
+            return 0.0  # no signal at all: leave weights and optimiser moments alone
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, options.max_grad_norm))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            self.optimizer.zero_grad(set_to_none=True)
+            raise NonFiniteError(
+                f"update {self.updates + 1}: loss={loss} and grad_norm={norm} must be finite; the weights were left "
+                "as they were"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = options.learning_rate * min(1.0, (self.updates + 1) / max(options.warmup, 1))
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    # -- evaluation, saving, loading --------------------------------------------------------------------------------
+
+    def evaluate(
+        self,
+        split: str = "test",
+        problems: int = 256,
+        mode: str = "greedy",
+        k: Sequence[int] = (1,),
+        *,
+        samples: int | None = None,
+        seed: int = 0,
+    ) -> Evaluation:
+        """Return unguided accuracy on a split; see :func:`g2rpo_env.agents.evaluation.evaluate`.
+
+        Builds its own environment and leaves the training streams untouched.
+        """
+        return evaluate(
+            self.policy, self.envs, split=split, problems=problems, mode=mode, k=k, samples=samples, seed=seed
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Write the policy as an ordinary Hugging Face folder, and the training state beside it.
+
+        Call it between updates; no episode is in flight then.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.policy.save_pretrained(folder)
+        config = {"seed": self.seed, "temperature": self.policy.temperature, "recipe": self.recipe.to_config()}
+        (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+        torch.save(self.state_dict(), folder / STATE_FILE)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the next updates depend on, except the weights of the policy."""
+        return {
+            "updates": self.updates,
+            "optimizer": self.optimizer.state_dict(),
+            "envs": self.envs.unwrapped.state_dict(),
+            "controller": None if self.controller is None else self.controller.state_dict(),
+            "guidance": None if self.guidance is None else self.guidance.state_dict(),
+            "reference": None if self.reference is None else self.reference.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state.
+
+        Raises:
+            ResumeError: the state has a controller and the agent has none, or the other way round.
+        """
+        if (state["controller"] is None) != (self.controller is None):
+            raise ResumeError("the checkpoint and the agent must both have a controller, or neither")
+        self.updates = state["updates"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.envs.unwrapped.load_state_dict(state["envs"])
+        if self.guidance is not None and state["guidance"] is not None:
+            self.guidance.load_state_dict(state["guidance"])
+        if self.controller is not None and self.guidance is not None:
+            self.controller.load_state_dict(state["controller"])
+            self.guidance.follow(self.controller)
+        if self.reference is not None:
+            self.reference.load_state_dict(state["reference"])
+
+    @classmethod
+    def load(cls, folder: str | Path, envs: Any, *, device: str = "cpu") -> GRPO:
+        """Return the agent that was saved, ready to go on with the next update.
+
+        Args:
+            folder: What :meth:`save` wrote. Its configuration names classes, which are imported: load what you trust.
+            envs: An environment made and wrapped like the one the agent was trained on.
+            device: Torch device.
+
+        Raises:
+            ResumeError: the folder holds no saved agent.
+        """
+        folder = Path(folder)
+        if not (folder / STATE_FILE).is_file() or not (folder / CONFIG_FILE).is_file():
+            raise ResumeError(f"folder={str(folder)!r} must hold {CONFIG_FILE} and {STATE_FILE}, written by save()")
+        config = json.loads((folder / CONFIG_FILE).read_text())
+        policy = CausalLMPolicy.from_pretrained(folder, temperature=config["temperature"], device=device)
+        agent = cls(policy, envs, seed=config["seed"], recipe=Recipe.from_config(config["recipe"]))
+        agent.load_state_dict(torch.load(folder / STATE_FILE, map_location=device, weights_only=True))
+        return agent
+
+
+def drop_invalid(groups: Groups) -> Groups:
+    """Return the groups without episodes whose verifier failed; such an episode says nothing about the policy."""
+    kept = Groups()
+    for group in groups:
+        episodes = tuple(e for e in group.episodes if e.valid)
+        if episodes:
+            kept.append(Group(episodes))
+    return kept
+
+
+def checked_rewards(reward_G: np.ndarray, group: Group) -> np.ndarray:
+    """Return the rewards; raise NonFiniteError naming the episode if one is not finite."""
+    for reward, episode in zip(reward_G, group.episodes, strict=True):
+        if not math.isfinite(reward):
+            raise NonFiniteError(
+                f"reward={reward} of problem {episode.problem_id!r}, group {episode.group}, member {episode.member} "
+                "must be finite"
+            )
+    return reward_G
+
+
+def make_feedback(groups: Groups) -> Feedback:
+    """Return what the controller learns from an update; episodes without a sampled token say nothing of success."""
+    episodes = groups.episodes
+    return Feedback(
+        problem_id=np.array([e.problem_id for e in episodes], dtype=object),
+        member=np.array([e.member for e in episodes], dtype=np.int64),
+        guided=np.array([e.guided for e in episodes], dtype=bool),
+        reveal=np.array([e.reveal for e in episodes], dtype=np.int64),
+        correct=np.array([e.correct for e in episodes], dtype=bool),
+        valid=np.array([e.valid and bool(e.sampled_T.any()) for e in episodes], dtype=bool),
+    )
+
+
+def describe(groups: Groups, rewards: list[np.ndarray]) -> dict[str, Any]:
+    """Return the metrics of a rollout; None where there is nothing to take a mean of."""
+    feedback = make_feedback(groups)
+    sampled = [int(e.sampled_T.sum()) for e in groups.episodes]
+    return {
+        "reward": _number(feedback.reward("all")),
+        "reward_guided": _number(feedback.reward("guided")),
+        "reward_unguided": _number(feedback.reward("unguided")),
+        "groups_with_signal": float(np.mean([np.ptp(r) > 0 for r in rewards])) if rewards else None,
+        "episodes": len(feedback.valid),
+        "invalid": int(sum(not e.valid for e in groups.episodes)),
+        "sampled_tokens": groups.sampled_tokens,
+        "revealed_tokens": groups.revealed_tokens,
+        "sampled_length": float(np.mean(sampled)) if sampled else None,
+        "truncated": float(np.mean([e.truncated for e in groups.episodes])) if sampled else None,
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _known(value: Any) -> bool:
+    return value is not None

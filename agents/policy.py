@@ -1,0 +1,206 @@
+"""CausalLMPolicy: any transformers causal language model as a policy over tokens.
+
+A policy is a model, its tokenizer and a sampling temperature, nothing else; the state of a rollout lives in a Decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from g2rpo_env.agents.decoder import Decoder
+from g2rpo_env.errors import BudgetError, ConfigurationError, NonFiniteError, VocabularyMismatchError
+from g2rpo_env.tokenizer import check_tokenizer, decode, encode, same_vocabulary
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+
+class CausalLMPolicy:
+    """A causal language model that samples tokens and scores given ones.
+
+    Args:
+        model: Any transformers causal LM; its vocabulary may be padded beyond the tokenizer's, those logits are masked.
+        tokenizer: The fast tokenizer of the environments the policy is used with.
+        temperature: Of the sampling distribution, > 0; recorded and trained log-probabilities are those of this
+            distribution.
+
+    Raises:
+        ConfigurationError: ``temperature`` is not above 0.
+        TokenizerError: the tokenizer cannot be used.
+        VocabularyMismatchError: the model has fewer logits than the tokenizer has tokens.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, temperature: float = 1.0
+    ) -> None:
+        if not temperature > 0:
+            raise ConfigurationError(f"temperature={temperature} must be above 0 (evaluate with mode='greedy')")
+        check_tokenizer(tokenizer)
+        self.model, self.tokenizer, self.temperature = model, tokenizer, float(temperature)
+        self.vocab_size = len(tokenizer)
+        if model.config.vocab_size < self.vocab_size:
+            raise VocabularyMismatchError(
+                f"the model has vocab_size={model.config.vocab_size}, the tokenizer {self.vocab_size} tokens: "
+                "the model must have a logit for each of them"
+            )
+        self.model.eval()  # no dropout: recorded and trained log-probabilities must be those of one function
+
+    # -- making one -------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def tiny(
+        cls, envs: Any, seed: int = 0, *, hidden_size: int = 96, layers: int = 3, temperature: float = 1.0
+    ) -> CausalLMPolicy:
+        """Return a Qwen3-style model of 0.36 M parameters with random weights; needs no download.
+
+        Args:
+            envs: Environment whose tokenizer and length the model gets.
+            seed: Of the initial weights.
+            hidden_size: Width, a multiple of 8.
+            layers: Number of layers.
+            temperature: See the class.
+        """
+        from transformers import Qwen3Config, Qwen3ForCausalLM
+
+        task = envs.unwrapped.task
+        config = Qwen3Config(
+            vocab_size=task.vocab_size,
+            hidden_size=hidden_size,
+            intermediate_size=hidden_size * 8 // 3,
+            num_hidden_layers=layers,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            head_dim=hidden_size // 4,
+            max_position_embeddings=max(512, task.length),
+            tie_word_embeddings=True,
+            use_cache=True,
+            bos_token_id=None,
+            eos_token_id=task.eos_token_id,
+            pad_token_id=task.tokenizer.pad_token_id,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = Qwen3ForCausalLM(config)
+        return cls(model, task.tokenizer, temperature=temperature)
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, *, temperature: float = 1.0, device: str = "cpu", dtype: str = "float32"
+    ) -> CausalLMPolicy:
+        """Return the policy of a Hugging Face folder or Hub name.
+
+        Args:
+            name: Local folder (nothing is downloaded) or Hub name.
+            temperature: See the class.
+            device: Torch device.
+            dtype: Name of a torch dtype, such as ``"bfloat16"``.
+        """
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(str(name))
+        model = AutoModelForCausalLM.from_pretrained(str(name), dtype=getattr(torch, dtype))
+        return cls(model.to(device), tokenizer, temperature=temperature)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write an ordinary Hugging Face folder: weights, configuration and tokenizer."""
+        self.model.save_pretrained(str(folder))
+        self.tokenizer.save_pretrained(str(folder))
+
+    # -- using one --------------------------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the model."""
+        return self.model.device
+
+    def check_fits(self, envs: Any) -> None:
+        """Raise unless policy and environment share their tokens and an episode fits the model's positions.
+
+        Raises:
+            VocabularyMismatchError: the tokenizers differ.
+            BudgetError: the model has too few positions.
+        """
+        task = envs.unwrapped.task
+        if not same_vocabulary(self.tokenizer, task.tokenizer):
+            raise VocabularyMismatchError(
+                f"the policy's tokenizer ({len(self.tokenizer)} tokens, end token {self.tokenizer.eos_token_id}) and "
+                f"the environment's ({task.vocab_size} tokens, end token {task.eos_token_id}) must be the same: make "
+                "the environment with tokenizer=policy.tokenizer"
+            )
+        positions = getattr(self.model.config, "max_position_embeddings", None)
+        if positions is not None and positions < task.length:
+            raise BudgetError(
+                f"an episode of up to {task.length} tokens is longer than the model's max_position_embeddings="
+                f"{positions}; lower max_new_tokens or max_length"
+            )
+
+    def decoder(self, num_lanes: int) -> Decoder:
+        """Return the state of a rollout over lanes, with an empty cache."""
+        return Decoder(self, num_lanes)
+
+    def log_probs(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return log-probabilities of the sampling distribution, float32 (..., V), from raw logits (..., >= V)."""
+        return torch.log_softmax(logits[..., : self.vocab_size].float() / self.temperature, dim=-1)
+
+    def token_log_probs(self, tokens_NT: torch.Tensor, mask_NT: torch.Tensor) -> torch.Tensor:
+        """Return the log-probability of each token given those before it, float32 (N, T); 0 at the first.
+
+        Args:
+            tokens_NT: int64, right-padded.
+            mask_NT: bool, True where there is a token.
+        """
+        logits = self.model(input_ids=tokens_NT, attention_mask=mask_NT.long(), use_cache=False).logits[:, :-1]
+        picked = self.log_probs(logits).gather(-1, tokens_NT[:, 1:, None]).squeeze(-1)
+        return torch.nn.functional.pad(picked, (1, 0))
+
+    @torch.inference_mode()
+    def complete(self, prompt: str, max_new_tokens: int = 128, *, greedy: bool = True, seed: int = 0) -> str:
+        """Return the continuation of a text, up to the end token or the budget.
+
+        Args:
+            prompt: Any text that is not empty.
+            max_new_tokens: Budget, >= 1.
+            greedy: Take the likeliest token; otherwise sample.
+            seed: Of the sampling.
+        """
+        ids, _ = encode(self.tokenizer, prompt)
+        if not len(ids):
+            raise ConfigurationError("prompt must not be empty")
+        length = len(ids)
+        tokens = np.zeros((1, length + max_new_tokens), np.int32)
+        tokens[0, :length] = ids
+        decoder, lane = self.decoder(1), np.array([0])
+        uniforms = np.random.default_rng(seed).random(max_new_tokens)
+        for position in range(length, length + max_new_tokens):
+            logits = decoder.advance(tokens, np.array([position]), lane)
+            u = None if greedy else uniforms[position - length : position - length + 1]
+            token = int(choose(self.log_probs(logits), u)[0])
+            if token == self.tokenizer.eos_token_id:
+                break
+            tokens[0, position] = token
+            length = position + 1
+        return decode(self.tokenizer, tokens[0, len(ids) : length])
+
+
+def choose(log_probs_NV: torch.Tensor, uniform_N: np.ndarray | Sequence[float] | None) -> torch.Tensor:
+    """Return a token per lane, int64 (N,): the likeliest, or by inverting the distribution function at ``uniform_N``.
+
+    One number of a lane's own stream decides its token, so that a sample does not depend on the other lanes.
+
+    Raises:
+        NonFiniteError: a lane's distribution is not finite.
+    """
+    if uniform_N is None:
+        return log_probs_NV.argmax(-1)
+    cumulative = log_probs_NV.exp().double().cumsum(-1)
+    total = cumulative[:, -1:]
+    if not torch.isfinite(total).all():
+        lane = int(torch.nonzero(~torch.isfinite(total[:, 0]))[0])
+        raise NonFiniteError(f"the policy's logits for row {lane} of the batch are NaN or infinite")
+    u = torch.as_tensor(np.asarray(uniform_N), dtype=torch.float64, device=total.device)[:, None]
+    return torch.searchsorted(cumulative, u * total, right=True).squeeze(-1).clamp_(max=log_probs_NV.shape[-1] - 1)

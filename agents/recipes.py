@@ -1,0 +1,221 @@
+"""Recipes: an algorithm as a dataclass of its parts. The recipe is the whole configuration, and what is saved.
+
+Every recipe has the same optimiser defaults, so that two recipes that differ in one part differ in nothing else:
+``g2rpo-a`` with ratio 0 is ``grpo`` bit for bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from g2rpo_env.agents.advantages import GroupNormalized, Ones
+from g2rpo_env.agents.losses import ClippedSurrogate, LogLikelihood
+from g2rpo_env.agents.references import NoReference
+from g2rpo_env.agents.selection import KeepAll, KeepCorrect
+from g2rpo_env.agents.shaping import EnvironmentReward
+from g2rpo_env.agents.strategies import RevealOnly, Rollout
+from g2rpo_env.agents.token_weights import SequenceMean, TokenMean
+from g2rpo_env.controller import AdaptiveGuidance, Controller, FixedGuidance
+from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.guidance import find_guidance
+
+if TYPE_CHECKING:
+    from g2rpo_env.agents.grpo import GRPO
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """AdamW with gradient clipping.
+
+    Args:
+        learning_rate: Constant after the warm-up, > 0.
+        warmup: Updates over which the learning rate rises linearly, >= 0.
+        weight_decay: AdamW's, >= 0.
+        max_grad_norm: The gradient is scaled down to this norm, > 0.
+        epochs: Passes over the episodes of an update, >= 1.
+        minibatch: Episodes per gradient step; None for all.
+        microbatch: Episodes per forward pass; gradients are accumulated exactly, so it changes memory, not results.
+    """
+
+    learning_rate: float = 3e-5
+    warmup: int = 0
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    epochs: int = 1
+    minibatch: int | None = None
+    microbatch: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.learning_rate > 0:
+            raise ConfigurationError(f"learning_rate={self.learning_rate} must be above 0")
+        if not self.max_grad_norm > 0:
+            raise ConfigurationError(f"max_grad_norm={self.max_grad_norm} must be above 0")
+        for name in ("epochs", "minibatch", "microbatch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigurationError(f"{name}={value} must be at least 1")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The parts of an algorithm, in the order in which data flows through them.
+
+    Args:
+        strategy: (policy, envs) -> Groups.
+        shaping: Group -> rewards (G,).
+        selection: (Groups, rewards) -> (Groups, rewards).
+        advantage: Rewards (G,) -> advantages (G,).
+        token_weight: Episode -> loss weights (T,).
+        loss: (log_probs_NT, Batch) -> LossResult.
+        reference: (log_probs_NT, Batch) -> scalar, added to the loss total.
+        controller: Sets the reveal length after each update; None leaves the guidance wrapper alone.
+        optimizer: Learning rate and the like.
+    """
+
+    strategy: Any = field(default_factory=Rollout)
+    shaping: Any = field(default_factory=EnvironmentReward)
+    selection: Any = field(default_factory=KeepAll)
+    advantage: Any = field(default_factory=GroupNormalized)
+    token_weight: Any = field(default_factory=SequenceMean)
+    loss: Any = field(default_factory=ClippedSurrogate)
+    reference: Any = field(default_factory=NoReference)
+    controller: Controller | None = None
+    optimizer: Optimizer = field(default_factory=Optimizer)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the recipe as plain data: per part its class and its options."""
+        return {f.name: part_to_config(getattr(self, f.name)) for f in dataclasses.fields(self)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Recipe:
+        """Return the recipe of plain data. Imports the classes it names: load only what you trust."""
+        return cls(**{name: part_from_config(part) for name, part in config.items()})
+
+
+def part_to_config(part: Any) -> dict[str, Any] | None:
+    """Return a part as ``{"class": "module:Name", "options": {...}}``; None stays None."""
+    if part is None:
+        return None
+    options = {f.name: getattr(part, f.name) for f in dataclasses.fields(part) if f.init}
+    return {"class": f"{type(part).__module__}:{type(part).__qualname__}", "options": options}
+
+
+def part_from_config(config: dict[str, Any] | None) -> Any:
+    """Return the part of plain data, see :func:`part_to_config`."""
+    if config is None:
+        return None
+    module, _, name = config["class"].partition(":")
+    return getattr(importlib.import_module(module), name)(**config["options"])
+
+
+def grpo() -> Recipe:
+    """GRPO (arXiv 2402.03300): group-normalised rewards, clipped surrogate, mean over episodes; no KL term."""
+    return Recipe()
+
+
+def guided_grpo() -> Recipe:
+    """GRPO on guided groups with a reveal length that stays. Loss mode: sampled tokens only."""
+    return Recipe(controller=FixedGuidance())
+
+
+def g2rpo_a() -> Recipe:
+    """G²RPO-A (arXiv 2508.13023). Loss mode: **revealed tokens included**, as in the official code.
+
+    A share of each group starts from revealed tokens, one normalisation over the mixed group, adaptive reveal length.
+
+    Deviations:
+
+    1. The controller is the bounded rule; ``AdaptiveGuidance(max_factor=None)`` is the paper's.
+    2. It sees the success of every update, the official code that of every third.
+    3. No KL term (the official code inherits TRL 0.15.2's beta of 0.04).
+    4. Positions are those the tokens were sampled at; the official code pads short traces in the middle.
+    5. The reveal does not count towards the budget and never shows the final answer.
+    """
+    return Recipe(controller=AdaptiveGuidance(), token_weight=SequenceMean(revealed=True))
+
+
+def g2rpo_a_masked() -> Recipe:
+    """G²RPO-A with the revealed tokens masked out of the loss: only sampled tokens are trained."""
+    return Recipe(controller=AdaptiveGuidance())
+
+
+def sft() -> Recipe:
+    """Supervised training on the revealed tokens alone: the baseline that shows how much of a gain is imitation."""
+    return Recipe(
+        strategy=RevealOnly(),
+        advantage=Ones(),
+        token_weight=TokenMean(sampled=False, revealed=True),
+        loss=LogLikelihood(),
+    )
+
+
+def raft() -> Recipe:
+    """RAFT (arXiv 2504.11343): maximum likelihood of the correct samples; wrong ones are dropped."""
+    return Recipe(selection=KeepCorrect(), advantage=Ones(), token_weight=TokenMean(), loss=LogLikelihood())
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "grpo": grpo,
+    "guided-grpo": guided_grpo,
+    "g2rpo-a": g2rpo_a,
+    "g2rpo-a-masked": g2rpo_a_masked,
+    "sft": sft,
+    "raft": raft,
+}
+
+
+def get(name: str) -> Recipe:
+    """Return a recipe by name.
+
+    Raises:
+        ConfigurationError: no recipe has that name.
+    """
+    if name not in RECIPES:
+        close = difflib.get_close_matches(name, RECIPES, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigurationError(f"recipe={name!r} must be one of {', '.join(RECIPES)}{hint}")
+    return RECIPES[name]()
+
+
+def make(name: str, policy: Any, envs: Any, *, seed: int = 0, **parts: Any) -> GRPO:
+    """Return the agent of a recipe.
+
+    A recipe's controller starts from the length of the guidance wrapper and is bounded by the longest reveal there is.
+
+    Args:
+        name: A key of :data:`RECIPES`.
+        policy: The policy to train, in place.
+        envs: Training environment.
+        seed: Root seed of the environment and of all sampling.
+        **parts: Parts that replace those of the recipe, as the arguments of Recipe.
+
+    Raises:
+        ConfigurationError: unknown recipe or part.
+        MissingGuidanceError: the recipe needs guidance and ``envs`` has no guidance wrapper.
+    """
+    from g2rpo_env.agents.grpo import GRPO
+
+    recipe, guidance = get(name), find_guidance(envs)
+    if recipe.controller is not None and guidance is not None and "controller" not in parts:
+        parts = {**parts, "controller": fitted(recipe.controller, guidance)}
+    known = {f.name for f in dataclasses.fields(Recipe)}
+    unknown = sorted(set(parts) - known)
+    if unknown:
+        raise ConfigurationError(f"part {unknown[0]!r} is unknown; known are {', '.join(sorted(known))}")
+    return GRPO(policy, envs, seed=seed, recipe=dataclasses.replace(recipe, **parts))
+
+
+def fitted(controller: Controller, guidance: Any) -> Controller:
+    """Return the controller, starting at the wrapper's length and bounded by the longest reveal in its unit."""
+    changes: dict[str, Any] = {"length": guidance.length}
+    if hasattr(controller, "max_length"):
+        longest = guidance.longest
+        bound = longest if controller.max_length is None else min(controller.max_length, longest)
+        changes["max_length"] = max(bound, guidance.length)
+        changes["min_length"] = min(controller.min_length, guidance.length, bound / 20)
+    return dataclasses.replace(controller, **changes)

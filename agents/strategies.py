@@ -1,0 +1,57 @@
+"""Strategies: how the groups of an update are collected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from g2rpo_env.agents.policy import CausalLMPolicy
+from g2rpo_env.agents.rollout import collect, token_vector_env
+from g2rpo_env.episode import Episode, Groups, group_episodes
+from g2rpo_env.verdict import Outcome, Verdict
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One episode per lane, sampled through the environment."""
+
+    def __call__(self, policy: CausalLMPolicy, envs: Any) -> Groups:
+        """Return the groups of one update."""
+        return collect(policy, envs)
+
+
+@dataclass(frozen=True)
+class RevealOnly:
+    """No sampling: every guided lane gives its prompt and revealed tokens, unguided ones give nothing.
+
+    What supervised training on "the same revealed tokens" learns from: with the seed and the reveal lengths of a guided
+    run the environment shows exactly the tokens it showed there.
+    """
+
+    def __call__(self, policy: CausalLMPolicy, envs: Any) -> Groups:
+        """Return the groups of one update, guided members only."""
+        base = token_vector_env(envs)
+        policy.check_fits(envs)
+        _, info = envs.reset()
+        episodes = []
+        for lane in np.flatnonzero(info["reveal_length"] > 0):
+            tokens_T, role_T = base.episode_tokens(lane)
+            episodes.append(
+                Episode(
+                    tokens_T=tokens_T,
+                    role_T=role_T,
+                    logprob_T=np.zeros(len(tokens_T), np.float32),
+                    problem_id=str(info["problem_id"][lane]),
+                    group=int(info["group"][lane]),
+                    member=int(info["member"][lane]),
+                    seed=base.root_seed,
+                    reveal=int(info["reveal_length"][lane]),
+                    reward=0.0,
+                    verdict=Verdict(Outcome.NO_ANSWER, message="nothing was sampled"),
+                    terminated=False,
+                    truncated=False,
+                )
+            )
+        return group_episodes(episodes)

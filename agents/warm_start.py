@@ -1,0 +1,261 @@
+"""Supervised warm start: a weak base policy, stopped by its measured success and not by a number of steps.
+
+Seeds differ: the same number of supervised steps leaves one seed ten times weaker than another. A base is therefore
+stopped when its sampled success on validation problems first lies in a given range.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from g2rpo_env._version import __version__
+from g2rpo_env.agents.batch import make_batch
+from g2rpo_env.agents.evaluation import evaluate
+from g2rpo_env.agents.losses import LogLikelihood
+from g2rpo_env.agents.policy import CausalLMPolicy
+from g2rpo_env.agents.token_weights import TokenMean
+from g2rpo_env.episode import Episode, Role
+from g2rpo_env.errors import BudgetError, ConfigurationError
+from g2rpo_env.streams import Seed
+from g2rpo_env.task import Task
+from g2rpo_env.verdict import Outcome, Verdict
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """Options of a warm start.
+
+    Args:
+        success: Range (low, high) of sampled success to stop in, 0 <= low < high <= 1.
+        learning_rate: Of AdamW, > 0.
+        batch_size: Solutions per step.
+        max_steps: Give up after so many steps; the policy is then the last one, and the result says so.
+        check_every: Steps between checks; halved each time a check finds the success above the range.
+        samples: Sampled answers per check, on distinct validation problems where there are as many.
+        seed: Of the order of the solutions and of the samples.
+    """
+
+    success: tuple[float, float] = (0.01, 0.03)
+    learning_rate: float = 2e-3
+    batch_size: int = 64
+    max_steps: int = 2000
+    check_every: int = 20
+    samples: int = 1024
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        low, high = self.success
+        if not 0 <= low < high <= 1:
+            raise ConfigurationError(f"success={self.success} must be a range (low, high) within [0, 1]")
+        if not self.learning_rate > 0:
+            raise ConfigurationError(f"learning_rate={self.learning_rate} must be above 0")
+        for name in ("batch_size", "max_steps", "check_every", "samples"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name}={getattr(self, name)} must be at least 1")
+
+
+@dataclass(frozen=True)
+class WarmStartResult:
+    """What a warm start reached.
+
+    Attributes:
+        steps: Supervised steps taken.
+        success: Sampled success at the last check, in [0, 1].
+        reached: Whether it lies in the range that was asked for.
+    """
+
+    steps: int
+    success: float
+    reached: bool
+
+
+def warm_start(
+    policy: CausalLMPolicy,
+    envs: Any,
+    options: WarmStart | None = None,
+    *,
+    progress: Callable[[int, float], None] | None = None,
+) -> WarmStartResult:
+    """Train a policy in place on ground-truth solutions of the ``warmstart`` split until its success is in range.
+
+    Where a check finds the success above the range, training goes back to the check before and looks twice as often;
+    at every single step it halves the learning rate instead.
+
+    Args:
+        policy: The policy.
+        envs: Any environment of the task; it is not touched.
+        options: See :class:`WarmStart`.
+        progress: Called after each check with (steps, success).
+
+    Raises:
+        BudgetError: no solution fits into ``max_new_tokens``.
+    """
+    options = options or WarmStart()
+    low, high = options.success
+    policy.check_fits(envs)
+    task = envs.unwrapped.task.with_split("warmstart")
+    trainer = _Trainer(policy, task, options)
+    every, success = options.check_every, -1.0
+    snapshot = trainer.state_dict()
+    while trainer.steps < options.max_steps:
+        for _ in range(min(every, options.max_steps - trainer.steps)):
+            trainer.step()
+        success = sampled_success(policy, envs, options.samples, options.seed)
+        if progress is not None:
+            progress(trainer.steps, success)
+        if success > high:
+            trainer.load_state_dict(snapshot)
+            if every == 1:
+                trainer.halve_learning_rate()
+            every = max(1, every // 2)
+            continue
+        snapshot = trainer.state_dict()
+        if success >= low:
+            return WarmStartResult(trainer.steps, success, True)
+    return WarmStartResult(trainer.steps, success, False)
+
+
+def sampled_success(policy: CausalLMPolicy, envs: Any, samples: int, seed: int) -> float:
+    """Return the share of correct answers among sampled ones on validation problems, unguided."""
+    task = envs.unwrapped.task.with_split("validation")
+    known = task.source.num_problems
+    tries = 1 if known is None else max(1, -(-samples // known))
+    problems = -(-samples // tries)
+    return evaluate(
+        policy, envs, split="validation", problems=problems, mode="sampled", k=(1,), samples=tries, seed=seed
+    ).accuracy
+
+
+class _Trainer:
+    """Supervised steps on ground-truth solutions; what step n does depends on (seed, n) and the weights alone."""
+
+    def __init__(self, policy: CausalLMPolicy, task: Task, options: WarmStart) -> None:
+        self.policy, self.task, self.options = policy, task, options
+        self.optimizer = torch.optim.AdamW(
+            policy.model.parameters(), lr=options.learning_rate, weight_decay=0.0, betas=(0.9, 0.99)
+        )
+        self.steps = self.drawn = 0
+
+    def step(self) -> None:
+        episodes = [self._next_solution() for _ in range(self.options.batch_size)]
+        weights = [TokenMean()(episode) for episode in episodes]
+        batch = make_batch(episodes, np.ones(len(episodes)), weights, self.policy.device)
+        result = LogLikelihood()(self.policy.token_log_probs(batch.tokens_NT, batch.mask_NT), batch)
+        (result.total / result.count).backward()
+        torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.steps += 1
+
+    def _next_solution(self) -> Episode:
+        for _ in range(1000):
+            problem_id = self.task.source.draw(self.options.seed, self.drawn)
+            self.drawn += 1
+            episode = solution_episode(self.task, problem_id, self.options.seed)
+            if episode.sampled_T.sum() <= self.task.max_new_tokens:
+                return episode
+        raise BudgetError(
+            f"max_new_tokens={self.task.max_new_tokens} is smaller than 1000 solutions in a row: no ground truth fits "
+            "into the budget, so nothing could be learnt from it"
+        )
+
+    def halve_learning_rate(self) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] /= 2
+
+    def state_dict(self) -> dict[str, Any]:
+        return copy.deepcopy(
+            {
+                "model": self.policy.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "counts": (self.steps, self.drawn),
+            }
+        )
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.policy.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        self.steps, self.drawn = state["counts"]
+
+
+def solution_episode(task: Task, problem_id: str, seed: Seed) -> Episode:
+    """Return a problem with its ground-truth solution and end token as an episode of role "sampled"."""
+    problem = task.source.get(problem_id)
+    encoded = task.encode(problem)
+    answer_T = np.append(encoded.solution_T, np.int32(task.eos_token_id))
+    tokens_T = np.concatenate([encoded.prompt_T, answer_T]).astype(np.int32)
+    role_T = np.full(len(tokens_T), Role.SAMPLED, np.int8)
+    role_T[: len(encoded.prompt_T)] = Role.PROMPT
+    return Episode(
+        tokens_T=tokens_T,
+        role_T=role_T,
+        logprob_T=np.zeros(len(tokens_T), np.float32),
+        problem_id=problem_id,
+        group=0,
+        member=0,
+        seed=seed,
+        reveal=0,
+        reward=1.0,
+        verdict=Verdict(Outcome.CORRECT, problem.answer),
+    )
+
+
+# -- cache ------------------------------------------------------------------------------------------------------------
+
+
+def cache_folder() -> Path:
+    """Return where warm-started policies are kept: $G2RPO_CACHE, or g2rpo-env in the user's cache folder."""
+    if os.environ.get("G2RPO_CACHE"):
+        return Path(os.environ["G2RPO_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "g2rpo-env"
+
+
+def warm_started(
+    make_policy: Callable[[], CausalLMPolicy],
+    envs: Any,
+    options: WarmStart,
+    *,
+    progress: Callable[[int, float], None] | None = None,
+) -> tuple[CausalLMPolicy, WarmStartResult]:
+    """Return a warm-started policy, from the cache if one of this configuration is there.
+
+    The key hashes everything the result depends on: initial weights, tokenizer, problems, options and versions.
+    """
+    policy = make_policy()
+    folder = cache_folder() / f"warm-{_key(policy, envs, options)}"
+    if (folder / "result.json").is_file():
+        result = WarmStartResult(**json.loads((folder / "result.json").read_text()))
+        return CausalLMPolicy.from_pretrained(folder, temperature=policy.temperature), result
+    result = warm_start(policy, envs, options, progress=progress)
+    folder.mkdir(parents=True, exist_ok=True)
+    policy.save_pretrained(folder)
+    (folder / "result.json").write_text(json.dumps(asdict(result)) + "\n")  # last: its presence says "complete"
+    return policy, result
+
+
+def _key(policy: CausalLMPolicy, envs: Any, options: WarmStart) -> str:
+    task = envs.unwrapped.task.with_split("warmstart")
+    digest = hashlib.sha256()
+    digest.update(json.dumps([asdict(options), __version__, torch.__version__, torch.get_num_threads()]).encode())
+    digest.update(policy.tokenizer.backend_tokenizer.to_str().encode())
+    digest.update(json.dumps([policy.temperature, task.max_new_tokens, task.stop_strings]).encode())
+    for name, weight in policy.model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(weight.detach().cpu().float().numpy().tobytes())
+    for index in range(256):  # the problems themselves, so that options of the task need not be known here
+        problem = task.source.get(task.source.draw(options.seed, index))
+        digest.update(repr((problem.prompt, problem.solution)).encode())
+    return digest.hexdigest()[:16]
