@@ -110,7 +110,7 @@ def warm_start(
     while trainer.steps < options.max_steps:
         for _ in range(min(every, options.max_steps - trainer.steps)):
             trainer.step()
-        success = sampled_success(policy, envs, options.samples, options.seed)
+        success = screened_success(policy, envs, options.samples, options.seed)
         if progress is not None:
             progress(trainer.steps, success)
         if success > high:
@@ -123,6 +123,19 @@ def warm_start(
         if success >= low:
             return WarmStartResult(trainer.steps, success, True)
     return WarmStartResult(trainer.steps, success, False)
+
+
+SCREEN = 128
+"""Samples of the first look at a check; only a policy with a success among them is measured on all."""
+
+
+def screened_success(policy: CausalLMPolicy, envs: Any, samples: int, seed: int) -> float:
+    """Return the sampled success, from a first look of :data:`SCREEN` samples where those hold no success at all.
+
+    Most checks find nothing, and at a success of 1 % a first look finds something in 72 % of cases, at 2 % in 92 %.
+    """
+    first = sampled_success(policy, envs, min(samples, SCREEN), seed)
+    return first if first == 0 or samples <= SCREEN else sampled_success(policy, envs, samples, seed)
 
 
 def sampled_success(policy: CausalLMPolicy, envs: Any, samples: int, seed: int) -> float:
