@@ -8,6 +8,7 @@ from g2rpo_env.agents.evaluation import Evaluation, evaluate, paired_difference
 from g2rpo_env.agents.grpo import GRPO
 from g2rpo_env.agents.policy import CausalLMPolicy
 from g2rpo_env.agents.recipes import Recipe
+from g2rpo_env.agents.response import guidance_response
 from g2rpo_env.agents.rollout import collect
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Recipe",
     "collect",
     "evaluate",
+    "guidance_response",
     "paired_difference",
     "recipes",
 ]

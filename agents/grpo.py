@@ -16,6 +16,7 @@ import torch
 from g2rpo_env.agents.batch import Batch, make_batch
 from g2rpo_env.agents.evaluation import Evaluation, evaluate
 from g2rpo_env.agents.policy import CausalLMPolicy
+from g2rpo_env.agents.progress import Progress
 from g2rpo_env.agents.recipes import Recipe
 from g2rpo_env.controller import Feedback
 from g2rpo_env.episode import Episode, Group, Groups, Role
@@ -85,20 +86,17 @@ class GRPO:
         Args:
             updates: How many more, >= 0.
             callback: Called after each with (agent, metrics); returning False stops the training.
-            progress_bar: Show a bar with reward, reveal length and time left.
+            progress_bar: Show reward, reveal length and time left, as a bar in a terminal, as plain lines elsewhere.
 
         Raises:
             NonFiniteError: a reward, a loss or a gradient is NaN or infinite; the weights are those before the update.
         """
         if updates < 0:
             raise ConfigurationError(f"updates={updates} must be at least 0")
-        from tqdm import tqdm
-
-        with tqdm(total=updates, disable=not progress_bar, unit="update") as bar:
+        with Progress(updates, enabled=progress_bar) as progress:
             for _ in range(updates):
                 metrics = self.update()
-                bar.set_postfix({k: f"{metrics[k]:.3g}" for k in ("reward", "reveal_length") if _known(metrics[k])})
-                bar.update()
+                progress.update(metrics)
                 if callback is not None and callback(self, metrics) is False:
                     break
         return self
@@ -333,7 +331,3 @@ def describe(groups: Groups, rewards: list[np.ndarray]) -> dict[str, Any]:
 
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _known(value: Any) -> bool:
-    return value is not None

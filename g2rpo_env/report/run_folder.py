@@ -1,0 +1,191 @@
+"""The run folder: everything one training run writes, and how it goes on after an interruption.
+
+    config.json           what the run was started with
+    metrics.jsonl         one line per update, no clock times: equal runs write equal files
+    evaluations.jsonl     unguided accuracy, apart, so that evaluating changes nothing in metrics.jsonl
+    timings.jsonl         seconds per update
+    events.out.tfevents.* the same numbers for TensorBoard
+    checkpoints/000050/   policy as a Hugging Face folder, and the training state
+    rollouts/000050.jsonl the episodes of an update, versioned records
+    curves.png            reward, unguided accuracy, reveal length, groups with signal
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from g2rpo_env.errors import ResumeError, RunExistsError
+
+if TYPE_CHECKING:
+    from g2rpo_env.agents.evaluation import Evaluation
+    from g2rpo_env.agents.grpo import GRPO
+
+CONFIG, METRICS, EVALUATIONS, TIMINGS = "config.json", "metrics.jsonl", "evaluations.jsonl", "timings.jsonl"
+KEEP_CHECKPOINTS = 2
+
+
+class RunFolder:
+    """A run on disk. Use :meth:`create` or :meth:`open`.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._writer: Any = None
+
+    # -- starting ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, path: str | Path, config: dict[str, Any]) -> RunFolder:
+        """Make a new run folder.
+
+        Args:
+            path: A folder that does not exist yet, or is empty.
+            config: Plain data, written to config.json.
+
+        Raises:
+            RunExistsError: the folder holds something; nothing is overwritten.
+        """
+        path = Path(path)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunExistsError(
+                f"out={str(path)!r} must be a new or empty folder; it already holds a run "
+                f"(continue it with --resume {path}, or choose another folder)"
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        (path / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """Return an existing run folder; raises ResumeError if it is none."""
+        path = Path(path)
+        if not (path / CONFIG).is_file():
+            raise ResumeError(f"run={str(path)!r} must be a run folder, with a {CONFIG} in it")
+        return cls(path)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What the run was started with."""
+        return json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
+
+    def rewind(self, update: int) -> None:
+        """Forget every line and file of later updates: what a resumed run will write again."""
+        for name in (METRICS, EVALUATIONS, TIMINGS):
+            kept = [line for line in read_lines(self.path / name) if line["update"] <= update]
+            write_lines(self.path / name, kept)
+        for rollouts in (self.path / "rollouts").glob("*.jsonl"):
+            if int(rollouts.stem) > update:
+                rollouts.unlink()
+
+    # -- writing ----------------------------------------------------------------------------------------------------
+
+    def record(self, metrics: dict[str, Any], seconds: float) -> None:
+        """Append one update: its metrics, and the seconds it took."""
+        append_line(self.path / METRICS, metrics)
+        append_line(self.path / TIMINGS, {"update": metrics["update"], "seconds": round(seconds, 4)})
+        self._scalars(metrics["update"], metrics)
+
+    def record_evaluation(self, update: int, evaluation: Evaluation) -> None:
+        """Append an evaluation made after ``update`` updates."""
+        append_line(self.path / EVALUATIONS, {"update": update, **evaluation.to_config()})
+        self._scalars(update, {f"{evaluation.split}_accuracy": evaluation.accuracy})
+
+    def save_rollouts(self, agent: GRPO) -> Path:
+        """Write the episodes of the agent's last update, with token texts, advantages and loss weights."""
+        path = self.path / "rollouts" / f"{agent.updates:06d}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        write_lines(path, rollout_records(agent))
+        return path
+
+    def checkpoint(self, agent: GRPO) -> Path:
+        """Save the agent under its number of updates; the newest :data:`KEEP_CHECKPOINTS` are kept.
+
+        Written beside its place and then renamed, so that an interrupted save leaves no half checkpoint.
+        """
+        folder = self.path / "checkpoints" / f"{agent.updates:06d}"
+        if not folder.is_dir():
+            half = folder.with_suffix(".part")
+            shutil.rmtree(half, ignore_errors=True)
+            agent.save(half)
+            half.rename(folder)
+        for old in self.checkpoints()[:-KEEP_CHECKPOINTS]:
+            shutil.rmtree(old)
+        return folder
+
+    def _scalars(self, update: int, values: dict[str, Any]) -> None:
+        if self._writer is None:
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self.path), purge_step=update)
+        for name, value in values.items():
+            if name != "update" and isinstance(value, int | float):
+                self._writer.add_scalar(name, value, update)
+
+    def close(self) -> None:
+        """Flush the TensorBoard events."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+
+    def checkpoints(self) -> list[Path]:
+        """Return the checkpoints, oldest first."""
+        return sorted(path for path in (self.path / "checkpoints").glob("*") if path.name.isdigit())
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return one dict per update."""
+        return read_lines(self.path / METRICS)
+
+    def evaluations(self) -> list[dict[str, Any]]:
+        """Return one dict per evaluation."""
+        return read_lines(self.path / EVALUATIONS)
+
+
+def rollout_records(agent: GRPO) -> Iterable[dict[str, Any]]:
+    """Yield a record per episode of the last update: the episode, its tokens' texts, its advantage and loss weights.
+
+    ``advantage`` is None and the weights are 0 for an episode that the update did not learn from.
+    """
+    tokenizer = agent.policy.tokenizer
+    for episode in agent.groups.episodes:
+        advantage = agent.advantages.get((episode.group, episode.member))
+        weight_T = agent.recipe.token_weight(episode) * (advantage is not None)
+        yield {
+            **episode.to_record(),
+            "texts": [tokenizer.decode([token]) for token in episode.tokens_T.tolist()],
+            "advantage": advantage,
+            "weights": [round(float(w), 6) for w in weight_T],
+            "loss_mask": [int(w > 0) for w in weight_T],
+        }
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a JSON Lines file that the library wrote; none if it is missing.
+
+    A last line that an interruption cut short is left out.
+    """
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1] if line]  # what follows the last line break is empty or cut
+
+
+def append_line(path: Path, row: dict[str, Any]) -> None:
+    """Append one row to a JSON Lines file."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write a JSON Lines file anew."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
