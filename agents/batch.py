@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ class Batch:
     def take(self, rows: torch.Tensor) -> Batch:
         """Return some rows, cut to their longest episode."""
         end = int(self.mask_NT[rows].sum(-1).max()) if len(rows) else 0
-        taken = {}
+        taken: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
             taken[field.name] = None if value is None else value[rows, :end]
@@ -73,7 +74,7 @@ def make_batch(
     size, width = len(episodes), max(len(e.tokens_T) for e in episodes)
 
     def padded(rows: Sequence[np.ndarray], dtype: type) -> torch.Tensor:
-        out = np.zeros((size, width), dtype)
+        out: np.ndarray = np.zeros((size, width), dtype)
         for row, values in zip(out, rows, strict=True):
             row[: len(values)] = values
         return torch.from_numpy(out).to(device)

@@ -102,8 +102,8 @@ class CausalLMPolicy:
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(str(name))
-        model = AutoModelForCausalLM.from_pretrained(str(name), dtype=getattr(torch, dtype))
+        tokenizer: Any = AutoTokenizer.from_pretrained(str(name))
+        model: Any = AutoModelForCausalLM.from_pretrained(str(name), dtype=getattr(torch, dtype))
         return cls(model.to(device), tokenizer, temperature=temperature)
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -11,7 +11,7 @@ import difflib
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from g2rpo_env.agents.advantages import GroupNormalized, Ones
 from g2rpo_env.agents.losses import ClippedSurrogate, LogLikelihood
@@ -214,8 +214,8 @@ def fitted(controller: Controller, guidance: Any) -> Controller:
     """Return the controller, starting at the wrapper's length and bounded by the longest reveal in its unit."""
     changes: dict[str, Any] = {"length": guidance.length}
     if hasattr(controller, "max_length"):
-        longest = guidance.longest
-        bound = longest if controller.max_length is None else min(controller.max_length, longest)
+        longest, limits = guidance.longest, cast(Any, controller)
+        bound = longest if limits.max_length is None else min(limits.max_length, longest)
         changes["max_length"] = max(bound, guidance.length)
-        changes["min_length"] = min(controller.min_length, guidance.length, bound / 20)
+        changes["min_length"] = min(limits.min_length, guidance.length, bound / 20)
     return dataclasses.replace(controller, **changes)

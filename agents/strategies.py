@@ -37,7 +37,7 @@ class RevealOnly:
         _, info = envs.reset()
         episodes = []
         for lane in np.flatnonzero(info["reveal_length"] > 0):
-            tokens_T, role_T = base.episode_tokens(lane)
+            tokens_T, role_T = base.episode_tokens(int(lane))
             episodes.append(
                 Episode(
                     tokens_T=tokens_T,
