@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from g2rpo_env.episode import Episode
+from g2rpo_env.episode import Episode, Role
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,10 @@ def make_batch(
         weights: N arrays (T,), the loss weight of each token.
         device: Where the tensors go.
     """
-    size, width = len(episodes), max(len(e.tokens_T) for e in episodes)
+    rows = [_row(e, weight_T) for e, weight_T in zip(episodes, weights, strict=True)]
+    tokens, roles, log_probs, weight = zip(*rows, strict=True)
+    lengths = np.array([len(tokens_T) for tokens_T in tokens])
+    size, width = len(episodes), int(lengths.max())
 
     def padded(rows: Sequence[np.ndarray], dtype: type) -> torch.Tensor:
         out: np.ndarray = np.zeros((size, width), dtype)
@@ -79,14 +82,24 @@ def make_batch(
             row[: len(values)] = values
         return torch.from_numpy(out).to(device)
 
-    lengths = np.array([len(e.tokens_T) for e in episodes])
     mask = torch.from_numpy(np.arange(width) < lengths[:, None]).to(device)
     advantage = torch.from_numpy(np.asarray(advantage_N, np.float32)).to(device)
     return Batch(
-        tokens_NT=padded([e.tokens_T for e in episodes], np.int64),
+        tokens_NT=padded(tokens, np.int64),
         mask_NT=mask,
-        role_NT=padded([e.role_T for e in episodes], np.int8),
-        old_log_probs_NT=padded([e.logprob_T for e in episodes], np.float32),
+        role_NT=padded(roles, np.int8),
+        old_log_probs_NT=padded(log_probs, np.float32),
         advantage_NT=advantage[:, None].expand(size, width),
-        weight_NT=padded(weights, np.float32),
+        weight_NT=padded(weight, np.float32),
     )
+
+
+def _row(episode: Episode, weight_T: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return tokens, roles, log-probabilities and weights of an episode as it is trained on."""
+    row = (episode.tokens_T, episode.role_T, episode.logprob_T, weight_T)
+    if episode.train_prefix is None:
+        return row
+    first = int(np.argmax(episode.sampled_T)) if episode.sampled_T.any() else len(episode.tokens_T)
+    nothing = np.zeros(len(episode.train_prefix))
+    prefix = (episode.train_prefix, nothing + Role.PROMPT, nothing, nothing)
+    return tuple(np.concatenate([new, old[first:]]) for new, old in zip(prefix, row, strict=True))  # type: ignore[return-value]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from g2rpo_env.episode import Group
+from g2rpo_env.errors import ConfigurationError
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ class TruncationPenalty:
     """
 
     penalty: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not self.penalty >= 0:
+            raise ConfigurationError(f"penalty={self.penalty} must be at least 0")
 
     def __call__(self, group: Group) -> np.ndarray:
         """Return rewards, float64 (G,)."""
