@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -53,20 +54,18 @@ class AdditionSource:
         split: One of :data:`g2rpo_env.problem.SPLITS`; the splits are disjoint.
     """
 
-    splits = SPLITS
+    splits: tuple[str, ...] = SPLITS
     num_problems = None
 
     def __init__(self, digits: int | Sequence[int] = 3, split: str = "train") -> None:
-        low, high = (digits, digits) if isinstance(digits, int) else tuple(digits)
-        if not 1 <= low <= high <= MAX_DIGITS:
-            raise ConfigurationError(f"digits={digits!r} must be an int or a range within [1, {MAX_DIGITS}]")
+        low, high = _digit_range(digits)
         if split not in SPLITS:
             raise ConfigurationError(f"split={split!r} must be one of {', '.join(SPLITS)}")
-        self.low, self.high, self.split = int(low), int(high), split
+        self.low, self.high, self.split = low, high, split
 
     def get(self, problem_id: str) -> Problem:
         """Return the problem of an id, of any split; raises UnknownProblemError."""
-        match = re.fullmatch(r"(0|[1-9]\d*)\+(0|[1-9]\d*)", problem_id)
+        match = re.fullmatch(r"(0|[1-9][0-9]*)\+(0|[1-9][0-9]*)", problem_id)
         a, b = match.groups() if match else ("", "")
         if len(a) != len(b) or not self.low <= len(a) <= self.high:
             raise UnknownProblemError(
@@ -94,6 +93,18 @@ class AdditionSource:
     def with_split(self, split: str) -> AdditionSource:
         """Return the same source on another split."""
         return AdditionSource((self.low, self.high), split)
+
+
+def _digit_range(digits: int | Sequence[int]) -> tuple[int, int]:
+    try:
+        low, high = (operator.index(d) for d in (digits if isinstance(digits, Sequence) else (digits, digits)))
+    except (TypeError, ValueError):  # not two, or no ints
+        low, high = 0, 0
+    if not 1 <= low <= high <= MAX_DIGITS:
+        raise ConfigurationError(
+            f"digits={digits!r} must be an int or an inclusive range (low, high) within [1, {MAX_DIGITS}]"
+        )
+    return low, high
 
 
 def split_of(a: int, b: int) -> str:

@@ -15,10 +15,12 @@ from g2rpo_env.problem import Problem
 from g2rpo_env.streams import Seed, stream
 
 Row = dict[str, Any]
+PlacedRow = tuple[str, Row]
+"""Where a row stands, such as ``"train.jsonl, line 3"``, for messages; and the row."""
 
 
-def read_jsonl(path: Path, fields: Sequence[str]) -> list[Row]:
-    """Return the rows of a JSON Lines file.
+def read_jsonl(path: Path, fields: Sequence[str]) -> list[PlacedRow]:
+    """Return the rows of a JSON Lines file, each with its place.
 
     Args:
         path: The file.
@@ -40,7 +42,7 @@ def read_jsonl(path: Path, fields: Sequence[str]) -> list[Row]:
             except json.JSONDecodeError as error:
                 raise DataError(f"{where}: not valid JSON ({error.msg} at column {error.colno})") from None
             check_row(row, fields, where)
-            rows.append(row)
+            rows.append((where, row))
     if not rows:
         raise DataError(f"{path} holds no rows; a data file must hold at least one")
     return rows
@@ -55,13 +57,16 @@ def check_row(row: Any, fields: Sequence[str], where: str) -> None:
             raise DataError(f"{where}: field {name!r} must be a text that is not empty, got {row.get(name)!r:.80}")
 
 
-def read_hub(name: str, config: str, split: str, fields: Sequence[str]) -> list[Row]:
-    """Return the rows of one split of a Hub data set (or of a local folder in the Hub's layout)."""
+def read_hub(name: str, config: str, split: str, fields: Sequence[str]) -> list[PlacedRow]:
+    """Return the rows of one split of a Hub data set (or of a local folder in the Hub's layout), with their places."""
     import datasets
 
-    rows = [dict(row) for row in datasets.load_dataset(name, config, split=split)]
-    for number, row in enumerate(rows, 1):
-        check_row(row, fields, f"{name} ({config}, {split}), row {number}")
+    rows = [
+        (f"{name} ({config}, {split}), row {number}", dict(row))
+        for number, row in enumerate(datasets.load_dataset(name, config, split=split), 1)
+    ]
+    for where, row in rows:
+        check_row(row, fields, where)
     return rows
 
 

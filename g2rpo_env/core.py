@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import gymnasium as gym
@@ -11,7 +12,7 @@ from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError, InvalidActionError, ResetNeededError
 from g2rpo_env.reveal import RevealPlan, reveal_tokens
 from g2rpo_env.streams import fresh_seed
-from g2rpo_env.task import Task, load_task
+from g2rpo_env.task import Start, Task, load_task
 from g2rpo_env.tokenizer import decode
 from g2rpo_env.verdict import Verdict
 
@@ -20,7 +21,7 @@ Observation = dict[str, np.ndarray]
 NO_REVEAL = RevealPlan()
 
 
-def token_spaces(task: Task) -> tuple[gym.spaces.Dict, gym.spaces.Discrete]:
+def token_spaces(task: Task) -> tuple[gym.Space[Any], gym.spaces.Discrete]:
     """Return the observation space and the action space of one lane."""
     observation = gym.spaces.Dict(
         {
@@ -60,7 +61,8 @@ class TokenEnv(gym.Env[Observation, np.int64]):
     ``valid`` (bool, False if the verifier failed) and ``verdict``.
 
     **Reset options** ``problem`` (id), ``reveal`` (length, in the unit of the guidance wrapper, tokens without one),
-    ``prefix`` and ``prefix_roles`` (start from any tokens).
+    ``prefix`` and ``prefix_roles`` (start from any tokens; nothing else is revealed then). A reset that fails changes
+    nothing.
 
     Args:
         task: The task, or ``"module:Name"`` of one that is built from ``options``.
@@ -107,19 +109,14 @@ class TokenEnv(gym.Env[Observation, np.int64]):
             ConfigurationError: an option breaks its rule.
             UnknownProblemError: the source does not know ``options["problem"]``.
         """
-        super().reset(seed=seed)
-        if seed is not None or self._root is None:
-            self._root, self._group = (fresh_seed() if seed is None else int(seed)), 0
+        super().reset(seed=None if seed is None else int(seed))
+        root, group = self._root, self._group
+        if seed is not None or root is None:
+            root, group = (fresh_seed() if seed is None else int(seed)), 0
         options = options or {}
         check_options(options, ("problem", "reveal", "prefix", "prefix_roles"))
-        group, self._group = self._group, self._group + 1
-        problem_id = options.get("problem")
-        if problem_id is None:
-            problem_id = self.task.source.draw(self._root, group)
-        if options.get("prefix") is not None:
-            start = self.task.start_from_prefix(problem_id, options["prefix"], options.get("prefix_roles"))
-        else:
-            start = self.task.start(problem_id, self._reveal(problem_id, group, options.get("reveal")))
+        start = self._start(root, group, options)
+        self._root, self._group = root, group + 1
         self._problem, self._budget = start.problem, start.budget
         self._prompt_length, self._length = start.prompt_length, len(start.tokens_T)
         self._tokens[:] = 0
@@ -136,10 +133,17 @@ class TokenEnv(gym.Env[Observation, np.int64]):
             "reveal_length": start.reveal_length,
         }
 
-    def _reveal(self, problem_id: str, group: int, amount: float | None) -> int:
+    def _start(self, root: int, group: int, options: dict[str, Any]) -> Start:
+        given = options.get("problem")
+        problem_id = self.task.source.draw(root, group) if given is None else str(given)
+        if options.get("prefix") is not None:
+            return self.task.start_from_prefix(problem_id, options["prefix"], options.get("prefix_roles"))
+        return self.task.start(problem_id, self._reveal(problem_id, root, group, options.get("reveal")))
+
+    def _reveal(self, problem_id: str, root: int, group: int, amount: float | None) -> int:
         plan = self.reveal_plan or NO_REVEAL
         if amount is None:
-            if self.reveal_plan is None or not plan.is_guided(self._root, group, 0, 1):
+            if self.reveal_plan is None or not plan.is_guided(root, group, 0, 1):
                 return 0
             amount = plan.lengths([problem_id], [0])[0]
         encoded = self.task.encode(self.task.source.get(problem_id))
@@ -154,16 +158,13 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         """
         if not self._running:
             raise ResetNeededError("step() needs a running episode: call reset() first, and after every episode's end")
-        task, token = self.task, int(action)
-        if not 0 <= token < task.vocab_size:
-            raise InvalidActionError(f"action={token} must be a token id in [0, {task.vocab_size})")
+        task, token = self.task, token_id(action, self.task.vocab_size)
         self._tokens[self._length] = token
         self._roles[self._length] = Role.SAMPLED
         self._length += 1
         self._budget -= 1
-        stopped = bool(
-            task.stop_strings and task.may_stop(np.array([token]))[0] and task.stops(self._answer())  # type: ignore[index]
-        )
+        candidates = task.may_stop(np.array([token]))
+        stopped = candidates is not None and bool(candidates[0]) and task.stops(self._answer())
         terminated = stopped or token == task.eos_token_id
         truncated = not terminated and self._budget == 0
         reward, info = 0.0, {}
@@ -183,7 +184,7 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         # Fresh arrays: both environment checkers refuse observations that share memory between steps.
         return {"tokens": self._tokens.copy(), "length": np.array([self._length], np.int32)}
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """Return the context as text, parts marked by role: ``prompt[revealed]sampled{environment}``."""
         if self.render_mode is None:
             gym.logger.warn("render() needs render_mode='ansi' or 'human' when the environment is made")
@@ -219,8 +220,26 @@ def marked_text(tokenizer: Any, tokens_T: np.ndarray, role_T: np.ndarray) -> str
     return "".join(pieces)
 
 
+def token_id(action: Any, vocab_size: int) -> int:
+    """Return an action as an int; raise InvalidActionError unless it is a token id."""
+    try:
+        token = operator.index(action)  # not int(), which takes 2.7 for 2
+    except TypeError:
+        token = -1
+    if not 0 <= token < vocab_size:
+        raise InvalidActionError(f"action={action!r} must be a token id in [0, {vocab_size})")
+    return token
+
+
+NEEDS = {"member": "problem", "prefix_roles": "prefix"}
+"""Reset option -> the one without which it would be ignored."""
+
+
 def check_options(options: dict[str, Any], known: tuple[str, ...]) -> None:
     """Raise ConfigurationError for a reset option nobody reads (a misspelt one would be ignored in silence)."""
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise ConfigurationError(f"reset option {unknown[0]!r} is unknown; known are {', '.join(known)}")
+    for name, needed in NEEDS.items():
+        if options.get(name) is not None and options.get(needed) is None:
+            raise ConfigurationError(f"options[{name!r}] must come with options[{needed!r}]: it means nothing alone")

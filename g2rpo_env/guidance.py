@@ -27,9 +27,8 @@ class _Guidance:
     """What both wrappers share: the plan, and who sets it."""
 
     plan: RevealPlan
-    _controller: Controller | None
 
-    def _install(self, env: Any, kind: type, plan: RevealPlan) -> None:
+    def _install(self, env: Any, kind: type[TokenEnv] | type[TokenVectorEnv], plan: RevealPlan) -> None:
         base = env.unwrapped
         if not isinstance(base, kind):
             raise ConfigurationError(
@@ -37,7 +36,7 @@ class _Guidance:
             )
         if base.reveal_plan is not None:
             raise ConfigurationError("env already has a guidance wrapper; an environment follows one reveal plan")
-        self.plan, self._controller = plan, None
+        self.plan = plan
         base.reveal_plan = plan
 
     @property

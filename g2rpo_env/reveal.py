@@ -6,6 +6,7 @@ Pure functions of an encoded problem; the environments execute them at every res
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,8 @@ class EncodedProblem:
         solution_T: int32, tokens of the whole solution, without the end token.
         step_ends: For each step the number of solution tokens up to its end. A boundary inside a token moves to the
             start of that token.
-        before_answer: Number of solution tokens before the first occurrence of the final answer in the steps.
+        before_answer: Number of solution tokens before the first occurrence of the final answer, see
+            :func:`first_occurrence`.
     """
 
     prompt_T: np.ndarray
@@ -44,6 +46,39 @@ CAPS: dict[str, Callable[[EncodedProblem], int]] = {
     "before_answer": lambda encoded: min(encoded.before_answer, encoded.revealable),
 }
 """How far a reveal may reach: to the end of the steps, or only to where the final answer first occurs in them."""
+
+
+_NUMBER = re.compile(r"(-?)(\d+)(?:\.(\d*))?")
+
+
+def first_occurrence(answer: str, text: str) -> int:
+    """Return where a final answer first stands in a text; the length of the text if it does not.
+
+    A number is found in every way of writing it: with leading zeros, with separated thousands, with zeros behind the
+    decimal point. Any other answer is found as it is, and not inside a word.
+
+    >>> first_occurrence("1234", "12340 + 1,234.00"), first_occurrence("5", "1.5 + 05"), first_occurrence("B", "AB B")
+    (8, 6, 3)
+    """
+    if not answer:
+        return len(text)
+    number = _NUMBER.fullmatch(answer)
+    pattern = _number_pattern(*number.groups(default="")) if number else _text_pattern(answer)
+    found = re.search(pattern, text)
+    return found.start() if found else len(text)
+
+
+def _number_pattern(sign: str, whole: str, decimals: str) -> str:
+    thousands = ",?".join(f"{int(whole):,}".split(","))
+    decimals = decimals.rstrip("0")
+    # "1.5" and "12" hold no 5 and no 2, but "3,5" may be a list: rather stop too early than show the answer.
+    return rf"(?<!\d)(?<!\d\.){sign}0*{thousands}" + (rf"\.{decimals}0*(?!\d)" if decimals else r"(?!\d)")
+
+
+def _text_pattern(answer: str) -> str:
+    left = r"(?<!\w)" if re.match(r"\w", answer) else ""
+    right = r"(?!\w)" if re.search(r"\w$", answer) else ""
+    return left + re.escape(answer) + right
 
 
 def _half_up(amount: float) -> int:
@@ -83,10 +118,12 @@ def reveal_tokens(
         cap: A key of :data:`CAPS`.
 
     Raises:
-        ConfigurationError: ``amount`` is negative or not a number.
+        ConfigurationError: ``amount`` is negative, not a number, or a fraction above 1.
     """
     if not amount >= 0:
         raise ConfigurationError(f"reveal={amount} must be a length of at least 0 {unit}")
+    if unit == "fraction" and amount > 1:
+        raise ConfigurationError(f"reveal={amount} must lie in [0, 1] for unit='fraction'")
     limit = CAPS[cap](encoded)
     return min(UNITS[unit](encoded, min(amount, 1e9), limit), limit)
 

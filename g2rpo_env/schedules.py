@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,9 @@ class Replay(Controller):
         if not self.lengths:
             raise ConfigurationError("lengths must hold at least one length")
         self.lengths = tuple(float(length) for length in self.lengths)
+        wrong = [length for length in self.lengths if not (length >= 0 and math.isfinite(length))]
+        if wrong:
+            raise ConfigurationError(f"lengths must all be finite and at least 0, got {wrong[0]}")
         self.length = self.lengths[0]
         super().__post_init__()
 

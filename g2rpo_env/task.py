@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import copy
 import importlib
-import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,14 +19,15 @@ import numpy as np
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import BudgetError, ConfigurationError
 from g2rpo_env.problem import Problem, ProblemSource
-from g2rpo_env.reveal import EncodedProblem
-from g2rpo_env.tokenizer import decode, encode, load_tokenizer
+from g2rpo_env.reveal import EncodedProblem, first_occurrence
+from g2rpo_env.tokenizer import decode, encode, encode_batch, load_tokenizer
 from g2rpo_env.verdict import Outcome, Verdict, Verifier
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 CACHE_SIZE = 16_384
+CHUNK = 1024  # problems measured at once: encodings take much memory
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Task:
         tokenizer: Fast tokenizer, folder, or None for the built-in character tokenizer.
         max_new_tokens: Budget of sampled tokens per episode, >= 1.
         max_length: Upper bound of L, the length of the observation; None computes it from the problems
-            (longest prompt + longest revealable part + budget).
+            (longest prompt + longest revealable part + budget), and no problem may need more.
         stop_strings: An answer also ends where one of these texts is completed; the text from there on is cut before
             verification, the tokens stay.
 
@@ -82,6 +82,8 @@ class Task:
     ) -> None:
         if max_new_tokens < 1:
             raise ConfigurationError(f"max_new_tokens={max_new_tokens} must be at least 1")
+        if isinstance(stop_strings, str):
+            raise ConfigurationError(f"stop_strings={stop_strings!r} must be a sequence of texts, such as a tuple")
         if any(not text for text in stop_strings):
             raise ConfigurationError(f"stop_strings={tuple(stop_strings)!r} must not hold an empty text")
         self.source = source
@@ -93,7 +95,7 @@ class Task:
         self.max_length = max_length
         self.stop_strings = tuple(stop_strings)
         self._encoded: dict[str, EncodedProblem] = {}
-        self._stop_table = _stop_table(self.tokenizer, self.stop_strings)
+        self._stop_table = _stop_table(self.tokenizer, self.stop_strings, self.eos_token_id)
         self.length = self._measure()
 
     # -- problems ---------------------------------------------------------------------------------------------------
@@ -120,33 +122,37 @@ class Task:
 
     def _measure(self) -> int:
         """Return L; refuse problems that do not fit and report boundaries that tokens would cross."""
-        prompt = reveal = crossing = count = 0
-        for problem in self.source.longest():
-            encoded = self.encode(problem)
-            count += 1
-            crossing += _crosses_boundary(self.tokenizer, problem, encoded)
-            prompt = max(prompt, len(encoded.prompt_T))
-            reveal = max(reveal, encoded.revealable)
-            needed = len(encoded.prompt_T) + encoded.revealable + self.max_new_tokens
-            if self.max_length is not None and needed > self.max_length:
-                raise BudgetError(
-                    f"problem {problem.problem_id!r} is longer than the budget: prompt {len(encoded.prompt_T)} + "
-                    f"revealable {encoded.revealable} + max_new_tokens {self.max_new_tokens} = {needed} tokens "
-                    f"must not exceed max_length={self.max_length}"
-                )
+        problems = list(self.source.longest())
+        prompt = reveal = crossing = 0
+        for first in range(0, len(problems), CHUNK):
+            for problem, size in measure(self.tokenizer, problems[first : first + CHUNK]):
+                self._check_fits(problem, size)
+                prompt = max(prompt, size.prompt)
+                reveal = max(reveal, size.revealable)
+                crossing += size.crossing
         if crossing:
             warnings.warn(
-                f"{crossing} of {count} prompts share a token with their solution under this tokenizer, "
+                f"{crossing} of {len(problems)} prompts share a token with their solution under this tokenizer, "
                 "so that a revealed context differs from the tokens of the joined text; "
                 "end the prompt template with a line break to avoid it",
                 stacklevel=2,
             )
         if self.source.num_problems is None:
             # Generated problems: any of them may split into more tokens than the sample, never into more than bytes.
-            prompt, reveal = _byte_bounds(self.source)
+            prompt, reveal = _byte_bounds(problems)
         self.max_reveal = reveal
-        self.max_steps = max(len(problem.steps) for problem in self.source.longest())
-        return prompt + reveal + self.max_new_tokens
+        self.max_steps = max(len(problem.steps) for problem in problems)
+        length = prompt + reveal + self.max_new_tokens
+        return length if self.max_length is None else min(length, self.max_length)
+
+    def _check_fits(self, problem: Problem, size: Size) -> None:
+        needed = size.prompt + size.revealable + self.max_new_tokens
+        if self.max_length is not None and needed > self.max_length:
+            raise BudgetError(
+                f"problem {problem.problem_id!r} is longer than the budget: prompt {size.prompt} + "
+                f"revealable {size.revealable} + max_new_tokens {self.max_new_tokens} = {needed} tokens "
+                f"must not exceed max_length={self.max_length}"
+            )
 
     # -- episodes ---------------------------------------------------------------------------------------------------
 
@@ -209,17 +215,24 @@ class Task:
     def stops(self, answer_T: np.ndarray) -> bool:
         """Whether the last token of an answer completes a stop string; decodes a bounded tail only."""
         tail = answer_T[-(max(len(text.encode()) for text in self.stop_strings) + 1) :]
-        before, text = len(decode(self.tokenizer, tail[:-1])), decode(self.tokenizer, tail)
-        return any(text.find(stop, max(0, before - len(stop) + 1)) >= 0 for stop in self.stop_strings)
+        return self._stop_start(tail)[1] is not None
+
+    def _stop_start(self, answer_T: np.ndarray) -> tuple[str, int | None]:
+        """Return the text of an answer and where the first stop string begins that its last token completes."""
+        # A character whose last byte is missing shows as U+FFFD and is not there yet.
+        before = len(decode(self.tokenizer, answer_T[:-1]).rstrip("\ufffd"))
+        text = decode(self.tokenizer, answer_T)
+        starts = [text.find(stop, max(0, before - len(stop) + 1)) for stop in self.stop_strings]
+        return text, min((start for start in starts if start >= 0), default=None)
 
     def completion(self, answer_T: np.ndarray, stopped: bool) -> str:
         """Return the text after the prompt, without the end token and cut at the stop string that ended it."""
+        if stopped:
+            text, start = self._stop_start(answer_T)
+            return text[:start]
         if len(answer_T) and answer_T[-1] == self.eos_token_id:
             answer_T = answer_T[:-1]
-        text = decode(self.tokenizer, answer_T)
-        if stopped:
-            text = text[: max(text.rfind(stop) for stop in self.stop_strings)]
-        return text
+        return decode(self.tokenizer, answer_T)
 
     def grade(self, problems: Sequence[Problem], completions: Sequence[str]) -> list[Verdict]:
         """Return one verdict per completion; a verifier that raises gives ERROR verdicts, never wrong answers."""
@@ -239,11 +252,16 @@ class Task:
 def load_task(task: Task | str, options: dict[str, Any]) -> Task:
     """Return a task: as given, or built from ``"module:Name"`` with options (what registered ids do)."""
     if isinstance(task, str):
-        module, _, name = task.partition(":")
-        return getattr(importlib.import_module(module), name)(**options)
+        return task_class(task)(**options)
     if options:
         raise ConfigurationError(f"options {sorted(options)} must be given to the task itself")
     return task
+
+
+def task_class(name: str) -> Callable[..., Task]:
+    """Return what ``"module:Name"`` names; this imports the module."""
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def encode_problem(tokenizer: PreTrainedTokenizerFast, problem: Problem) -> EncodedProblem:
@@ -253,29 +271,58 @@ def encode_problem(tokenizer: PreTrainedTokenizerFast, problem: Problem) -> Enco
     lengths = np.cumsum([len(step) for step in problem.steps])
     # Tokens that end at or before a boundary lie before it: one that spans the boundary stays hidden.
     step_ends = tuple(int(n) for n in np.searchsorted(ends, lengths, side="right"))
-    occurrence = re.search(rf"(?<![\d.,]){re.escape(problem.answer)}(?!\d)", problem.solution)
-    first = occurrence.start() if occurrence and problem.answer else len(problem.solution)
+    first = first_occurrence(problem.answer, problem.solution)
     before_answer = int(np.searchsorted(ends, first, side="right"))
     return EncodedProblem(prompt_T, solution_T, step_ends, before_answer)
 
 
-def _crosses_boundary(tokenizer: Any, problem: Problem, encoded: EncodedProblem) -> bool:
-    joined, _ = encode(tokenizer, problem.prompt + problem.solution)
-    return not np.array_equal(joined, np.concatenate([encoded.prompt_T, encoded.solution_T]))
+@dataclass(frozen=True)
+class Size:
+    """Tokens of a problem, counted.
+
+    Attributes:
+        prompt: Tokens of the prompt.
+        revealable: Tokens of the solution that may be shown.
+        crossing: Whether prompt and solution share a token when they are encoded as one text.
+    """
+
+    prompt: int
+    revealable: int
+    crossing: bool
 
 
-def _byte_bounds(source: ProblemSource) -> tuple[int, int]:
-    problems = list(source.longest())
+def measure(tokenizer: PreTrainedTokenizerFast, problems: Sequence[Problem]) -> list[tuple[Problem, Size]]:
+    """Return the sizes of problems, the same that :func:`encode_problem` gives one by one."""
+    prompts = encode_batch(tokenizer, [p.prompt for p in problems])
+    solutions = encode_batch(tokenizer, [p.solution for p in problems], offsets=True)
+    joined = encode_batch(tokenizer, [p.prompt + p.solution for p in problems])
+    sizes = []
+    for problem, prompt, solution, both in zip(problems, prompts, solutions, joined, strict=True):
+        ids = solution.ids
+        # All tokens before the one that holds the first character of the final part; all if there is none.
+        end = solution.char_to_token(sum(map(len, problem.steps)))
+        revealable = len(ids) if end is None else end
+        prompt_ids = prompt.ids
+        sizes.append((problem, Size(len(prompt_ids), revealable, both.ids != prompt_ids + ids)))
+    return sizes
+
+
+def _byte_bounds(problems: Sequence[Problem]) -> tuple[int, int]:
     return (
         max(len(p.prompt.encode()) for p in problems),
         max(len("".join(p.steps).encode()) for p in problems),
     )
 
 
-def _stop_table(tokenizer: Any, stop_strings: tuple[str, ...]) -> np.ndarray | None:
-    """Return bool (V,): tokens that can complete a stop string; incomplete UTF-8 pieces count as candidates."""
+def _stop_table(tokenizer: Any, stop_strings: tuple[str, ...], eos_token_id: int) -> np.ndarray | None:
+    """Return bool (V,): tokens that can complete a stop string; incomplete UTF-8 pieces count as candidates.
+
+    The end token does not: its name is no text of the answer.
+    """
     if not stop_strings:
         return None
     last = {text[-1] for text in stop_strings} | {"\ufffd"}
     texts = [decode(tokenizer, np.array([i])) for i in range(len(tokenizer))]
-    return np.array([bool(last & set(text)) for text in texts])
+    table = np.array([bool(last & set(text)) for text in texts])
+    table[eos_token_id] = False
+    return table

@@ -6,9 +6,10 @@ text back as it was, so one that does not is refused when it is loaded, not when
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -77,7 +78,7 @@ def _from_folder(folder: Path) -> PreTrainedTokenizerFast:
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerFast) -> None:
     """Raise TokenizerError unless the tokenizer has an end token and gives sample texts back exactly."""
-    name = tokenizer.name_or_path or type(tokenizer).__name__
+    name = getattr(tokenizer, "name_or_path", None) or type(tokenizer).__name__
     if not getattr(tokenizer, "is_fast", False):
         raise TokenizerError(f"tokenizer={name!r} must be a fast tokenizer (PreTrainedTokenizerFast)")
     if tokenizer.eos_token_id is None:
@@ -106,10 +107,22 @@ def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> tuple[np.ndarray, n
     return np.array(out["input_ids"], dtype=np.int32), ends
 
 
+def encode_batch(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], offsets: bool = False) -> list[Any]:
+    """Encode texts as data, all at once: several times faster than one by one, same ids as :func:`encode`.
+
+    Returns:
+        One ``tokenizers.Encoding`` per text: ``.ids``, and with ``offsets`` also ``.char_to_token(position)``.
+    """
+    encode(tokenizer, "")  # sets the backend: special tokens split, no truncation, no padding
+    backend = tokenizer.backend_tokenizer
+    many = backend.encode_batch if offsets else backend.encode_batch_fast
+    return many(list(texts), add_special_tokens=False)
+
+
 def decode(tokenizer: PreTrainedTokenizerFast, ids: np.ndarray) -> str:
     """Return the exact text of token ids; special tokens appear by name."""
-    return tokenizer.decode(
-        [int(i) for i in ids], skip_special_tokens=False, clean_up_tokenization_spaces=False
+    return str(
+        tokenizer.decode([int(i) for i in ids], skip_special_tokens=False, clean_up_tokenization_spaces=False)
     )
 
 

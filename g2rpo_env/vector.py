@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
@@ -17,6 +18,8 @@ from g2rpo_env.problem import Problem
 from g2rpo_env.reveal import RevealPlan, reveal_tokens
 from g2rpo_env.streams import fresh_seed
 from g2rpo_env.task import Start, Task, load_task
+
+OpenGroups = dict[str, list[tuple[int, set[int]]]]
 
 LANE_OPTIONS = ("reset_mask", "problem", "member", "reveal", "prefix", "prefix_roles")
 
@@ -35,7 +38,8 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
     for lanes that are not reset), ``member`` (ints), ``reveal`` (lengths in the unit of the guidance wrapper; NaN or
     None = as planned), ``prefix`` and ``prefix_roles`` (lists of token arrays, None = none). A scalar holds for all
     lanes. A mask that splits a group needs ``problem``. A lane reset with problem and member joins the newest group of
-    that problem that still lacks the member, otherwise it opens a group. Options are never changed.
+    that problem since the last reset of all lanes that still lacks the member, otherwise it opens a group. Options are
+    never changed. A reset that fails changes nothing.
 
     Args:
         task: The task, or ``"module:Name"`` of one that is built from ``options``.
@@ -98,8 +102,8 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         self._autoreset_next = np.zeros(num_envs, np.bool_)
         self._problems: list[Problem | None] = [None] * num_envs
         self._all_lanes = np.arange(num_envs)
-        # Groups opened by explicit resets that may still take members: problem -> (group, members started).
-        self._open: dict[str, tuple[int, set[int]]] = {}
+        # Groups opened by explicit resets that may still take members: problem -> [(group, members started), ...].
+        self._open: OpenGroups = {}
 
     # -- what callers read ------------------------------------------------------------------------------------------
 
@@ -139,24 +143,30 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
             ConfigurationError: an option breaks its rule, or a mask splits a group without ``problem``.
             UnknownProblemError: the source does not know a problem.
         """
-        self._reseed(seed)
         options = options or {}
         check_options(options, LANE_OPTIONS)
         lanes = self._masked_lanes(options.get("reset_mask"))
-        starts, groups, members = self._plan_starts(lanes, options)
+        before = self._root, self._counter, _copied(self._open)
+        try:
+            self._reseed(seed)
+            if options.get("reset_mask") is None:
+                self._open.clear()
+            starts, groups, members = self._plan_starts(lanes, options)
+        except Exception:
+            self._root, self._counter, self._open = before
+            raise
         info = self._begin(lanes, starts, groups, members)
         return self._observation(), info
 
     def _reseed(self, seed: int | Sequence[int] | None) -> None:
         if seed is None and self._root is not None:
             return
-        if seed is None:
-            self._root = fresh_seed()
-        else:
-            self._root = int(seed) if isinstance(seed, int | np.integer) else [int(s) for s in seed]
+        self._root = fresh_seed() if seed is None else _root_seed(seed)
         self._counter = 0
         self._open.clear()
-        self._np_random, self._np_random_seed = None, None
+        self._np_random, self._np_random_seed = seeding.np_random(
+            self._root if isinstance(self._root, int) else None
+        )
 
     def _masked_lanes(self, mask: Any) -> np.ndarray:
         if mask is None:
@@ -241,12 +251,16 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
 
     def _join(self, problem_id: str, member: int) -> int:
         """Return the newest group of the problem that still lacks this member, or a new one."""
-        group, started = self._open.get(problem_id, (-1, {member}))
-        if member in started:
-            group, started = self._next_group(), set()
-            self._open[problem_id] = (group, started)
+        waiting = self._open.setdefault(problem_id, [])
+        entry = next((entry for entry in reversed(waiting) if member not in entry[1]), None)
+        if entry is None:
+            entry = self._next_group(), set()
+            waiting.append(entry)
+        group, started = entry
         started.add(member)
         if len(started) == self.group_size:
+            waiting.remove(entry)
+        if not waiting:
             del self._open[problem_id]
         return group
 
@@ -304,6 +318,8 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         actions = np.asarray(actions)
         if actions.shape != (self.num_envs,):
             raise InvalidActionError(f"actions must have shape ({self.num_envs},), got {actions.shape}")
+        if actions.dtype.kind not in "iu":
+            raise InvalidActionError(f"actions must hold token ids, integers, got dtype {actions.dtype}")
         if self._root is None:
             raise ResetNeededError("step() needs running episodes: call reset() first")
         restart = np.flatnonzero(self._autoreset_next)  # NEXT_STEP: these lanes ignore their action and start again
@@ -351,7 +367,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         """Grade finished lanes in one call, write their rewards, and end or restart them."""
         infos = [episode_info(self.task, self._answer(lane), int(lane) in stopped) for lane in lanes]
         problems = [self._problems[lane] for lane in lanes]
-        verdicts = self.task.grade(problems, [info["completion"] for info in infos])  # type: ignore[arg-type]
+        verdicts = self.task.grade(problems, [info["completion"] for info in infos])
         reward[lanes] = [verdict.reward for verdict in verdicts]
         self._active[lanes] = False
         rows = [graded(info, verdict) for info, verdict in zip(infos, verdicts, strict=True)]
@@ -410,7 +426,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
             "length": np.array([self._length[lane]], np.int32),
         }
 
-    def render(self) -> tuple[str, ...] | None:  # type: ignore[override]
+    def render(self) -> tuple[str, ...] | None:
         """Return the context of each lane as text, parts marked by role (``render_mode="ansi"``)."""
         if self.render_mode is None:
             return None
@@ -420,15 +436,27 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the seeded order of problems, between episodes."""
-        open_groups = {p: [group, sorted(members)] for p, (group, members) in self._open.items()}
-        return {"root": self._root, "counter": self._counter, "open": open_groups}
+        waiting = {p: [[group, sorted(members)] for group, members in entries] for p, entries in self._open.items()}
+        root = self._root if isinstance(self._root, int | None) else list(self._root)
+        return {"root": root, "counter": self._counter, "open": waiting}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a position; the next ``reset()`` draws the groups that would have come next."""
         self._root, self._counter = state["root"], state["counter"]
-        self._open = {p: (group, set(members)) for p, (group, members) in state["open"].items()}
+        self._open = _copied(state["open"])
         self._active[:] = False
         self._autoreset_next[:] = False
+
+
+def _copied(waiting: Any) -> OpenGroups:
+    return {p: [(group, set(members)) for group, members in entries] for p, entries in waiting.items()}
+
+
+def _root_seed(seed: int | Sequence[int]) -> int | list[int]:
+    root = int(seed) if isinstance(seed, int | np.integer) else [int(s) for s in seed]
+    if np.min(root, initial=0) < 0:
+        raise ConfigurationError(f"seed={seed} must be at least 0")
+    return root
 
 
 def _column(values: list[Any], dtype: Any) -> np.ndarray:
@@ -442,7 +470,7 @@ def _autoreset_mode(mode: AutoresetMode | str | None, group_size: int) -> Autore
         return AutoresetMode.DISABLED if group_size > 1 else AutoresetMode.NEXT_STEP
     try:
         # by value ("NextStep") or by name ("NEXT_STEP")
-        chosen = AutoresetMode[mode] if mode in AutoresetMode.__members__ else AutoresetMode(mode)
+        chosen = AutoresetMode.__members__.get(str(mode)) or AutoresetMode(mode)
     except ValueError:
         names = ", ".join(AutoresetMode.__members__)
         raise ConfigurationError(f"autoreset_mode={mode!r} must be one of {names}") from None

@@ -12,10 +12,11 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from g2rpo_env.envs.dataset import Row, RowSource, read_hub, read_jsonl
+from g2rpo_env.envs.dataset import PlacedRow, Row, RowSource, read_hub, read_jsonl
 from g2rpo_env.envs.mathematics.numeric import MARK, NumberVerifier, parse_number
 from g2rpo_env.errors import ConfigurationError, DataError
 from g2rpo_env.problem import SPLITS, Problem
@@ -55,12 +56,13 @@ class Rows:
             raise ConfigurationError(f"split={split!r} must be one of {', '.join(SPLITS)}")
         path = None if self.data is None else Path(self.data)
         if path is not None and path.is_file():
-            problems = self._problems(read_jsonl(path, FIELDS), path.stem, str(path))
-            return GSM8KSource(problems, split, self)
+            return GSM8KSource(self._problems(read_jsonl(path, FIELDS), path.stem), split, self)
         stem = {"train": "train", "warmstart": "train"}.get(split, "test")
-        problems = self._problems(self._read(path, stem), stem, f"{self.data or HUB_NAME} ({stem})")
+        rows = self._read(path, stem)
+        problems = self._problems(rows, stem)
         if stem == "test":
-            problems = [p for p in problems if (self._held_out(p)) == (split == "validation")]
+            wanted = [self._held_out(row["question"]) == (split == "validation") for _, row in rows]
+            problems = list(compress(problems, wanted))
         if not problems:
             raise ConfigurationError(
                 f"split={split!r} is empty with validation_fraction={self.validation_fraction}: validation problems "
@@ -68,36 +70,39 @@ class Rows:
             )
         return GSM8KSource(problems, split, self)
 
-    def _read(self, path: Path | None, stem: str) -> list[Row]:
+    def _read(self, path: Path | None, stem: str) -> list[PlacedRow]:
         if path is not None and path.is_dir():
             return read_jsonl(path / f"{stem}.jsonl", FIELDS)
         if path is not None and path.suffix:
             raise DataError(f"data={str(path)!r} must be a folder with train.jsonl and test.jsonl, or a .jsonl file")
         return read_hub(HUB_NAME if path is None else str(self.data), HUB_CONFIG, stem, FIELDS)
 
-    def _held_out(self, problem: Problem) -> bool:
-        digest = hashlib.sha256(problem.prompt.encode()).digest()
+    def _held_out(self, question: str) -> bool:
+        # By the question alone: another template must not move a problem from test to validation.
+        digest = hashlib.sha256(f"{question}\n".encode()).digest()
         return int.from_bytes(digest[:8], "big") < self.validation_fraction * 2**64
 
-    def _problems(self, rows: list[Row], name: str, where: str) -> list[Problem]:
-        return [self._problem(row, f"{name}/{i}", f"{where}, row {i + 1}") for i, row in enumerate(rows)]
+    def _problems(self, rows: list[PlacedRow], name: str) -> list[Problem]:
+        return [self._problem(row, f"{name}/{i}", where) for i, (where, row) in enumerate(rows)]
 
     def _problem(self, row: Row, problem_id: str, where: str) -> Problem:
         text = row["answer"] if self.calculator else _ANNOTATION.sub("", row["answer"])
         worked, mark, answer = text.rpartition(MARK)
         answer = answer.strip()
-        if not mark or parse_number(answer) is None:
+        number = parse_number(answer)
+        if not mark or number is None:
             raise DataError(f"{where}: field 'answer' must end with '#### ' and a number, got {text[-40:]!r}")
         # Every line keeps its line break, so that the steps joined are the worked text.
         steps = tuple(line + "\n" for line in worked.strip("\n").split("\n") if line.strip())
         prompt = self.template.replace("{question}", row["question"])
-        return Problem(problem_id, prompt, steps, f"{MARK} {answer}", answer.replace(",", ""))
+        bare = str(number) if number.denominator == 1 else answer.replace(",", "")
+        return Problem(problem_id, prompt, steps, f"{MARK} {answer}", bare)
 
 
 class GSM8KSource(RowSource):
     """The rows of one split; ids are ``"train/0"``, ``"test/17"``: file and row."""
 
-    splits = SPLITS
+    splits: tuple[str, ...] = SPLITS
 
     def __init__(self, problems: Sequence[Problem], split: str, rows: Rows) -> None:
         super().__init__(problems, split)
