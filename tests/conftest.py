@@ -1,7 +1,9 @@
-"""Shared fixtures: torch on one thread, real data when there is some, long tests only when CI is set."""
+"""Shared fixtures: small data, a merging tokenizer, real data when there is some; long tests only when CI is set."""
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,3 +25,44 @@ def data_folder() -> Path:
     if not folder:
         pytest.skip("G2RPO_DATA is not set: it names the folder with the real data sets")
     return Path(folder)
+
+
+GSM8K_ROWS = [
+    # question, worked solution: the answer stands in the last step, with a thousands separator, or not at all
+    ("Ann has 3 boxes of 4 pens. How many pens?", "She has 3*4=<<3*4=12>>12 pens.\n#### 12"),
+    ("A car costs $1,000 and a bus $234 more. The bus?", "The bus adds 234.\nIt is 1000+234=$1,234.\n#### 1,234"),
+    ("Bo eats half of 9 pies. How many are left?", "He eats 9/2=<<9/2=4.5>>4.5 pies.\n4.5 are left.\n#### 4.5"),
+    ("It is 2 degrees and drops by 5. How cold?", "It drops below zero.\nBy three degrees.\n#### -3"),
+    ("Naïve café: £5 for <eos> each, two of them?", "Two at 5 are 2*5=10 £.\n\n#### 10"),
+]
+
+
+def write_rows(path: Path, rows: list[tuple[str, str]]) -> Path:
+    """Write GSM8K-like rows as JSON Lines."""
+    path.write_text("".join(json.dumps({"question": q, "answer": a}) + "\n" for q, a in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def gsm8k_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder like GSM8K's: 5 rows of train.jsonl, 40 of test.jsonl."""
+    folder = tmp_path_factory.mktemp("gsm8k")
+    write_rows(folder / "train.jsonl", GSM8K_ROWS)
+    write_rows(folder / "test.jsonl", [(f"What is {n}+1?", f"{n}+1={n + 1}\n#### {n + 1}") for n in range(40)])
+    return folder
+
+
+MERGES = [("Ċ", "5"), ("Ċ", "#"), ("=", "8"), ("8", "+")]  # Ċ is the line break
+
+
+@pytest.fixture(scope="session")
+def merging_tokenizer() -> Any:
+    """Bytes and four merges: line break with the digit or mark that follows, and '=8', which crosses the prompt."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<pad>", "<eos>", *sorted(pre_tokenizers.ByteLevel.alphabet()), *(a + b for a, b in MERGES)]
+    tokenizer = Tokenizer(models.BPE(vocab={word: i for i, word in enumerate(words)}, merges=MERGES))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<pad>")
