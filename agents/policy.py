@@ -98,12 +98,18 @@ class CausalLMPolicy:
             name: Local folder (nothing is downloaded) or Hub name.
             temperature: See the class.
             device: Torch device.
-            dtype: Name of a torch dtype, such as ``"bfloat16"``.
+            dtype: Name of a floating-point torch dtype, such as ``"bfloat16"``.
+
+        Raises:
+            ConfigurationError: there is no such dtype.
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        kind = getattr(torch, dtype, None)
+        if not (isinstance(kind, torch.dtype) and kind.is_floating_point):
+            raise ConfigurationError(f"dtype={dtype!r} must name a floating-point torch dtype, such as 'bfloat16'")
         tokenizer: Any = AutoTokenizer.from_pretrained(str(name))
-        model: Any = AutoModelForCausalLM.from_pretrained(str(name), dtype=getattr(torch, dtype))
+        model: Any = AutoModelForCausalLM.from_pretrained(str(name), dtype=kind)
         return cls(model.to(device), tokenizer, temperature=temperature)
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -132,10 +138,13 @@ class CausalLMPolicy:
                 f"the environment's ({task.vocab_size} tokens, end token {task.eos_token_id}) must be the same: make "
                 "the environment with tokenizer=policy.tokenizer"
             )
+        self._check_positions(task.length)
+
+    def _check_positions(self, length: int) -> None:
         positions = getattr(self.model.config, "max_position_embeddings", None)
-        if positions is not None and positions < task.length:
+        if positions is not None and positions < length:
             raise BudgetError(
-                f"an episode of up to {task.length} tokens is longer than the model's max_position_embeddings="
+                f"an episode of up to {length} tokens is longer than the model's max_position_embeddings="
                 f"{positions}; lower max_new_tokens or max_length"
             )
 
@@ -167,18 +176,26 @@ class CausalLMPolicy:
             max_new_tokens: Budget, >= 1.
             greedy: Take the likeliest token; otherwise sample.
             seed: Of the sampling.
+
+        Raises:
+            ConfigurationError: ``prompt`` is empty or ``max_new_tokens`` below 1.
+            BudgetError: the model has too few positions.
+            NonFiniteError: the model's logits are NaN or infinite.
         """
         ids, _ = encode(self.tokenizer, prompt)
         if not len(ids):
             raise ConfigurationError("prompt must not be empty")
+        if max_new_tokens < 1:
+            raise ConfigurationError(f"max_new_tokens={max_new_tokens} must be at least 1")
         length = len(ids)
+        self._check_positions(length + max_new_tokens)
         tokens = np.zeros((1, length + max_new_tokens), np.int32)
         tokens[0, :length] = ids
         decoder, lane = self.decoder(1), np.array([0])
         uniforms = np.random.default_rng(seed).random(max_new_tokens)
         for position in range(length, length + max_new_tokens):
             logits = decoder.advance(tokens, np.array([position]), lane)
-            u = None if greedy else uniforms[position - length : position - length + 1]
+            u = None if greedy else uniforms[position - len(ids), None]
             token = int(choose(self.log_probs(logits), u)[0])
             if token == self.tokenizer.eos_token_id:
                 break
@@ -195,12 +212,13 @@ def choose(log_probs_NV: torch.Tensor, uniform_N: np.ndarray | Sequence[float] |
     Raises:
         NonFiniteError: a lane's distribution is not finite.
     """
+    highest_N, token_N = log_probs_NV.max(-1)  # NaN if one of the row is
+    if not torch.isfinite(highest_N).all():
+        row = int(torch.nonzero(~torch.isfinite(highest_N))[0])
+        raise NonFiniteError(f"the policy's logits for row {row} of the batch are NaN or infinite")
     if uniform_N is None:
-        return log_probs_NV.argmax(-1)
+        return token_N
     cumulative = log_probs_NV.exp().double().cumsum(-1)
     total = cumulative[:, -1:]
-    if not torch.isfinite(total).all():
-        lane = int(torch.nonzero(~torch.isfinite(total[:, 0]))[0])
-        raise NonFiniteError(f"the policy's logits for row {lane} of the batch are NaN or infinite")
     u = torch.as_tensor(np.asarray(uniform_N), dtype=torch.float64, device=total.device)[:, None]
     return torch.searchsorted(cumulative, u * total, right=True).squeeze(-1).clamp_(max=log_probs_NV.shape[-1] - 1)

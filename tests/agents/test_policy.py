@@ -1,0 +1,231 @@
+"""CausalLMPolicy: the distribution, completions, saving and loading, and what it refuses."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from g2rpo_env.agents import CausalLMPolicy, collect
+from g2rpo_env.agents.policy import choose
+from g2rpo_env.errors import BudgetError, ConfigurationError, NonFiniteError, VocabularyMismatchError
+from g2rpo_env.tokenizer import char_tokenizer, encode
+
+
+def llama(vocab_size: int, seed: int = 0, **options: Any) -> LlamaForCausalLM:
+    """A one-layer Llama with random weights, scaled up so that its choices differ."""
+    config = LlamaConfig(
+        vocab_size=vocab_size,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=options.pop("max_position_embeddings", 512),
+        bos_token_id=None,
+        eos_token_id=1,
+        pad_token_id=0,
+        **options,
+    )
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(config)
+
+
+# -- the distribution --------------------------------------------------------------------------------------------------
+
+
+def test_log_probs_by_hand_at_two_temperatures(make_envs: Any) -> None:
+    # logits (0, 2) at temperature 2 are (0, 1): probabilities 1 / (1 + e) and e / (1 + e)
+    policy = CausalLMPolicy.tiny(make_envs(), hidden_size=32, layers=1, temperature=2.0)
+    policy.vocab_size = 2
+    probabilities = policy.log_probs(torch.tensor([0.0, 2.0])).exp()
+    assert probabilities.tolist() == pytest.approx([1 / (1 + np.e), np.e / (1 + np.e)], rel=1e-6)
+
+
+def test_logits_beyond_the_vocabulary_have_no_share_in_the_distribution() -> None:
+    policy = CausalLMPolicy(llama(300), char_tokenizer())
+    logits = torch.zeros(300)
+    logits[258:] = 50.0
+    assert policy.log_probs(logits).exp().tolist() == pytest.approx([1 / 258] * 258, rel=1e-5)
+
+
+def test_token_log_probs_are_those_of_the_model_shifted_by_one(make_envs: Any, make_policy: Any) -> None:
+    policy = make_policy(make_envs(), scale=3.0)
+    tokens = torch.tensor([[5, 9, 7, 3], [8, 6, 0, 0]])
+    mask = torch.tensor([[True, True, True, True], [True, True, False, False]])
+    with torch.no_grad():
+        scored = policy.token_log_probs(tokens, mask)
+        alone = torch.log_softmax(policy.model(tokens[1:, :2]).logits, -1)
+    assert scored[:, 0].tolist() == [0, 0]
+    assert float(scored[1, 1]) == pytest.approx(float(alone[0, 0, 6]), abs=1e-5)
+
+
+def test_choose_inverts_the_distribution_function() -> None:
+    # probabilities 0.25, 0, 0.5, 0.25: the cumulative ends at 0.25, 0.25, 0.75, 1
+    log_probs = torch.log(torch.tensor([0.25, 0.0, 0.5, 0.25])).expand(6, 4)
+    assert choose(log_probs, [0.0, 0.2, 0.26, 0.7, 0.76, 1 - 1e-12]).tolist() == [0, 0, 2, 2, 3, 3]
+    assert choose(log_probs, None).tolist() == [2] * 6
+
+
+def test_choose_draws_tokens_as_often_as_they_are_likely() -> None:
+    probabilities = torch.tensor([0.5, 0.3, 0.15, 0.05])
+    uniforms = (np.arange(1000) + 0.5) / 1000
+    counts = Counter(choose(probabilities.log().expand(1000, 4), uniforms).tolist())
+    assert [counts[i] for i in range(4)] == [500, 300, 150, 50]
+
+
+@pytest.mark.parametrize("uniforms", [None, [0.5, 0.5]], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_distribution_that_is_not_finite_is_refused_by_row(uniforms: Any, bad: float) -> None:
+    logits = torch.zeros(2, 4)
+    logits[1, 2] = bad
+    with pytest.raises(NonFiniteError, match="row 1"):
+        choose(torch.log_softmax(logits, -1), uniforms)
+
+
+# -- completions -------------------------------------------------------------------------------------------------------
+
+
+def reference_completion(policy: CausalLMPolicy, prompt: str, budget: int) -> str:
+    """Greedy decoding by full re-encoding, without a cache."""
+    ids = encode(policy.tokenizer, prompt)[0].tolist()
+    start = len(ids)
+    for _ in range(budget):
+        with torch.no_grad():
+            token = int(policy.model(torch.tensor([ids])).logits[0, -1, : policy.vocab_size].argmax())
+        if token == policy.tokenizer.eos_token_id:
+            break
+        ids.append(token)
+    return policy.tokenizer.decode(ids[start:])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_greedy_completion_equals_decoding_without_a_cache(make_envs: Any, make_policy: Any, seed: int) -> None:
+    policy = make_policy(make_envs(), seed, scale=4.0)
+    assert policy.complete("1+1=", 12) == reference_completion(policy, "1+1=", 12) != ""
+
+
+def test_a_sampled_completion_follows_its_seed(make_envs: Any, make_policy: Any) -> None:
+    policy = make_policy(make_envs())
+    texts = [policy.complete("1+1=", 12, greedy=False, seed=s) for s in (0, 0, 1, 2)]
+    assert texts[0] == texts[1] and len(set(texts)) == 3
+
+
+def test_a_completion_stops_at_the_end_token_and_leaves_it_out(make_envs: Any, make_policy: Any) -> None:
+    policy = make_policy(make_envs())
+    texts = {seed: policy.complete("=", 200, greedy=False, seed=seed) for seed in range(8)}
+    ended = [s for s, text in texts.items() if text == policy.complete("=", 300, greedy=False, seed=s)]
+    assert 0 < len(ended) < 8  # a flat distribution over 258 tokens ends before 200 tokens in every second case
+    assert not any("<eos>" in text for text in texts.values())
+
+
+def test_a_sampled_completion_draws_anew_for_every_token(make_envs: Any, make_policy: Any) -> None:
+    text = make_policy(make_envs()).complete("1+1=", 40, greedy=False)
+    assert len(set(text.encode())) > 10
+
+
+def test_a_completion_is_no_longer_than_its_budget(make_envs: Any, make_policy: Any) -> None:
+    policy = make_policy(make_envs(), scale=4.0)
+    assert policy.complete("1+1=", 3) == policy.complete("1+1=", 12)[:3]
+
+
+@pytest.mark.parametrize(
+    "arguments,error,words",
+    [
+        (("", 4), ConfigurationError, "prompt"),
+        (("1+1=", 0), ConfigurationError, "max_new_tokens=0"),
+        (("1+1=", 600), BudgetError, "max_position_embeddings=512"),
+    ],
+)
+def test_completions_that_cannot_be_are_refused(
+    make_envs: Any, make_policy: Any, arguments: Any, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        make_policy(make_envs()).complete(*arguments)
+
+
+# -- making, saving, loading -------------------------------------------------------------------------------------------
+
+
+def test_the_default_policy_has_about_0_36_million_parameters(make_envs: Any) -> None:
+    parameters = sum(p.numel() for p in CausalLMPolicy.tiny(make_envs()).model.parameters())
+    assert 0.34e6 < parameters < 0.38e6
+
+
+def test_equal_seeds_give_equal_weights_and_leave_the_global_generator_alone(
+    make_envs: Any, make_policy: Any, weights_of: Any, same_weights: Any
+) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    one, two, other = (weights_of(make_policy(make_envs(), seed)) for seed in (3, 3, 4))
+    assert torch.equal(torch.rand(3), expected)
+    assert same_weights(one, two) and not same_weights(one, other)
+
+
+@pytest.mark.parametrize("family", ["qwen3", "llama"])
+def test_saving_and_loading_keeps_weights_tokens_and_completions(
+    make_envs: Any, make_policy: Any, tmp_path: Path, weights_of: Any, same_weights: Any, family: str
+) -> None:
+    envs = make_envs()
+    policy = make_policy(envs, scale=4.0) if family == "qwen3" else CausalLMPolicy(llama(300), char_tokenizer())
+    policy.save_pretrained(tmp_path)
+    loaded = CausalLMPolicy.from_pretrained(tmp_path)
+    assert same_weights(weights_of(policy), weights_of(loaded))
+    assert type(loaded.model) is type(policy.model)
+    assert loaded.complete("1+1=", 12) == policy.complete("1+1=", 12)
+    loaded.check_fits(envs)
+
+
+def test_a_policy_loads_in_bfloat16_and_samples(make_envs: Any, make_policy: Any, tmp_path: Path) -> None:
+    envs = make_envs()
+    make_policy(envs).save_pretrained(tmp_path)
+    policy = CausalLMPolicy.from_pretrained(tmp_path, dtype="bfloat16")
+    assert policy.model.dtype is torch.bfloat16
+    groups = collect(policy, envs, seed=0)
+    assert all(e.logprob_T.dtype == np.float32 and (e.logprob_T[e.sampled_T] < 0).all() for e in groups.episodes)
+
+
+def test_an_unknown_dtype_is_refused_by_name(make_envs: Any, make_policy: Any, tmp_path: Path) -> None:
+    make_policy(make_envs()).save_pretrained(tmp_path)
+    for name in ("float33", "nn", "int64"):
+        with pytest.raises(ConfigurationError, match=name):
+            CausalLMPolicy.from_pretrained(tmp_path, dtype=name)
+
+
+def test_dropout_is_off() -> None:
+    policy = CausalLMPolicy(llama(258, attention_dropout=0.5), char_tokenizer())
+    tokens, mask = torch.randint(2, 258, (2, 20)), torch.ones(2, 20, dtype=torch.bool)
+    with torch.no_grad():
+        assert torch.equal(policy.token_log_probs(tokens, mask), policy.token_log_probs(tokens, mask))
+
+
+# -- what does not fit -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
+def test_a_temperature_that_is_not_above_zero_is_refused(make_envs: Any, temperature: float) -> None:
+    with pytest.raises(ConfigurationError, match="temperature="):
+        CausalLMPolicy.tiny(make_envs(), hidden_size=32, layers=1, temperature=temperature)
+
+
+def test_a_model_with_too_few_logits_is_refused() -> None:
+    with pytest.raises(VocabularyMismatchError, match="vocab_size=200"):
+        CausalLMPolicy(llama(200), char_tokenizer())
+
+
+def test_tokenizers_that_differ_are_refused(make_envs: Any, make_policy: Any, merging_tokenizer: Any) -> None:
+    policy = make_policy(make_envs())
+    with pytest.raises(VocabularyMismatchError, match="tokenizer=policy.tokenizer"):
+        collect(policy, make_envs(tokenizer=merging_tokenizer))
+
+
+def test_too_few_positions_are_refused(make_envs: Any) -> None:
+    policy = CausalLMPolicy(llama(258, max_position_embeddings=16), char_tokenizer())
+    with pytest.raises(BudgetError, match="max_position_embeddings=16"):
+        collect(policy, make_envs())
