@@ -153,11 +153,11 @@ import g2rpo_env
 where = pathlib.Path(g2rpo_env.__file__).resolve().parent
 assert where == pathlib.Path(sys.argv[1]).resolve() / "g2rpo_env", where
 assert len(g2rpo_env.__path__) == 1, list(g2rpo_env.__path__)
-assert "torch" not in sys.modules
 env = gym.make("g2rpo_env/Addition-v0", digits=2)
 observation, info = env.reset(seed=0)
 observation, reward, terminated, truncated, info = env.step(5)
 assert observation["length"][0] == 7 and not terminated and not truncated, observation
+assert "torch" not in sys.modules
 for name in ("agents", "envs", "tests", "examples"):
     assert importlib.util.find_spec(name) is None, name
     assert importlib.util.find_spec(f"g2rpo_env.{name}") is None or name in ("agents", "envs"), name
