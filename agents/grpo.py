@@ -53,14 +53,15 @@ class GRPO:
         policy.check_fits(envs)
         self.guidance = find_guidance(envs)
         self.controller = copy.deepcopy(self.recipe.controller)
-        if self.controller is not None:
-            if self.guidance is None:
-                raise MissingGuidanceError(
-                    f"controller={type(self.controller).__name__} needs a guidance wrapper around envs: "
-                    "envs = g2rpo_env.VectorGuidanceWrapper(envs, ...)"
-                )
+        if self.guidance is None and self.recipe.needs_guidance:
+            part = "strategy" if self.controller is None else "controller"
+            raise MissingGuidanceError(
+                f"{part}={type(getattr(self.recipe, part)).__name__} needs a guidance wrapper around envs: "
+                "envs = g2rpo_env.VectorGuidanceWrapper(envs, ...)"
+            )
+        if self.controller is not None and self.guidance is not None:
             self.guidance.follow(self.controller)
-        self.reference = copy.deepcopy(policy.model) if self._requires("reference_log_probs") else None
+        self.reference = copy.deepcopy(policy.model) if self.recipe.requires("reference_log_probs") else None
         options = self.recipe.optimizer
         self.optimizer = torch.optim.AdamW(
             policy.model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
@@ -68,10 +69,6 @@ class GRPO:
         self.updates = 0
         self.groups = Groups()
         envs.unwrapped.load_state_dict({"root": self.seed, "counter": 0, "open": {}})
-
-    def _requires(self, what: str) -> bool:
-        parts = (getattr(self.recipe, f.name) for f in dataclasses.fields(self.recipe))
-        return any(what in getattr(part, "requires", ()) for part in parts)
 
     # -- training ---------------------------------------------------------------------------------------------------
 

@@ -87,6 +87,16 @@ class Recipe:
     controller: Controller | None = None
     optimizer: Optimizer = field(default_factory=Optimizer)
 
+    def requires(self, what: str) -> bool:
+        """Whether some part declares that it needs ``what``, such as ``"reference_log_probs"``."""
+        parts = (getattr(self, f.name) for f in dataclasses.fields(self))
+        return any(what in getattr(part, "requires", ()) for part in parts)
+
+    @property
+    def needs_guidance(self) -> bool:
+        """Whether the environment must be in a guidance wrapper."""
+        return self.controller is not None or self.requires("guidance")
+
     def to_config(self) -> dict[str, Any]:
         """Return the recipe as plain data: per part its class and its options."""
         return {f.name: part_to_config(getattr(self, f.name)) for f in dataclasses.fields(self)}

@@ -30,6 +30,8 @@ class RevealOnly:
     run the environment shows exactly the tokens it showed there.
     """
 
+    requires = frozenset({"guidance"})
+
     def __call__(self, policy: CausalLMPolicy, envs: Any) -> Groups:
         """Return the groups of one update, guided members only."""
         base = token_vector_env(envs)

@@ -58,13 +58,21 @@ def check_row(row: Any, fields: Sequence[str], where: str) -> None:
 
 
 def read_hub(name: str, config: str, split: str, fields: Sequence[str]) -> list[PlacedRow]:
-    """Return the rows of one split of a Hub data set (or of a local folder in the Hub's layout), with their places."""
+    """Return the rows of one split of a Hub data set (or of a local folder in the Hub's layout), with their places.
+
+    Raises:
+        DataError: there is no such data set, it cannot be reached, or a row is malformed.
+    """
     import datasets
 
-    rows = [
-        (f"{name} ({config}, {split}), row {number}", dict(row))
-        for number, row in enumerate(datasets.load_dataset(name, config, split=split), 1)
-    ]
+    try:
+        loaded = datasets.load_dataset(name, config, split=split)
+    except (OSError, ValueError) as error:  # what the datasets library raises for what it cannot find, reach or read
+        raise DataError(
+            f"data={name!r} must be a local folder with {split}.jsonl, a .jsonl file, or a Hub data set that can be "
+            f"loaded: {error}"
+        ) from None
+    rows = [(f"{name} ({config}, {split}), row {number}", dict(row)) for number, row in enumerate(loaded, 1)]
     for where, row in rows:
         check_row(row, fields, where)
     return rows

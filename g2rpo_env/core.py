@@ -10,6 +10,7 @@ import numpy as np
 
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError, InvalidActionError, ResetNeededError
+from g2rpo_env.problem import Problem
 from g2rpo_env.reveal import RevealPlan, reveal_tokens
 from g2rpo_env.streams import fresh_seed
 from g2rpo_env.task import Start, Task, load_task
@@ -83,6 +84,7 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         self.observation_space, self.action_space = token_spaces(self.task)
         self.reveal_plan: RevealPlan | None = None
         """What is revealed at the next resets; a guidance wrapper sets it."""
+        self._problem: Problem | None = None
         self._root: Any = None
         self._group = 0
         self._running = False
@@ -94,6 +96,22 @@ class TokenEnv(gym.Env[Observation, np.int64]):
     def tokenizer(self) -> Any:
         """The tokenizer of the task."""
         return self.task.tokenizer
+
+    @property
+    def problem(self) -> Problem:
+        """The problem of the current episode.
+
+        Raises:
+            ResetNeededError: there was no reset yet.
+        """
+        if self._problem is None:
+            raise ResetNeededError("problem needs an episode: call reset() first")
+        return self._problem
+
+    @property
+    def context(self) -> np.ndarray:
+        """int32 (length,), the tokens so far (a copy)."""
+        return self._tokens[: self._length].copy()
 
     @property
     def roles(self) -> np.ndarray:
@@ -171,7 +189,7 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         if terminated or truncated:
             self._running = False
             info = episode_info(task, self._answer(), stopped)
-            verdict = task.grade([self._problem], [info["completion"]])[0]
+            verdict = task.grade([self.problem], [info["completion"]])[0]
             reward, info = verdict.reward, graded(info, verdict)
         if self.render_mode == "human":
             self.render()

@@ -1,0 +1,53 @@
+"""The command ``g2rpo-env``: finds the subcommand and turns the library's own errors into one line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from gymnasium.error import Error as GymnasiumError
+
+from g2rpo_env import __version__
+from g2rpo_env.errors import G2RPOError
+
+COMMANDS = {
+    "list": ("list_envs", "the registered environments and their options"),
+    "play": ("play", "answer problems in the terminal, token by token"),
+    "train": ("train", "train a recipe and keep everything in a run folder"),
+    "evaluate": ("evaluate", "unguided accuracy and guidance-response curve of a run or a checkpoint"),
+    "compare": ("compare", "several algorithms from the same base with the same budget"),
+    "complete": ("complete", "let a run or a checkpoint complete a text"),
+    "demo": ("demo", "the main job: five ways to train one weak base, one table"),
+    "demo-seeds": ("demo_seeds", "the demo on several seeds, with the learning-rate grid of plain GRPO"),
+}
+"""Name -> (module of this package, one line of help). Each module has ``main(argv)``."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand and return the exit status.
+
+    0 = done; 1 = one of the library's own errors, or Gymnasium's, printed as one line; 2 = wrong usage;
+    130 = interrupted. Any other exception is a defect and keeps its traceback.
+    """
+    parser = argparse.ArgumentParser(
+        prog="g2rpo-env",
+        description="Reinforcement learning for reasoning language models, as Gymnasium environments.",
+        epilog="g2rpo-env COMMAND --help shows the options of a command.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (_, text) in COMMANDS.items():
+        commands.add_parser(name, help=text, add_help=False)
+    known, rest = parser.parse_known_args(argv)
+    module = importlib.import_module(f"g2rpo_env.cli.{COMMANDS[known.command][0]}")
+    try:
+        module.main(rest)
+    except (G2RPOError, GymnasiumError) as error:
+        print(f"g2rpo-env {known.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"g2rpo-env {known.command}: interrupted", file=sys.stderr)
+        return 130
+    return 0

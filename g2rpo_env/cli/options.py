@@ -1,0 +1,171 @@
+"""Options of the command line, taken from the signatures and docstrings of the library: no option is written twice."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import inspect
+import os
+import typing
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import gymnasium as gym
+import tyro
+from docstring_parser import parse as parse_docstring
+
+from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.guidance import VectorGuidanceWrapper
+from g2rpo_env.task import task_class
+
+# What a command line can say of these types is a text: a folder or a name.
+AS_TEXT = {"PreTrainedTokenizerFast": str, "Path": str}
+
+
+def options_type(
+    name: str, function: Callable[..., Any], *, skip: Collection[str] = (), defaults: Mapping[str, Any] | None = None
+) -> type:
+    """Return a dataclass with one field per keyword argument of a callable, described by its docstring.
+
+    Args:
+        name: Name of the class.
+        function: A function or a class.
+        skip: Arguments to leave out.
+        defaults: Defaults that replace those of the signature.
+    """
+    defaults = defaults or {}
+    target = function.__init__ if inspect.isclass(function) and not dataclasses.is_dataclass(function) else function
+    hints = typing.get_type_hints(target, localns=AS_TEXT, include_extras=True)
+    texts = _descriptions(function)
+    fields = []
+    for parameter in inspect.signature(function).parameters.values():
+        default = defaults.get(parameter.name, parameter.default)
+        if parameter.name in skip or default is parameter.empty or parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        kind = Annotated[hints[parameter.name], tyro.conf.arg(help=texts.get(parameter.name, ""))]
+        fields.append((parameter.name, kind, dataclasses.field(default_factory=lambda default=default: default)))
+    return dataclasses.make_dataclass(name, fields)
+
+
+def _descriptions(function: Any) -> dict[str, str]:
+    classes = reversed(function.__mro__) if inspect.isclass(function) else [function]
+    texts: dict[str, str] = {}
+    for part in classes:
+        doc = part.__dict__.get("__doc__") if inspect.isclass(part) else part.__doc__
+        for parameter in parse_docstring(doc or "").params:
+            text = " ".join((parameter.description or "").replace("``", "").split())
+            if not (parameter.arg_name in texts and text.startswith("See ")):  # "See Task.": the base class says it
+                texts[parameter.arg_name] = text
+    return texts
+
+
+def values(options: Any) -> dict[str, Any]:
+    """Return the fields of an options object, not recursively."""
+    return {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+
+
+def nested(kind: type, *, prefix: str | None = None) -> Any:
+    """Return a field specification for :func:`dataclasses.make_dataclass`: a group of options.
+
+    Args:
+        kind: What :func:`options_type` returned.
+        prefix: None names the options after the field; ``""`` gives them no prefix.
+    """
+    annotation = kind if prefix is None else Annotated[kind, tyro.conf.arg(name=prefix)]
+    return annotation, dataclasses.field(default_factory=kind)
+
+
+def early(argv: Sequence[str], *names: str) -> dict[str, str | None]:
+    """Return options that decide which other options there are, such as ``--env``, before the others are parsed."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in names:
+        parser.add_argument(f"--{name}")
+    return vars(parser.parse_known_args(list(argv))[0])
+
+
+def parse(kind: type, argv: Sequence[str], command: str) -> Any:
+    """Return the options that ``argv`` states; prints help or what is wrong with them and exits as tyro does."""
+    return tyro.cli(kind, args=list(argv), prog=f"g2rpo-env {command}")
+
+
+# -- environments -----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class EnvOptions:
+    """Which environment, and how many lanes of it."""
+
+    env: str = "g2rpo_env/Addition-v0"
+    """Id of the environment; "module:id" imports the module that registers it first."""
+    problems: int = 8
+    """Problems per update."""
+    group_size: int = 8
+    """Members per problem."""
+
+
+def env_spec(env_id: str) -> Any:
+    """Return Gymnasium's spec of an id, after importing the module it may name.
+
+    Raises:
+        gymnasium.error.Error: no such id.
+        ConfigurationError: the module cannot be imported.
+    """
+    module, colon, name = env_id.rpartition(":")
+    if colon:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise ConfigurationError(f"env={env_id!r} must name a module that can be imported: {error}") from None
+    return gym.spec(name)
+
+
+def task_options(env_id: str) -> type:
+    """Return the options of an environment's task, from the signature of the task class."""
+    task = env_spec(env_id).kwargs.get("task")
+    if not isinstance(task, str):
+        return dataclasses.make_dataclass("Task", [])
+    return options_type("Task", task_class(task), skip=("split",))
+
+
+def guidance_options(length: float) -> type:
+    """Return the options of the guidance wrapper with a default length."""
+    return options_type("Guidance", VectorGuidanceWrapper, skip=("env",), defaults={"length": length})
+
+
+def make_envs(env_id: str, problems: int, group_size: int, task: Any, guidance: Any = None) -> Any:
+    """Return the vector environment of some options, guided if ``guidance`` is given.
+
+    Args:
+        env_id: Id, perhaps with a module.
+        problems: Problems per update, >= 1.
+        group_size: Members per problem, >= 1.
+        task: What :func:`task_options` parsed to.
+        guidance: What :func:`guidance_options` parsed to, or None.
+    """
+    if problems < 1 or group_size < 1:
+        raise ConfigurationError(f"problems={problems} and group_size={group_size} must be at least 1")
+    envs = gym.make_vec(
+        env_spec(env_id),
+        num_envs=problems * group_size,
+        group_size=group_size,
+        autoreset_mode="DISABLED",
+        copy=False,
+        **values(task),
+    )
+    return envs if guidance is None else VectorGuidanceWrapper(envs, **values(guidance))
+
+
+def prepare_torch(threads: int | None) -> None:
+    """Set torch's threads (None takes the cores this process may use) and silence the bars of saving and loading."""
+    import torch
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    torch.set_num_threads(threads or available_cores())
+
+
+def available_cores() -> int:
+    """Return the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,61 @@
+"""Tables and lines that several commands print."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from g2rpo_env.agents.evaluation import Evaluation
+from g2rpo_env.agents.policy import CausalLMPolicy
+from g2rpo_env.agents.response import guidance_response
+
+
+def interval_text(low: float, high: float) -> str:
+    """Return an interval as text, such as ``[0.12, 0.20]``."""
+    return f"[{low:.2f}, {high:.2f}]"
+
+
+def show_accuracy(evaluation: Evaluation) -> None:
+    """Print the accuracy of an evaluation with its interval, and pass@k beyond 1."""
+    text = f"{evaluation.mode.capitalize()} unguided accuracy on {len(evaluation.problem_ids)} {evaluation.split} "
+    text += f"problems: {evaluation.accuracy:.4f}, 95 % interval {interval_text(*evaluation.interval)}"
+    print(text)
+    for k, value in evaluation.pass_at.items():
+        if k > 1:
+            print(f"  pass@{k}: {value:.4f}")
+
+
+def show_response(policy: CausalLMPolicy, envs: Any, problems: int, when: str, folder: Path | None = None) -> None:
+    """Measure and print the guidance-response curve, and add it to response.json of a folder.
+
+    Args:
+        policy: The policy.
+        envs: Any environment of the task.
+        problems: Problems per point.
+        when: What the curve is called in the table and the file, such as ``"before"``.
+        folder: Where response.json is; None writes none.
+    """
+    points = guidance_response(policy, envs, problems=problems)
+    table = Table(title=f"Guidance response, {when}: sampled success on {points[0].problems} test problems")
+    table.add_column("reveal cap", no_wrap=True)
+    for column in ("fraction", "success", "95 % interval", "copied", "right + copied"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for point in points:
+        table.add_row(
+            point.reveal_cap,
+            f"{point.fraction:.2f}",
+            f"{point.success:.3f}",
+            interval_text(*point.interval),
+            f"{point.copied:.3f}",
+            f"{point.correct_copied:.3f}",
+        )
+    Console().print(table)
+    if folder is not None:
+        path = folder / "response.json"
+        known = json.loads(path.read_text()) if path.is_file() else {}
+        path.write_text(json.dumps({**known, when: [asdict(point) for point in points]}, indent=2) + "\n")

@@ -1,0 +1,304 @@
+"""``g2rpo-env train``: one recipe on one environment, everything kept in a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from g2rpo_env.agents import GRPO, CausalLMPolicy, recipes
+from g2rpo_env.agents.progress import Progress
+from g2rpo_env.agents.recipes import Recipe, fitted
+from g2rpo_env.agents.warm_start import WarmStart, warm_started
+from g2rpo_env.cli.interrupt import stop_request
+from g2rpo_env.cli.options import (
+    EnvOptions,
+    early,
+    guidance_options,
+    make_envs,
+    nested,
+    options_type,
+    parse,
+    prepare_torch,
+    task_options,
+    values,
+)
+from g2rpo_env.cli.tables import show_accuracy, show_response
+from g2rpo_env.errors import ConfigurationError, ResumeError
+from g2rpo_env.guidance import find_guidance
+from g2rpo_env.report.plots import Curves, plot_curves
+from g2rpo_env.report.run_folder import RunFolder
+
+PARTS = tuple(f.name for f in dataclasses.fields(Recipe))
+
+
+@dataclass
+class TrainOptions(EnvOptions):
+    """Train a recipe on an environment and keep everything in a run folder.
+
+    The options of the task depend on --env, those of the parts on --recipe: give both before --help to see them.
+    """
+
+    recipe: str = "g2rpo-a"
+    """Name of the recipe: grpo, guided-grpo, g2rpo-a, g2rpo-a-masked, sft or raft."""
+    updates: int = 200
+    """Updates of the whole run, those before a resume included."""
+    seed: int = 0
+    """Root seed of the initial weights, the problems and all sampling."""
+    out: Path | None = None
+    """Run folder; must be new or empty. Without it runs/RECIPE-TASK-SEED."""
+    resume: Path | None = None
+    """Go on with the run of this folder, with its own options; only --updates may be given beside it."""
+    policy: str | None = None
+    """Folder or Hub name of a causal LM to train; without it a tiny model with random weights."""
+    warm_start: Literal["auto", "always", "never"] = "auto"
+    """Supervised warm start on ground-truth solutions; auto = for the tiny model only."""
+    temperature: float = 1.0
+    """Sampling temperature."""
+    device: str = "cpu"
+    """Torch device."""
+    dtype: str = "float32"
+    """Torch dtype of the weights of --policy."""
+    threads: int | None = None
+    """Torch threads; without it all cores this process may use."""
+    evaluate_every: int = 50
+    """Updates between evaluations on the validation split; 0 = none at all."""
+    evaluation_problems: int = 256
+    """Problems per evaluation."""
+    response_problems: int = 128
+    """Problems per point of the guidance-response curve, before and after; 0 = no curve."""
+    checkpoint_every: int = 50
+    """Updates between checkpoints; one is also taken at the end and when the run is interrupted."""
+    rollouts_every: int = 50
+    """Updates between saved rollouts; 0 = none."""
+    warm: WarmStart = field(default_factory=WarmStart)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Train, or go on training."""
+    given = early(argv, "resume")
+    if given["resume"] is not None:
+        Training.resumed(Path(given["resume"]), argv).run()
+    else:
+        Training.new(argv).run()
+
+
+def options_for(argv: Sequence[str]) -> type:
+    """Return the options that fit the environment and the recipe that ``argv`` names."""
+    named = early(argv, "env", "recipe")
+    recipe = recipes.get(named["recipe"] or TrainOptions.recipe)
+    groups = [("task", *nested(task_options(named["env"] or TrainOptions.env), prefix=""))]
+    if recipe.needs_guidance:
+        length = 45.0 if recipe.controller is None else recipe.controller.length
+        groups.append(("guidance", *nested(guidance_options(length))))
+    for name in PARTS:
+        part = getattr(recipe, name)
+        if part is None:
+            continue
+        # A controller starts from the length of the guidance wrapper, which is an option of its own already.
+        kind = options_type(name, type(part), skip=("length",), defaults=values(part))
+        if dataclasses.fields(kind):
+            groups.append((name, *nested(kind)))
+    doc = {"__doc__": TrainOptions.__doc__}
+    return dataclasses.make_dataclass("Train", groups, bases=(TrainOptions,), namespace=doc)
+
+
+def environment(options: Any) -> Any:
+    """Return the training environment; a policy of the user's brings its own tokenizer unless one is named."""
+    task = options.task
+    if options.policy is not None and getattr(task, "tokenizer", "") is None:
+        task = dataclasses.replace(task, tokenizer=options.policy)
+    return make_envs(options.env, options.problems, options.group_size, task, getattr(options, "guidance", None))
+
+
+def build_recipe(options: Any, guidance: Any) -> Recipe:
+    """Return the recipe of some options, its controller fitted to the guidance wrapper."""
+    recipe = recipes.get(options.recipe)
+    changed = {
+        name: dataclasses.replace(getattr(recipe, name), **values(getattr(options, name)))
+        for name in PARTS
+        if hasattr(options, name)
+    }
+    recipe = dataclasses.replace(recipe, **changed)
+    if recipe.controller is None:
+        return recipe
+    return dataclasses.replace(recipe, controller=fitted(recipe.controller, guidance))
+
+
+def plain(options: Any) -> dict[str, Any]:
+    """Return options as data for config.json."""
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: convert(v) for key, v in value.items()}
+        if isinstance(value, list | tuple):
+            return [convert(v) for v in value]
+        return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+    return convert(dataclasses.asdict(options))
+
+
+# Options that say how a run is watched and where it lies, not what it computes.
+NOT_COMPARED = ("updates", "out", "resume")
+
+
+class Training:
+    """One run: its options, its folder, its environment and its agent."""
+
+    def __init__(self, options: Any, run: RunFolder) -> None:
+        self.options, self.folder = options, run
+        prepare_torch(options.threads)
+        self.envs = environment(options)
+        self.validation = self._has("validation")
+        saved = run.checkpoints()
+        if saved:
+            self.agent = GRPO.load(saved[-1], self.envs, device=options.device)
+        else:
+            recipe = build_recipe(options, find_guidance(self.envs))
+            self.agent = GRPO(self._policy(), self.envs, seed=options.seed, recipe=recipe)
+        run.rewind(self.agent.updates)
+
+    @classmethod
+    def new(cls, argv: Sequence[str]) -> Training:
+        """Start a run: parse, check that everything can be made, then make the folder."""
+        options = parse(options_for(argv), argv, "train")
+        check(options)
+        name = f"{options.recipe}-{options.env.rpartition('/')[2]}-{options.seed}"
+        out = options.out or Path("runs") / name
+        config = {"argv": list(argv), "options": plain(options)}
+        # Mistakes in the options should not leave a folder behind, so the environment is made first.
+        environment(options)
+        return cls(options, RunFolder.create(out, config))
+
+    @classmethod
+    def resumed(cls, path: Path, argv: Sequence[str]) -> Training:
+        """Go on with a run.
+
+        Raises:
+            ResumeError: the folder holds no run, or other options are given, or they mean something else by now.
+        """
+        run = RunFolder.open(path)
+        given = early(argv, "resume", "updates")
+        if len(argv) != sum(2 - ("=" in a) for a in argv if a.startswith("--")) or any(
+            a.startswith("--") and a.split("=")[0] not in ("--resume", "--updates") for a in argv
+        ):
+            raise ResumeError(f"--resume {path} takes the options of that run; only --updates may be given beside it")
+        before = [*run.config["argv"], *(["--updates", given["updates"]] if given["updates"] else [])]
+        options = parse(options_for(before), before, "train")
+        check(options)
+        now, then = plain(options), run.config["options"]
+        for key in then:
+            if key not in NOT_COMPARED and now.get(key) != then[key]:
+                raise ResumeError(f"{key}={now.get(key)!r} must be {then[key]!r}, as when the run {path} was started")
+        return cls(options, run)
+
+    # -- parts ------------------------------------------------------------------------------------------------------
+
+    def _has(self, split: str) -> bool:
+        try:
+            self.envs.unwrapped.task.with_split(split)
+        except ConfigurationError as error:
+            print(f"No {split} split: {error}")
+            return False
+        return True
+
+    def _policy(self) -> CausalLMPolicy:
+        options = self.options
+
+        def make() -> CausalLMPolicy:
+            if options.policy is None:
+                policy = CausalLMPolicy.tiny(self.envs, seed=options.seed, temperature=options.temperature)
+                policy.model.to(options.device)
+                return policy
+            return CausalLMPolicy.from_pretrained(
+                options.policy, temperature=options.temperature, device=options.device, dtype=options.dtype
+            )
+
+        if options.warm_start == "never" or (options.warm_start == "auto" and options.policy is not None):
+            return make()
+        split = "validation" if self.validation else self.envs.unwrapped.task.source.split
+        print(f"Warm start on ground-truth solutions, measured on the {split} split ...")
+        policy, result = warm_started(
+            make,
+            self.envs,
+            options.warm,
+            progress=lambda steps, success: print(f"  step {steps}: sampled success {success:.2%}", flush=True),
+        )
+        low, high = options.warm.success
+        reached = "inside" if result.reached else "NOT inside"
+        print(f"Base: {result.steps} steps, sampled success {result.success:.2%}, {reached} {low:.0%} to {high:.0%}.")
+        return policy
+
+    # -- the run ----------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Train up to the number of updates, evaluate, plot, and say where everything is."""
+        options, agent = self.options, self.agent
+        source = self.envs.unwrapped.task.source
+        number = "unlimited generated" if source.num_problems is None else f"{source.num_problems:,}"
+        parameters = sum(p.numel() for p in agent.policy.model.parameters())
+        print(f"{options.recipe} on {options.env}: {number} problems in the {source.split} split, ", end="")
+        print(f"{parameters:,} parameters, run folder {self.folder.path}", flush=True)
+        if agent.updates == 0:
+            self._respond("before")
+        with Progress(options.updates, agent.updates) as self.progress, stop_request() as self.stopping:
+            if agent.updates == 0:
+                self._evaluate()
+            self.clock = time.perf_counter()
+            agent.learn(max(0, options.updates - agent.updates), self._after_update)
+        self.folder.close()
+        self.folder.checkpoint(agent)
+        plot_curves(
+            {options.recipe: Curves(self.folder.metrics(), self.folder.evaluations())},
+            self.folder.path / "curves.png",
+            f"{options.recipe} on {options.env}, seed {options.seed}",
+        )
+        if self.stopping() and agent.updates < options.updates:
+            print(f"Stopped after update {agent.updates}; go on with: g2rpo-env train --resume {self.folder.path}")
+            raise KeyboardInterrupt
+        self._finish()
+
+    def _after_update(self, agent: GRPO, metrics: dict[str, Any]) -> bool:
+        options, done = self.options, agent.updates
+        self.folder.record(metrics, time.perf_counter() - self.clock)
+        if options.rollouts_every and done % options.rollouts_every == 0:
+            self.folder.save_rollouts(agent)
+        if options.evaluate_every and (done % options.evaluate_every == 0 or done == options.updates):
+            self._evaluate()
+        if done % options.checkpoint_every == 0 and done < options.updates:
+            self.folder.checkpoint(agent)
+        self.progress.update(metrics)
+        self.clock = time.perf_counter()
+        return not self.stopping()
+
+    def _evaluate(self) -> None:
+        if self.options.evaluate_every and self.validation:
+            evaluation = self.agent.evaluate("validation", self.options.evaluation_problems)
+            self.folder.record_evaluation(self.agent.updates, evaluation)
+            self.progress.accuracy = evaluation.accuracy
+
+    def _respond(self, when: str) -> None:
+        if self.options.response_problems and self._has("test"):
+            show_response(self.agent.policy, self.envs, self.options.response_problems, when, self.folder.path)
+
+    def _finish(self) -> None:
+        self._respond("after")
+        rewards = [row["reward_guided"] for row in self.folder.metrics() if row["reward_guided"] is not None]
+        if rewards:
+            print(f"Success of guided members in training, mean of all updates: {sum(rewards) / len(rewards):.2%}")
+        if self.options.evaluate_every and self._has("test"):
+            show_accuracy(self.agent.evaluate("test", self.options.evaluation_problems))
+        print(f"Run folder: {self.folder.path} (curves.png, metrics.jsonl, checkpoints/)")
+
+
+def check(options: Any) -> None:
+    """Raise ConfigurationError for counts that make no sense."""
+    for name in ("updates", "evaluate_every", "rollouts_every", "response_problems"):
+        if getattr(options, name) < 0:
+            raise ConfigurationError(f"{name}={getattr(options, name)} must be at least 0")
+    for name in ("checkpoint_every", "evaluation_problems"):
+        if getattr(options, name) < 1:
+            raise ConfigurationError(f"{name}={getattr(options, name)} must be at least 1")
