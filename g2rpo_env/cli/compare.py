@@ -1,0 +1,133 @@
+"""``g2rpo-env compare``: several algorithms from the same base, with the same budget, on the same problems."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from g2rpo_env.agents import CausalLMPolicy, Evaluation, paired_difference, recipes
+from g2rpo_env.agents.warm_start import WarmStart, warm_started
+from g2rpo_env.cli.checkpoints import with_task_options
+from g2rpo_env.cli.options import EnvOptions, early, guidance_options, nested, parse, prepare_torch
+from g2rpo_env.cli.study import Arm, Result, Setting, evaluate_base, load_agent, run_chains
+from g2rpo_env.cli.tables import interval_text
+from g2rpo_env.errors import ConfigurationError, RunExistsError
+
+
+@dataclass
+class CompareOptions(EnvOptions):
+    """Train the same base with several algorithms and compare them on the same unguided test problems."""
+
+    algorithms: str = "grpo,sft,g2rpo-a"
+    """Names of recipes, or module:Class of your own agents, separated by commas."""
+    learning_rates: tuple[float, ...] = ()
+    """One for all algorithms, or one for each; without it that of each recipe."""
+    updates: int = 200
+    """Updates of each run."""
+    seeds: tuple[int, ...] = (0,)
+    """Root seeds; each has a base of its own."""
+    policy: str | None = None
+    """Folder of the base; without it a warm-started tiny model per seed."""
+    evaluation_problems: int = 512
+    """Test problems."""
+    out: Path = Path("runs/compare")
+    """Folder for the runs, results.json and curves.png; must be new or empty."""
+    warm: WarmStart = field(default_factory=WarmStart)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Train, evaluate and print the table."""
+    import dataclasses
+
+    kind = with_task_options(CompareOptions, early(argv, "env")["env"] or CompareOptions.env)
+    kind = dataclasses.make_dataclass("Compare", [("guidance", *nested(guidance_options(45.0)))], bases=(kind,))
+    options = parse(kind, argv, "compare")
+    arms = make_arms(options.algorithms, options.learning_rates)
+    new_folder(options.out)
+    prepare_torch(None)
+    setting = Setting(
+        env=options.env,
+        task=options.task,
+        guidance=options.guidance,
+        problems=options.problems,
+        group_size=options.group_size,
+        updates=options.updates,
+        evaluation_problems=options.evaluation_problems,
+    )
+    jobs, bases = [], {}
+    for seed in options.seeds:
+        one = replace(setting, seed=seed)
+        folder = options.out / f"seed-{seed}"
+        base = make_base(one, options.policy, options.warm, folder / "base")
+        bases[seed] = evaluate_base(one, base)
+        jobs += [(one, base, [arm], folder) for arm in arms]
+    results = run_chains(jobs)
+    show_results(bases, results)
+    rows = [{"algorithm": r.arm.label, "seed": r.seed, **r.evaluation.to_config()} for r in results]
+    (options.out / "results.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+def make_arms(algorithms: str, learning_rates: Sequence[float]) -> list[Arm]:
+    """Return the arms of a list of algorithms; raises ConfigurationError for unknown names and uneven lists."""
+    names = [name.strip() for name in algorithms.split(",") if name.strip()]
+    if not names or len(set(names)) < len(names):
+        raise ConfigurationError(f"algorithms={algorithms!r} must name at least one algorithm, each once")
+    for name in names:
+        if ":" in name:
+            load_agent(name)
+        else:
+            recipes.get(name)
+    rates: Sequence[float | None] = learning_rates or (None,)
+    if len(rates) not in (1, len(names)):
+        raise ConfigurationError(f"learning_rates={tuple(rates)} must hold one number, or one per algorithm")
+    rates = rates if len(rates) == len(names) else list(rates) * len(names)
+    return [Arm(name.replace(":", "."), name, rate) for name, rate in zip(names, rates, strict=True)]
+
+
+def new_folder(path: Path) -> None:
+    """Make a folder; raises RunExistsError if something is in it."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunExistsError(f"out={str(path)!r} must be a new or empty folder; nothing in it is overwritten")
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def make_base(setting: Setting, policy: str | None, warm: WarmStart, folder: Path, report: Any = print) -> Path:
+    """Return the folder of the base policy: the user's, or a warm-started tiny model of this seed."""
+    if policy is not None:
+        return Path(policy)
+    envs = setting.envs(guided=False)
+    base, result = warm_started(lambda: CausalLMPolicy.tiny(envs, seed=setting.seed), envs, warm)
+    reached = "" if result.reached else " (not in the range that was asked for)"
+    report(f"Base, seed {setting.seed}: {result.steps} steps, sampled success {result.success:.2%}{reached}")
+    base.save_pretrained(folder)
+    (folder / "warm_start.json").write_text(json.dumps({"steps": result.steps, "success": result.success}) + "\n")
+    return folder
+
+
+def show_results(bases: dict[int, Evaluation], results: Sequence[Result]) -> None:
+    """Print accuracies, and what each arm is above the first one on the same problems."""
+    first = results[0].arm.label
+    table = Table(title="Greedy unguided accuracy on the same test problems")
+    for column in ("seed", "algorithm", "accuracy", "95 % interval", f"above {first}", "paired 95 % interval"):
+        table.add_column(column, no_wrap=True, justify="left" if column == "algorithm" else "right")
+    for seed, base in bases.items():
+        table.add_row(str(seed), "base", f"{base.accuracy:.3f}", interval_text(*base.interval), "", "")
+        rows = [result for result in results if result.seed == seed]
+        for result in rows:
+            shown = result.evaluation
+            difference, interval = paired_difference(shown, rows[0].evaluation)
+            extra = ("", "") if result is rows[0] else (f"{difference:+.3f}", interval_text(*interval))
+            accuracy, interval = f"{shown.accuracy:.3f}", interval_text(*shown.interval)
+            table.add_row(str(seed), result.arm.label, accuracy, interval, *extra)
+    Console().print(table)
+    if len(bases) > 1:
+        for label in dict.fromkeys(result.arm.label for result in results):
+            values = [result.evaluation.accuracy for result in results if result.arm.label == label]
+            print(f"{label}: mean {np.mean(values):.3f}, least {min(values):.3f}, of {len(values)} seeds")

@@ -1,0 +1,84 @@
+"""``g2rpo-env demo-seeds``: the demo on several seeds, and the learning-rate grid behind GRPO's rate in the demo."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from g2rpo_env.cli import demo
+from g2rpo_env.cli.compare import make_base, new_folder
+from g2rpo_env.cli.options import parse, prepare_torch
+from g2rpo_env.cli.study import Arm, Result, run_chains
+
+
+@dataclass
+class DemoSeedsOptions:
+    """Repeat the demo on several seeds and show the grid that plain GRPO's learning rate was chosen from."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Root seeds; each has a base of its own."""
+    updates: int = 200
+    """Updates of each run."""
+    grid: tuple[float, ...] = (3e-6, 1e-5, 3e-5, 1e-4)
+    """Learning rates for plain GRPO; that of the demo is always among them."""
+    out: Path = Path("runs/demo-seeds")
+    """Folder of the runs; that of an earlier call is moved aside."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run everything and print one table per seed, then the grid and the summary."""
+    options = parse(DemoSeedsOptions, argv, "demo-seeds")
+    demo.set_aside(options.out)
+    new_folder(options.out)
+    (options.out / "base").mkdir()
+    prepare_torch(None)
+    rates = sorted({*options.grid, demo.GRPO_RATE})
+    others = [replace(demo.GRPO, label=f"grpo-{rate:g}", learning_rate=rate) for rate in rates]
+    others = [arm for arm in others if arm.learning_rate != demo.GRPO_RATE]
+    settings = [demo.make_setting(seed, options.updates) for seed in options.seeds]
+    bases = [make_base(s, None, demo.WARM_START, options.out / "base" / f"seed-{s.seed}") for s in settings]
+    jobs = []
+    for setting, base in zip(settings, bases, strict=True):
+        chains: list[Sequence[Arm]] = [*demo.CHAINS, *([arm] for arm in others)]
+        jobs += [(setting, base, chain, options.out / f"seed-{setting.seed}") for chain in chains]
+    results = run_chains(jobs)
+    found = []
+    for setting, base in zip(settings, bases, strict=True):
+        found.append(demo.outcome(setting, base, [r for r in results if r.seed == setting.seed]))
+        demo.write(found[-1], options.out / f"seed-{setting.seed}")
+        demo.show(found[-1])
+    grid = {rate: [grpo_accuracy(results, rate, seed) for seed in options.seeds] for rate in rates}
+    show_grid(grid, options.seeds)
+    summary = {
+        "seeds": {str(outcome.seed): outcome.summary() for outcome in found},
+        "grpo_grid": {f"{rate:g}": accuracies for rate, accuracies in grid.items()},
+    }
+    (options.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    print(f"Everything is in {options.out}.")
+
+
+def grpo_accuracy(results: Sequence[Result], rate: float, seed: int) -> float:
+    """Return the accuracy of plain GRPO at one rate and seed."""
+    return next(
+        r.evaluation.accuracy
+        for r in results
+        if r.arm.algorithm == "grpo" and r.arm.learning_rate == rate and r.seed == seed
+    )
+
+
+def show_grid(grid: dict[float, list[float]], seeds: Sequence[int]) -> None:
+    """Print the accuracy of plain GRPO by learning rate and seed, and the best rate of each."""
+    table = Table(title="Plain GRPO by learning rate")
+    for column in ("lr", *(f"seed {seed}" for seed in seeds), "mean"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for rate, accuracies in grid.items():
+        table.add_row(f"{rate:g}", *(f"{a:.3f}" for a in accuracies), f"{np.mean(accuracies):.3f}")
+    Console(width=100).print(table)
+    best = max(grid, key=lambda rate: np.mean(grid[rate]))
+    print(f"Best on average: {best:g}; the demo uses {demo.GRPO_RATE:g}.")

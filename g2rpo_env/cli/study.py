@@ -1,0 +1,212 @@
+"""Study: several ways to train one base, with one budget, measured on the same problems.
+
+What ``compare``, ``demo`` and ``demo-seeds`` share. Runs go to worker processes with one torch thread each: results do
+not depend on how many run side by side.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from g2rpo_env.agents import CausalLMPolicy, Evaluation, evaluate, recipes
+from g2rpo_env.agents.agent import Agent
+from g2rpo_env.agents.recipes import Optimizer
+from g2rpo_env.cli.options import available_cores, make_envs, prepare_torch
+from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.report.plots import Curves
+from g2rpo_env.report.run_folder import RunFolder
+from g2rpo_env.schedules import Replay
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train the base.
+
+    Attributes:
+        label: Row of the table, and name of the run folder.
+        algorithm: Name of a recipe, or ``"module:Class"`` of an :class:`~g2rpo_env.agents.agent.Agent`.
+        learning_rate: None leaves the recipe's.
+        replays: Label of a guided arm whose reveal lengths this one plays back, update by update: with the same seed
+            it then sees exactly the tokens that were revealed there.
+    """
+
+    label: str
+    algorithm: str
+    learning_rate: float | None = None
+    replays: str | None = None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all arms of a study share.
+
+    Attributes:
+        env: Id of the environment.
+        task: Options of its task.
+        guidance: Options of the guidance wrapper, for arms that need one.
+        problems: Problems per update.
+        group_size: Members per problem.
+        updates: Updates per arm.
+        evaluation_problems: Test problems of the final greedy evaluation.
+        evaluate_every: Updates between evaluations on the validation split, for the curves.
+        curve_problems: Problems of those.
+        seed: Root seed of every arm.
+    """
+
+    env: str
+    task: Any
+    guidance: Any
+    problems: int = 8
+    group_size: int = 8
+    updates: int = 200
+    evaluation_problems: int = 512
+    evaluate_every: int = 25
+    curve_problems: int = 128
+    seed: int = 0
+
+    def envs(self, *, guided: bool) -> Any:
+        """Return the training environment."""
+        return make_envs(self.env, self.problems, self.group_size, self.task, self.guidance if guided else None)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one arm.
+
+    Attributes:
+        arm: The arm.
+        seed: Root seed.
+        evaluation: Greedy unguided accuracy on the test problems.
+        curves: Metrics and evaluations, empty for an agent that reports none.
+        seconds: Wall-clock time of the training.
+    """
+
+    arm: Arm
+    seed: int
+    evaluation: Evaluation
+    curves: Curves = field(default_factory=lambda: Curves(()))
+    seconds: float = 0.0
+
+    @property
+    def sampled_tokens(self) -> int:
+        """Tokens sampled in training: the budget that is compared."""
+        return sum(row["sampled_tokens"] for row in self.curves.metrics)
+
+    @property
+    def reveal_lengths(self) -> tuple[float, ...]:
+        """Reveal length of each update."""
+        return tuple(row["reveal_length"] for row in self.curves.metrics)
+
+
+def evaluate_base(setting: Setting, base: Path) -> Evaluation:
+    """Return the accuracy of the base on the study's test problems."""
+    policy = CausalLMPolicy.from_pretrained(base)
+    return evaluate(policy, setting.envs(guided=False), problems=setting.evaluation_problems)
+
+
+def run_chains(
+    jobs: Sequence[tuple[Setting, Path, Sequence[Arm], Path]], report: Any = print, workers: int | None = None
+) -> list[Result]:
+    """Run chains of arms, as many side by side as there are cores.
+
+    Args:
+        jobs: (setting, folder of the base, arms, folder for the runs); the arms of a job run one after the other, so
+            that one may replay an earlier one.
+        report: Called with a line when an arm is done.
+        workers: Number of processes; None takes the cores.
+
+    Returns:
+        The results, in the order of the jobs and their arms.
+    """
+    workers = min(workers or available_cores(), len(jobs))
+    context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in whatever state they are
+    results: dict[int, list[Result]] = {}
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_torch, initargs=(1,)) as pool:
+        futures = {pool.submit(run_chain, *job): number for number, job in enumerate(jobs)}
+        for future in as_completed(futures):
+            number = futures[future]
+            results[number] = future.result()
+            for result in results[number]:
+                report(
+                    f"  {result.arm.label}, seed {result.seed}: accuracy {result.evaluation.accuracy:.3f} "
+                    f"after {result.seconds:.0f} s"
+                )
+    return [result for number in sorted(results) for result in results[number]]
+
+
+def run_chain(setting: Setting, base: Path, arms: Sequence[Arm], out: Path) -> list[Result]:
+    """Run arms one after the other in this process."""
+    done: dict[str, Result] = {}
+    for arm in arms:
+        lengths = done[arm.replays].reveal_lengths if arm.replays else None
+        done[arm.label] = run_arm(setting, base, arm, out / arm.label, lengths)
+    return list(done.values())
+
+
+def run_arm(setting: Setting, base: Path, arm: Arm, out: Path, lengths: Sequence[float] | None = None) -> Result:
+    """Train the base in one way and evaluate it."""
+    policy = CausalLMPolicy.from_pretrained(base)
+    agent = make_agent(setting, policy, arm, lengths)
+    started = time.perf_counter()
+    if ":" in arm.algorithm:
+        agent.learn(setting.updates)
+        curves = Curves(())
+    else:
+        config = {"algorithm": arm.algorithm, "learning_rate": arm.learning_rate, "seed": setting.seed}
+        curves = _learn_recorded(agent, setting, RunFolder.create(out, config))
+    seconds = time.perf_counter() - started
+    return Result(arm, setting.seed, agent.evaluate("test", setting.evaluation_problems), curves, seconds)
+
+
+def _learn_recorded(agent: Any, setting: Setting, folder: RunFolder) -> Curves:
+    clock = time.perf_counter()
+
+    def record(agent: Any, metrics: dict[str, Any]) -> None:
+        nonlocal clock
+        folder.record(metrics, time.perf_counter() - clock)
+        if agent.updates % setting.evaluate_every == 0:
+            folder.record_evaluation(agent.updates, agent.evaluate("validation", setting.curve_problems))
+        clock = time.perf_counter()
+
+    folder.record_evaluation(0, agent.evaluate("validation", setting.curve_problems))
+    agent.learn(setting.updates, record)
+    folder.close()
+    folder.checkpoint(agent)
+    return Curves(folder.metrics(), folder.evaluations())
+
+
+def make_agent(setting: Setting, policy: Any, arm: Arm, lengths: Sequence[float] | None) -> Any:
+    """Return the agent of an arm.
+
+    Raises:
+        ConfigurationError: no such recipe, module or class.
+    """
+    if ":" in arm.algorithm:
+        return load_agent(arm.algorithm)(policy, setting.envs(guided=setting.guidance is not None), seed=setting.seed)
+    parts: dict[str, Any] = {}
+    if arm.learning_rate is not None:
+        parts["optimizer"] = Optimizer(learning_rate=arm.learning_rate)
+    if lengths is not None:
+        parts["controller"] = Replay(lengths=tuple(lengths))
+    guided = recipes.get(arm.algorithm).needs_guidance
+    return recipes.make(arm.algorithm, policy, setting.envs(guided=guided), seed=setting.seed, **parts)
+
+
+def load_agent(name: str) -> type[Agent]:
+    """Return the class that ``"module:Class"`` names.
+
+    Raises:
+        ConfigurationError: it cannot be imported.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"algorithm={name!r} must name a class that can be imported: {error}") from None
