@@ -42,6 +42,7 @@ class Decoder:
         self._mask = torch.zeros((len(lanes), 0), dtype=torch.int64, device=self.policy.device)
         self.consumed[lanes] = 0
 
+    @torch.inference_mode()
     def restart(self, lanes: np.ndarray) -> None:
         """Forget the tokens of lanes that have begun another episode."""
         self.consumed[lanes] = 0

@@ -130,6 +130,7 @@ class CausalLMPolicy:
         Raises:
             VocabularyMismatchError: the tokenizers differ.
             BudgetError: the model has too few positions.
+            ConfigurationError: the model's layers cannot be stepped with a cache that lanes share.
         """
         task = envs.unwrapped.task
         if not same_vocabulary(self.tokenizer, task.tokenizer):
@@ -139,6 +140,7 @@ class CausalLMPolicy:
                 "the environment with tokenizer=policy.tokenizer"
             )
         self._check_positions(task.length)
+        check_cache(self.model.config, task.length)
 
     def _check_positions(self, length: int) -> None:
         positions = getattr(self.model.config, "max_position_embeddings", None)
@@ -202,6 +204,22 @@ class CausalLMPolicy:
             tokens[0, position] = token
             length = position + 1
         return decode(self.tokenizer, tokens[0, len(ids) : length])
+
+
+def check_cache(config: Any, length: int) -> None:
+    """Raise ConfigurationError unless every layer attends by mask alone: a Decoder leaves holes between tokens.
+
+    A window would count the holes, a recurrent state would run over them; a window that no episode outgrows is fine.
+    """
+    sizes = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
+    unnamed = ["full_attention" if getattr(config, "sliding_window", None) is None else "sliding_attention"]
+    for kind in set(getattr(config, "layer_types", None) or unnamed) - {"full_attention"}:
+        window = getattr(config, sizes.get(kind, ""), None)
+        if window is None or window < length:
+            raise ConfigurationError(
+                f"the model has layers of type {kind!r} with a window of {window} tokens: only full attention, or a "
+                f"window of at least the {length} tokens of the longest episode, can be stepped lane by lane"
+            )
 
 
 def choose(log_probs_NV: torch.Tensor, uniform_N: np.ndarray | Sequence[float] | None) -> torch.Tensor:

@@ -1,0 +1,203 @@
+"""Rollout: what an episode records, what its tokens depend on, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from g2rpo_env import TokenEnv
+from g2rpo_env.agents import CausalLMPolicy, collect
+from g2rpo_env.agents.rollout import sampling_stream
+from g2rpo_env.envs.arithmetic import Addition
+from g2rpo_env.episode import Role
+from g2rpo_env.errors import ConfigurationError, NonFiniteError
+
+
+def by_key(groups: Any) -> dict[tuple[int, int], Any]:
+    """Episodes by (group, member)."""
+    return {(e.group, e.member): e for e in groups.episodes}
+
+
+def same_tokens(one: dict[tuple[int, int], Any], other: dict[tuple[int, int], Any]) -> bool:
+    """Whether the episodes that both hold have equal tokens."""
+    shared = one.keys() & other.keys()
+    return bool(shared) and all(np.array_equal(one[key].tokens_T, other[key].tokens_T) for key in shared)
+
+
+def test_every_lane_gives_one_episode_grouped_by_problem_and_ordered_by_member(
+    make_envs: Any, make_policy: Any
+) -> None:
+    envs = make_envs(12, 4)
+    groups = collect(make_policy(envs), envs, seed=0)
+    assert [[(e.group, e.member) for e in g.episodes] for g in groups] == [
+        [(g, m) for m in range(4)] for g in range(3)
+    ]
+    assert all(len({e.problem_id for e in g.episodes}) == 1 for g in groups)
+    assert groups.sampled_tokens == sum(int((e.role_T == Role.SAMPLED).sum()) for e in groups.episodes)
+
+
+def test_an_episode_is_its_prompt_its_reveal_and_its_answer(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(8, 4, guidance={"length": 3, "ratio": 0.5})
+    task = envs.unwrapped.task
+    for episode in collect(make_policy(envs), envs, seed=0).episodes:
+        encoded = task.encode(task.source.get(episode.problem_id))
+        start = len(encoded.prompt_T)
+        shown = 3 if episode.member < 2 else 0
+        assert episode.reveal == shown == int((episode.role_T == Role.REVEALED).sum())
+        assert np.array_equal(episode.tokens_T[:start], encoded.prompt_T)
+        assert np.array_equal(episode.tokens_T[start : start + shown], encoded.solution_T[:shown])
+        assert (episode.role_T[:start] == Role.PROMPT).all() and (episode.role_T[start + shown :] == Role.SAMPLED).all()
+        assert (episode.logprob_T[episode.sampled_T] < 0).all() and not episode.logprob_T[~episode.sampled_T].any()
+
+
+def test_reward_verdict_and_end_are_those_of_the_environment(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(64, 4, stop_strings=("a", "b", "c", "d", "e", "f", "g", "h"))
+    episodes = collect(make_policy(envs), envs, seed=0).episodes
+    task = envs.unwrapped.task
+    assert {e.terminated for e in episodes} == {True, False}
+    assert {e.correct for e in episodes} == {True, False}
+    for episode in episodes:
+        sampled = int(episode.sampled_T.sum())
+        assert episode.terminated != episode.truncated
+        assert sampled == task.max_new_tokens if episode.truncated else sampled <= task.max_new_tokens
+        answer = episode.tokens_T[episode.role_T != Role.PROMPT]
+        stopped = episode.terminated and answer[-1] != task.eos_token_id
+        completion = task.completion(answer, stopped)
+        verdict = task.grade([task.source.get(episode.problem_id)], [completion])[0]
+        assert episode.verdict == verdict and episode.reward == verdict.reward
+
+
+def test_tokens_do_not_depend_on_the_number_of_lanes(make_envs: Any, make_policy: Any) -> None:
+    small, large = make_envs(8, 4, digits=(1, 4)), make_envs(16, 4, digits=(1, 4))
+    policy = make_policy(large)
+    one, two = (by_key(collect(policy, envs, seed=3)) for envs in (small, large))
+    assert one.keys() < two.keys() and same_tokens(one, two)
+
+
+def test_tokens_do_not_depend_on_when_a_group_is_reached(make_envs: Any, make_policy: Any) -> None:
+    small, large = make_envs(4, 4), make_envs(16, 4)
+    policy = make_policy(large)
+    whole = by_key(collect(policy, large, seed=3))
+    parts = [by_key(collect(policy, small, seed=3 if i == 0 else None)) for i in range(4)]
+    assert whole.keys() == set().union(*parts)
+    assert all(same_tokens(whole, part) for part in parts)
+
+
+def test_tokens_do_not_depend_on_the_order_of_lanes(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(8, 4, digits=(1, 4))
+    policy = make_policy(envs)
+    problems, members = ["1+1"] * 4 + ["123+456"] * 4, [0, 1, 2, 3] * 2
+    order = [3, 0, 2, 1, 7, 5, 4, 6]
+    runs = []
+    for lanes in (range(8), order):
+        options = {"problem": [problems[i] for i in lanes], "member": [members[i] for i in lanes]}
+        runs.append(by_key(collect(policy, envs, seed=3, options=options)))
+    assert runs[0].keys() == runs[1].keys() and same_tokens(*runs)
+
+
+def test_members_and_groups_and_seeds_have_streams_of_their_own(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(8, 4)
+    policy = make_policy(envs)
+    first, again, other = (collect(policy, envs, seed=s).episodes for s in (0, 0, 1))
+    texts = {e.tokens_T[e.sampled_T].tobytes() for e in first}
+    assert len(texts) == 8
+    assert [e.tokens_T.tolist() for e in first] == [e.tokens_T.tolist() for e in again]
+    assert not texts & {e.tokens_T[e.sampled_T].tobytes() for e in other}
+
+
+def test_sampled_tokens_invert_the_distribution_at_the_numbers_of_the_stream(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(4, 4)
+    policy = make_policy(envs, scale=2.0)
+    for episode in collect(policy, envs, seed=7).episodes:
+        uniforms = sampling_stream(7, episode.group, episode.member).random(10)
+        with torch.no_grad():
+            logits = policy.model(torch.from_numpy(episode.tokens_T[None].astype(np.int64))).logits
+        probabilities = policy.log_probs(logits[0]).exp().double().numpy()
+        for u, position in zip(uniforms, np.flatnonzero(episode.sampled_T), strict=False):
+            token = episode.tokens_T[position]
+            below = probabilities[position - 1, :token].sum()
+            assert below - 1e-5 <= u <= below + probabilities[position - 1, token] + 1e-5
+
+
+def test_greedy_takes_the_likeliest_token_everywhere(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(8, 4)
+    policy = make_policy(envs, scale=3.0)
+    groups = collect(policy, envs, greedy=True, seed=0)
+    for group in groups:
+        assert len({e.tokens_T.tobytes() for e in group.episodes}) == 1
+        episode = group.episodes[0]
+        with torch.no_grad():
+            logits = policy.model(torch.from_numpy(episode.tokens_T[None].astype(np.int64))).logits[0]
+        likeliest = logits.argmax(-1).numpy()[np.flatnonzero(episode.sampled_T) - 1]
+        assert np.array_equal(likeliest, episode.tokens_T[episode.sampled_T])
+
+
+def test_temperature_sharpens_the_sampling(make_envs: Any) -> None:
+    envs = make_envs(8, 4)
+    policies = [CausalLMPolicy.tiny(envs, hidden_size=32, layers=1, temperature=t) for t in (1e-4, 1.0)]
+    cold, warm = (collect(policy, envs, seed=0).episodes for policy in policies)
+    greedy = collect(policies[1], envs, greedy=True, seed=0).episodes
+    assert [e.tokens_T.tolist() for e in cold] == [e.tokens_T.tolist() for e in greedy]
+    assert [e.tokens_T.tolist() for e in warm] != [e.tokens_T.tolist() for e in greedy]
+
+
+def test_ids_of_a_padded_vocabulary_are_never_sampled(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(32, 4)
+    policy = make_policy(envs)
+    policy.model.resize_token_embeddings(400)
+    with torch.no_grad():
+        weight = policy.model.get_input_embeddings().weight
+        weight[258:] = weight[:142] * 100  # huge logits, of either sign
+    policy = CausalLMPolicy(policy.model, policy.tokenizer)
+    for greedy in (False, True):
+        episodes = collect(policy, envs, greedy=greedy, seed=0).episodes
+        assert max(int(e.tokens_T.max()) for e in episodes) < 258
+
+
+def test_collect_goes_on_in_the_seeded_order_without_a_seed(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(8, 4)
+    policy = make_policy(envs)
+    numbers = [[g.group for g in collect(policy, envs, seed=s)] for s in (0, None, None, 0)]
+    assert numbers == [[0, 1], [2, 3], [4, 5], [0, 1]]
+
+
+@pytest.mark.parametrize("greedy", [False, True])
+def test_logits_that_are_not_finite_are_refused(make_envs: Any, make_policy: Any, greedy: bool) -> None:
+    envs = make_envs()
+    policy = make_policy(envs)
+    with torch.no_grad():
+        policy.model.model.norm.weight[0] = float("nan")
+    with pytest.raises(NonFiniteError, match="NaN"):
+        collect(policy, envs, greedy=greedy, seed=0)
+
+
+@pytest.mark.parametrize("mode", ["NEXT_STEP", "SAME_STEP"])
+def test_lanes_that_restart_by_themselves_are_refused(make_envs: Any, make_policy: Any, mode: str) -> None:
+    envs = make_envs(4, 1, autoreset_mode=mode)
+    with pytest.raises(ConfigurationError, match=f"autoreset_mode={mode} must be DISABLED"):
+        collect(make_policy(envs), envs)
+
+
+def test_a_single_environment_is_refused(make_envs: Any, make_policy: Any) -> None:
+    with pytest.raises(ConfigurationError, match="TokenVectorEnv, got TokenEnv"):
+        collect(make_policy(make_envs()), TokenEnv(Addition(1)))
+
+
+def test_groups_of_one_are_collected_when_their_lanes_wait(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(4, 1)
+    groups = collect(make_policy(envs), envs, seed=0)
+    assert [len(g) for g in groups] == [1, 1, 1, 1]
+
+
+def test_collected_log_probs_carry_no_gradient_and_leave_the_policy_as_it_was(
+    make_envs: Any, make_policy: Any, weights_of: Any, same_weights: Any
+) -> None:
+    envs = make_envs()
+    policy = make_policy(envs)
+    before = weights_of(policy)
+    collect(policy, envs, seed=0)
+    assert same_weights(before, weights_of(policy))
+    assert all(p.grad is None and p.requires_grad for p in policy.model.parameters())
