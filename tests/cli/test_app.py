@@ -1,0 +1,78 @@
+"""The command: every subcommand has help, our own errors are one line, other errors keep their traceback."""
+
+import subprocess
+import sys
+
+import pytest
+
+from g2rpo_env import __version__
+from g2rpo_env.cli import app
+from g2rpo_env.errors import ConfigurationError
+
+
+@pytest.mark.parametrize("name", app.COMMANDS)
+def test_every_command_has_help(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        app.main([name, "--help"])
+    assert stop.value.code == 0
+    assert f"g2rpo-env {name}" in capsys.readouterr().out
+
+
+def test_python_m_is_the_same_command():
+    done = subprocess.run([sys.executable, "-m", "g2rpo_env", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.strip() == __version__
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["train", "--env", "g2rpo_env/Multiplication-v0"], "Multiplication"),
+        (["train", "--recipe", "g2rpoa"], "did you mean 'g2rpo-a'"),
+        (["train", "--guidance.ratio", "1.5"], "ratio=1.5 must lie in [0, 1]"),
+        (["train", "--problems", "0"], "problems=0"),
+        (["train", "--updates", "-1"], "updates=-1 must be at least 0"),
+        (["train", "--digits", "0"], "digits=0"),
+        (["train", "--resume", "nowhere"], "config.json"),
+        (["evaluate", "nowhere"], "source='nowhere' must be a run folder"),
+        (["complete", "nowhere", "1+1="], "source='nowhere' must be a run folder"),
+        (["compare", "--algorithms", "grpo,ppoo"], "recipe='ppoo' must be one of"),
+        (["compare", "--algorithms", "nowhere:Agent"], "must name a class that can be imported"),
+        (["compare", "--learning-rates", "1", "2"], "learning_rates=(1.0, 2.0)"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing_behind(argv, said, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, _, error = command(*argv)
+    assert status == 1
+    assert said in error
+    assert error.startswith(f"g2rpo-env {argv[0]}: ") and error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_usage_exits_with_2():
+    for argv in ([], ["dance"], ["train", "--no-such-option", "1"]):
+        with pytest.raises(SystemExit) as stop:
+            app.main(argv)
+        assert stop.value.code == 2
+
+
+def test_other_errors_keep_their_traceback(monkeypatch):
+    monkeypatch.setattr("g2rpo_env.cli.list_envs.main", lambda argv: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        app.main(["list"])
+
+
+def test_a_message_of_several_lines_becomes_one(monkeypatch, command):
+    def fail(argv):
+        raise ConfigurationError("first\n  second")
+
+    monkeypatch.setattr("g2rpo_env.cli.list_envs.main", fail)
+    assert command("list")[2] == "g2rpo-env list: first second\n"
+
+
+def test_an_interrupt_exits_with_130(monkeypatch, command):
+    def interrupt(argv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("g2rpo_env.cli.list_envs.main", interrupt)
+    assert command("list")[0] == 130

@@ -1,0 +1,66 @@
+"""Options come from the library's signatures and docstrings, with their defaults, and nothing is written twice."""
+
+import dataclasses
+import inspect
+import typing
+
+import gymnasium as gym
+import pytest
+
+from g2rpo_env import AdaptiveGuidance
+from g2rpo_env.cli.options import early, env_spec, make_envs, options_type, parse, task_options, values
+from g2rpo_env.envs.arithmetic import Addition
+from g2rpo_env.envs.mathematics.gsm8k import GSM8K
+from g2rpo_env.errors import ConfigurationError
+
+
+@pytest.mark.parametrize(("env_id", "kind"), [("g2rpo_env/Addition-v0", Addition), ("g2rpo_env/GSM8K-v0", GSM8K)])
+def test_the_options_of_an_id_are_the_arguments_of_its_task(env_id, kind):
+    expected = {n: p.default for n, p in inspect.signature(kind).parameters.items() if n != "split"}
+    assert values(task_options(env_id)()) == expected
+
+
+def test_every_option_is_described():
+    for env_id in ("g2rpo_env/Addition-v0", "g2rpo_env/GSM8K-v0"):
+        for field in dataclasses.fields(task_options(env_id)):
+            text = typing.get_args(field.type)[1].help
+            assert text and not text.startswith("See "), field.name
+
+
+def test_a_part_inherits_descriptions_and_takes_other_defaults():
+    kind = options_type("controller", AdaptiveGuidance, skip=("length",), defaults={"window": 7})
+    options = parse(kind, ["--max-factor", "1.5"], "test")
+    assert options.window == 7 and options.max_factor == 1.5
+    assert not hasattr(options, "length") and not hasattr(options, "history")
+
+
+def test_a_number_or_a_range_of_digits():
+    kind = task_options("g2rpo_env/Addition-v0")
+    assert parse(kind, ["--digits", "4"], "test").digits == 4
+    assert list(parse(kind, ["--digits", "1", "4"], "test").digits) == [1, 4]
+
+
+def test_options_are_found_before_the_others_are_known():
+    assert early(["--digits", "3", "--env=a/B-v0", "--recipe", "sft"], "env", "recipe") == {
+        "env": "a/B-v0",
+        "recipe": "sft",
+    }
+    assert early(["--environment", "x"], "env") == {"env": None}
+
+
+def test_an_id_may_name_the_module_that_registers_it(tmp_path, monkeypatch):
+    text = "from g2rpo_env import register_task\n"
+    text += "register_task('Mine-v0', 'g2rpo_env.envs.arithmetic:Addition', namespace='mine')\n"
+    (tmp_path / "my_tasks.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert env_spec("my_tasks:mine/Mine-v0").id == "mine/Mine-v0"
+    gym.registry.pop("mine/Mine-v0")
+    with pytest.raises(ConfigurationError, match="must name a module"):
+        env_spec("no_such_module:mine/Mine-v0")
+
+
+def test_an_environment_of_the_options_waits_for_whole_groups():
+    task = task_options("g2rpo_env/Addition-v0")(digits=2)
+    envs = make_envs("g2rpo_env/Addition-v0", 3, 4, task)
+    assert envs.num_envs == 12 and envs.unwrapped.group_size == 4
+    assert envs.unwrapped.autoreset_mode.name == "DISABLED"

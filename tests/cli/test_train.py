@@ -1,0 +1,160 @@
+"""train: the run folder, what equal runs have in common, interruption and resume, and the path of real rows."""
+
+import json
+import os
+import signal
+
+import pytest
+from conftest import QUIET, TINY
+
+from g2rpo_env.cli import train as module
+from g2rpo_env.report.run_folder import RunFolder
+
+
+def metrics(folder):
+    return (folder / "metrics.jsonl").read_bytes()
+
+
+@pytest.fixture
+def train(command, tmp_path):
+    def run(name, *argv):
+        status, out, err = command("train", *TINY, *QUIET, "--guidance.length", 4, "--out", tmp_path / name, *argv)
+        return status, out + err, tmp_path / name
+
+    return run
+
+
+def test_a_run_leaves_what_it_promises(train):
+    status, text, folder = train("run", "--updates", 4, "--evaluate-every", 2, "--rollouts-every", 2)
+    assert status == 0
+    names = {p.name.split(".tfevents")[0] for p in folder.iterdir()}
+    assert names == {
+        "config.json",
+        "metrics.jsonl",
+        "timings.jsonl",
+        "evaluations.jsonl",
+        "checkpoints",
+        "rollouts",
+        "curves.png",
+        "events.out",
+    }
+    run = RunFolder.open(folder)
+    assert [row["update"] for row in run.metrics()] == [1, 2, 3, 4]
+    assert [row["update"] for row in run.evaluations()] == [0, 2, 4]
+    assert "unlimited generated problems" in text and "update 4/4" in text
+    assert "Greedy unguided accuracy on 8 test problems" in text
+
+
+def test_equal_runs_write_equal_metrics_with_evaluation_on_and_off_and_other_seeds_other_ones(train):
+    _, _, one = train("one", "--updates", 5, "--evaluate-every", 2)
+    _, _, two = train("two", "--updates", 5, "--evaluate-every", 0)
+    _, _, other = train("other", "--updates", 5, "--seed", 1)
+    assert metrics(one) == metrics(two)
+    assert metrics(one) != metrics(other)
+
+
+def test_a_run_interrupted_after_update_7_and_resumed_equals_one_that_was_not(train, command, monkeypatch):
+    _, _, whole = train("whole", "--updates", 10)
+    true = module.Training._after_update
+
+    def interrupt(self, agent, row):
+        if agent.updates == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+        return true(self, agent, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Training, "_after_update", interrupt)
+        status, text, broken = train("broken", "--updates", 10)
+    assert status == 130 and "Stopped after update 7; go on with" in text
+    assert len(metrics(broken).splitlines()) == 7
+    status, _, _ = command("train", "--resume", broken)
+    assert status == 0
+    assert metrics(broken) == metrics(whole)
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint_or_anew(train, command):
+    _, _, whole = train("whole", "--updates", 6)
+    _, _, short = train("short", "--updates", 4, "--checkpoint-every", 2)
+    # as if it had been killed in update 6: lines after the checkpoint of update 4
+    with (short / "metrics.jsonl").open("a") as file:
+        file.write('{"update": 5}\n{"upd')
+    assert command("train", "--resume", short, "--updates", 6)[0] == 0
+    assert metrics(short) == metrics(whole)
+    _, _, lost = train("lost", "--updates", 3)
+    for checkpoint in RunFolder(lost).checkpoints():
+        for file in checkpoint.iterdir():
+            file.unlink()
+        checkpoint.rmdir()
+    assert command("train", "--resume", lost, "--updates", 6)[0] == 0
+    assert metrics(lost) == metrics(whole)
+
+
+def test_an_existing_run_is_refused_and_left_as_it_was(train):
+    _, _, folder = train("run", "--updates", 1)
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    status, text, _ = train("run", "--updates", 2)
+    assert status == 1 and "already holds a run" in text and "--resume" in text
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+
+
+def test_a_resume_takes_no_other_options(train, command):
+    _, _, folder = train("run", "--updates", 1)
+    for extra in (["--seed", "3"], ["--digits=2"]):
+        status, _, error = command("train", "--resume", folder, *extra)
+        assert status == 1 and "only --updates may be given beside it" in error
+
+
+def test_a_default_that_changed_since_the_run_began_is_named(train, command):
+    _, _, folder = train("run", "--updates", 1)
+    config = json.loads((folder / "config.json").read_text())
+    config["options"]["temperature"] = 0.5
+    (folder / "config.json").write_text(json.dumps(config))
+    status, _, error = command("train", "--resume", folder)
+    assert status == 1 and "temperature=1.0 must be 0.5" in error
+
+
+def test_options_reach_the_parts(train):
+    _, _, folder = train("run", "--updates", 1, "--optimizer.learning-rate", "0.5", "--controller.max-factor", "None")
+    parts = json.loads((RunFolder(folder).checkpoints()[-1] / "agent.json").read_text())["recipe"]
+    assert parts["optimizer"]["options"]["learning_rate"] == 0.5
+    assert parts["controller"]["options"]["max_factor"] is None
+    assert parts["controller"]["options"]["length"] == 4
+
+
+@pytest.mark.parametrize("recipe", ["grpo", "guided-grpo", "g2rpo-a-masked", "sft", "raft"])
+def test_every_recipe_trains(command, tmp_path, recipe):
+    status, _, error = command("train", *TINY, *QUIET, "--recipe", recipe, "--updates", 2, "--out", tmp_path / "run")
+    assert status == 0, error
+
+
+def test_gsm8k_rows_from_a_folder_with_the_curve_before_and_after(command, tmp_path, gsm8k_folder):
+    status, text, error = command(
+        "train", "--env", "g2rpo_env/GSM8K-v0", "--data", gsm8k_folder, "--max-new-tokens", 8, "--problems", 2,
+        "--group-size", 2, "--updates", 2, "--warm-start", "never", "--response-problems", 4,
+        "--evaluation-problems", 2, "--threads", 1, "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert status == 0, error
+    assert "5 problems in the train split" in text
+    curves = json.loads((tmp_path / "run/response.json").read_text())
+    assert set(curves) == {"before", "after"}
+    for points in curves.values():
+        assert [(p["reveal_cap"], p["fraction"]) for p in points] == [
+            (cap, fraction) for cap in ("final_answer", "before_answer") for fraction in (0.0, 0.25, 0.5, 0.75, 1.0)
+        ]
+
+
+def test_one_file_of_rows_trains_without_the_other_splits(command, tmp_path, gsm8k_folder):
+    status, text, error = command(
+        "train", "--env", "g2rpo_env/GSM8K-v0", "--data", gsm8k_folder / "train.jsonl", "--max-new-tokens", 4,
+        "--problems", 1, "--group-size", 2, "--updates", 1, "--warm-start", "never", "--threads", 1,
+        "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert status == 0, error
+    assert "No test split" in text and "No validation split" in text
+    assert len(RunFolder(tmp_path / "run").metrics()) == 1
+
+
+def test_a_malformed_row_is_named_by_file_and_line(command, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"question": "q", "answer": "#### 1"}\n{"question": \n')
+    status, _, error = command("train", "--env", "g2rpo_env/GSM8K-v0", "--data", tmp_path / "rows.jsonl")
+    assert status == 1 and "rows.jsonl, line 2: not valid JSON" in error
