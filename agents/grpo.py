@@ -18,12 +18,14 @@ from g2rpo_env.agents.evaluation import Evaluation, evaluate
 from g2rpo_env.agents.policy import CausalLMPolicy
 from g2rpo_env.agents.progress import Progress
 from g2rpo_env.agents.recipes import Recipe
+from g2rpo_env.agents.rollout import token_vector_env
 from g2rpo_env.controller import Feedback
 from g2rpo_env.episode import Episode, Group, Groups, Role
 from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, NonFiniteError, ResumeError
 from g2rpo_env.guidance import find_guidance
 
 STATE_FILE, CONFIG_FILE = "training_state.pt", "agent.json"
+NO_STEP = {"loss": None, "grad_norm": None}
 
 
 class GRPO:
@@ -41,6 +43,7 @@ class GRPO:
         groups: Groups of the last update, for callbacks and viewers.
 
     Raises:
+        ConfigurationError: ``envs`` is no TokenVectorEnv, or restarts lanes by itself.
         MissingGuidanceError: a controller without a guidance wrapper around ``envs``.
         VocabularyMismatchError, BudgetError: policy and environment do not fit.
     """
@@ -50,6 +53,7 @@ class GRPO:
     ) -> None:
         self.recipe = dataclasses.replace(recipe or Recipe(), **parts)
         self.policy, self.envs, self.seed = policy, envs, int(seed)
+        token_vector_env(envs)  # raises unless it is one whose lanes wait
         policy.check_fits(envs)
         self.guidance = find_guidance(envs)
         self.controller = copy.deepcopy(self.recipe.controller)
@@ -86,7 +90,7 @@ class GRPO:
             progress_bar: Show reward, reveal length and time left, as a bar in a terminal, as plain lines elsewhere.
 
         Raises:
-            NonFiniteError: a reward, a loss or a gradient is NaN or infinite; the weights are those before the update.
+            NonFiniteError: a reward, a loss or a gradient is NaN or infinite; the gradient step is not taken.
         """
         if updates < 0:
             raise ConfigurationError(f"updates={updates} must be at least 0")
@@ -123,16 +127,13 @@ class GRPO:
     def _fit(self, episodes: list[Episode], advantage_N: np.ndarray) -> dict[str, Any]:
         """Take the gradient steps of one update."""
         options = self.recipe.optimizer
-        metrics: dict[str, Any] = {"loss": None, "grad_norm": None}
         if not episodes:
-            return metrics
+            return dict(NO_STEP)
         weights = [self.recipe.token_weight(e) for e in episodes]
         batch = make_batch(episodes, advantage_N, weights, self.policy.device)
         batch = self._complete(batch)
-        for _ in range(options.epochs):
-            for minibatch in batch.minibatches(options.minibatch):
-                metrics = self._step(minibatch)
-        return metrics
+        epochs = (batch.minibatches(options.minibatch) for _ in range(options.epochs))
+        return mean_metrics([self._step(minibatch) for epoch in epochs for minibatch in epoch])
 
     @torch.no_grad()
     def _complete(self, batch: Batch) -> Batch:
@@ -148,14 +149,17 @@ class GRPO:
 
     def _log_probs(self, model: Any, batch: Batch) -> torch.Tensor:
         scorer = CausalLMPolicy(model, self.policy.tokenizer, temperature=self.policy.temperature)
-        return scorer.token_log_probs(batch.tokens_NT, batch.mask_NT)
+        size = self.recipe.optimizer.microbatch or len(batch)
+        parts = zip(batch.tokens_NT.split(size), batch.mask_NT.split(size), strict=True)
+        return torch.cat([scorer.token_log_probs(tokens_NT, mask_NT) for tokens_NT, mask_NT in parts])
 
     def _step(self, batch: Batch) -> dict[str, Any]:
         """Take one gradient step, accumulated over microbatches with the global count as the one denominator."""
         options, recipe = self.recipe.optimizer, self.recipe
         count = float(batch.weight_NT.sum())
         if count == 0:
-            return {"loss": None, "grad_norm": None}
+            return dict(NO_STEP)
+        self.optimizer.zero_grad(set_to_none=True)  # whatever an interrupted step or someone else left there
         # Without a reference term an episode of advantage 0 has no gradient: it counts, but needs no forward pass.
         useful = (batch.advantage_NT[:, 0] != 0) | (self.reference is not None)
         totals: dict[str, float] = {"loss": 0.0}
@@ -218,7 +222,12 @@ class GRPO:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.policy.save_pretrained(folder)
-        config = {"seed": self.seed, "temperature": self.policy.temperature, "recipe": self.recipe.to_config()}
+        config = {
+            "seed": self.seed,
+            "temperature": self.policy.temperature,
+            "dtype": str(self.policy.model.dtype).removeprefix("torch."),
+            "recipe": self.recipe.to_config(),
+        }
         (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
         torch.save(self.state_dict(), folder / STATE_FILE)
 
@@ -268,10 +277,19 @@ class GRPO:
         if not (folder / STATE_FILE).is_file() or not (folder / CONFIG_FILE).is_file():
             raise ResumeError(f"folder={str(folder)!r} must hold {CONFIG_FILE} and {STATE_FILE}, written by save()")
         config = json.loads((folder / CONFIG_FILE).read_text())
-        policy = CausalLMPolicy.from_pretrained(folder, temperature=config["temperature"], device=device)
+        policy = CausalLMPolicy.from_pretrained(
+            folder, temperature=config["temperature"], device=device, dtype=config["dtype"]
+        )
         agent = cls(policy, envs, seed=config["seed"], recipe=Recipe.from_config(config["recipe"]))
         agent.load_state_dict(torch.load(folder / STATE_FILE, map_location=device, weights_only=True))
         return agent
+
+
+def mean_metrics(steps: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the mean of each metric over the gradient steps that have it; None where none has."""
+    names = dict.fromkeys(name for step in steps for name in step)
+    known = {name: [step[name] for step in steps if step.get(name) is not None] for name in names}
+    return {name: float(np.mean(values)) if values else None for name, values in known.items()}
 
 
 def drop_invalid(groups: Groups) -> Groups:

@@ -1,0 +1,605 @@
+"""GRPO: one step by hand, exact normalisation, determinism, resuming, and what leaves the weights alone."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from g2rpo_env import AdaptiveGuidance, FixedGuidance
+from g2rpo_env.agents import GRPO, CausalLMPolicy, recipes
+from g2rpo_env.agents.advantages import GroupCentered
+from g2rpo_env.agents.batch import Batch, make_batch
+from g2rpo_env.agents.losses import ClippedSurrogate, LogLikelihood, LossResult
+from g2rpo_env.agents.recipes import Optimizer, Recipe
+from g2rpo_env.agents.references import KLToStart
+from g2rpo_env.agents.shaping import TruncationPenalty
+from g2rpo_env.agents.token_weights import SequenceMean, TokenMean
+from g2rpo_env.agents.warm_start import WarmStart, warm_start
+from g2rpo_env.episode import Role
+from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, NonFiniteError, ResumeError
+from g2rpo_env.verdict import Outcome, Verdict
+
+GUIDED = {"length": 6, "ratio": 0.5}
+FAST = Optimizer(learning_rate=1e-2)
+
+
+def always(verdict: Verdict) -> Any:
+    """A verifier with one answer."""
+    return lambda problems, completions: [verdict] * len(problems)
+
+
+def gradients(agent: GRPO, batch: Batch) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Metrics of a step and the gradients it would have taken, without taking it."""
+    found: dict[str, torch.Tensor] = {}
+
+    def catch(loss: float) -> float:
+        found.update({n: p.grad.clone() for n, p in agent.policy.model.named_parameters() if p.grad is not None})
+        agent.optimizer.zero_grad(set_to_none=True)
+        return 0.0
+
+    agent._apply = catch  # type: ignore[method-assign]
+    return agent._step(batch), found
+
+
+def same_gradients(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], tolerance: float = 1e-6) -> bool:
+    """Whether they agree up to rounding, relative to the largest entry."""
+    largest = max(float(g.abs().max()) for g in one.values())
+    assert one.keys() == other.keys() and largest > 0
+    return all(float((one[n] - other[n]).abs().max()) <= tolerance * largest for n in one)
+
+
+@pytest.fixture
+def make_agent(make_envs: Any, make_policy: Any) -> Any:
+    """(recipe, guidance, ...) -> an agent on 16 lanes whose random policy is right half of the time."""
+
+    def make(name: str = "grpo", guidance: Any = None, seed: int = 0, verifier: Any = None, **parts: Any) -> GRPO:
+        envs = make_envs(16, 4, guidance=guidance, verifier=verifier)
+        parts.setdefault("optimizer", FAST)
+        return recipes.make(name, make_policy(envs), envs, seed=seed, **parts)
+
+    return make
+
+
+@pytest.fixture
+def three_episodes(make_episode: Any) -> list[Any]:
+    """Of 3, 5 and 6 tokens with 1, 2 and 4 sampled ones."""
+    return [make_episode("pps", member=0), make_episode("pprss", member=1), make_episode("ppssss", member=2)]
+
+
+def batch_of(agent: GRPO, episodes: list[Any], advantages: list[float], ratios: list[float]) -> Batch:
+    """A batch whose old log-probabilities make the current policy's ratio what is asked for, episode by episode."""
+    weights = [agent.recipe.token_weight(e) for e in episodes]
+    batch = make_batch(episodes, np.array(advantages), weights, torch.device("cpu"))
+    with torch.no_grad():
+        now = agent.policy.token_log_probs(batch.tokens_NT, batch.mask_NT)
+    shift = torch.log(torch.tensor(ratios))[:, None]
+    return Batch(**{**vars(batch), "old_log_probs_NT": now - shift})
+
+
+# -- one step by hand --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("microbatch", [None, 1, 2])
+def test_the_loss_of_a_step_by_hand_with_one_weight_per_episode(
+    make_agent: Any, three_episodes: Any, microbatch: Any
+) -> None:
+    # A = (1, -2, 1), ratios (0.5, 0.5, 1.5), clip 0.2: terms -0.5, +2 * 0.8 = 1.6, -1.2.
+    # Each episode weighs 1: (-0.5 + 1.6 - 1.2) / 3. Episodes 2 and 3 are clipped.
+    agent = make_agent(optimizer=Optimizer(microbatch=microbatch))
+    metrics = agent._step(batch_of(agent, three_episodes, [1, -2, 1], [0.5, 0.5, 1.5]))
+    assert metrics["loss"] == pytest.approx(-0.1 / 3, rel=1e-4)
+    assert metrics["clip_fraction"] == pytest.approx(2 / 3, rel=1e-6)
+
+
+@pytest.mark.parametrize("microbatch", [None, 1, 2])
+def test_the_loss_of_a_step_by_hand_with_one_weight_per_token(
+    make_agent: Any, three_episodes: Any, microbatch: Any
+) -> None:
+    # The same terms on 1, 2 and 4 tokens, over the global count of 7: (-0.5 + 2 * 1.6 - 4 * 1.2) / 7.
+    # A mean of the means of microbatches would give another number.
+    agent = make_agent(optimizer=Optimizer(microbatch=microbatch), token_weight=TokenMean())
+    metrics = agent._step(batch_of(agent, three_episodes, [1, -2, 1], [0.5, 0.5, 1.5]))
+    assert metrics["loss"] == pytest.approx(-2.1 / 7, rel=1e-4)
+    assert metrics["clip_fraction"] == pytest.approx(6 / 7, rel=1e-6)
+
+
+def test_the_kl_term_is_in_the_loss_by_hand(make_agent: Any, three_episodes: Any) -> None:
+    # Ratio 1: surrogate -(1 - 2 + 1) / 3 = 0. Reference log-probabilities log 2 above the policy's on every token:
+    # k3 = 2 - log 2 - 1; each episode weighs 1, so that the loss is beta (1 - log 2).
+    agent = make_agent(reference=KLToStart(beta=0.5))
+    batch = batch_of(agent, three_episodes, [1, -2, 1], [1, 1, 1])
+    shifted = batch.old_log_probs_NT + math.log(2)
+    metrics = agent._step(Batch(**{**vars(batch), "reference_log_probs_NT": shifted}))
+    assert metrics["loss"] == pytest.approx(0.5 * (1 - math.log(2)), rel=1e-4)
+
+
+def test_episodes_without_advantage_count_in_the_denominator(make_agent: Any, three_episodes: Any) -> None:
+    # A = (1, 0, 0), ratio 1: -1 / 3, not -1.
+    agent = make_agent()
+    assert agent._step(batch_of(agent, three_episodes, [1, 0, 0], [1, 1, 1]))["loss"] == pytest.approx(-1 / 3, rel=1e-5)
+
+
+def test_on_policy_the_gradient_is_that_of_minus_advantage_times_log_pi(make_agent: Any, three_episodes: Any) -> None:
+    agents = [make_agent(loss=loss) for loss in (ClippedSurrogate(), LogLikelihood())]
+    found = [gradients(a, batch_of(a, three_episodes, [1, -2, 1], [1, 1, 1]))[1] for a in agents]
+    assert same_gradients(*found)
+
+
+@pytest.mark.parametrize("weight", [SequenceMean(revealed=True), TokenMean(revealed=True)])
+@pytest.mark.parametrize("reference", [None, KLToStart(beta=0.5)])
+def test_gradients_do_not_depend_on_the_microbatch(
+    make_agent: Any, three_episodes: Any, weight: Any, reference: Any
+) -> None:
+    parts = {"token_weight": weight} if reference is None else {"token_weight": weight, "reference": reference}
+    results = []
+    for microbatch in (None, 1, 2, 3):
+        agent = make_agent(optimizer=Optimizer(microbatch=microbatch), **parts)
+        batch = batch_of(agent, three_episodes, [1, -2, 0.5], [0.9, 1.1, 1.0])
+        batch = Batch(**{**vars(batch), "reference_log_probs_NT": batch.old_log_probs_NT - 0.3})
+        results.append(gradients(agent, batch))
+    for metrics, found in results[1:]:
+        assert metrics["loss"] == pytest.approx(results[0][0]["loss"], abs=1e-6)
+        assert same_gradients(results[0][1], found, 1e-5)
+
+
+def log_prob_gradient(agent: GRPO, episode: Any) -> torch.Tensor:
+    """Gradient of the loss with respect to the log-probability of each token of one episode."""
+    caught: list[torch.Tensor] = []
+    score = agent.policy.token_log_probs
+
+    def spy(tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        log_probs = score(tokens, mask)
+        log_probs.retain_grad()
+        caught.append(log_probs)
+        return log_probs
+
+    agent.policy.token_log_probs = spy  # type: ignore[method-assign]
+    batch = make_batch([episode], np.ones(1), [agent.recipe.token_weight(episode)], torch.device("cpu"))
+    gradients(agent, batch)
+    assert caught[0].grad is not None
+    return caught[0].grad[0]
+
+
+@pytest.mark.parametrize(
+    "name,counted",
+    [("grpo", "s"), ("guided-grpo", "s"), ("g2rpo-a", "rs"), ("g2rpo-a-masked", "s"), ("sft", "r"), ("raft", "s")],
+)
+def test_gradients_reach_exactly_the_roles_a_recipe_counts(
+    make_agent: Any, make_episode: Any, name: str, counted: str
+) -> None:
+    roles = "pprrsses"
+    agent = make_agent(name, GUIDED)
+    gradient = log_prob_gradient(agent, make_episode(roles, [0, 0, 0, 0, -5, -5, 0, -5]))
+    assert [bool(g != 0) for g in gradient] == [role in counted for role in roles]
+
+
+# -- several steps per update ------------------------------------------------------------------------------------------
+
+
+def steps_taken(agent: GRPO) -> int:
+    """Gradient steps the optimiser has counted."""
+    return int(max((state["step"] for state in agent.optimizer.state.values()), default=0))
+
+
+def test_epochs_and_minibatches_take_one_step_each(make_agent: Any) -> None:
+    # 16 episodes in minibatches of 6 are 3 steps, over 2 epochs 6; advantages (centred) keep every minibatch useful.
+    agent = make_agent(optimizer=Optimizer(learning_rate=1e-3, epochs=2, minibatch=6))
+    agent.learn(1)
+    assert steps_taken(agent) == 6
+
+
+def test_one_minibatch_that_holds_everything_equals_none(make_agent: Any, weights_of: Any) -> None:
+    results = []
+    for minibatch in (None, 16):
+        agent = make_agent("g2rpo-a", GUIDED, optimizer=Optimizer(learning_rate=1e-3, minibatch=minibatch))
+        rows: list[Any] = []
+        agent.learn(2, lambda _, metrics, rows=rows: rows.append(metrics))
+        results.append((rows, weights_of(agent.policy)))
+    assert [r["loss"] for r in results[0][0]] == pytest.approx([r["loss"] for r in results[1][0]], abs=1e-5)
+    assert all(torch.allclose(results[0][1][n], results[1][1][n], atol=1e-4) for n in results[0][1])
+
+
+def test_later_epochs_are_off_policy_and_get_clipped(make_agent: Any) -> None:
+    one, three = (make_agent(optimizer=Optimizer(learning_rate=2e-2, epochs=n)) for n in (1, 3))
+    rows: list[Any] = []
+    for agent in (one, three):
+        agent.learn(1, lambda _, metrics: rows.append(metrics))
+    assert rows[0]["clip_fraction"] == 0 and rows[1]["clip_fraction"] > 0
+    assert steps_taken(one) == 1 and steps_taken(three) == 3
+
+
+def test_the_old_policy_of_revealed_tokens_is_the_one_before_the_update(make_agent: Any, make_episode: Any) -> None:
+    episode = make_episode("pprrss", [0, 0, 0, 0, -1, -2])
+    agent = make_agent("g2rpo-a", GUIDED, optimizer=Optimizer(epochs=2))
+    batch = make_batch([episode], np.ones(1), [agent.recipe.token_weight(episode)], torch.device("cpu"))
+    with torch.no_grad():
+        now = agent.policy.token_log_probs(batch.tokens_NT, batch.mask_NT)[0]
+    filled = agent._complete(batch).old_log_probs_NT[0]
+    assert torch.equal(filled[2:4], now[2:4]) and filled[[0, 1, 4, 5]].tolist() == [0, 0, -1, -2]
+
+
+def test_the_metrics_of_several_steps_are_their_means(make_agent: Any) -> None:
+    agent, seen = make_agent(optimizer=Optimizer(learning_rate=1e-3, minibatch=6)), []
+    step = agent._step
+
+    def spy(batch: Batch) -> dict[str, Any]:
+        seen.append(step(batch))
+        return seen[-1]
+
+    agent._step = spy
+    metrics = agent.update()
+    assert len(seen) == 3
+    for name in ("loss", "grad_norm", "clip_fraction"):
+        assert metrics[name] == pytest.approx(np.mean([s[name] for s in seen]))
+
+
+def test_the_warm_up_raises_the_learning_rate_linearly(make_agent: Any) -> None:
+    agent, rates = make_agent(optimizer=Optimizer(learning_rate=0.02, warmup=4)), []
+    agent.learn(6, lambda agent, _: rates.append(agent.optimizer.param_groups[0]["lr"]))
+    assert rates == pytest.approx([0.005, 0.01, 0.015, 0.02, 0.02, 0.02])
+
+
+# -- whole updates -----------------------------------------------------------------------------------------------------
+
+
+def run(agent: GRPO, updates: int) -> list[str]:
+    """Metrics of some updates as lines of JSON."""
+    lines: list[str] = []
+    agent.learn(updates, lambda _, metrics: lines.append(json.dumps(metrics, allow_nan=False)))
+    return lines
+
+
+@pytest.mark.parametrize("name", ["g2rpo-a", "g2rpo-a-masked"])
+def test_g2rpo_a_with_ratio_0_is_grpo_bit_for_bit(
+    make_agent: Any, weights_of: Any, same_weights: Any, name: str
+) -> None:
+    guided, plain = make_agent(name, {"length": 6, "ratio": 0.0}), make_agent("grpo")
+    rows = [[json.loads(line) for line in run(agent, 3)] for agent in (guided, plain)]
+    for row in rows[0] + rows[1]:
+        del row["reveal_length"]  # the controller's number, of which nothing is shown
+    assert rows[0] == rows[1]
+    assert rows[1][-1]["loss"] is not None and any(row["grad_norm"] > 0 for row in rows[1])
+    assert same_weights(weights_of(guided.policy), weights_of(plain.policy))
+
+
+def test_guidance_changes_the_update(make_agent: Any, weights_of: Any, same_weights: Any) -> None:
+    agents = [make_agent("g2rpo-a", {"length": 6, "ratio": r}) for r in (0.0, 0.5)]
+    for agent in agents:
+        agent.learn(1)
+    assert not same_weights(*(weights_of(a.policy) for a in agents))
+
+
+def test_one_seed_gives_byte_identical_metrics_and_another_seed_others(
+    make_agent: Any, weights_of: Any, same_weights: Any
+) -> None:
+    agents = [make_agent("g2rpo-a", GUIDED, seed=s) for s in (1, 1, 2)]
+    lines = [run(agent, 4) for agent in agents]
+    assert lines[0] == lines[1] != lines[2]
+    assert same_weights(weights_of(agents[0].policy), weights_of(agents[1].policy))
+
+
+def test_metrics_hold_no_clock_times_and_count_what_happened(make_agent: Any) -> None:
+    agent = make_agent("g2rpo-a", GUIDED)
+    metrics = agent.update()
+    episodes = agent.groups.episodes
+    assert not [name for name in metrics if "time" in name or "second" in name]
+    assert metrics["update"] == agent.updates == 1
+    assert metrics["episodes"] == len(episodes) == 16 and metrics["invalid"] == 0
+    assert metrics["reward"] == np.mean([e.correct for e in episodes])
+    assert metrics["reward_guided"] == np.mean([e.correct for e in episodes if e.guided])
+    assert metrics["reward_unguided"] == np.mean([e.correct for e in episodes if not e.guided])
+    assert metrics["sampled_tokens"] == agent.groups.sampled_tokens
+    assert metrics["revealed_tokens"] == agent.groups.revealed_tokens == sum(e.reveal for e in episodes) == 8 * 6
+    assert metrics["reveal_length"] == 6.0
+
+
+def test_evaluating_between_updates_changes_nothing(make_agent: Any, weights_of: Any, same_weights: Any) -> None:
+    quiet, watched = make_agent("g2rpo-a", GUIDED), make_agent("g2rpo-a", GUIDED)
+    lines: list[str] = []
+
+    def watch(agent: GRPO, metrics: dict[str, Any]) -> None:
+        lines.append(json.dumps(metrics))
+        agent.evaluate(split="test", problems=8)
+        agent.evaluate(split="validation", problems=4, mode="sampled", k=(1, 2))
+
+    watched.evaluate(problems=8)
+    watched.learn(3, watch)
+    assert lines == run(quiet, 3)
+    assert same_weights(weights_of(quiet.policy), weights_of(watched.policy))
+
+
+def test_a_callback_that_returns_false_stops_and_others_do_not(make_agent: Any) -> None:
+    agent, seen = make_agent(), []
+
+    def stop_at_two(agent: GRPO, metrics: dict[str, Any]) -> bool | None:
+        seen.append(metrics["update"])
+        return False if metrics["update"] == 2 else None
+
+    assert agent.learn(5, stop_at_two) is agent
+    assert seen == [1, 2] and agent.updates == 2
+    agent.learn(1, lambda agent, metrics: True)
+    assert agent.updates == 3
+
+
+def test_learning_zero_updates_does_nothing_and_fewer_are_refused(make_agent: Any) -> None:
+    agent = make_agent()
+    assert agent.learn(0).updates == 0
+    with pytest.raises(ConfigurationError, match="updates=-1"):
+        agent.learn(-1)
+
+
+def test_left_over_gradients_of_someone_else_are_not_used(
+    make_agent: Any, weights_of: Any, same_weights: Any
+) -> None:
+    clean, dirty = make_agent(), make_agent()
+    for parameter in dirty.policy.model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    assert run(clean, 1) == run(dirty, 1)
+    assert same_weights(weights_of(clean.policy), weights_of(dirty.policy))
+
+
+def test_advantages_are_kept_for_viewers_by_group_and_member(make_agent: Any) -> None:
+    agent = make_agent(advantage=GroupCentered())
+    agent.update()
+    for group in agent.groups:
+        centred = group.reward_G - group.reward_G.mean()
+        kept = [agent.advantages[(e.group, e.member)] for e in group.episodes]
+        assert kept == pytest.approx(centred.tolist())
+
+
+# -- saving and continuing ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["grpo", "g2rpo-a", "sft"])
+def test_saving_loading_and_continuing_equals_never_stopping(
+    make_agent: Any, make_envs: Any, tmp_path: Path, weights_of: Any, same_weights: Any, name: str
+) -> None:
+    guidance = None if name == "grpo" else GUIDED
+    parts: dict[str, Any] = {"optimizer": Optimizer(learning_rate=1e-2, warmup=5, weight_decay=0.1)}
+    if name != "sft":
+        parts["reference"] = KLToStart(beta=0.1)
+    whole, stopped = (make_agent(name, guidance, seed=3, **parts) for _ in range(2))
+    lines, first = run(whole, 5), run(stopped, 2)
+    stopped.save(tmp_path)
+    stopped.learn(1)  # what happens to the saved agent afterwards is nobody's business
+    resumed = GRPO.load(tmp_path, make_envs(16, 4, guidance=guidance))
+    assert resumed.recipe == whole.recipe and resumed.updates == 2
+    assert first + run(resumed, 3) == lines
+    assert same_weights(weights_of(whole.policy), weights_of(resumed.policy))
+    one, two = (a.optimizer.state_dict()["state"] for a in (whole, resumed))
+    assert one.keys() == two.keys() and all(torch.equal(one[i]["exp_avg_sq"], two[i]["exp_avg_sq"]) for i in one)
+    if whole.controller is not None:
+        assert whole.controller.state_dict() == resumed.controller.state_dict()
+        assert whole.guidance.length == resumed.guidance.length != 6.0
+
+
+def test_saving_changes_nothing(make_agent: Any, tmp_path: Path) -> None:
+    quiet, saved = make_agent("g2rpo-a", GUIDED), make_agent("g2rpo-a", GUIDED)
+    lines: list[str] = []
+
+    def save(agent: GRPO, metrics: dict[str, Any]) -> None:
+        lines.append(json.dumps(metrics))
+        agent.save(tmp_path)
+
+    saved.learn(3, save)
+    assert lines == run(quiet, 3)
+
+
+def test_dtype_and_temperature_survive_saving(make_envs: Any, tmp_path: Path) -> None:
+    envs = make_envs(8, 4)
+    policy = CausalLMPolicy.tiny(envs, hidden_size=32, layers=1, temperature=0.7)
+    policy.model.bfloat16()
+    agent = recipes.make("grpo", policy, envs, optimizer=FAST)
+    agent.learn(1)
+    agent.save(tmp_path)
+    loaded = GRPO.load(tmp_path, make_envs(8, 4))
+    assert loaded.policy.model.dtype is torch.bfloat16 and loaded.policy.temperature == 0.7
+    assert run(loaded, 1) == run(agent, 1)
+
+
+def test_a_folder_without_an_agent_is_refused(make_agent: Any, make_envs: Any, tmp_path: Path) -> None:
+    make_agent().policy.save_pretrained(tmp_path)
+    with pytest.raises(ResumeError, match=re.escape(str(tmp_path))):
+        GRPO.load(tmp_path, make_envs())
+
+
+def test_a_state_with_a_controller_does_not_load_into_an_agent_without(make_agent: Any) -> None:
+    guided, plain = make_agent("g2rpo-a", GUIDED), make_agent("grpo")
+    with pytest.raises(ResumeError, match="controller"):
+        plain.load_state_dict(guided.state_dict())
+    with pytest.raises(ResumeError, match="controller"):
+        guided.load_state_dict(plain.state_dict())
+
+
+# -- what leaves the weights alone -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NanLoss:
+    """A loss that is NaN."""
+
+    def __call__(self, log_probs_NT: torch.Tensor, batch: Batch) -> LossResult:
+        return LossResult(log_probs_NT.sum() * math.nan, batch.weight_NT.sum())
+
+
+@dataclass(frozen=True)
+class NanGradient:
+    """A loss that is finite, with a gradient that is not: the square root of zero."""
+
+    def __call__(self, log_probs_NT: torch.Tensor, batch: Batch) -> LossResult:
+        return LossResult(torch.sqrt(log_probs_NT * 0).sum(), batch.weight_NT.sum())
+
+
+@pytest.mark.parametrize("loss", [NanLoss(), NanGradient()])
+def test_a_loss_or_gradient_that_is_not_finite_raises_and_leaves_the_weights(
+    make_agent: Any, weights_of: Any, same_weights: Any, loss: Any
+) -> None:
+    agent = make_agent(loss=loss)
+    before = weights_of(agent.policy)
+    with pytest.raises(NonFiniteError, match="update 1"):
+        agent.learn(1)
+    assert same_weights(before, weights_of(agent.policy)) and agent.updates == 0
+    assert not agent.optimizer.state and all(p.grad is None for p in agent.policy.model.parameters())
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf])
+def test_a_reward_that_is_not_finite_raises_naming_the_episode(
+    make_agent: Any, weights_of: Any, same_weights: Any, score: float
+) -> None:
+    agent = make_agent(verifier=always(Verdict(Outcome.WRONG, score=score)))
+    before = weights_of(agent.policy)
+    with pytest.raises(NonFiniteError, match=r"reward=(nan|inf) of problem '\d\+\d', group 0, member 0"):
+        agent.learn(1)
+    assert same_weights(before, weights_of(agent.policy))
+
+
+@pytest.mark.parametrize("score", [0.0, 1.0, 0.1])
+def test_equal_rewards_take_no_step(make_agent: Any, weights_of: Any, same_weights: Any, score: float) -> None:
+    agent = make_agent(
+        verifier=always(Verdict(Outcome.WRONG, score=score)), optimizer=Optimizer(learning_rate=0.1, weight_decay=0.1)
+    )
+    before = weights_of(agent.policy)
+    metrics = [json.loads(line) for line in run(agent, 2)]
+    assert same_weights(before, weights_of(agent.policy)) and steps_taken(agent) == 0
+    assert [(m["loss"], m["grad_norm"], m["groups_with_signal"]) for m in metrics] == [(0.0, 0.0, 0.0)] * 2
+
+
+class FailsOften:
+    """An ERROR for completions whose bytes have a sum divisible by 3, else by parity."""
+
+    def __call__(self, problems: Any, completions: Any) -> list[Verdict]:
+        sums = [sum(c.encode()) for c in completions]
+        kinds = {True: Outcome.CORRECT, False: Outcome.WRONG}
+        return [Verdict(Outcome.ERROR if s % 3 == 0 else kinds[s % 2 == 0]) for s in sums]
+
+
+@dataclass
+class Watcher(FixedGuidance):
+    """Keeps the feedback it is given."""
+
+    seen: list[Any] = field(default_factory=list, init=False)
+
+    def update(self, feedback: Any = None, *, reward: float | None = None) -> float:
+        self.seen.append(feedback)
+        return super().update(feedback, reward=reward)
+
+
+def test_episodes_whose_verifier_failed_are_in_neither_loss_nor_feedback(make_agent: Any) -> None:
+    agent = make_agent("g2rpo-a", GUIDED, verifier=FailsOften(), controller=Watcher(6))
+    trained: list[Any] = []
+    fit = agent._fit
+    agent._fit = lambda episodes, advantages: trained.extend(episodes) or fit(episodes, advantages)
+    metrics = agent.update()
+    valid = [e for e in agent.groups.episodes if e.valid]
+    assert 0 < metrics["invalid"] == 16 - len(valid) < 16
+    assert trained == valid
+    assert agent.controller.seen[0].valid.tolist() == [e.valid for e in agent.groups.episodes]
+    assert agent.controller.history[0]["reward"] == np.mean([e.correct for e in valid]) == metrics["reward"]
+
+
+def test_when_every_verdict_fails_nothing_changes(make_agent: Any, weights_of: Any, same_weights: Any) -> None:
+    agent = make_agent(
+        "g2rpo-a", GUIDED, verifier=always(Verdict(Outcome.ERROR)), controller=AdaptiveGuidance(6, max_length=12)
+    )
+    before = weights_of(agent.policy)
+    rows = [json.loads(line) for line in run(agent, 2)]
+    assert same_weights(before, weights_of(agent.policy)) and agent.controller.length == 6
+    assert [(r["reward"], r["loss"], r["invalid"]) for r in rows] == [(None, None, 16)] * 2
+
+
+def test_feedback_is_correctness_and_never_the_shaped_reward(make_agent: Any) -> None:
+    agent = make_agent("g2rpo-a", GUIDED, shaping=TruncationPenalty(0.5), controller=Watcher(6))
+    metrics = agent.update()
+    episodes, feedback = agent.groups.episodes, agent.controller.seen[0]
+    assert any(e.truncated for e in episodes)
+    assert feedback.correct.tolist() == [e.correct for e in episodes]
+    assert feedback.guided.tolist() == [e.member < 2 for e in episodes]
+    assert feedback.reveal.tolist() == [e.reveal for e in episodes]
+    assert feedback.problem_id.tolist() == [e.problem_id for e in episodes]
+    assert metrics["reward"] == np.mean([e.correct for e in episodes])
+    shaped = [a for a in agent.advantages.values()]
+    assert len({round(a, 6) for a in shaped}) > 2  # what is trained on does know the penalty
+
+
+def test_the_controller_is_called_once_per_update_and_sets_the_next_reveal(make_agent: Any) -> None:
+    agent = make_agent("g2rpo-a", GUIDED, controller=AdaptiveGuidance(6, max_length=12, max_factor=2.0))
+    shown = []
+    agent.learn(4, lambda agent, metrics: shown.append((metrics["reveal_length"], agent.groups.episodes[0].reveal)))
+    lengths = [6.0] + [entry["length"] for entry in agent.controller.history]
+    assert len(lengths) == 5 and [length for length, _ in shown] == lengths[:4]
+    longest = 8  # "a+b+0=cc\n" has 9 characters, of which all may be shown
+    assert [reveal for _, reveal in shown] == [min(int(x + 0.5), longest + 1) for x in lengths[:4]]
+    assert len(set(lengths)) > 1
+
+
+def test_the_recipe_keeps_the_controller_it_was_given(make_agent: Any) -> None:
+    controller = AdaptiveGuidance(6, max_length=12)
+    agent = make_agent("g2rpo-a", GUIDED, controller=controller)
+    agent.learn(3)
+    assert agent.recipe.controller is controller and not controller.history and len(agent.controller.history) == 3
+
+
+def test_a_controller_without_a_guidance_wrapper_is_refused(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs()
+    with pytest.raises(MissingGuidanceError, match="AdaptiveGuidance needs a guidance wrapper"):
+        GRPO(make_policy(envs), envs, controller=AdaptiveGuidance())
+
+
+def test_lanes_that_restart_by_themselves_are_refused_when_the_agent_is_made(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(4, 1, autoreset_mode="NEXT_STEP")
+    with pytest.raises(ConfigurationError, match="must be DISABLED"):
+        GRPO(make_policy(envs), envs)
+
+
+# -- learning ----------------------------------------------------------------------------------------------------------
+
+
+class WellFormed:
+    """Correct if the completion looks like a worked addition, whatever its digits."""
+
+    def __call__(self, problems: Any, completions: Any) -> list[Verdict]:
+        shape = re.compile(r"(\d\+\d\+\d=\d\d\n)+#\d+")
+        return [Verdict(Outcome.CORRECT if shape.fullmatch(c) else Outcome.WRONG) for c in completions]
+
+
+def test_grpo_learns_what_a_weak_base_rarely_gets_right(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(64, 8, verifier=WellFormed(), max_new_tokens=14)
+    policy = make_policy(envs)
+    base = warm_start(policy, envs, WarmStart((0.05, 0.3), 5e-3, check_every=40, samples=128))
+    assert base.reached
+    agent = recipes.make("grpo", policy, envs, optimizer=Optimizer(learning_rate=1e-3))
+    first = agent.evaluate(problems=20, mode="sampled", samples=16)
+    agent.learn(60)
+    last = agent.evaluate(problems=20, mode="sampled", samples=16)
+    assert last.accuracy > first.accuracy + 0.25
+
+
+@pytest.mark.long
+def test_grpo_learns_two_digit_addition(make_envs: Any, addition_verifier: Any) -> None:
+    envs = make_envs(64, 8, digits=2, verifier=addition_verifier, max_new_tokens=26)
+    policy = CausalLMPolicy.tiny(envs, seed=0)
+    assert warm_start(policy, envs, WarmStart((0.1, 0.3), samples=512)).reached
+    agent = recipes.make("grpo", policy, envs, optimizer=Optimizer(learning_rate=1e-4))
+    first = agent.evaluate(problems=128, mode="sampled", samples=4)
+    agent.learn(120)
+    assert agent.evaluate(problems=128, mode="sampled", samples=4).accuracy > first.accuracy + 0.15
+
+
+def test_the_default_agent_is_the_recipe_grpo(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs()
+    assert GRPO(make_policy(envs), envs).recipe == recipes.get("grpo") == Recipe()
+
+
+def test_roles_of_collected_episodes_stay_what_they_were(make_agent: Any) -> None:
+    agent = make_agent("g2rpo-a", GUIDED)
+    agent.update()
+    for episode in agent.groups.episodes:
+        assert int((episode.role_T == Role.REVEALED).sum()) == episode.reveal
