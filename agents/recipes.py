@@ -55,6 +55,9 @@ class Optimizer:
             raise ConfigurationError(f"learning_rate={self.learning_rate} must be above 0")
         if not self.max_grad_norm > 0:
             raise ConfigurationError(f"max_grad_norm={self.max_grad_norm} must be above 0")
+        for name in ("warmup", "weight_decay"):
+            if not getattr(self, name) >= 0:
+                raise ConfigurationError(f"{name}={getattr(self, name)} must be at least 0")
         for name in ("epochs", "minibatch", "microbatch"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -186,7 +189,8 @@ def get(name: str) -> Recipe:
         ConfigurationError: no recipe has that name.
     """
     if name not in RECIPES:
-        close = difflib.get_close_matches(name, RECIPES, n=1)
+        close = [known for known in RECIPES if name and known.startswith(name)]
+        close = close or difflib.get_close_matches(name, RECIPES, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ConfigurationError(f"recipe={name!r} must be one of {', '.join(RECIPES)}{hint}")
     return RECIPES[name]()
@@ -221,11 +225,13 @@ def make(name: str, policy: Any, envs: Any, *, seed: int = 0, **parts: Any) -> G
 
 
 def fitted(controller: Controller, guidance: Any) -> Controller:
-    """Return the controller, starting at the wrapper's length and bounded by the longest reveal in its unit."""
-    changes: dict[str, Any] = {"length": guidance.length}
+    """Return the controller, starting at the wrapper's length; no length exceeds the longest reveal in its unit."""
+    longest = guidance.longest
+    length = min(guidance.length, longest)
+    changes: dict[str, Any] = {"length": length}
     if hasattr(controller, "max_length"):
-        longest, limits = guidance.longest, cast(Any, controller)
+        limits = cast(Any, controller)
         bound = longest if limits.max_length is None else min(limits.max_length, longest)
-        changes["max_length"] = max(bound, guidance.length)
-        changes["min_length"] = min(limits.min_length, guidance.length, bound / 20)
+        changes["max_length"] = max(bound, length)
+        changes["min_length"] = min(limits.min_length, length, bound / 20)
     return dataclasses.replace(controller, **changes)
