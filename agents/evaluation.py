@@ -100,7 +100,9 @@ def evaluate(
     """
     if mode not in MODES:
         raise ConfigurationError(f"mode={mode!r} must be one of {', '.join(MODES)}")
-    tries = (samples or max(k)) if mode == "sampled" else 1
+    if samples is not None and (samples < 1 or mode == "greedy"):
+        raise ConfigurationError(f"samples={samples} must be at least 1 in mode 'sampled' and None in mode 'greedy'")
+    tries = 1 if mode == "greedy" else samples or max(k, default=1)
     if not k or min(k) < 1 or max(k) > tries:
         raise ConfigurationError(f"k={tuple(k)} must lie in [1, {tries}], the answers per problem in mode {mode!r}")
     task = envs.unwrapped.task.with_split(split)
@@ -109,7 +111,8 @@ def evaluate(
     env = TokenVectorEnv(task, per_batch * tries, group_size=tries, autoreset_mode="DISABLED", copy=False)
     correct = np.zeros((len(ids), tries), bool)
     valid = np.zeros((len(ids), tries), bool)
-    env.reset(seed=seed)
+    # Groups are numbered from 0, as problems are: what a problem's samples are does not depend on the others.
+    env.load_state_dict({"root": int(seed), "counter": 0, "open": {}})
     for start in range(0, len(ids), per_batch):
         chunk = ids[start : start + per_batch]
         # The last batch is filled up with repeats, which are not counted.
@@ -132,37 +135,49 @@ def summarise(
     if not counted.any():
         return Evaluation(math.nan, (math.nan, math.nan), {}, split, mode, ids, correct_PS, valid_PS)
     share_P = hits / totals
-    pass_at = {
-        int(n): float(np.mean([pass_at_k(int(t), int(c), n) for t, c in zip(totals, hits, strict=True) if t >= n]))
-        for n in k
-    }
+    pass_at = {}
+    for n in k:
+        values = [pass_at_k(int(t), int(c), n) for t, c in zip(totals, hits, strict=True) if t >= n]
+        pass_at[int(n)] = float(np.mean(values)) if values else math.nan
     return Evaluation(float(share_P.mean()), interval95(share_P), pass_at, split, mode, ids, correct_PS, valid_PS)
 
 
 def interval95(share_P: np.ndarray) -> tuple[float, float]:
     """Return the 95 % interval of a mean over problems: Wilson's if every share is 0 or 1, else a bootstrap."""
-    from scipy import stats
-
     if np.isin(share_P, (0.0, 1.0)).all():
+        from scipy import stats
+
         bounds = stats.binomtest(int(share_P.sum()), len(share_P)).proportion_ci(0.95, method="wilson")
         return float(bounds.low), float(bounds.high)
-    result = stats.bootstrap(
-        (share_P,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(0)
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+    return bootstrap95(share_P)
+
+
+def bootstrap95(value_P: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % percentile interval of a mean over problems (2,000 resamples, seeded)."""
+    picks = np.random.default_rng(0).integers(len(value_P), size=(2000, len(value_P)))
+    low, high = np.percentile(value_P[picks].mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)
 
 
 def paired_difference(one: Evaluation, other: Evaluation) -> tuple[float, tuple[float, float]]:
     """Return accuracy(one) - accuracy(other) with its 95 % interval, paired over the same problems.
 
-    A bootstrap over problems (10,000 resamples, seeded).
+    A bootstrap over problems. Answers whose verifier failed are left out, and problems without a valid answer on
+    either side.
 
     Raises:
         ConfigurationError: the evaluations are not of the same problems.
     """
     if one.problem_ids != other.problem_ids:
         raise ConfigurationError("paired_difference needs two evaluations of the same problems in the same order")
-    difference_P = one.correct_PS.mean(axis=1) - other.correct_PS.mean(axis=1)
-    picks = np.random.default_rng(0).integers(len(difference_P), size=(10_000, len(difference_P)))
-    low, high = np.percentile(difference_P[picks].mean(axis=1), [2.5, 97.5])
-    return float(difference_P.mean()), (float(low), float(high))
+    counted = one.valid_PS.any(axis=1) & other.valid_PS.any(axis=1)
+    if not counted.any():
+        return math.nan, (math.nan, math.nan)
+    difference_P = _shares(one, counted) - _shares(other, counted)
+    return float(difference_P.mean()), bootstrap95(difference_P)
+
+
+def _shares(evaluation: Evaluation, problems: np.ndarray) -> np.ndarray:
+    """Return the share of correct answers among the valid ones of each chosen problem."""
+    valid_PS = evaluation.valid_PS[problems]
+    return (evaluation.correct_PS[problems] & valid_PS).sum(axis=1) / valid_PS.sum(axis=1)

@@ -1,0 +1,239 @@
+"""Evaluation: estimators against enumeration and textbook numbers, and what an evaluation may not touch."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from g2rpo_env.agents import Evaluation, evaluate, paired_difference
+from g2rpo_env.agents.evaluation import LANES, interval95, pass_at_k, summarise
+from g2rpo_env.envs.arithmetic import split_of
+from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.verdict import Outcome, Verdict
+
+
+def made(correct: Any, valid: Any = None, k: tuple[int, ...] = (1,), ids: Any = None) -> Evaluation:
+    """An evaluation of given answers, a row per problem."""
+    correct = np.array(correct, bool)
+    valid = np.ones_like(correct) if valid is None else np.array(valid, bool)
+    names = tuple(str(i) for i in range(len(correct))) if ids is None else ids
+    return summarise(correct, valid, k, "test", "sampled", names)
+
+
+class Spy:
+    """A verifier that keeps what it graded; correct if the completion has an even sum of bytes."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def __call__(self, problems: Any, completions: Any) -> list[Verdict]:
+        self.problems += [p.problem_id for p in problems]
+        return [Verdict(Outcome.WRONG if sum(c.encode()) % 2 else Outcome.CORRECT) for c in completions]
+
+
+# -- estimators --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("samples", range(1, 8))
+def test_pass_at_k_is_the_share_of_subsets_with_a_correct_answer(samples: int) -> None:
+    for correct in range(samples + 1):
+        answers = [True] * correct + [False] * (samples - correct)
+        for k in range(1, samples + 1):
+            subsets = [any(chosen) for chosen in itertools.combinations(answers, k)]
+            assert pass_at_k(samples, correct, k) == pytest.approx(np.mean(subsets), abs=1e-12)
+
+
+@pytest.mark.parametrize("k", [0, 5])
+def test_pass_at_k_of_more_tries_than_samples_is_refused(k: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"k={k}"):
+        pass_at_k(4, 1, k)
+
+
+def test_wilson_interval_of_a_textbook_case() -> None:
+    # 10 of 20: centre 1/2, half width z sqrt(p q / n + z^2 / (4 n^2)) / (1 + z^2 / n) with z = 1.96: 0.2993 to 0.7007
+    assert interval95(np.array([1.0] * 10 + [0.0] * 10)) == pytest.approx((0.2993, 0.7007), abs=1e-4)
+
+
+def test_wilson_interval_of_no_success_at_all_does_not_shrink_to_a_point() -> None:
+    # 0 of 10: upper bound z^2 / (n + z^2) = 3.8415 / 13.8415
+    low, high = interval95(np.zeros(10))
+    assert low == pytest.approx(0, abs=1e-9) and high == pytest.approx(3.8415 / 13.8415, abs=1e-4)
+
+
+def test_the_interval_of_shares_is_that_of_their_mean() -> None:
+    # 400 shares of mean 1/2 and standard deviation sqrt(1/8): normal interval 1/2 +- 1.96 sqrt(1/8 / 400) = +- 0.0346
+    low, high = interval95(np.array([0.0, 0.5, 0.5, 1.0] * 100))
+    assert low == pytest.approx(0.4654, abs=0.004) and high == pytest.approx(0.5346, abs=0.004)
+
+
+@pytest.mark.parametrize("shares", [[0.5], [0.25, 0.25, 0.25]])
+def test_the_interval_of_one_problem_or_of_equal_shares_is_finite(shares: list[float]) -> None:
+    low, high = interval95(np.array(shares))
+    assert low <= shares[0] <= high
+
+
+def test_accuracy_and_pass_at_k_by_hand() -> None:
+    # 2 of 4 and 0 of 4: accuracy 1/4; pass@2 of the first is 1 - C(2,2)/C(4,2) = 5/6, of the second 0.
+    found = made([[1, 1, 0, 0], [0, 0, 0, 0]], k=(1, 2, 4))
+    assert found.accuracy == 0.25
+    assert found.pass_at == pytest.approx({1: 0.25, 2: 5 / 12, 4: 0.5})
+
+
+def test_answers_whose_verifier_failed_are_left_out_of_numerator_and_denominator() -> None:
+    # problem 1: 1 of 2 valid ones; problem 2: none valid, left out; problem 3: 2 of 4
+    found = made(
+        [[1, 0, 1, 0], [1, 1, 1, 1], [1, 1, 0, 0]], [[1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]], k=(1, 4)
+    )
+    assert found.accuracy == 0.5
+    assert found.pass_at == pytest.approx({1: 0.5, 4: 1.0})  # only problem 3 has four valid answers
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_evaluation_without_enough_valid_answers_says_nan() -> None:
+    found = made([[1, 0]], [[0, 0]])
+    assert math.isnan(found.accuracy) and all(math.isnan(x) for x in found.interval)
+    assert math.isnan(made([[1, 0]], [[1, 0]], k=(2,)).pass_at[2])
+
+
+def test_the_plain_form_is_json_and_leaves_the_arrays_out() -> None:
+    plain = json.loads(json.dumps(made([[1, 0], [0, 0]], k=(1, 2)).to_config()))
+    assert plain["accuracy"] == 0.25 and plain["pass_at"] == {"1": 0.25, "2": 0.5}
+    assert (plain["problems"], plain["samples"], plain["split"], plain["mode"]) == (2, 2, "test", "sampled")
+
+
+# -- paired differences ------------------------------------------------------------------------------------------------
+
+
+def test_paired_difference_is_zero_of_an_evaluation_with_itself() -> None:
+    one = made([[1], [0], [1], [0]])
+    assert paired_difference(one, one) == (0.0, (0.0, 0.0))
+
+
+def test_paired_difference_by_hand_and_its_sign() -> None:
+    # 100 problems; one solves 60, other 40 of these and 5 more: (60 - 45) / 100. Differences: 20 of +1, 5 of -1.
+    one = made([[i < 60] for i in range(100)])
+    other = made([[20 <= i < 60 or i >= 95] for i in range(100)])
+    value, (low, high) = paired_difference(one, other)
+    assert value == pytest.approx(0.15) == -paired_difference(other, one)[0]
+    # normal interval: variance (25 - 15^2 / 100) / 100 = 0.2275, 1.96 sqrt(0.2275 / 100) = 0.0935
+    assert low == pytest.approx(0.15 - 0.0935, abs=0.015) and high == pytest.approx(0.15 + 0.0935, abs=0.015)
+
+
+def test_pairing_is_narrower_than_two_intervals_where_the_same_problems_are_hard() -> None:
+    one, other = made([[i < 50] for i in range(100)]), made([[i < 42] for i in range(100)])
+    _, (low, high) = paired_difference(one, other)
+    assert low > 0 and high - low < 0.15 < one.interval[1] - one.interval[0]
+
+
+def test_paired_difference_is_of_accuracies_also_where_a_verifier_failed() -> None:
+    # Both left out problem 3 and one answer of problem 1, where the verifier failed: 1/1 and 1/2 against 1/2 and 0/2.
+    one = made([[1, 0], [1, 0], [0, 0]], [[1, 0], [1, 1], [0, 0]])
+    other = made([[1, 0], [0, 0], [1, 1]], [[1, 1], [1, 1], [0, 0]])
+    assert paired_difference(one, other)[0] == pytest.approx(one.accuracy - other.accuracy) == pytest.approx(0.5)
+
+
+def test_evaluations_of_other_problems_are_not_paired() -> None:
+    with pytest.raises(ConfigurationError, match="same problems"):
+        paired_difference(made([[1], [0]]), made([[1], [0]], ids=("a", "b")))
+
+
+# -- evaluating a policy -----------------------------------------------------------------------------------------------
+
+
+def test_an_evaluation_grades_distinct_problems_of_the_split_and_only_those(make_envs: Any, make_policy: Any) -> None:
+    for split in ("train", "validation", "test", "warmstart"):
+        spy = Spy()
+        envs = make_envs(8, 4, digits=2, verifier=spy)
+        found = evaluate(make_policy(envs), envs, split=split, problems=20)
+        assert len(set(found.problem_ids)) == 20 and set(spy.problems) == set(found.problem_ids)
+        assert {split_of(*map(int, i.split("+"))) for i in found.problem_ids} == {split}
+
+
+def test_accuracy_is_the_share_that_the_verifier_calls_correct(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(8, 4, digits=2)
+    policy = make_policy(envs, scale=4.0)
+    found = evaluate(policy, envs, problems=30)
+    completions = [policy.complete(f"{i}=", envs.unwrapped.task.max_new_tokens) for i in found.problem_ids]
+    assert found.correct_PS[:, 0].tolist() == [sum(c.encode()) % 2 == 0 for c in completions]
+    assert found.accuracy == found.pass_at[1] == found.correct_PS.mean()
+    assert found.interval[0] < found.accuracy < found.interval[1]
+
+
+@pytest.mark.parametrize("problems,samples", [(LANES + 5, 1), (50, 4), (3, LANES), (2, LANES + 1)])
+def test_an_incomplete_last_batch_and_many_samples_count_every_answer_once(
+    make_envs: Any, make_policy: Any, problems: int, samples: int
+) -> None:
+    envs = make_envs(8, 4, digits=3, max_new_tokens=2)
+    found = evaluate(make_policy(envs), envs, problems=problems, mode="sampled", samples=samples)
+    assert found.correct_PS.shape == found.valid_PS.shape == (problems, samples)
+    assert found.valid_PS.all() and 0.3 < found.accuracy < 0.7
+    if samples > 1:
+        assert any(0 < row.mean() < 1 for row in found.correct_PS)  # samples of a problem differ
+
+
+def test_results_do_not_depend_on_how_many_other_problems_are_evaluated(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(8, 4, digits=3)
+    policy = make_policy(envs)
+    few, many = (evaluate(policy, envs, problems=n, mode="sampled", samples=4) for n in (7, 40))
+    assert many.problem_ids[:7] == few.problem_ids
+    assert np.array_equal(many.correct_PS[:7], few.correct_PS)
+
+
+def test_a_split_that_holds_fewer_problems_gives_all_of_them(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(8, 4, digits=1, max_new_tokens=2)
+    found = evaluate(make_policy(envs), envs, problems=1000)
+    every = {f"{a}+{b}" for a in range(10) for b in range(10) if split_of(a, b) == "test"}
+    assert set(found.problem_ids) == every and len(found.problem_ids) == len(every) < 30
+
+
+def test_seeds_choose_problems_and_samples(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(8, 4, digits=3)
+    policy = make_policy(envs)
+    one, again, other = (evaluate(policy, envs, problems=20, mode="sampled", samples=4, seed=s) for s in (1, 1, 2))
+    assert one.problem_ids == again.problem_ids != other.problem_ids
+    assert np.array_equal(one.correct_PS, again.correct_PS)
+
+
+def test_evaluation_is_unguided_and_leaves_the_environment_as_it_was(make_envs: Any, make_policy: Any) -> None:
+    spy = Spy()
+    envs = make_envs(8, 4, verifier=spy, guidance={"length": 6, "ratio": 1.0})
+    policy = make_policy(envs)
+    before, _ = envs.reset(seed=3)
+    state = json.dumps(envs.unwrapped.state_dict())
+    task, roles = envs.unwrapped.task, envs.unwrapped.roles.copy()
+    found = evaluate(policy, envs, problems=10, mode="sampled", samples=2)
+    assert json.dumps(envs.unwrapped.state_dict()) == state
+    assert envs.unwrapped.task is task and task.source.split == "train" and envs.length == 6
+    assert envs.unwrapped.active.all() and np.array_equal(envs.unwrapped.roles, roles)
+    observation, *_ = envs.step(np.full(8, 5))
+    assert (observation["length"] == before["length"] + 1).all()
+    plain = evaluate(policy, make_envs(8, 4, verifier=spy), problems=10, mode="sampled", samples=2)
+    assert np.array_equal(found.correct_PS, plain.correct_PS)
+
+
+@pytest.mark.parametrize(
+    "options,words",
+    [
+        ({"mode": "beam"}, "mode='beam'"),
+        ({"problems": 0}, "problems=0"),
+        ({"k": (2,)}, "k=\\(2,\\)"),
+        ({"k": ()}, "k=\\(\\)"),
+        ({"k": (), "mode": "sampled"}, "k=\\(\\)"),
+        ({"k": (0,), "mode": "sampled", "samples": 4}, "k=\\(0,\\)"),
+        ({"k": (8,), "mode": "sampled", "samples": 4}, "k=\\(8,\\)"),
+        ({"samples": 0, "mode": "sampled"}, "samples=0"),
+        ({"samples": 4, "mode": "greedy"}, "samples=4"),
+        ({"split": "dev"}, "split='dev'"),
+    ],
+)
+def test_arguments_that_break_their_rule_are_named(
+    make_envs: Any, make_policy: Any, options: dict[str, Any], words: str
+) -> None:
+    envs = make_envs()
+    with pytest.raises(ConfigurationError, match=words):
+        evaluate(make_policy(envs), envs, **options)
