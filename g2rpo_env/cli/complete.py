@@ -33,7 +33,7 @@ class CompleteOptions:
 def main(argv: Sequence[str]) -> None:
     """Print the prompt and its completion."""
     options = parse(CompleteOptions, argv, "complete")
-    prepare_torch(None)
+    prepare_torch(1)  # one lane: more threads would only wait for each other
     policy = load_policy(options.source, options.temperature)
     prompt = options.prompt.replace("\\n", "\n")
     print(prompt + policy.complete(prompt, options.max_new_tokens, greedy=not options.sample, seed=options.seed))

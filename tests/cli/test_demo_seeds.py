@@ -1,0 +1,19 @@
+"""demo-seeds: the accuracy of one rate and seed is found among all results (the rest is in test_demo)."""
+
+import numpy as np
+
+from g2rpo_env.agents.evaluation import summarise
+from g2rpo_env.cli.demo_seeds import grpo_accuracy
+from g2rpo_env.cli.study import Arm, Result
+
+
+def test_the_accuracy_of_a_rate_and_a_seed_is_that_of_plain_grpo():
+    def result(algorithm, rate, seed, correct):
+        solved = (np.arange(4) < correct)[:, None]
+        found = summarise(solved, np.ones_like(solved), (1,), "test", "greedy", ("a", "b", "c", "d"))
+        return Result(Arm("x", algorithm, rate), seed, found)
+
+    results = [result("sft", 0.1, 0, 4), result("grpo", 0.1, 1, 3)]
+    results += [result("grpo", 0.1, 0, 1), result("grpo", 0.2, 0, 2)]
+    assert grpo_accuracy(results, 0.1, 0) == 0.25
+    assert grpo_accuracy(results, 0.2, 0) == 0.5
