@@ -170,7 +170,7 @@ def paired_difference(one: Evaluation, other: Evaluation) -> tuple[float, tuple[
     """
     if one.problem_ids != other.problem_ids:
         raise ConfigurationError("paired_difference needs two evaluations of the same problems in the same order")
-    counted = one.valid_PS.any(axis=1) & other.valid_PS.any(axis=1)
+    counted = np.logical_and(one.valid_PS.any(axis=1), other.valid_PS.any(axis=1))
     if not counted.any():
         return math.nan, (math.nan, math.nan)
     difference_P = _shares(one, counted) - _shares(other, counted)

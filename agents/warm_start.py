@@ -88,14 +88,15 @@ def warm_start(
 ) -> WarmStartResult:
     """Train a policy in place on ground-truth solutions of the ``warmstart`` split until its success is in range.
 
-    Where a check finds the success above the range, training goes back to the check before and looks twice as often;
-    at every single step it halves the learning rate instead.
+    A policy whose success lies in or above the range already takes no step. Where a later check finds the success above
+    the range, training goes back to the check before and looks twice as often; where it looks at every single step
+    already, it halves the learning rate.
 
     Args:
         policy: The policy.
         envs: Any environment of the task; it is not touched.
         options: See :class:`WarmStart`.
-        progress: Called after each check with (steps, success).
+        progress: Called after each check with (steps, success), the first one before any step.
 
     Raises:
         BudgetError: no solution fits into ``max_new_tokens``.
@@ -105,14 +106,21 @@ def warm_start(
     policy.check_fits(envs)
     task = envs.unwrapped.task.with_split("warmstart")
     trainer = _Trainer(policy, task, options)
-    every, success = options.check_every, -1.0
+
+    def check() -> float:
+        success = screened_success(policy, envs, options.samples, options.seed)
+        if progress is not None:
+            progress(trainer.steps, success)
+        return success
+
+    every, success = options.check_every, check()
+    if success >= low:  # above the range there is no way back
+        return WarmStartResult(0, success, success <= high)
     snapshot = trainer.state_dict()
     while trainer.steps < options.max_steps:
         for _ in range(min(every, options.max_steps - trainer.steps)):
             trainer.step()
-        success = screened_success(policy, envs, options.samples, options.seed)
-        if progress is not None:
-            progress(trainer.steps, success)
+        success = check()
         if success > high:
             trainer.load_state_dict(snapshot)
             if every == 1:
@@ -245,13 +253,18 @@ def warm_started(
 ) -> tuple[CausalLMPolicy, WarmStartResult]:
     """Return a warm-started policy, from the cache if one of this configuration is there.
 
-    The key hashes everything the result depends on: initial weights, tokenizer, problems, options and versions.
+    The key hashes everything the result depends on: initial weights, model configuration, tokenizer, problems,
+    verifier, options and versions.
     """
     policy = make_policy()
     folder = cache_folder() / f"warm-{_key(policy, envs, options)}"
     if (folder / "result.json").is_file():
         result = WarmStartResult(**json.loads((folder / "result.json").read_text()))
-        return CausalLMPolicy.from_pretrained(folder, temperature=policy.temperature), result
+        dtype = str(policy.model.dtype).removeprefix("torch.")
+        loaded = CausalLMPolicy.from_pretrained(
+            folder, temperature=policy.temperature, device=str(policy.device), dtype=dtype
+        )
+        return loaded, result
     result = warm_start(policy, envs, options, progress=progress)
     folder.mkdir(parents=True, exist_ok=True)
     policy.save_pretrained(folder)
@@ -263,6 +276,10 @@ def _key(policy: CausalLMPolicy, envs: Any, options: WarmStart) -> str:
     task = envs.unwrapped.task.with_split("warmstart")
     digest = hashlib.sha256()
     digest.update(json.dumps([asdict(options), __version__, torch.__version__, torch.get_num_threads()]).encode())
+    config = {k: v for k, v in policy.model.config.to_dict().items() if k != "_name_or_path"}
+    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+    verifier = task.verifier if hasattr(task.verifier, "__qualname__") else type(task.verifier)
+    digest.update(f"{verifier.__module__}.{verifier.__qualname__}".encode())
     digest.update(policy.tokenizer.backend_tokenizer.to_str().encode())
     digest.update(json.dumps([policy.temperature, task.max_new_tokens, task.stop_strings]).encode())
     for name, weight in policy.model.state_dict().items():

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from g2rpo_env import AdaptiveGuidance, FixedGuidance
-from g2rpo_env.agents import GRPO, CausalLMPolicy, recipes
+from g2rpo_env.agents import GRPO, CausalLMPolicy, paired_difference, recipes
 from g2rpo_env.agents.advantages import GroupCentered
 from g2rpo_env.agents.batch import Batch, make_batch
 from g2rpo_env.agents.losses import ClippedSurrogate, LogLikelihood, LossResult
@@ -586,11 +586,12 @@ def test_grpo_learns_what_a_weak_base_rarely_gets_right(make_envs: Any, make_pol
 def test_grpo_learns_two_digit_addition(make_envs: Any, addition_verifier: Any) -> None:
     envs = make_envs(64, 8, digits=2, verifier=addition_verifier, max_new_tokens=26)
     policy = CausalLMPolicy.tiny(envs, seed=0)
-    assert warm_start(policy, envs, WarmStart((0.1, 0.3), samples=512)).reached
+    assert warm_start(policy, envs, WarmStart((0.3, 0.5), samples=512)).reached
     agent = recipes.make("grpo", policy, envs, optimizer=Optimizer(learning_rate=1e-4))
     first = agent.evaluate(problems=128, mode="sampled", samples=4)
-    agent.learn(120)
-    assert agent.evaluate(problems=128, mode="sampled", samples=4).accuracy > first.accuracy + 0.15
+    agent.learn(200)
+    last = agent.evaluate(problems=128, mode="sampled", samples=4)
+    assert paired_difference(last, first)[1][0] > 0.05  # the lower end of the interval
 
 
 def test_the_default_agent_is_the_recipe_grpo(make_envs: Any, make_policy: Any) -> None:

@@ -1,0 +1,393 @@
+"""Warm start: stopping in the range, going back when it overshoots, and the cache."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from g2rpo_env.agents import warm_start as module
+from g2rpo_env.agents.warm_start import (
+    SCREEN,
+    WarmStart,
+    cache_folder,
+    sampled_success,
+    screened_success,
+    solution_episode,
+    warm_start,
+    warm_started,
+)
+from g2rpo_env.envs.arithmetic import split_of
+from g2rpo_env.episode import Role
+from g2rpo_env.errors import BudgetError, ConfigurationError
+from g2rpo_env.verdict import Outcome, Verdict
+
+
+class WellFormed:
+    """Correct if the completion looks like a worked addition, whatever its digits: learnt in a few dozen steps."""
+
+    def __call__(self, problems: Any, completions: Any) -> list[Verdict]:
+        shape = re.compile(r"(\d\+\d\+\d=\d\d\n)+#\d+")
+        return [Verdict(Outcome.CORRECT if shape.fullmatch(c) else Outcome.WRONG) for c in completions]
+
+
+QUICK = WarmStart((0.05, 0.4), learning_rate=5e-3, batch_size=32, check_every=40, samples=64, max_steps=400)
+
+
+@pytest.fixture
+def envs(make_envs: Any) -> Any:
+    return make_envs(8, 4, verifier=WellFormed(), max_new_tokens=14)
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Replaces the measurement of success by a function of the policy; returns the list of what it answered."""
+
+    def install(measure: Any) -> list[float]:
+        answers: list[float] = []
+
+        def success(policy: Any, envs: Any, samples: int, seed: int) -> float:
+            answers.append(measure(policy))
+            return answers[-1]
+
+        monkeypatch.setattr(module, "screened_success", success)
+        return answers
+
+    return install
+
+
+def distance(policy: Any, weights: dict[str, torch.Tensor]) -> float:
+    """How far a policy has moved from some weights."""
+    return float(sum((value - weights[name]).abs().sum() for name, value in policy.model.state_dict().items()))
+
+
+# -- stopping ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_warm_start_stops_within_the_range_of_success(envs: Any, make_policy: Any) -> None:
+    policy, seen = make_policy(envs), []
+    result = warm_start(policy, envs, QUICK, progress=lambda steps, success: seen.append((steps, success)))
+    assert result.reached and 0.05 <= result.success <= 0.4
+    assert seen[-1] == (result.steps, result.success) and seen[0][1] < 0.05
+    assert sampled_success(policy, envs, 64, 0) == result.success  # the policy is the one that was measured
+
+
+def test_a_warm_start_is_a_function_of_its_options(
+    envs: Any, make_policy: Any, weights_of: Any, same_weights: Any
+) -> None:
+    options = replace(QUICK, max_steps=12, check_every=6, samples=4)
+    made = []
+    for seed in (0, 0, 1):
+        policy = make_policy(envs)
+        warm_start(policy, envs, replace(options, seed=seed))
+        made.append(weights_of(policy))
+    assert same_weights(made[0], made[1]) and not same_weights(made[0], made[2])
+
+
+def test_a_check_above_the_range_goes_back_and_looks_twice_as_often(
+    envs: Any, make_policy: Any, weights_of: Any, scripted: Any
+) -> None:
+    policy = make_policy(envs)
+    start = weights_of(policy)
+    # Success grows with the steps taken; 8 steps are too many, 4 are too few, 6 are right.
+    lengths: dict[int, float] = {}
+    trainer_step, taken = module._Trainer.step, []
+
+    def counted(self: Any) -> None:
+        trainer_step(self)
+        taken.append(self.steps)
+        lengths[self.steps] = distance(policy, start)
+
+    def by_distance(policy: Any) -> float:
+        steps = max(n for n, d in {0: 0.0, **lengths}.items() if d == distance(policy, start) or n == 0)
+        return {0: 0.0, 4: 0.1, 6: 0.3, 8: 0.9}[steps]
+
+    module_step = module._Trainer.step
+    try:
+        module._Trainer.step = counted  # type: ignore[method-assign]
+        answers = scripted(by_distance)
+        checks: list[tuple[int, float]] = []
+        options = WarmStart((0.2, 0.4), check_every=8, batch_size=2, max_steps=50)
+        result = warm_start(policy, envs, options, progress=lambda *check: checks.append(check))
+    finally:
+        module._Trainer.step = module_step  # type: ignore[method-assign]
+    # 8 overshoots -> back to 0, every 4: 4 is below -> 8 overshoots -> back to 4, every 2: 6 is in range
+    assert checks == [(0, 0.0), (8, 0.9), (4, 0.1), (8, 0.9), (6, 0.3)]
+    assert result.reached and result.steps == 6 and len(answers) == 5
+    assert taken == [*range(1, 9), *range(1, 5), *range(5, 9), 5, 6]
+    assert distance(policy, start) == lengths[6]
+
+
+def test_going_back_restores_weights_optimiser_and_order(
+    envs: Any, make_policy: Any, weights_of: Any, same_weights: Any
+) -> None:
+    policy = make_policy(envs)
+    trainer = module._Trainer(policy, envs.unwrapped.task.with_split("warmstart"), replace(QUICK, batch_size=4))
+    for _ in range(3):
+        trainer.step()
+    state = trainer.state_dict()
+    results = []
+    for _ in range(2):
+        trainer.load_state_dict(state)
+        for _ in range(3):
+            trainer.step()
+        results.append(weights_of(policy))
+    assert same_weights(*results) and trainer.steps == 6
+
+
+def test_where_every_single_step_overshoots_the_learning_rate_is_halved(
+    envs: Any, make_policy: Any, weights_of: Any, scripted: Any
+) -> None:
+    policy = make_policy(envs)
+    start = weights_of(policy)
+    first_step: list[float] = []
+
+    def measure(policy: Any) -> float:
+        moved = distance(policy, start)
+        first_step.extend([moved] if moved and not first_step else [])
+        if not moved:
+            return 0.0
+        return 0.9 if moved > first_step[0] / 3 else 0.3  # a step of a third of the first one is short enough
+
+    scripted(measure)
+    result = warm_start(policy, envs, WarmStart((0.2, 0.4), check_every=1, batch_size=2, max_steps=20))
+    assert result.reached and result.steps == 1
+    assert distance(policy, start) < first_step[0] / 3
+
+
+def test_a_policy_that_is_good_enough_already_takes_no_step(
+    envs: Any, make_policy: Any, weights_of: Any, same_weights: Any, scripted: Any
+) -> None:
+    policy = make_policy(envs)
+    start = weights_of(policy)
+    scripted(lambda policy: 0.3)
+    result = warm_start(policy, envs, WarmStart((0.2, 0.4)))
+    assert (result.steps, result.success, result.reached) == (0, 0.3, True)
+    assert same_weights(start, weights_of(policy))
+
+
+def test_a_policy_that_is_too_good_from_the_start_is_left_alone_and_said_so(
+    envs: Any, make_policy: Any, weights_of: Any, same_weights: Any, scripted: Any
+) -> None:
+    policy = make_policy(envs)
+    start = weights_of(policy)
+    scripted(lambda policy: 0.9)
+    result = warm_start(policy, envs, WarmStart((0.2, 0.4), batch_size=2))
+    assert (result.steps, result.success, result.reached) == (0, 0.9, False)
+    assert same_weights(start, weights_of(policy))
+
+
+def test_a_range_between_two_possible_successes_is_given_up(envs: Any, make_policy: Any, scripted: Any) -> None:
+    # Success jumps from 0 to 0.9 somewhere: no step is small enough to land between.
+    policy = make_policy(envs)
+    start = {name: value.clone() for name, value in policy.model.state_dict().items()}
+    scripted(lambda policy: 0.9 if distance(policy, start) > 1e-3 else 0.0)
+    options = WarmStart((0.2, 0.4), check_every=1, batch_size=1, max_steps=40)
+    assert not warm_start(policy, envs, options).reached
+
+
+def test_giving_up_after_the_last_step_says_so(envs: Any, make_policy: Any, scripted: Any) -> None:
+    scripted(lambda policy: 0.0)
+    result = warm_start(make_policy(envs), envs, WarmStart((0.2, 0.4), max_steps=7, check_every=5, batch_size=2))
+    assert (result.steps, result.success, result.reached) == (7, 0.0, False)
+
+
+# -- what it trains on, what it measures -------------------------------------------------------------------------------
+
+
+def test_solutions_come_from_the_warmstart_split_and_success_from_validation(
+    envs: Any, make_policy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[str] = []
+    measured: list[str] = []
+    make = module.solution_episode
+
+    def spy(task: Any, problem_id: str, seed: Any) -> Any:
+        trained.append(problem_id)
+        return make(task, problem_id, seed)
+
+    monkeypatch.setattr(module, "solution_episode", spy)
+    verify = WellFormed()
+    envs.unwrapped.task.verifier = lambda problems, texts: (
+        measured.extend(p.problem_id for p in problems) or verify(problems, texts)
+    )
+    warm_start(make_policy(envs), envs, WarmStart((0.2, 0.4), max_steps=4, check_every=2, batch_size=8, samples=8))
+    assert {split_of(*map(int, i.split("+"))) for i in trained} == {"warmstart"}
+    assert {split_of(*map(int, i.split("+"))) for i in measured} == {"validation"}
+
+
+def test_the_environment_is_not_touched(make_envs: Any, make_policy: Any) -> None:
+    guided = make_envs(8, 4, verifier=WellFormed(), guidance={"length": 4, "ratio": 1.0}, max_new_tokens=14)
+    guided.reset(seed=3)
+    state, active = json.dumps(guided.unwrapped.state_dict()), guided.unwrapped.active
+    warm_start(make_policy(guided), guided, replace(QUICK, max_steps=4, check_every=2, samples=4))
+    assert json.dumps(guided.unwrapped.state_dict()) == state
+    assert np.array_equal(guided.unwrapped.active, active) and guided.length == 4
+
+
+def test_a_solution_is_an_episode_of_sampled_tokens_that_ends(envs: Any) -> None:
+    task = envs.unwrapped.task
+    episode = solution_episode(task, "7+8", 0)
+    text = task.tokenizer.decode(episode.tokens_T.tolist())
+    assert text == "7+8=7+8+0=15\n#15<eos>"
+    assert episode.role_T.tolist() == [Role.PROMPT] * 4 + [Role.SAMPLED] * (len(text) - 4 - len("<eos>") + 1)
+
+
+def test_a_screened_success_looks_closer_only_where_there_is_one(
+    envs: Any, make_policy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def measured(success: float) -> Any:
+        return lambda policy, envs, samples, seed: asked.append(samples) or success
+
+    monkeypatch.setattr(module, "sampled_success", measured(0.0))
+    assert screened_success(None, envs, 1000, 0) == 0.0 and asked == [SCREEN]  # type: ignore[arg-type]
+    asked.clear()
+    monkeypatch.setattr(module, "sampled_success", measured(0.02))
+    assert screened_success(None, envs, 1000, 0) == 0.02 and asked == [SCREEN, 1000]  # type: ignore[arg-type]
+    asked.clear()
+    assert screened_success(None, envs, 64, 0) == 0.02 and asked == [64]  # type: ignore[arg-type]
+
+
+def test_solutions_that_never_fit_the_budget_are_refused(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(8, 4, verifier=WellFormed(), max_new_tokens=5)
+    with pytest.raises(BudgetError, match="max_new_tokens=5"):
+        warm_start(make_policy(envs), envs, replace(QUICK, samples=2))
+
+
+@pytest.mark.parametrize(
+    "options,words",
+    [
+        ({"success": (0.3, 0.3)}, "success=\\(0.3, 0.3\\)"),
+        ({"success": (-0.1, 0.3)}, "success="),
+        ({"success": (0.1, 1.3)}, "success="),
+        ({"learning_rate": 0.0}, "learning_rate=0.0"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"max_steps": 0}, "max_steps=0"),
+        ({"check_every": 0}, "check_every=0"),
+        ({"samples": 0}, "samples=0"),
+    ],
+)
+def test_options_that_break_their_rule_are_named(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        WarmStart(**options)
+
+
+# -- the cache ---------------------------------------------------------------------------------------------------------
+
+BRIEF = replace(QUICK, max_steps=6, check_every=3, samples=4, batch_size=8)
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one entry per supervised step."""
+    taken: list[int] = []
+    step = module._Trainer.step
+    monkeypatch.setattr(module._Trainer, "step", lambda self: taken.append(self.steps) or step(self))
+    return taken
+
+
+def test_a_cache_hit_gives_the_same_policy_and_takes_no_step(
+    envs: Any, make_policy: Any, steps: list[int], weights_of: Any, same_weights: Any
+) -> None:
+    first, result = warm_started(lambda: make_policy(envs), envs, BRIEF)
+    assert len(steps) == result.steps == 6
+    second, again = warm_started(lambda: make_policy(envs), envs, BRIEF)
+    assert len(steps) == 6 and again == result
+    assert same_weights(weights_of(first), weights_of(second))
+    second.check_fits(envs)
+    assert second.complete("1+1=", 10) == first.complete("1+1=", 10)
+
+
+def test_the_cache_lies_where_the_variable_says(
+    envs: Any, make_policy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("G2RPO_CACHE", str(tmp_path / "here"))
+    warm_started(lambda: make_policy(envs), envs, BRIEF)
+    (folder,) = (tmp_path / "here").iterdir()
+    assert folder.name.startswith("warm-") and (folder / "model.safetensors").is_file()
+    assert json.loads((folder / "result.json").read_text())["steps"] == 6
+    monkeypatch.delenv("G2RPO_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg" / "g2rpo-env"
+
+
+def test_a_folder_that_was_not_finished_is_made_anew(envs: Any, make_policy: Any, steps: list[int]) -> None:
+    warm_started(lambda: make_policy(envs), envs, BRIEF)
+    (folder,) = cache_folder().iterdir()
+    (folder / "result.json").unlink()
+    warm_started(lambda: make_policy(envs), envs, BRIEF)
+    assert len(steps) == 12 and (folder / "result.json").is_file()
+
+
+def test_temperature_and_dtype_come_back_from_the_cache(envs: Any, make_policy: Any) -> None:
+    def cool() -> Any:
+        policy = make_policy(envs, temperature=0.5)
+        policy.model.bfloat16()
+        return policy
+
+    for _ in range(2):
+        policy, _ = warm_started(cool, envs, BRIEF)
+        assert policy.temperature == 0.5 and policy.model.dtype is torch.bfloat16
+
+
+class Stricter(WellFormed):
+    """Another verifier: another success, another place to stop."""
+
+
+def cases(make_envs: Any, make_policy: Any) -> dict[str, tuple[Any, Any, WarmStart]]:
+    """Policy, environment and options that differ from the first in one thing each."""
+
+    def task(verifier: Any = None, **options: Any) -> Any:
+        return make_envs(8, 4, verifier=verifier or WellFormed(), **{"max_new_tokens": 14, **options})
+
+    def rope(envs: Any) -> Any:
+        policy = make_policy(envs)
+        policy.model.config.rope_parameters = {"rope_type": "default", "rope_theta": 500.0}
+        return policy
+
+    envs = task()
+    return {
+        "the same": (make_policy(envs), envs, BRIEF),
+        **{
+            name: (make_policy(envs), envs, replace(BRIEF, **{name: value}))
+            for name, value in [("success", (0.1, 0.4)), ("samples", 5), ("seed", 1), ("learning_rate", 1e-3)]
+        },
+        "weights": (make_policy(envs, 1), envs, BRIEF),
+        "temperature": (make_policy(envs, temperature=0.5), envs, BRIEF),
+        "budget": (make_policy(envs), task(max_new_tokens=15), BRIEF),
+        "digits": (make_policy(envs), task(digits=2, max_new_tokens=14), BRIEF),
+        "verifier": (make_policy(envs), task(verifier=Stricter()), BRIEF),
+        "model": (rope(envs), envs, BRIEF),
+    }
+
+
+def test_the_key_of_the_cache_changes_with_everything_the_result_depends_on(make_envs: Any, make_policy: Any) -> None:
+    keys = {name: module._key(*case) for name, case in cases(make_envs, make_policy).items()}
+    assert len(set(keys.values())) == len(keys), keys
+    again = {name: module._key(*case) for name, case in cases(make_envs, make_policy).items()}
+    assert again == keys
+
+
+def test_the_key_does_not_depend_on_lanes_guidance_or_where_a_policy_was_loaded_from(
+    make_envs: Any, make_policy: Any, tmp_path: Path
+) -> None:
+    from g2rpo_env.agents import CausalLMPolicy
+
+    envs = make_envs(8, 4, verifier=WellFormed(), max_new_tokens=14)
+    other = make_envs(16, 2, verifier=WellFormed(), max_new_tokens=14, guidance={"length": 3})
+    policy = make_policy(envs)
+    keys = [module._key(policy, e, BRIEF) for e in (envs, other)]
+    for name in ("one", "two"):
+        policy.save_pretrained(tmp_path / name)
+        keys.append(module._key(CausalLMPolicy.from_pretrained(tmp_path / name), envs, BRIEF))
+    assert keys[0] == keys[1] and keys[2] == keys[3]
+
+
