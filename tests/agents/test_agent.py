@@ -12,7 +12,7 @@ from g2rpo_env.agents import GRPO, evaluate
 from g2rpo_env.agents.agent import Agent
 
 
-@pytest.mark.parametrize("method", [name for name, _ in inspect.getmembers(Agent, inspect.isfunction) if name[0] != "_"])
+@pytest.mark.parametrize("method", ["learn", "evaluate", "save"])
 def test_grpo_takes_what_the_protocol_says_with_the_same_defaults(method: str) -> None:
     promised = inspect.signature(getattr(Agent, method)).parameters
     offered = inspect.signature(getattr(GRPO, method)).parameters
