@@ -189,7 +189,7 @@ class GRPO:
                 "as they were"
             )
         for group in self.optimizer.param_groups:
-            group["lr"] = options.learning_rate * min(1.0, (self.updates + 1) / max(options.warmup, 1))
+            group["lr"] = options.rate(self.updates + 1)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return norm

@@ -28,13 +28,19 @@ if TYPE_CHECKING:
     from g2rpo_env.agents.grpo import GRPO
 
 
+LOWEST_RATE = 0.01
+"""Share of the learning rate that a decay ends at, so that updates beyond it still do something."""
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """AdamW with gradient clipping.
 
     Args:
-        learning_rate: Constant after the warm-up, > 0.
+        learning_rate: Highest learning rate, > 0.
         warmup: Updates over which the learning rate rises linearly, >= 0.
+        decay: Update at which the learning rate has fallen linearly to a hundredth, from the end of the warm-up on;
+            None keeps it constant.
         weight_decay: AdamW's, >= 0.
         max_grad_norm: The gradient is scaled down to this norm, > 0.
         epochs: Passes over the episodes of an update, >= 1.
@@ -44,6 +50,7 @@ class Optimizer:
 
     learning_rate: float = 3e-5
     warmup: int = 0
+    decay: int | None = None
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     epochs: int = 1
@@ -58,10 +65,22 @@ class Optimizer:
         for name in ("warmup", "weight_decay"):
             if not getattr(self, name) >= 0:
                 raise ConfigurationError(f"{name}={getattr(self, name)} must be at least 0")
+        if self.decay is not None and self.decay <= self.warmup:
+            raise ConfigurationError(f"decay={self.decay} must be None or above warmup={self.warmup}")
         for name in ("epochs", "minibatch", "microbatch"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigurationError(f"{name}={value} must be at least 1")
+
+    def rate(self, update: int) -> float:
+        """Return the learning rate of an update, counted from 1.
+
+        >>> [round(Optimizer(learning_rate=1.0, warmup=2, decay=4).rate(n), 3) for n in (1, 2, 3, 4, 5)]
+        [0.5, 1.0, 0.5, 0.01, 0.01]
+        """
+        if update <= self.warmup or self.decay is None:
+            return self.learning_rate * min(1.0, update / max(self.warmup, 1))
+        return self.learning_rate * max(LOWEST_RATE, (self.decay - update) / (self.decay - self.warmup))
 
 
 @dataclass(frozen=True)
