@@ -121,6 +121,7 @@ def test_lanes_that_finish_leave_the_cache_and_the_others_do_not_notice(lanes: L
     for running in ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4], [0, 1, 2, 4], [1, 4], [1, 4], [4]):
         lanes.check(*running)
     assert len(lanes.decoder._lanes) < 6 * COMPACT_BELOW
+    assert (lanes.decoder.consumed > 0).tolist() == [False, False, False, False, True, False]
 
 
 def test_the_order_in_which_lanes_are_asked_for_is_the_order_of_the_answer(lanes: Lanes) -> None:

@@ -184,6 +184,13 @@ def test_results_do_not_depend_on_how_many_other_problems_are_evaluated(make_env
     assert np.array_equal(many.correct_PS[:7], few.correct_PS)
 
 
+def test_more_samples_go_on_where_fewer_ended(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(8, 4, digits=3)
+    policy = make_policy(envs)
+    few, many = (evaluate(policy, envs, problems=20, mode="sampled", samples=n) for n in (2, 6))
+    assert np.array_equal(many.correct_PS[:, :2], few.correct_PS)
+
+
 def test_a_split_that_holds_fewer_problems_gives_all_of_them(make_envs: Any, make_policy: Any) -> None:
     envs = make_envs(8, 4, digits=1, max_new_tokens=2)
     found = evaluate(make_policy(envs), envs, problems=1000)

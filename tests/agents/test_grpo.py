@@ -15,7 +15,7 @@ import torch
 
 from g2rpo_env import AdaptiveGuidance, FixedGuidance
 from g2rpo_env.agents import GRPO, CausalLMPolicy, paired_difference, recipes
-from g2rpo_env.agents.advantages import GroupCentered
+from g2rpo_env.agents.advantages import GroupCentered, GroupNormalized
 from g2rpo_env.agents.batch import Batch, make_batch
 from g2rpo_env.agents.losses import ClippedSurrogate, LogLikelihood, LossResult
 from g2rpo_env.agents.recipes import Optimizer, Recipe
@@ -515,18 +515,30 @@ def test_when_every_verdict_fails_nothing_changes(make_agent: Any, weights_of: A
     assert [(r["reward"], r["loss"], r["invalid"]) for r in rows] == [(None, None, 16)] * 2
 
 
-def test_feedback_is_correctness_and_never_the_shaped_reward(make_agent: Any) -> None:
-    agent = make_agent("g2rpo-a", GUIDED, shaping=TruncationPenalty(0.5), controller=Watcher(6))
+class Contrary:
+    """Even sums of bytes are correct, but wrong answers have the higher reward."""
+
+    def __call__(self, problems: Any, completions: Any) -> list[Verdict]:
+        kinds = [Verdict(Outcome.CORRECT, score=0.2), Verdict(Outcome.WRONG, score=0.7)]
+        return [kinds[sum(c.encode()) % 2] for c in completions]
+
+
+def test_feedback_is_correctness_and_never_the_reward_nor_the_shaped_one(make_agent: Any) -> None:
+    agent = make_agent(
+        "g2rpo-a", GUIDED, verifier=Contrary(), shaping=TruncationPenalty(0.5), controller=Watcher(6)
+    )
     metrics = agent.update()
     episodes, feedback = agent.groups.episodes, agent.controller.seen[0]
-    assert any(e.truncated for e in episodes)
+    assert any(e.truncated for e in episodes) and {e.correct for e in episodes} == {True, False}
     assert feedback.correct.tolist() == [e.correct for e in episodes]
     assert feedback.guided.tolist() == [e.member < 2 for e in episodes]
     assert feedback.reveal.tolist() == [e.reveal for e in episodes]
     assert feedback.problem_id.tolist() == [e.problem_id for e in episodes]
     assert metrics["reward"] == np.mean([e.correct for e in episodes])
-    shaped = [a for a in agent.advantages.values()]
-    assert len({round(a, 6) for a in shaped}) > 2  # what is trained on does know the penalty
+    for group in agent.groups:  # what is trained on is the reward less the penalty
+        rewards = np.array([(0.2 if e.correct else 0.7) - 0.5 * e.truncated for e in group.episodes])
+        kept = [agent.advantages[(e.group, e.member)] for e in group.episodes]
+        assert kept == pytest.approx(GroupNormalized()(rewards).tolist())
 
 
 def test_the_controller_is_called_once_per_update_and_sets_the_next_reveal(make_agent: Any) -> None:

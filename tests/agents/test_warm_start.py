@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from g2rpo_env import TokenVectorEnv
 from g2rpo_env.agents import warm_start as module
 from g2rpo_env.agents.warm_start import (
     SCREEN,
@@ -24,6 +26,7 @@ from g2rpo_env.agents.warm_start import (
     warm_started,
 )
 from g2rpo_env.envs.arithmetic import split_of
+from g2rpo_env.envs.mathematics.gsm8k import GSM8K
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import BudgetError, ConfigurationError
 from g2rpo_env.verdict import Outcome, Verdict
@@ -237,6 +240,20 @@ def test_a_solution_is_an_episode_of_sampled_tokens_that_ends(envs: Any) -> None
     text = task.tokenizer.decode(episode.tokens_T.tolist())
     assert text == "7+8=7+8+0=15\n#15<eos>"
     assert episode.role_T.tolist() == [Role.PROMPT] * 4 + [Role.SAMPLED] * (len(text) - 4 - len("<eos>") + 1)
+
+
+def test_a_split_of_few_problems_is_sampled_several_times_over(gsm8k_folder: Path, make_policy: Any) -> None:
+    task = GSM8K(gsm8k_folder, max_new_tokens=4)
+    graded: list[str] = []
+    task.verifier = lambda problems, texts: (  # type: ignore[assignment]
+        graded.extend(p.problem_id for p in problems) or [Verdict(Outcome.CORRECT)] * len(problems)
+    )
+    envs = TokenVectorEnv(task, 4, group_size=4)
+    known = task.with_split("validation").source.num_problems
+    assert known is not None and known < 20
+    assert sampled_success(make_policy(envs), envs, 40, 0) == 1.0
+    counts = Counter(graded)
+    assert len(counts) == known and set(counts.values()) == {-(-40 // known)}
 
 
 def test_a_screened_success_looks_closer_only_where_there_is_one(
