@@ -4,6 +4,9 @@
     steps      "8+7+0=15\\n" "5+6+1=12\\n" "3+4+1=08\\n"  one column each, least significant first: a+b+carry=total
     final      "#825"
     answer     "825"
+
+With ``running=True`` each step also states the digits known so far, so that, as in most word problems, the last step
+names the answer: "8+7+0=15,5\\n" "5+6+1=12,25\\n" "3+4+1=08,825\\n".
 """
 
 from __future__ import annotations
@@ -31,17 +34,25 @@ MAX_DIGITS = 18
 _BUCKETS = {"test": range(0, 10), "validation": range(10, 20), "warmstart": range(20, 40), "train": range(40, 100)}
 
 
-def column_steps(a: int, b: int) -> tuple[str, ...]:
+def column_steps(a: int, b: int, running: bool = False) -> tuple[str, ...]:
     """Return the column-by-column steps of a + b, least significant digit first.
+
+    Args:
+        a: First number, >= 0.
+        b: Second number, >= 0.
+        running: Each step also states the digits of the sum known so far, the last one all of them.
 
     >>> column_steps(58, 67)
     ('8+7+0=15\\n', '5+6+1=12\\n')
+    >>> column_steps(58, 67, running=True)
+    ('8+7+0=15,5\\n', '5+6+1=12,125\\n')
     """
     width = max(len(str(a)), len(str(b)))
-    steps, carry = [], 0
-    for x, y in zip(reversed(str(a).zfill(width)), reversed(str(b).zfill(width)), strict=True):
+    steps, carry, known = [], 0, ""
+    for place, (x, y) in enumerate(zip(reversed(str(a).zfill(width)), reversed(str(b).zfill(width)), strict=True), 1):
         total = int(x) + int(y) + carry
-        steps.append(f"{x}+{y}+{carry}={total:02d}\n")
+        known = (str(total) if place == width else str(total % 10)) + known
+        steps.append(f"{x}+{y}+{carry}={total:02d}" + (f",{known}" if running else "") + "\n")
         carry = total // 10
     return tuple(steps)
 
@@ -52,16 +63,17 @@ class AdditionSource:
     Args:
         digits: Digits of both numbers, an int or an inclusive range (low, high) drawn uniformly, within [1, 18].
         split: One of :data:`g2rpo_env.problem.SPLITS`; the splits are disjoint.
+        running: Each step also states the digits of the sum known so far.
     """
 
     splits: tuple[str, ...] = SPLITS
     num_problems = None
 
-    def __init__(self, digits: int | Sequence[int] = 3, split: str = "train") -> None:
+    def __init__(self, digits: int | Sequence[int] = 3, split: str = "train", running: bool = False) -> None:
         low, high = _digit_range(digits)
         if split not in SPLITS:
             raise ConfigurationError(f"split={split!r} must be one of {', '.join(SPLITS)}")
-        self.low, self.high, self.split = low, high, split
+        self.low, self.high, self.split, self.running = low, high, split, running
 
     def get(self, problem_id: str) -> Problem:
         """Return the problem of an id, of any split; raises UnknownProblemError."""
@@ -72,7 +84,7 @@ class AdditionSource:
                 f"problem={problem_id!r} must be 'a+b', both numbers of {self.low} to {self.high} digits"
             )
         answer = str(int(a) + int(b))
-        steps = column_steps(int(a), int(b))
+        steps = column_steps(int(a), int(b), self.running)
         return Problem(problem_id, f"{problem_id}=", steps, MARK + answer, answer)
 
     def draw(self, seed: Seed, index: int) -> str:
@@ -92,7 +104,7 @@ class AdditionSource:
 
     def with_split(self, split: str) -> AdditionSource:
         """Return the same source on another split."""
-        return AdditionSource((self.low, self.high), split)
+        return AdditionSource((self.low, self.high), split, self.running)
 
 
 def _digit_range(digits: int | Sequence[int]) -> tuple[int, int]:
@@ -139,6 +151,8 @@ class Addition(Task):
         max_new_tokens: Budget of sampled tokens; None gives the longest solution, its end token and 4 more.
         max_length: See Task.
         stop_strings: See Task.
+        running: Each step also states the digits of the sum known so far, the last one all of them; the final answer
+            is then a copy, and what has to be learnt lies in the steps, where guidance can show it.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -152,8 +166,9 @@ class Addition(Task):
         max_new_tokens: int | None = None,
         max_length: int | None = None,
         stop_strings: Sequence[str] = (),
+        running: bool = False,
     ) -> None:
-        source = AdditionSource(digits, split)
+        source = AdditionSource(digits, split, running)
         if max_new_tokens is None:
             max_new_tokens = max(len(p.solution) for p in source.longest()) + 5
         super().__init__(

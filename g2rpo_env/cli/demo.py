@@ -25,8 +25,8 @@ from g2rpo_env.cli.tables import interval_text
 from g2rpo_env.report.plots import Curves, plot_curves
 
 ENV = "g2rpo_env/Addition-v0"
-DIGITS = 5
-LENGTH, RATIO = 45.0, 0.5
+DIGITS = 4
+LENGTH, RATIO = 60.0, 0.5
 WARM_START = WarmStart()
 
 GRPO_RATE = 1e-5
@@ -113,7 +113,7 @@ def main(argv: Sequence[str]) -> None:
 
 def make_setting(seed: int, updates: int) -> Setting:
     """Return what all runs of a demo share."""
-    task = replace(task_options(ENV)(), digits=DIGITS)
+    task = replace(task_options(ENV)(), digits=DIGITS, running=True)
     guidance = replace(guidance_options(LENGTH)(), ratio=RATIO)
     return Setting(env=ENV, task=task, guidance=guidance, updates=updates, seed=seed)
 
