@@ -1,5 +1,6 @@
 """What is built from the checkout holds everything, works without it, and has right types."""
 
+import ast
 import configparser
 import os
 import re
@@ -108,6 +109,22 @@ def test_constraints_name_every_requirement() -> None:
     names = {re.split(r"[>=<]", line)[0] for line in SETUP["options"]["install_requires"].split()}
     pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if line[0] != "#")
     assert names <= set(pinned)
+
+
+def test_every_imported_package_is_a_requirement() -> None:
+    declared = {re.split(r"[>=<]", line)[0] for line in SETUP["options"]["install_requires"].split()}
+    declared |= {re.split(r"[>=<]", line)[0] for line in SETUP["options.extras_require"]["dev"].split()}
+    imported = set()
+    for folder in ("g2rpo_env", "agents", "envs", "examples", "tests"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    imported |= {alias.name.split(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom):
+                    imported.add(str(node.module).split(".")[0])
+    ours = {"g2rpo_env", "envs", "agents", "conftest"}
+    names = {name.replace("_", "-") for name in imported - sys.stdlib_module_names - ours}
+    assert sorted(names - declared) == []
 
 
 def test_wheel_holds_everything(wheel: Path) -> None:
