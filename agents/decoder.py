@@ -34,9 +34,9 @@ class Decoder:
         self._clear(np.zeros(0, np.int64))
 
     def _clear(self, lanes: np.ndarray) -> None:
-        from transformers import DynamicCache
+        from g2rpo_env.agents.kv_cache import growing_cache  # imports transformers, which takes seconds
 
-        self._cache = DynamicCache(config=self.policy.model.config)
+        self._cache = growing_cache(self.policy.model.config)
         self._lanes = lanes  # lane of each row of the cache
         self._row = {int(lane): row for row, lane in enumerate(lanes)}
         self._mask = torch.zeros((len(lanes), 0), dtype=torch.int64, device=self.policy.device)

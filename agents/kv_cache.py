@@ -1,0 +1,57 @@
+"""A key-value cache that grows in place: appending a token does not copy the tokens before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+GROWTH = 1.5
+"""Factor by which a full buffer grows: each token is then copied about twice in all, however long the episode."""
+
+
+class GrowingLayer(DynamicLayer):
+    """Keys and values of one layer (rows, heads, tokens, head size) in buffers with room to spare."""
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Start without a token."""
+        super().lazy_initialization(key_states, value_states)
+        self._buffers: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append tokens and return all keys and values, as views of the buffers."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        begin = self.get_seq_length()
+        end = begin + key_states.shape[-2]
+        if self._buffers is None or end > self._buffers[0].shape[-2]:
+            room = int(end * GROWTH) + 16
+            self._buffers = (_roomy(self.keys, key_states, begin, room), _roomy(self.values, value_states, begin, room))
+        keys, values = self._buffers
+        keys[..., begin:end, :] = key_states
+        values[..., begin:end, :] = value_states
+        self.keys, self.values = keys[..., :end, :], values[..., :end, :]
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keep some rows; the buffers are made anew at the next token."""
+        super().batch_select_indices(indices)
+        self._buffers = None
+
+
+def _roomy(old: torch.Tensor, like: torch.Tensor, begin: int, room: int) -> torch.Tensor:
+    buffer = like.new_empty((*like.shape[:-2], room, like.shape[-1]))
+    if begin:
+        buffer[..., :begin, :] = old
+    return buffer
+
+
+def growing_cache(config: Any) -> DynamicCache:
+    """Return an empty cache for a model, its plain layers replaced by growing ones."""
+    cache = DynamicCache(config=config)
+    cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache
