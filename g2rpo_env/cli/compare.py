@@ -124,8 +124,8 @@ def show_results(bases: dict[int, Evaluation], results: Sequence[Result]) -> Non
             shown = result.evaluation
             difference, interval = paired_difference(shown, rows[0].evaluation)
             extra = ("", "") if result is rows[0] else (f"{difference:+.3f}", interval_text(*interval))
-            accuracy, interval = f"{shown.accuracy:.3f}", interval_text(*shown.interval)
-            table.add_row(str(seed), result.arm.label, accuracy, interval, *extra)
+            accuracy, own_interval = f"{shown.accuracy:.3f}", interval_text(*shown.interval)
+            table.add_row(str(seed), result.arm.label, accuracy, own_interval, *extra)
     Console().print(table)
     if len(bases) > 1:
         for label in dict.fromkeys(result.arm.label for result in results):

@@ -7,6 +7,7 @@ import inspect
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -31,7 +32,7 @@ def main(argv: Sequence[str]) -> None:
         console.print(f"[bold]{env_id}[/bold]  {escape(_summary(kind))}")
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 2))
         for field in dataclasses.fields(task_options(env_id)):
-            default = field.default_factory()  # type: ignore[misc]
+            default = cast(Any, field.default_factory)()
             argument = typing.get_args(field.type)[1]
             table.add_row(f"--{field.name.replace('_', '-')}", escape(repr(default)), escape(argument.help or ""))
         console.print(table)

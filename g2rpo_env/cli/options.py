@@ -10,6 +10,7 @@ import os
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import gymnasium as gym
@@ -39,14 +40,18 @@ def options_type(
     target = function.__init__ if inspect.isclass(function) and not dataclasses.is_dataclass(function) else function
     hints = typing.get_type_hints(target, localns=AS_TEXT, include_extras=True)
     texts = _descriptions(function)
-    fields = []
+    fields: list[Any] = []
     for parameter in inspect.signature(function).parameters.values():
         default = defaults.get(parameter.name, parameter.default)
         if parameter.name in skip or default is parameter.empty or parameter.kind is parameter.VAR_KEYWORD:
             continue
-        kind = Annotated[hints[parameter.name], tyro.conf.arg(help=texts.get(parameter.name, ""))]
-        fields.append((parameter.name, kind, dataclasses.field(default_factory=lambda default=default: default)))
+        kind: Any = Annotated[hints[parameter.name], tyro.conf.arg(help=texts.get(parameter.name, ""))]
+        fields.append((parameter.name, kind, dataclasses.field(default_factory=partial(_same, default))))
     return dataclasses.make_dataclass(name, fields)
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _descriptions(function: Any) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -199,7 +199,7 @@ def make_agent(setting: Setting, policy: Any, arm: Arm, lengths: Sequence[float]
     return recipes.make(arm.algorithm, policy, setting.envs(guided=guided), seed=setting.seed, **parts)
 
 
-def load_agent(name: str) -> type[Agent]:
+def load_agent(name: str) -> Callable[..., Agent]:
     """Return the class that ``"module:Class"`` names.
 
     Raises:
