@@ -43,9 +43,9 @@ class GrowingLayer(DynamicLayer):
         self._buffers = None
 
 
-def _roomy(old: torch.Tensor, like: torch.Tensor, begin: int, room: int) -> torch.Tensor:
+def _roomy(old: torch.Tensor | None, like: torch.Tensor, begin: int, room: int) -> torch.Tensor:
     buffer = like.new_empty((*like.shape[:-2], room, like.shape[-1]))
-    if begin:
+    if old is not None and begin:
         buffer[..., :begin, :] = old
     return buffer
 
