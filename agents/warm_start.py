@@ -38,8 +38,10 @@ class WarmStart:
     Args:
         success: Range (low, high) of sampled success to stop in, 0 <= low < high <= 1.
         learning_rate: Of AdamW, > 0.
-        batch_size: Solutions per step.
+        batch_size: Solutions per step, fewer where they are long:
+        batch_tokens: A step takes no further solution once it holds so many tokens, prompts included.
         max_steps: Give up after so many steps; the policy is then the last one, and the result says so.
+        max_tokens: Give up after so many tokens, likewise.
         check_every: Steps between checks; halved each time a check finds the success above the range.
         samples: Sampled answers per check, on distinct validation problems where there are as many.
         seed: Of the order of the solutions and of the samples.
@@ -48,7 +50,9 @@ class WarmStart:
     success: tuple[float, float] = (0.01, 0.03)
     learning_rate: float = 2e-3
     batch_size: int = 64
+    batch_tokens: int = 8192
     max_steps: int = 2000
+    max_tokens: int = 3_000_000
     check_every: int = 20
     samples: int = 1024
     seed: int = 0
@@ -59,7 +63,7 @@ class WarmStart:
             raise ConfigurationError(f"success={self.success} must be a range (low, high) within [0, 1]")
         if not self.learning_rate > 0:
             raise ConfigurationError(f"learning_rate={self.learning_rate} must be above 0")
-        for name in ("batch_size", "max_steps", "check_every", "samples"):
+        for name in ("batch_size", "batch_tokens", "max_steps", "max_tokens", "check_every", "samples"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name}={getattr(self, name)} must be at least 1")
 
@@ -104,8 +108,7 @@ def warm_start(
     options = options or WarmStart()
     low, high = options.success
     policy.check_fits(envs)
-    task = envs.unwrapped.task.with_split("warmstart")
-    trainer = _Trainer(policy, task, options)
+    trainer = _Trainer(policy, on_split(envs.unwrapped.task, "warmstart"), options)
 
     def check() -> float:
         success = screened_success(policy, envs, options.samples, options.seed)
@@ -117,9 +120,10 @@ def warm_start(
     if success >= low:  # above the range there is no way back
         return WarmStartResult(0, success, success <= high)
     snapshot = trainer.state_dict()
-    while trainer.steps < options.max_steps:
-        for _ in range(min(every, options.max_steps - trainer.steps)):
-            trainer.step()
+    while not trainer.exhausted:
+        for _ in range(every):
+            if not trainer.exhausted:
+                trainer.step()
         success = check()
         if success > high:
             trainer.load_state_dict(snapshot)
@@ -148,13 +152,21 @@ def screened_success(policy: CausalLMPolicy, envs: Any, samples: int, seed: int)
 
 def sampled_success(policy: CausalLMPolicy, envs: Any, samples: int, seed: int) -> float:
     """Return the share of correct answers among sampled ones on validation problems, unguided."""
-    task = envs.unwrapped.task.with_split("validation")
+    task = on_split(envs.unwrapped.task, "validation")
     known = task.source.num_problems
     tries = 1 if known is None else max(1, -(-samples // known))
     problems = -(-samples // tries)
     return evaluate(
-        policy, envs, split="validation", problems=problems, mode="sampled", k=(1,), samples=tries, seed=seed
+        policy, envs, split=task.source.split, problems=problems, mode="sampled", k=(1,), samples=tries, seed=seed
     ).accuracy
+
+
+def on_split(task: Task, split: str) -> Task:
+    """Return a task on a split, or as it is if its source has no other, such as a single file of rows."""
+    try:
+        return task.with_split(split)
+    except ConfigurationError:
+        return task
 
 
 class _Trainer:
@@ -165,18 +177,34 @@ class _Trainer:
         self.optimizer = torch.optim.AdamW(
             policy.model.parameters(), lr=options.learning_rate, weight_decay=0.0, betas=(0.9, 0.99)
         )
-        self.steps = self.drawn = 0
+        self.steps = self.drawn = self.tokens = 0
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the steps or the tokens are spent."""
+        return self.steps >= self.options.max_steps or self.tokens >= self.options.max_tokens
 
     def step(self) -> None:
-        episodes = [self._next_solution() for _ in range(self.options.batch_size)]
+        episodes = self._next_batch()
         weights = [TokenMean()(episode) for episode in episodes]
         batch = make_batch(episodes, np.ones(len(episodes)), weights, self.policy.device)
-        result = LogLikelihood()(self.policy.token_log_probs(batch.tokens_NT, batch.mask_NT), batch)
-        (result.total / result.count).backward()
+        count = batch.weight_NT.sum()
+        for part in batch.minibatches(_part_size(episodes)):
+            result = LogLikelihood()(self.policy.token_log_probs(part.tokens_NT, part.mask_NT), part)
+            (result.total / count).backward()
         torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.steps += 1
+        self.tokens += sum(len(episode.tokens_T) for episode in episodes)
+
+    def _next_batch(self) -> list[Episode]:
+        episodes: list[Episode] = []
+        room = self.options.batch_tokens
+        while len(episodes) < self.options.batch_size and room > 0:
+            episodes.append(self._next_solution())
+            room -= len(episodes[-1].tokens_T)
+        return episodes
 
     def _next_solution(self) -> Episode:
         for _ in range(1000):
@@ -199,7 +227,7 @@ class _Trainer:
             {
                 "model": self.policy.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "counts": (self.steps, self.drawn),
+                "counts": (self.steps, self.drawn, self.tokens),
             }
         )
 
@@ -209,7 +237,17 @@ class _Trainer:
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
-        self.steps, self.drawn = state["counts"]
+        self.steps, self.drawn, self.tokens = state["counts"]
+
+
+PARTS = 4
+"""Parts that a batch is split into by length where padding it to its longest solution would waste a lot."""
+
+
+def _part_size(episodes: list[Episode]) -> int | None:
+    lengths = [len(episode.tokens_T) for episode in episodes]
+    wasteful = sum(lengths) < 0.8 * len(lengths) * max(lengths)
+    return max(1, len(episodes) // PARTS) if wasteful else None
 
 
 def solution_episode(task: Task, problem_id: str, seed: Seed) -> Episode:
@@ -273,7 +311,7 @@ def warm_started(
 
 
 def _key(policy: CausalLMPolicy, envs: Any, options: WarmStart) -> str:
-    task = envs.unwrapped.task.with_split("warmstart")
+    task = on_split(envs.unwrapped.task, "warmstart")
     digest = hashlib.sha256()
     digest.update(json.dumps([asdict(options), __version__, torch.__version__, torch.get_num_threads()]).encode())
     config = {k: v for k, v in policy.model.config.to_dict().items() if k != "_name_or_path"}

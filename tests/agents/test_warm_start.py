@@ -408,3 +408,47 @@ def test_the_key_does_not_depend_on_lanes_guidance_or_where_a_policy_was_loaded_
     assert keys[0] == keys[1] and keys[2] == keys[3]
 
 
+
+
+def test_a_step_takes_no_more_solutions_once_it_holds_its_tokens(envs: Any, make_policy: Any) -> None:
+    task = envs.unwrapped.task.with_split("warmstart")
+    trainer = module._Trainer(make_policy(envs), task, replace(QUICK, batch_tokens=30))
+    # a one-digit sum, its solution and end token hold 4 + 9 + 2 or 3 + 1 = 16 or 17 tokens: two of them reach 30
+    assert len(trainer._next_batch()) == 2
+    trainer.step()
+    assert 32 <= trainer.tokens <= 34
+
+
+def test_it_gives_up_when_the_tokens_are_spent(envs: Any, make_policy: Any, scripted: Any) -> None:
+    scripted(lambda policy: 0.0)
+    # a step of two solutions holds 32 to 34 tokens: the third one passes 70
+    options = WarmStart((0.2, 0.4), batch_size=2, max_tokens=70, check_every=5)
+    result = warm_start(make_policy(envs), envs, options)
+    assert result.steps == 3 and not result.reached
+
+
+def test_a_batch_of_uneven_solutions_is_split_and_its_gradient_is_not(
+    gsm8k_folder: Path, make_policy: Any, weights_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    envs = TokenVectorEnv(GSM8K(gsm8k_folder, max_new_tokens=64), 2, group_size=2)
+    results = []
+    for size in (2, None):
+        monkeypatch.setattr(module, "_part_size", lambda episodes, size=size: size)
+        policy = make_policy(envs)
+        module._Trainer(policy, envs.task, replace(QUICK, batch_size=5, learning_rate=1e-4)).step()
+        results.append(weights_of(policy))
+    for name in results[0]:
+        assert torch.allclose(results[0][name], results[1][name], atol=2e-6), name
+
+
+def test_only_batches_that_padding_would_waste_are_split(envs: Any) -> None:
+    short, long = (solution_episode(envs.unwrapped.task, problem, 0) for problem in ("1+1", "9+9"))
+    assert module._part_size([short, long] * 4) is None
+    stretched = replace(long, **{k: np.tile(getattr(long, k), 3) for k in ("tokens_T", "role_T", "logprob_T")})
+    assert module._part_size([short] * 7 + [stretched]) == 2
+
+
+def test_a_single_file_serves_for_learning_and_for_measuring(gsm8k_folder: Path, make_policy: Any) -> None:
+    envs = TokenVectorEnv(GSM8K(gsm8k_folder / "train.jsonl", max_new_tokens=64), 2, group_size=2)
+    options = WarmStart((0.2, 0.4), max_steps=1, batch_size=2, samples=4)
+    assert warm_start(make_policy(envs), envs, options).steps == 1
