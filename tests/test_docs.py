@@ -6,10 +6,13 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import gymnasium as gym
 import pytest
+
+import g2rpo_env  # noqa: F401  registers its ids before any page does
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
@@ -43,11 +46,20 @@ def blocks(page: Path) -> list[tuple[int, str]]:
     return [(text[: match.start(1)].count("\n"), match[1]) for match in BLOCK.finditer(text)]
 
 
+@pytest.fixture
+def registry_restored() -> Iterator[None]:
+    """Pages register tasks of their own; other tests must not see them."""
+    known = set(gym.registry)
+    yield
+    for env_id in set(gym.registry) - known:
+        del gym.registry[env_id]
+
+
+@pytest.mark.usefixtures("registry_restored")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_examples_of_a_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks with prompts share one namespace, from the top of the page to its end."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(gym.envs.registration, "registry", gym.registry.copy())  # pages register tasks of their own
     runner, names = doctest.DocTestRunner(), {"__name__": "__main__"}
     parser = doctest.DocTestParser()
     for line, block in blocks(page):
