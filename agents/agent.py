@@ -25,3 +25,8 @@ class Agent(Protocol):
     def save(self, folder: str | Path) -> None:
         """Write the policy and whatever training needs to go on."""
         ...
+
+    @classmethod
+    def load(cls, folder: str | Path, envs: Any) -> Agent:
+        """Return the agent that was saved, ready to go on."""
+        ...

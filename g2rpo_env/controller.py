@@ -173,7 +173,8 @@ class AdaptiveGuidance(_Bounded):
        with the next updates.
     5. When neither this update nor any of the ``window`` before had a success, the length grows by ``max_factor``: a
        policy stuck at zero gets more help.
-    6. Where the length rises at the floor, it rises by at least one unit for lengths of 1 or more.
+    6. Where the length rises at the floor, it rises by at least one unit; from below 1 (fractions) by at least a
+       twentieth of ``max_length``, but not more than one unit. A factor alone would never leave 0.
 
     Args:
         length: Starting length, in the unit of the guidance wrapper.
@@ -212,8 +213,8 @@ class AdaptiveGuidance(_Bounded):
         factor = self._raw_factor(past, reward) if self.max_factor is None else self._bounded_factor(past, reward)
         self._rewards = [*past, reward][-self.window :]
         length = self.length * factor
-        if self.max_factor is not None and factor > 1 and 1 <= self.length <= self.min_length:
-            length = max(length, self.length + 1)
+        if self.max_factor is not None and factor > 1 and self.length <= self.min_length:
+            length = max(length, self.length + (1 if self.length >= 1 else min(1, self._ceiling / 20)))
         clipped = self._clip(length)
         if clipped != length:
             self._owed = 0.0  # no wind-up at the bounds

@@ -168,3 +168,11 @@ def test_plan_is_constant_for_global_rules() -> None:
 def test_bad_arguments_are_named(make: object, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         make()  # type: ignore[operator]
+
+
+def test_the_bounded_rule_leaves_zero_by_one_unit_and_fractions_by_a_twentieth() -> None:
+    # the first update changes nothing, the second success of zero in a row asks for more
+    tokens = AdaptiveGuidance(length=0, min_length=0, max_length=40)
+    assert [tokens.update(reward=0) for _ in range(3)] == [0, 1, 1.25]
+    fraction = AdaptiveGuidance(length=0, min_length=0, max_length=1)
+    assert [fraction.update(reward=0) for _ in range(3)] == [0, 0.05, 0.0625]

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from g2rpo_env.agents import GRPO, evaluate
+from g2rpo_env.agents import GRPO, CausalLMPolicy, evaluate
 from g2rpo_env.agents.agent import Agent
 
 
-@pytest.mark.parametrize("method", ["learn", "evaluate", "save"])
+@pytest.mark.parametrize("method", ["learn", "evaluate", "save", "load"])
 def test_grpo_takes_what_the_protocol_says_with_the_same_defaults(method: str) -> None:
     promised = inspect.signature(getattr(Agent, method)).parameters
     offered = inspect.signature(getattr(GRPO, method)).parameters
@@ -39,6 +39,11 @@ class DoesNothing:
         """Write the policy."""
         self.policy.save_pretrained(folder)
 
+    @classmethod
+    def load(cls, folder: str | Path, envs: Any) -> DoesNothing:
+        """Load the policy."""
+        return cls(CausalLMPolicy.from_pretrained(folder), envs)
+
 
 def test_an_agent_of_ones_own_is_measured_like_grpo(make_envs: Any, make_policy: Any, tmp_path: Path) -> None:
     envs = make_envs()
@@ -47,4 +52,5 @@ def test_an_agent_of_ones_own_is_measured_like_grpo(make_envs: Any, make_policy:
     ours: Agent = GRPO(policy, envs, seed=1)
     assert mine.evaluate(problems=10).correct_PS.tolist() == ours.evaluate(problems=10).correct_PS.tolist()
     mine.save(tmp_path)
-    assert (tmp_path / "tokenizer.json").is_file()
+    again: Agent = DoesNothing.load(tmp_path, envs)
+    assert again.evaluate(problems=10).correct_PS.tolist() == ours.evaluate(problems=10).correct_PS.tolist()
