@@ -38,6 +38,7 @@ class WarmStart:
     Args:
         success: Range (low, high) of sampled success to stop in, 0 <= low < high <= 1.
         learning_rate: Of AdamW, > 0.
+        warmup: Steps over which the learning rate rises linearly, >= 0; without them some seeds start out badly.
         batch_size: Solutions per step, fewer where they are long:
         batch_tokens: A step takes no further solution once it holds so many tokens, prompts included.
         max_steps: Give up after so many steps; the policy is then the last one, and the result says so.
@@ -49,6 +50,7 @@ class WarmStart:
 
     success: tuple[float, float] = (0.01, 0.03)
     learning_rate: float = 2e-3
+    warmup: int = 50
     batch_size: int = 64
     batch_tokens: int = 8192
     max_steps: int = 2000
@@ -63,6 +65,8 @@ class WarmStart:
             raise ConfigurationError(f"success={self.success} must be a range (low, high) within [0, 1]")
         if not self.learning_rate > 0:
             raise ConfigurationError(f"learning_rate={self.learning_rate} must be above 0")
+        if self.warmup < 0:
+            raise ConfigurationError(f"warmup={self.warmup} must be at least 0")
         for name in ("batch_size", "batch_tokens", "max_steps", "max_tokens", "check_every", "samples"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name}={getattr(self, name)} must be at least 1")
@@ -177,6 +181,7 @@ class _Trainer:
         self.optimizer = torch.optim.AdamW(
             policy.model.parameters(), lr=options.learning_rate, weight_decay=0.0, betas=(0.9, 0.99)
         )
+        self.learning_rate = options.learning_rate
         self.steps = self.drawn = self.tokens = 0
 
     @property
@@ -193,6 +198,8 @@ class _Trainer:
             result = LogLikelihood()(self.policy.token_log_probs(part.tokens_NT, part.mask_NT), part)
             (result.total / count).backward()
         torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate * min(1.0, (self.steps + 1) / max(1, self.options.warmup))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.steps += 1
@@ -219,8 +226,7 @@ class _Trainer:
         )
 
     def halve_learning_rate(self) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] /= 2
+        self.learning_rate /= 2
 
     def state_dict(self) -> dict[str, Any]:
         return copy.deepcopy(
@@ -232,11 +238,8 @@ class _Trainer:
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        rates = [group["lr"] for group in self.optimizer.param_groups]
         self.policy.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
         self.steps, self.drawn, self.tokens = state["counts"]
 
 

@@ -452,3 +452,12 @@ def test_a_single_file_serves_for_learning_and_for_measuring(gsm8k_folder: Path,
     envs = TokenVectorEnv(GSM8K(gsm8k_folder / "train.jsonl", max_new_tokens=64), 2, group_size=2)
     options = WarmStart((0.2, 0.4), max_steps=1, batch_size=2, samples=4)
     assert warm_start(make_policy(envs), envs, options).steps == 1
+
+
+def test_the_learning_rate_rises_over_the_first_steps(envs: Any, make_policy: Any) -> None:
+    task, rates = envs.unwrapped.task.with_split("warmstart"), []
+    trainer = module._Trainer(make_policy(envs), task, replace(QUICK, batch_size=2, learning_rate=0.01, warmup=4))
+    for _ in range(6):
+        trainer.step()
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01])
