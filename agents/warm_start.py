@@ -26,7 +26,8 @@ from g2rpo_env.agents.policy import CausalLMPolicy
 from g2rpo_env.agents.token_weights import TokenMean
 from g2rpo_env.episode import Episode, Role
 from g2rpo_env.errors import BudgetError, ConfigurationError
-from g2rpo_env.streams import Seed
+from g2rpo_env.problem import distinct_ids
+from g2rpo_env.streams import Seed, stream
 from g2rpo_env.task import Task
 from g2rpo_env.verdict import Outcome, Verdict
 
@@ -41,6 +42,8 @@ class WarmStart:
         warmup: Steps over which the learning rate rises linearly, >= 0; without them some seeds start out badly.
         batch_size: Solutions per step, fewer where they are long:
         batch_tokens: A step takes no further solution once it holds so many tokens, prompts included.
+        problems: Distinct solutions to learn from, epoch after epoch; None for no limit but that of the split. A policy
+            that has seen few is confidently wrong on new problems, and sampling more will not help it.
         max_steps: Give up after so many steps; the policy is then the last one, and the result says so.
         max_tokens: Give up after so many tokens, likewise.
         check_every: Steps between checks; halved each time a check finds the success above the range.
@@ -53,6 +56,7 @@ class WarmStart:
     warmup: int = 50
     batch_size: int = 64
     batch_tokens: int = 8192
+    problems: int | None = None
     max_steps: int = 2000
     max_tokens: int = 3_000_000
     check_every: int = 20
@@ -65,6 +69,8 @@ class WarmStart:
             raise ConfigurationError(f"success={self.success} must be a range (low, high) within [0, 1]")
         if not self.learning_rate > 0:
             raise ConfigurationError(f"learning_rate={self.learning_rate} must be above 0")
+        if self.problems is not None and self.problems < 1:
+            raise ConfigurationError(f"problems={self.problems} must be None or at least 1")
         if self.warmup < 0:
             raise ConfigurationError(f"warmup={self.warmup} must be at least 0")
         for name in ("batch_size", "batch_tokens", "max_steps", "max_tokens", "check_every", "samples"):
@@ -182,6 +188,7 @@ class _Trainer:
             policy.model.parameters(), lr=options.learning_rate, weight_decay=0.0, betas=(0.9, 0.99)
         )
         self.learning_rate = options.learning_rate
+        self.pool = None if options.problems is None else distinct_ids(task.source, options.problems, options.seed)
         self.steps = self.drawn = self.tokens = 0
 
     @property
@@ -215,8 +222,7 @@ class _Trainer:
 
     def _next_solution(self) -> Episode:
         for _ in range(1000):
-            problem_id = self.task.source.draw(self.options.seed, self.drawn)
-            self.drawn += 1
+            problem_id = self._next_problem()
             episode = solution_episode(self.task, problem_id, self.options.seed)
             if episode.sampled_T.sum() <= self.task.max_new_tokens:
                 return episode
@@ -224,6 +230,13 @@ class _Trainer:
             f"max_new_tokens={self.task.max_new_tokens} is smaller than 1000 solutions in a row: no ground truth fits "
             "into the budget, so nothing could be learnt from it"
         )
+
+    def _next_problem(self) -> str:
+        index, self.drawn = self.drawn, self.drawn + 1
+        if self.pool is None:
+            return self.task.source.draw(self.options.seed, index)
+        epoch, position = divmod(index, len(self.pool))
+        return self.pool[stream(self.options.seed, "warm start", epoch).permutation(len(self.pool))[position]]
 
     def halve_learning_rate(self) -> None:
         self.learning_rate /= 2

@@ -103,6 +103,7 @@ def make_base(setting: Setting, policy: str | None, warm: WarmStart, folder: Pat
     if policy is not None:
         return Path(policy)
     envs = setting.envs(guided=False)
+    warm = replace(warm, seed=setting.seed)
     base, result = warm_started(lambda: CausalLMPolicy.tiny(envs, seed=setting.seed), envs, warm)
     reached = "" if result.reached else " (not in the range that was asked for)"
     report(f"Base, seed {setting.seed}: {result.steps} steps, sampled success {result.success:.2%}{reached}")

@@ -23,9 +23,9 @@ class DemoSeedsOptions:
 
     seeds: tuple[int, ...] = (0, 1, 2)
     """Root seeds; each has a base of its own."""
-    updates: int = 200
+    updates: int = 120
     """Updates of each run."""
-    grid: tuple[float, ...] = (3e-6, 1e-5, 3e-5, 1e-4)
+    grid: tuple[float, ...] = (1e-5, 2e-5, 5e-5, 1e-4)
     """Learning rates for plain GRPO; that of the demo is always among them."""
     out: Path = Path("runs/demo-seeds")
     """Folder of the runs; that of an earlier call is moved aside."""

@@ -58,6 +58,7 @@ class Setting:
         evaluate_every: Updates between evaluations on the validation split, for the curves.
         curve_problems: Problems of those.
         seed: Root seed of every arm.
+        decay: Whether learning rates fall linearly to the last update, in every arm.
     """
 
     env: str
@@ -70,6 +71,7 @@ class Setting:
     evaluate_every: int = 25
     curve_problems: int = 128
     seed: int = 0
+    decay: bool = False
 
     def envs(self, *, guided: bool) -> Any:
         """Return the training environment."""
@@ -190,9 +192,9 @@ def make_agent(setting: Setting, policy: Any, arm: Arm, lengths: Sequence[float]
     """
     if ":" in arm.algorithm:
         return load_agent(arm.algorithm)(policy, setting.envs(guided=setting.guidance is not None), seed=setting.seed)
-    parts: dict[str, Any] = {}
-    if arm.learning_rate is not None:
-        parts["optimizer"] = Optimizer(learning_rate=arm.learning_rate)
+    rate = Optimizer.learning_rate if arm.learning_rate is None else arm.learning_rate
+    optimizer = Optimizer(learning_rate=rate, decay=setting.updates if setting.decay else None)
+    parts: dict[str, Any] = {"optimizer": optimizer}
     if lengths is not None:
         parts["controller"] = Replay(lengths=tuple(lengths))
     guided = recipes.get(arm.algorithm).needs_guidance

@@ -29,6 +29,7 @@ from g2rpo_env.envs.arithmetic import split_of
 from g2rpo_env.envs.mathematics.gsm8k import GSM8K
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import BudgetError, ConfigurationError
+from g2rpo_env.problem import distinct_ids
 from g2rpo_env.verdict import Outcome, Verdict
 
 
@@ -461,3 +462,13 @@ def test_the_learning_rate_rises_over_the_first_steps(envs: Any, make_policy: An
         trainer.step()
         rates.append(trainer.optimizer.param_groups[0]["lr"])
     assert rates == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01])
+
+
+def test_few_solutions_are_learnt_epoch_after_epoch(envs: Any, make_policy: Any) -> None:
+    task = envs.unwrapped.task.with_split("warmstart")
+    trainer = module._Trainer(make_policy(envs), task, replace(QUICK, problems=5))
+    drawn = [trainer._next_problem() for _ in range(15)]
+    assert all(set(drawn[n : n + 5]) == set(distinct_ids(task.source, 5, QUICK.seed)) for n in (0, 5, 10))
+    assert drawn[:5] != drawn[5:10] or drawn[5:10] != drawn[10:]
+    with pytest.raises(ConfigurationError, match="problems=0 must be None or at least 1"):
+        WarmStart(problems=0)
