@@ -1,0 +1,126 @@
+"""Episode and Group: frozen records that survive a line of JSON."""
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from g2rpo_env import Episode, Group, Groups, Outcome, Role, Verdict
+from g2rpo_env.episode import group_episodes
+from g2rpo_env.errors import ConfigurationError
+
+
+def episode(**changes: Any) -> Episode:
+    """Prompt of 2 tokens, 1 revealed, 2 sampled, 1 of the environment."""
+    fields: dict[str, Any] = {
+        "tokens_T": np.array([5, 6, 7, 8, 9, 10], np.int32),
+        "role_T": np.array([0, 0, 1, 2, 2, 3], np.int8),
+        "logprob_T": np.array([0, 0, 0, -0.5, -1.25, 0], np.float32),
+        "problem_id": "58+67",
+        "group": 3,
+        "member": 1,
+        "seed": 11,
+        "reveal": 1,
+        "reward": 1.0,
+        "verdict": Verdict(Outcome.CORRECT, "125"),
+    }
+    return Episode(**{**fields, **changes})
+
+
+def equal(one: Episode, other: Episode) -> bool:
+    return all(
+        np.array_equal(a, b) and a.dtype == b.dtype if isinstance(a, np.ndarray) else a == b
+        for a, b in ((getattr(one, f.name), getattr(other, f.name)) for f in dataclasses.fields(Episode))
+    )
+
+
+def test_what_follows_from_the_fields() -> None:
+    one = episode()
+    assert one.sampled_T.tolist() == [False, False, False, True, True, False]
+    assert one.guided and one.correct
+    assert not episode(reveal=0).guided and not episode(verdict=Verdict(Outcome.WRONG)).correct
+
+
+def test_roles_have_the_numbers_of_the_contract() -> None:
+    assert {role.name: role.value for role in Role} == {"PROMPT": 0, "REVEALED": 1, "SAMPLED": 2, "ENVIRONMENT": 3}
+
+
+def test_an_episode_is_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        episode().reward = 2.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", ["role_T", "logprob_T"])
+def test_arrays_of_different_lengths_are_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"must have one shape \(T,\)"):
+        episode(**{name: np.zeros(5)})
+    square = np.zeros((2, 3))
+    with pytest.raises(ConfigurationError, match=r"tokens_T \(2, 3\)"):
+        episode(tokens_T=square, role_T=square, logprob_T=square)
+
+
+@given(
+    tokens=st.lists(st.integers(0, 2**31 - 1), max_size=6),
+    outcome=st.sampled_from(list(Outcome)),
+    text=st.text(st.characters(codec="utf-8")),
+    score=st.none() | st.floats(-10, 10),
+    parent=st.none() | st.tuples(*[st.integers(0, 99)] * 3),
+    prefix=st.none() | st.lists(st.integers(0, 99), max_size=4).map(lambda ids: np.array(ids, np.int32)),
+    seed=st.integers(0, 2**64) | st.lists(st.integers(0, 9), min_size=1),
+)
+def test_a_record_comes_back_from_json_as_it_was(
+    tokens: list[int], outcome: Outcome, text: str, score: Any, parent: Any, prefix: Any, seed: Any
+) -> None:
+    one = episode(
+        tokens_T=np.array(tokens, np.int32),
+        role_T=np.full(len(tokens), 2, np.int8),
+        logprob_T=np.full(len(tokens), -0.25, np.float32),
+        verdict=Verdict(outcome, text, text, score),
+        problem_id=text,
+        parent=parent,
+        train_prefix=prefix,
+        seed=seed,
+        valid=False,
+        terminated=False,
+        truncated=True,
+        stage=2,
+    )
+    assert equal(Episode.from_record(json.loads(json.dumps(one.to_record()))), one)
+
+
+def test_records_hold_no_clock_times_so_that_equal_runs_write_equal_files() -> None:
+    slow = episode(verdict=Verdict(Outcome.CORRECT, "125", seconds=9.0))
+    assert json.dumps(slow.to_record()) == json.dumps(episode().to_record())
+
+
+def test_a_record_of_another_version_is_refused() -> None:
+    record = episode().to_record()
+    for version in (2, None):
+        with pytest.raises(ConfigurationError, match=f"version={version} of a rollout record must be 1"):
+            Episode.from_record({**record, "version": version})
+
+
+def test_episodes_are_grouped_by_number_and_ordered_by_member() -> None:
+    keys = [(4, 1), (2, 0), (4, 0), (2, 1)]
+    groups = group_episodes(episode(group=g, member=m, reward=float(10 * g + m)) for g, m in keys)
+    assert [(e.group, e.member) for e in groups.episodes] == sorted(keys)
+    assert [group.reward_G.tolist() for group in groups] == [[20, 21], [40, 41]]
+    assert [(group.group, group.problem_id, len(group)) for group in groups] == [(2, "58+67", 2), (4, "58+67", 2)]
+
+
+def test_totals_count_sampled_and_revealed_tokens() -> None:
+    groups = Groups([Group((episode(), episode(member=2, reveal=4)))])
+    assert (groups.sampled_tokens, groups.revealed_tokens) == (4, 5)
+    assert (Groups().sampled_tokens, Groups().revealed_tokens) == (0, 0)
+
+
+def test_a_group_is_of_one_problem_and_not_empty() -> None:
+    with pytest.raises(ConfigurationError, match="at least one episode"):
+        Group(())
+    for other in (episode(group=4), episode(problem_id="1+1")):
+        with pytest.raises(ConfigurationError, match="must share group and problem_id"):
+            Group((episode(), other))
