@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 PAD, EOS = "<pad>", "<eos>"
 
-# Numbers, operators, LaTeX, code with indentation, line ends, other scripts, literal special tokens.
+# Numbers, capitals, operators, LaTeX, code with indentation, line ends, other scripts.
 ROUND_TRIP_SAMPLES = (
     "12+3=15",
+    "Natalia sold CLIPS to 48 of her friends in April.",
     " leading, trailing and  double  spaces ",
     "line\nline\n\n\tindented\r\n",
     "x = [1, 2]  # don't , stop .\nif x :\n    return 'a  b'",
