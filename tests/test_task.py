@@ -1,0 +1,237 @@
+"""Task: how problems become tokens and contexts, what fits, where answers stop, and how they are graded."""
+
+import copy
+import pickle
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from g2rpo_env import Outcome, Problem, Task, Verdict
+from g2rpo_env.envs.arithmetic import Addition
+from g2rpo_env.envs.dataset import RowSource
+from g2rpo_env.errors import BudgetError, ConfigurationError, UnknownProblemError
+from g2rpo_env.task import CHUNK, encode_problem, load_task, measure
+from g2rpo_env.tokenizer import char_tokenizer, decode, encode
+
+TEXTS = st.text(st.sampled_from("58+=\n#é🙂 <eos>ab"), max_size=12)
+PROBLEMS = st.builds(
+    Problem, st.just("p"), TEXTS, st.lists(TEXTS.filter(bool), max_size=4).map(tuple), TEXTS, st.just("5")
+)
+
+
+def accept(problems: Any, completions: Any) -> list[Verdict]:
+    return [Verdict(Outcome.CORRECT) for _ in completions]
+
+
+def task(*problems: Problem, **options: Any) -> Task:
+    options = {"max_new_tokens": 10, "verifier": accept, **options}
+    return Task(RowSource(problems, "train"), options.pop("verifier"), **options)
+
+
+SHORT_PROMPT = Problem("a", "Q\n", ("12345678\n",), "#1", "1")  # 2 + 9 tokens of context at most
+LONG_PROMPT = Problem("b", "Question\n", ("1\n",), "#1", "1")  # 9 + 2
+
+
+# -- measuring ------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=150)
+@given(problem=PROBLEMS, merging=st.booleans())
+def test_sizes_measured_in_a_batch_are_those_of_single_problems(
+    problem: Problem, merging: bool, merging_tokenizer: Any
+) -> None:
+    tokenizer = merging_tokenizer if merging else char_tokenizer()
+    ((_, size),) = measure(tokenizer, [problem])
+    encoded = encode_problem(tokenizer, problem)
+    joined, _ = encode(tokenizer, problem.prompt + problem.solution)
+    assert (size.prompt, size.revealable) == (len(encoded.prompt_T), encoded.revealable)
+    assert size.crossing == (joined.tolist() != [*encoded.prompt_T, *encoded.solution_T])
+
+
+def test_many_problems_are_measured_over_several_batches() -> None:
+    # the longest prompt in the first batch, the longest steps in the last
+    problems = [Problem(str(i), "Q\n", ("1\n",), "#1", "1") for i in range(2 * CHUNK + 5)]
+    problems[3] = Problem("3", "Q" * 30 + "\n", ("1\n",), "#1", "1")
+    problems[-1] = Problem("last", "Q\n", ("1" * 40 + "\n",) * 2, "#1", "1")
+    many = task(*problems)
+    assert (many.length, many.max_reveal, many.max_steps) == (31 + 82 + 10, 82, 2)
+
+
+def test_the_length_is_the_longest_prompt_the_longest_reveal_and_the_budget() -> None:
+    assert task(SHORT_PROMPT, LONG_PROMPT).length == 9 + 9 + 10
+
+
+def test_a_bound_of_the_length_is_kept_where_every_problem_fits() -> None:
+    bounded = task(SHORT_PROMPT, LONG_PROMPT, max_length=21)
+    assert bounded.length == 21
+    for problem in (SHORT_PROMPT, LONG_PROMPT):
+        revealable = bounded.encode(problem).revealable
+        assert len(bounded.start(problem.problem_id, revealable).tokens_T) == 11
+
+
+def test_a_problem_that_does_not_fit_is_named_with_its_sizes() -> None:
+    words = r"problem 'b' .*: prompt 9 \+ revealable 2 \+ max_new_tokens 10 = 21 tokens must not exceed max_length=20"
+    with pytest.raises(BudgetError, match=words):
+        task(LONG_PROMPT, max_length=20)
+
+
+def test_the_length_of_generated_problems_is_counted_in_bytes_which_no_tokens_outnumber() -> None:
+    assert Addition(digits=2, max_new_tokens=10).length == len("99+99=") + len("9+9+0=18\n9+9+1=19\n") + 10
+    wide = Wide([Problem("a", "é\n", ("1\n",), "#1", "1")], "train")
+    assert Task(wide, accept, max_new_tokens=10).length == 3 + 2 + 10
+
+
+class Wide(RowSource):
+    """Generated problems of which only the first is known beforehand."""
+
+    num_problems = None  # type: ignore[assignment]
+
+    def longest(self) -> list[Problem]:
+        return [next(iter(self._problems.values()))]
+
+
+def test_a_generated_problem_beyond_the_length_is_refused_when_it_comes() -> None:
+    wide = Task(Wide([SHORT_PROMPT, LONG_PROMPT], "train"), accept, max_new_tokens=10)
+    assert wide.start("a", 9).reveal_length == 9
+    with pytest.raises(BudgetError, match=r"problem 'b' .*: 13 tokens of context .* 10 must not exceed 21"):
+        wide.start("b", 4)
+
+
+def test_prompts_that_share_a_token_with_their_solution_are_reported(merging_tokenizer: Any) -> None:
+    # "=8" is one token: "58+60=" and "8..." joined give other tokens than apart
+    crossing = Problem("x", "58+60=", ("8+0+0=08\n",), "#118", "118")
+    fine = Problem("y", "58+67=\n", ("7+0+0=07\n",), "#125", "125")
+    with pytest.warns(UserWarning, match="1 of 2 prompts share a token with their solution.*end the prompt template"):
+        task(crossing, fine, tokenizer=merging_tokenizer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        task(fine, tokenizer=merging_tokenizer)
+
+
+# -- encoding and starts --------------------------------------------------------------------------------------------
+
+
+def test_problems_are_encoded_once() -> None:
+    one = task(SHORT_PROMPT)
+    assert one.encode(SHORT_PROMPT) is one.encode(copy.deepcopy(SHORT_PROMPT))
+
+
+@settings(deadline=None, max_examples=50)
+@given(problem=PROBLEMS)
+def test_prompt_and_solution_tokens_decode_to_their_texts(problem: Problem) -> None:
+    encoded = encode_problem(char_tokenizer(), problem)
+    assert decode(char_tokenizer(), encoded.prompt_T) == problem.prompt
+    assert decode(char_tokenizer(), encoded.solution_T) == problem.solution
+    assert list(encoded.step_ends) == sorted(encoded.step_ends) and len(encoded.step_ends) == len(problem.steps)
+
+
+def test_a_start_is_the_prompt_and_the_revealed_tokens() -> None:
+    start = task(SHORT_PROMPT).start("a", 3)
+    assert decode(char_tokenizer(), start.tokens_T) == "Q\n123"
+    assert start.role_T.tolist() == [0, 0, 1, 1, 1]
+    assert (start.problem, start.prompt_length, start.reveal_length, start.budget) == (SHORT_PROMPT, 2, 3, 10)
+
+
+def test_an_unknown_problem_is_named_with_the_ids_there_are() -> None:
+    with pytest.raises(UnknownProblemError, match="problem='z' must be one of the 2 ids of split 'train', 'a' to 'b'"):
+        task(SHORT_PROMPT, LONG_PROMPT).start("z", 0)
+
+
+def test_another_split_is_another_task() -> None:
+    train = Addition(digits=2)
+    test = train.with_split("test")
+    assert (train.source.split, test.source.split) == ("train", "test")
+    assert test.tokenizer is train.tokenizer and test.length == train.length
+    assert train.with_split("train") is train
+
+
+# -- stop strings ---------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    text=st.text(st.sampled_from("ab\né🙂"), min_size=1, max_size=12),
+    stops=st.lists(st.text(st.sampled_from("ab\né🙂"), min_size=1, max_size=3), min_size=1, max_size=2),
+)
+def test_answers_stop_where_a_stop_string_is_first_complete(text: str, stops: list[str]) -> None:
+    stopping = task(SHORT_PROMPT, stop_strings=stops)
+    tokens, ends = encode(char_tokenizer(), text)
+    # by hand: the shortest prefix of the text that ends with a stop string, and what it holds before the longest one
+    first = next((end for end in range(1, len(text) + 1) if text[:end].endswith(tuple(stops))), None)
+    for count in range(1, len(tokens) + 1):
+        table = stopping.may_stop(tokens[count - 1 : count])
+        assert table is not None
+        if table[0] and stopping.stops(tokens[:count]):
+            assert first is not None and decode(char_tokenizer(), tokens[:count]) == text[:first]
+            longest = max(len(stop) for stop in stops if text[:first].endswith(stop))
+            assert stopping.completion(tokens[:count], stopped=True) == text[: first - longest]
+            return
+    assert first is None
+
+
+def test_without_stop_strings_no_token_is_a_candidate() -> None:
+    assert task(SHORT_PROMPT).may_stop(np.array([1, 2])) is None
+
+
+def test_the_end_token_alone_is_left_out_of_a_completion() -> None:
+    eos = char_tokenizer().eos_token_id
+    one, tokens = task(SHORT_PROMPT), encode(char_tokenizer(), "#1")[0]
+    assert one.completion(np.array([*tokens, eos]), stopped=False) == "#1"
+    assert one.completion(np.array([*tokens, eos, eos]), stopped=False) == "#1<eos>"
+    assert one.completion(np.array([], np.int32), stopped=False) == ""
+
+
+# -- grading --------------------------------------------------------------------------------------------------------
+
+
+def test_a_verifier_that_raises_for_one_completion_still_grades_the_others() -> None:
+    def verifier(problems: Any, completions: Any) -> list[Verdict]:
+        return [Verdict(Outcome.CORRECT, str(1 / int(c))) for c in completions]
+
+    verdicts = task(SHORT_PROMPT, verifier=verifier).grade([SHORT_PROMPT] * 3, ["1", "0", "2"])
+    assert [v.outcome for v in verdicts] == [Outcome.CORRECT, Outcome.ERROR, Outcome.CORRECT]
+    assert verdicts[1].message == "ZeroDivisionError: division by zero" and not verdicts[1].valid
+
+
+def test_an_interrupt_is_no_verdict() -> None:
+    def verifier(problems: Any, completions: Any) -> list[Verdict]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        task(SHORT_PROMPT, verifier=verifier).grade([SHORT_PROMPT], [""])
+
+
+# -- arguments ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options,words",
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens=0 must be at least 1"),
+        ({"stop_strings": ("a", "")}, r"stop_strings=\('a', ''\) must not hold an empty text"),
+        ({"stop_strings": "END"}, "stop_strings='END' must be a sequence of texts"),
+    ],
+)
+def test_bad_arguments_are_named(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        task(SHORT_PROMPT, **options)
+
+
+def test_a_task_is_taken_as_it_is_or_built_by_name() -> None:
+    one = task(SHORT_PROMPT)
+    assert load_task(one, {}) is one
+    assert load_task("g2rpo_env.envs.arithmetic:Addition", {"digits": 2, "split": "test"}).source.split == "test"
+    with pytest.raises(ConfigurationError, match=r"options \['digits'\] must be given to the task itself"):
+        load_task(one, {"digits": 2})
+
+
+def test_a_task_survives_pickling() -> None:
+    one = Addition(digits=2, stop_strings=("\n\n",))
+    again = pickle.loads(pickle.dumps(one))
+    problem = one.source.get("58+67")
+    assert again.length == one.length and again.source.draw(3, 5) == one.source.draw(3, 5)
+    assert again.encode(problem).solution_T.tolist() == one.encode(problem).solution_T.tolist()
