@@ -90,9 +90,9 @@ class AdditionSource:
     def draw(self, seed: Seed, index: int) -> str:
         """Return the index-th problem of the seeded order; never one of another split."""
         random = stream(seed, "problem", index)
+        digits = int(random.integers(self.low, self.high + 1))
+        floor = 10 ** (digits - 1) if digits > 1 else 0
         while True:
-            digits = int(random.integers(self.low, self.high + 1))
-            floor = 10 ** (digits - 1) if digits > 1 else 0
             a, b = (int(x) for x in random.integers(floor, 10**digits, size=2))
             if split_of(a, b) == self.split:
                 return f"{a}+{b}"

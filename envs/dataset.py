@@ -32,20 +32,25 @@ def read_jsonl(path: Path, fields: Sequence[str]) -> list[PlacedRow]:
     if not path.is_file():
         raise DataError(f"data={str(path)!r} is not a file")
     rows = []
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:  # bytes, so that a line that is no text can be named too
         for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            where = f"{path}, line {number}"
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{where}: not valid JSON ({error.msg} at column {error.colno})") from None
-            check_row(row, fields, where)
-            rows.append((where, row))
+            if line.strip():
+                where = f"{path}, line {number}"
+                row = _parsed(line, where)
+                check_row(row, fields, where)
+                rows.append((where, row))
     if not rows:
         raise DataError(f"{path} holds no rows; a data file must hold at least one")
     return rows
+
+
+def _parsed(line: bytes, where: str) -> Any:
+    try:
+        return json.loads(line.decode("utf-8-sig"))  # some editors begin a file with a byte order mark
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not UTF-8 text (byte {error.start})") from None
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where}: not valid JSON ({error.msg} at column {error.colno})") from None
 
 
 def check_row(row: Any, fields: Sequence[str], where: str) -> None:

@@ -1,0 +1,149 @@
+"""Rows from files and the endless seeded order over them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from g2rpo_env import Problem
+from g2rpo_env.envs.dataset import RowSource, check_row, epoch_order, read_hub, read_jsonl
+from g2rpo_env.errors import DataError, UnknownProblemError
+
+FIELDS = ("question", "answer")
+GOOD = '{"question": "q", "answer": "a"}'
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "rows.jsonl"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+# -- files ----------------------------------------------------------------------------------------------------------
+
+
+def test_rows_come_with_their_place_and_empty_lines_are_skipped(tmp_path: Path) -> None:
+    path = written(tmp_path, f'{GOOD}\n\n  \n{{"question": "é", "answer": "b", "more": 1}}\n')
+    rows = read_jsonl(path, FIELDS)
+    assert [row for _, row in rows] == [
+        {"question": "q", "answer": "a"},
+        {"question": "é", "answer": "b", "more": 1},
+    ]
+    assert [where for where, _ in rows] == [f"{path}, line 1", f"{path}, line 4"]
+
+
+@pytest.mark.parametrize(
+    "line,words",
+    [
+        ('{"question": "q", ', "not valid JSON .* at column"),
+        ("question, answer", r"not valid JSON \(Expecting value at column 1\)"),
+        ('["q", "a"]', "a row must be a JSON object, got list"),
+        ("null", "a row must be a JSON object, got NoneType"),
+        ('{"question": "q"}', "field 'answer' must be a text that is not empty, got None"),
+        ('{"question": 5, "answer": "a"}', "field 'question' must be a text that is not empty, got 5"),
+        ('{"question": " \\n", "answer": "a"}', "field 'question'"),
+        ('{"question": "q", "answer": ""}', "field 'answer'"),
+    ],
+)
+def test_a_bad_line_is_named_with_file_and_number(tmp_path: Path, line: str, words: str) -> None:
+    path = written(tmp_path, f"{GOOD}\n\n{line}\n{GOOD}\n")
+    with pytest.raises(DataError, match=f"rows.jsonl, line 3: {words}"):
+        read_jsonl(path, FIELDS)
+
+
+@pytest.mark.parametrize("text", ["", "\n  \n"])
+def test_a_file_without_rows_is_named(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DataError, match="rows.jsonl holds no rows; a data file must hold at least one"):
+        read_jsonl(written(tmp_path, text), FIELDS)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="data='.*none.jsonl' is not a file"):
+        read_jsonl(tmp_path / "none.jsonl", FIELDS)
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(GOOD.encode() + b'\n{"question": "caf\xe9", "answer": "a"}\n')
+    with pytest.raises(DataError, match=r"rows.jsonl, line 2: not UTF-8 text \(byte 17\)"):
+        read_jsonl(path, FIELDS)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(GOOD + "\n", encoding="utf-8-sig")
+    assert [row for _, row in read_jsonl(path, FIELDS)] == [json.loads(GOOD)]
+
+
+def test_a_long_wrong_value_is_shown_in_part() -> None:
+    with pytest.raises(DataError) as caught:
+        check_row({"question": ["x" * 1000]}, ("question",), "here")
+    assert len(str(caught.value)) < 200
+
+
+# -- data sets in the Hub's layout ----------------------------------------------------------------------------------
+
+
+def test_a_folder_in_the_layout_of_the_hub_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def load_dataset(name: str, config: str, split: str) -> list[dict[str, str]]:
+        asked.append((name, config, split))
+        return [json.loads(GOOD), {"question": "", "answer": "a"}][: len(asked)]
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    assert read_hub("some/data", "main", "test", FIELDS) == [("some/data (main, test), row 1", json.loads(GOOD))]
+    with pytest.raises(DataError, match=r"some/data \(main, train\), row 2: field 'question'"):
+        read_hub("some/data", "main", "train", FIELDS)
+    assert asked == [("some/data", "main", "test"), ("some/data", "main", "train")]
+
+
+def test_a_data_set_that_cannot_be_loaded_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_dataset(name: str, config: str, split: str) -> None:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    with pytest.raises(DataError, match="data='some/data' must be a local folder with test.jsonl, .*: no network"):
+        read_hub("some/data", "main", "test", FIELDS)
+
+
+# -- order ----------------------------------------------------------------------------------------------------------
+
+
+def source(count: int) -> RowSource:
+    return RowSource([Problem(f"p{i}", "", (), "#", "") for i in range(count)], "train")
+
+
+@settings(deadline=None, max_examples=40)
+@given(count=st.integers(1, 9), seed=st.integers(0, 99) | st.lists(st.integers(0, 9), min_size=1, max_size=2))
+def test_every_epoch_holds_every_problem_once(count: int, seed: Any) -> None:
+    rows = source(count)
+    drawn = np.array([rows.draw(seed, index) for index in range(3 * count)]).reshape(3, count)
+    assert all(sorted(epoch) == sorted(f"p{i}" for i in range(count)) for epoch in drawn.tolist())
+
+
+def test_epochs_and_seeds_have_orders_of_their_own() -> None:
+    rows = source(30)
+    orders = {
+        (seed, epoch): tuple(rows.draw(seed, 30 * epoch + i) for i in range(30)) for seed in (0, 1) for epoch in (0, 1)
+    }
+    assert len(set(orders.values())) == 4
+
+
+def test_the_order_is_a_function_of_seed_and_index_alone() -> None:
+    rows = source(12)
+    forwards = [rows.draw(5, index) for index in range(40)]
+    epoch_order.cache_clear()
+    assert [source(12).draw(5, index) for index in reversed(range(40))] == forwards[::-1]
+
+
+def test_a_source_knows_its_problems() -> None:
+    rows = source(3)
+    assert rows.num_problems == 3 and [p.problem_id for p in rows.longest()] == ["p0", "p1", "p2"]
+    assert rows.get("p1").problem_id == "p1"
+    with pytest.raises(UnknownProblemError, match="problem='p9' must be one of the 3 ids of split 'train', 'p0'"):
+        rows.get("p9")
