@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 HUB_NAME, HUB_CONFIG = "openai/gsm8k", "main"
 FIELDS = ("question", "answer")
 _ANNOTATION = re.compile(r"<<[^<>]*>>")
+_NO_DIGIT = re.compile(r"[^\d./-]")
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,10 @@ class Rows:
         number = parse_number(answer)
         if not mark or number is None:
             raise DataError(f"{where}: field 'answer' must end with '#### ' and a number, got {text[-40:]!r}")
-        # Every line keeps its line break, so that the steps joined are the worked text.
+        # Every line keeps its line break, so that the steps joined are the worked text, without its empty lines.
         steps = tuple(line + "\n" for line in worked.strip("\n").split("\n") if line.strip())
         prompt = self.template.replace("{question}", row["question"])
-        bare = str(number) if number.denominator == 1 else answer.replace(",", "")
+        bare = str(number) if number.denominator == 1 else _NO_DIGIT.sub("", answer).rstrip(".")
         return Problem(problem_id, prompt, steps, f"{MARK} {answer}", bare)
 
 

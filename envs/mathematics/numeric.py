@@ -27,9 +27,9 @@ def parse_number(text: str) -> Fraction | None:
     text = text.strip()
     if not text or len(text) > MAX_ANSWER:
         return None
-    text = text.rstrip(".").strip().removesuffix("%").strip()
-    text = re.sub(r"^([+-]?)\s*[$£€]\s*", r"\1", text)
-    if re.fullmatch(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d*)?", text):
+    text = text.rstrip(".").strip().removesuffix("%").strip().replace("\u2212", "-")  # the minus sign of typesetting
+    text = re.sub(r"^([+-]?)\s*[$£€]?\s*", r"\1", text)
+    if re.fullmatch(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d*)?(?:/\d+)?", text):
         text = text.replace(",", "")
     # str.isascii: \d also matches the digits of other scripts, which Fraction would take too.
     if not text.isascii() or not _NUMBER.fullmatch(text):
