@@ -475,3 +475,14 @@ def test_the_tokens_of_an_answer_decode_to_its_completion() -> None:
     seen, *_, info = play(env, [*ids("é 🙂"), EOS])
     length = int(seen[-1]["length"][0])
     assert decode(env.tokenizer, seen[-1]["tokens"][6 : length - 1]) == info["completion"]
+
+
+def test_the_problem_and_the_context_of_the_episode_can_be_read() -> None:
+    env = addition()
+    with pytest.raises(ResetNeededError, match=r"problem needs an episode: call reset\(\) first"):
+        _ = env.problem
+    env.reset(seed=0, options={"problem": "58+67", "reveal": 2})
+    env.step(ids("7")[0])
+    assert env.problem.answer == "125" and env.context.tolist() == ids("58+67=8+7")
+    env.context[:] = 0  # a copy
+    assert env.context.tolist() == ids("58+67=8+7")
