@@ -27,8 +27,8 @@ from g2rpo_env.report.plots import Curves, plot_curves
 ENV = "g2rpo_env/Addition-v0"
 DIGITS = 4
 LENGTH, RATIO = 60.0, 0.5
-WARM_START = WarmStart(problems=512, batch_size=32)
-"""The base has seen 512 worked sums: it knows the form, and is confidently wrong on most new problems. A base from
+WARM_START = WarmStart(problems=1024, batch_size=32)
+"""The base has seen 1,024 worked sums: it knows the form, and is confidently wrong on most new problems. A base from
 unlimited sums, stopped at the same success, is nearly right everywhere, and plain GRPO sharpens it without any help."""
 
 GRPO_RATE = 2e-5
@@ -48,7 +48,7 @@ class DemoOptions:
 
     seed: int = 0
     """Root seed of the base, the problems and all sampling."""
-    updates: int = 120
+    updates: int = 150
     """Updates of each run."""
     out: Path = Path("runs/demo")
     """Folder of summary.json, curves.png and the runs; that of an earlier demo is moved aside, nothing else is."""
