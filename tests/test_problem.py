@@ -48,6 +48,10 @@ def test_a_generated_split_that_holds_fewer_gives_all_it_has() -> None:
     assert set(ids) == swapped and len({frozenset(problem_id.split("+")) for problem_id in ids}) == 5
 
 
+def test_many_distinct_ids_of_a_generated_split_are_all_found() -> None:
+    assert len(distinct_ids(AdditionSource(3), 1500, seed=0)) == 1500
+
+
 def test_a_count_below_one_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="problems=0 must be at least 1"):
         distinct_ids(rows(3), 0, seed=0)

@@ -53,9 +53,9 @@ def test_sizes_measured_in_a_batch_are_those_of_single_problems(
 
 
 def test_many_problems_are_measured_over_several_batches() -> None:
-    # the longest prompt in the first batch, the longest steps in the last
+    # the longest prompt comes last in the first batch, the longest steps last in the last
     problems = [Problem(str(i), "Q\n", ("1\n",), "#1", "1") for i in range(2 * CHUNK + 5)]
-    problems[3] = Problem("3", "Q" * 30 + "\n", ("1\n",), "#1", "1")
+    problems[CHUNK - 1] = Problem("long", "Q" * 30 + "\n", ("1\n",), "#1", "1")
     problems[-1] = Problem("last", "Q\n", ("1" * 40 + "\n",) * 2, "#1", "1")
     many = task(*problems)
     assert (many.length, many.max_reveal, many.max_steps) == (31 + 82 + 10, 82, 2)
