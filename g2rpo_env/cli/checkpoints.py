@@ -8,7 +8,7 @@ from typing import Any
 
 from g2rpo_env.agents.grpo import CONFIG_FILE
 from g2rpo_env.agents.policy import CausalLMPolicy
-from g2rpo_env.cli.options import make_envs, nested, parse, task_options
+from g2rpo_env.cli.options import make_envs, nested, parse, task_options, values
 from g2rpo_env.cli.train import environment, options_for
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.report.run_folder import CONFIG, RunFolder
@@ -57,9 +57,10 @@ def environment_of(source: Path, env_id: str | None, task: Any) -> Any:
         ConfigurationError: no environment is named and the source is no run folder.
     """
     if env_id is not None:
-        if getattr(task, "tokenizer", "") is None:
-            task = dataclasses.replace(task, tokenizer=str(weights(source)))
-        return make_envs(env_id, 1, 1, task)
+        arguments = values(task)
+        if "tokenizer" in arguments and arguments["tokenizer"] is None:
+            arguments["tokenizer"] = str(weights(source))
+        return make_envs(env_id, 1, 1, arguments)
     run = RunFolder(source)
     if not (source / "checkpoints").is_dir():
         raise ConfigurationError(f"env must be given: {str(source)!r} is no run folder that would name it")

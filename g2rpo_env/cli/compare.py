@@ -15,7 +15,7 @@ from rich.table import Table
 from g2rpo_env.agents import CausalLMPolicy, Evaluation, paired_difference, recipes
 from g2rpo_env.agents.warm_start import WarmStart, warm_started
 from g2rpo_env.cli.checkpoints import with_task_options
-from g2rpo_env.cli.options import EnvOptions, early, guidance_options, nested, parse, prepare_torch
+from g2rpo_env.cli.options import EnvOptions, early, guidance_options, nested, parse, prepare_torch, values
 from g2rpo_env.cli.study import Arm, Result, Setting, evaluate_base, load_agent, run_chains
 from g2rpo_env.cli.tables import interval_text
 from g2rpo_env.errors import ConfigurationError, RunExistsError
@@ -54,8 +54,8 @@ def main(argv: Sequence[str]) -> None:
     prepare_torch(None)
     setting = Setting(
         env=options.env,
-        task=options.task,
-        guidance=options.guidance,
+        task=values(options.task),
+        guidance=values(options.guidance),
         problems=options.problems,
         group_size=options.group_size,
         updates=options.updates,

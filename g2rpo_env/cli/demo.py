@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from rich.table import Table
 from g2rpo_env.agents import Evaluation, paired_difference
 from g2rpo_env.agents.warm_start import WarmStart
 from g2rpo_env.cli.compare import make_base, new_folder
-from g2rpo_env.cli.options import guidance_options, parse, prepare_torch, task_options
+from g2rpo_env.cli.options import parse, prepare_torch
 from g2rpo_env.cli.study import Arm, Result, Setting, evaluate_base, run_chains
 from g2rpo_env.cli.tables import interval_text
 from g2rpo_env.report.plots import Curves, plot_curves
@@ -115,8 +115,8 @@ def main(argv: Sequence[str]) -> None:
 
 def make_setting(seed: int, updates: int) -> Setting:
     """Return what all runs of a demo share."""
-    task = replace(task_options(ENV)(), digits=DIGITS, running=True)
-    guidance = replace(guidance_options(LENGTH)(), ratio=RATIO)
+    task = {"digits": DIGITS, "running": True}
+    guidance = {"length": LENGTH, "ratio": RATIO}
     return Setting(env=ENV, task=task, guidance=guidance, updates=updates, seed=seed, decay=True)
 
 

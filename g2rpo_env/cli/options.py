@@ -139,15 +139,21 @@ def guidance_options(length: float) -> type:
     return options_type("Guidance", VectorGuidanceWrapper, skip=("env",), defaults={"length": length})
 
 
-def make_envs(env_id: str, problems: int, group_size: int, task: Any, guidance: Any = None) -> Any:
+def make_envs(
+    env_id: str,
+    problems: int,
+    group_size: int,
+    task: Mapping[str, Any],
+    guidance: Mapping[str, Any] | None = None,
+) -> Any:
     """Return the vector environment of some options, guided if ``guidance`` is given.
 
     Args:
         env_id: Id, perhaps with a module.
         problems: Problems per update, >= 1.
         group_size: Members per problem, >= 1.
-        task: What :func:`task_options` parsed to.
-        guidance: What :func:`guidance_options` parsed to, or None.
+        task: Arguments of the task.
+        guidance: Arguments of the guidance wrapper, or None for no guidance.
     """
     if problems < 1 or group_size < 1:
         raise ConfigurationError(f"problems={problems} and group_size={group_size} must be at least 1")
@@ -157,9 +163,9 @@ def make_envs(env_id: str, problems: int, group_size: int, task: Any, guidance: 
         group_size=group_size,
         autoreset_mode="DISABLED",
         copy=False,
-        **values(task),
+        **task,
     )
-    return envs if guidance is None else VectorGuidanceWrapper(envs, **values(guidance))
+    return envs if guidance is None else VectorGuidanceWrapper(envs, **guidance)
 
 
 def prepare_torch(threads: int | None) -> None:

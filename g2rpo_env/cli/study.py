@@ -49,8 +49,8 @@ class Setting:
 
     Attributes:
         env: Id of the environment.
-        task: Options of its task.
-        guidance: Options of the guidance wrapper, for arms that need one.
+        task: Arguments of its task.
+        guidance: Arguments of the guidance wrapper, for arms that need one.
         problems: Problems per update.
         group_size: Members per problem.
         updates: Updates per arm.
@@ -62,8 +62,8 @@ class Setting:
     """
 
     env: str
-    task: Any
-    guidance: Any
+    task: dict[str, Any]
+    guidance: dict[str, Any]
     problems: int = 8
     group_size: int = 8
     updates: int = 200
@@ -191,7 +191,7 @@ def make_agent(setting: Setting, policy: Any, arm: Arm, lengths: Sequence[float]
         ConfigurationError: no such recipe, module or class.
     """
     if ":" in arm.algorithm:
-        return load_agent(arm.algorithm)(policy, setting.envs(guided=setting.guidance is not None), seed=setting.seed)
+        return load_agent(arm.algorithm)(policy, setting.envs(guided=True), seed=setting.seed)
     rate = Optimizer.learning_rate if arm.learning_rate is None else arm.learning_rate
     optimizer = Optimizer(learning_rate=rate, decay=setting.updates if setting.decay else None)
     parts: dict[str, Any] = {"optimizer": optimizer}

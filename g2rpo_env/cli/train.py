@@ -108,10 +108,11 @@ def options_for(argv: Sequence[str]) -> type:
 
 def environment(options: Any) -> Any:
     """Return the training environment; a policy of the user's brings its own tokenizer unless one is named."""
-    task = options.task
-    if options.policy is not None and getattr(task, "tokenizer", "") is None:
-        task = dataclasses.replace(task, tokenizer=options.policy)
-    return make_envs(options.env, options.problems, options.group_size, task, getattr(options, "guidance", None))
+    task = values(options.task)
+    if options.policy is not None and "tokenizer" in task and task["tokenizer"] is None:
+        task["tokenizer"] = options.policy
+    guidance = values(options.guidance) if hasattr(options, "guidance") else None
+    return make_envs(options.env, options.problems, options.group_size, task, guidance)
 
 
 def build_recipe(options: Any, guidance: Any) -> Recipe:

@@ -60,7 +60,6 @@ def test_an_id_may_name_the_module_that_registers_it(tmp_path, monkeypatch):
 
 
 def test_an_environment_of_the_options_waits_for_whole_groups():
-    task = task_options("g2rpo_env/Addition-v0")(digits=2)
-    envs = make_envs("g2rpo_env/Addition-v0", 3, 4, task)
+    envs = make_envs("g2rpo_env/Addition-v0", 3, 4, {"digits": 2})
     assert envs.num_envs == 12 and envs.unwrapped.group_size == 4
     assert envs.unwrapped.autoreset_mode.name == "DISABLED"

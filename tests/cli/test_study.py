@@ -6,7 +6,6 @@ import gymnasium as gym
 import pytest
 
 from g2rpo_env.agents import GRPO, CausalLMPolicy
-from g2rpo_env.cli.options import guidance_options, task_options
 from g2rpo_env.cli.study import Arm, Setting, evaluate_base, load_agent, run_chain, run_chains
 from g2rpo_env.errors import ConfigurationError
 
@@ -21,9 +20,8 @@ class MyAgent(GRPO):
 
 @pytest.fixture
 def setting():
-    guidance = guidance_options(9.0)(ratio=0.5)
     return Setting(
-        ENV, task_options(ENV)(digits=1), guidance, problems=2, group_size=2, updates=3, evaluation_problems=6,
+        ENV, {"digits": 1}, {"length": 9.0, "ratio": 0.5}, problems=2, group_size=2, updates=3, evaluation_problems=6,
         evaluate_every=2, curve_problems=4,
     )  # fmt: skip
 
