@@ -20,7 +20,7 @@ from g2rpo_env.episode import Role
 from g2rpo_env.errors import BudgetError, ConfigurationError
 from g2rpo_env.problem import Problem, ProblemSource
 from g2rpo_env.reveal import EncodedProblem, first_occurrence
-from g2rpo_env.tokenizer import decode, encode, encode_batch, load_tokenizer
+from g2rpo_env.tokenizer import char_tokenizer, decode, encode, encode_batch, load_tokenizer
 from g2rpo_env.verdict import Outcome, Verdict, Verifier
 
 if TYPE_CHECKING:
@@ -295,16 +295,25 @@ def measure(tokenizer: PreTrainedTokenizerFast, problems: Sequence[Problem]) -> 
     """Return the sizes of problems, the same that :func:`encode_problem` gives one by one."""
     prompts = encode_batch(tokenizer, [p.prompt for p in problems])
     solutions = encode_batch(tokenizer, [p.solution for p in problems], offsets=True)
-    joined = encode_batch(tokenizer, [p.prompt + p.solution for p in problems])
+    crossings = _crossings(tokenizer, problems, prompts, solutions)
     sizes = []
-    for problem, prompt, solution, both in zip(problems, prompts, solutions, joined, strict=True):
+    for problem, prompt, solution, crossing in zip(problems, prompts, solutions, crossings, strict=True):
         ids = solution.ids
         # All tokens before the one that holds the first character of the final part; all if there is none.
         end = solution.char_to_token(sum(map(len, problem.steps)))
         revealable = len(ids) if end is None else end
-        prompt_ids = prompt.ids
-        sizes.append((problem, Size(len(prompt_ids), revealable, both.ids != prompt_ids + ids)))
+        sizes.append((problem, Size(len(prompt.ids), revealable, crossing)))
     return sizes
+
+
+def _crossings(
+    tokenizer: PreTrainedTokenizerFast, problems: Sequence[Problem], prompts: list[Any], solutions: list[Any]
+) -> list[bool]:
+    """Return which problems have other tokens as one text than as prompt and solution."""
+    if tokenizer is char_tokenizer():  # a token per byte: none can span two texts
+        return [False] * len(problems)
+    joined = encode_batch(tokenizer, [p.prompt + p.solution for p in problems])
+    return [both.ids != p.ids + s.ids for both, p, s in zip(joined, prompts, solutions, strict=True)]
 
 
 def _byte_bounds(problems: Sequence[Problem]) -> tuple[int, int]:
