@@ -48,7 +48,7 @@ class DemoOptions:
 
     seed: int = 0
     """Root seed of the base, the problems and all sampling."""
-    updates: int = 150
+    updates: int = 130
     """Updates of each run."""
     out: Path = Path("runs/demo")
     """Folder of summary.json, curves.png and the runs; that of an earlier demo is moved aside, nothing else is."""

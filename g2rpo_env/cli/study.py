@@ -68,7 +68,7 @@ class Setting:
     group_size: int = 8
     updates: int = 200
     evaluation_problems: int = 512
-    evaluate_every: int = 25
+    evaluate_every: int = 26
     curve_problems: int = 128
     seed: int = 0
     decay: bool = False
