@@ -93,7 +93,7 @@ class AdditionSource:
         digits = int(random.integers(self.low, self.high + 1))
         floor = 10 ** (digits - 1) if digits > 1 else 0
         while True:
-            a, b = (int(x) for x in random.integers(floor, 10**digits, size=2))
+            a, b = int(random.integers(floor, 10**digits)), int(random.integers(floor, 10**digits))
             if split_of(a, b) == self.split:
                 return f"{a}+{b}"
 

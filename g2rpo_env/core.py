@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -14,7 +15,7 @@ from g2rpo_env.problem import Problem
 from g2rpo_env.reveal import RevealPlan, reveal_tokens
 from g2rpo_env.streams import fresh_seed
 from g2rpo_env.task import Start, Task, load_task
-from g2rpo_env.tokenizer import decode
+from g2rpo_env.tokenizer import decode, reduced_vocabulary
 from g2rpo_env.verdict import Verdict
 
 Observation = dict[str, np.ndarray]
@@ -22,7 +23,7 @@ Observation = dict[str, np.ndarray]
 NO_REVEAL = RevealPlan()
 
 
-def token_spaces(task: Task) -> tuple[gym.Space[Any], gym.spaces.Discrete]:
+def token_spaces(task: Task, actions: int) -> tuple[gym.Space[Any], gym.spaces.Discrete]:
     """Return the observation space and the action space of one lane."""
     observation = gym.spaces.Dict(
         {
@@ -30,17 +31,27 @@ def token_spaces(task: Task) -> tuple[gym.Space[Any], gym.spaces.Discrete]:
             "length": gym.spaces.Box(0, task.length, (1,), np.int32),
         }
     )
-    return observation, gym.spaces.Discrete(task.vocab_size)
+    return observation, gym.spaces.Discrete(actions)
 
 
-def episode_info(task: Task, answer_T: np.ndarray, stopped: bool) -> dict[str, Any]:
-    """Return the completion of one finished lane; the verdict is added by :func:`graded`."""
-    return {"completion": task.completion(answer_T, stopped)}
+def action_tokens(task: Task, vocabulary: str | Sequence[int] | None) -> np.ndarray | None:
+    """Return the token id of each action, int32 (A,); None where actions are token ids."""
+    return None if vocabulary is None else reduced_vocabulary(task.tokenizer, vocabulary)
 
 
-def graded(info: dict[str, Any], verdict: Verdict) -> dict[str, Any]:
-    """Return the final info of an episode."""
-    return {**info, "correct": verdict.correct, "valid": verdict.valid, "verdict": verdict}
+def action_mask(task: Task, vocabulary: np.ndarray | None) -> np.ndarray:
+    """Return the actions that an answer may hold, bool (A,)."""
+    return task.answer_tokens.copy() if vocabulary is None else task.answer_tokens[vocabulary]
+
+
+def action_rule(vocabulary: np.ndarray | None) -> str:
+    """Return what an action must be, for error messages."""
+    return "a token id" if vocabulary is None else "an index into the reduced vocabulary"
+
+
+def final_info(completion: str, verdict: Verdict) -> dict[str, Any]:
+    """Return the info of a finished episode."""
+    return {"completion": completion, "correct": verdict.correct, "valid": verdict.valid, "verdict": verdict}
 
 
 class TokenEnv(gym.Env[Observation, np.int64]):
@@ -49,7 +60,8 @@ class TokenEnv(gym.Env[Observation, np.int64]):
     **Observation** ``Dict(tokens: Box int32 (L,), length: Box int32 (1,))``: the context, append-only up to
     ``length``; what lies beyond is 0 and means nothing. Read ``length``: a step may append more than one token.
 
-    **Action** ``Discrete(V)``: the next token id, V = len(tokenizer).
+    **Action** ``Discrete(V)``: the next token id, V = len(tokenizer); with ``vocabulary`` ``Discrete(A)``, an index
+    into it. Observations hold token ids either way.
 
     **Reward** once, at the end of the episode: 1.0 if the final answer is right, else 0.0, unless the task documents
     otherwise.
@@ -59,7 +71,8 @@ class TokenEnv(gym.Env[Observation, np.int64]):
 
     **Info** at reset: ``problem_id`` (str), ``group``, ``member``, ``prompt_length``, ``reveal_length`` (int).
     During an episode: empty. At its end: ``completion`` (text after the prompt, reveal included), ``correct`` (bool),
-    ``valid`` (bool, False if the verifier failed) and ``verdict``.
+    ``valid`` (bool, False if the verifier failed) and ``verdict``. In a task with replies the completion is the last
+    try.
 
     **Reset options** ``problem`` (id), ``reveal`` (length, in the unit of the guidance wrapper, tokens without one),
     ``prefix`` and ``prefix_roles`` (start from any tokens; nothing else is revealed then). A reset that fails changes
@@ -68,6 +81,8 @@ class TokenEnv(gym.Env[Observation, np.int64]):
     Args:
         task: The task, or ``"module:Name"`` of one that is built from ``options``.
         render_mode: ``"ansi"`` (``render()`` returns text), ``"human"`` (printed) or None.
+        vocabulary: Reduces the actions to a few tokens, for algorithms with a small action space: a text, for its
+            tokens and the end token, or token ids in the order of the actions.
         **options: Arguments of the task, if it is given by name.
 
     Raises:
@@ -76,21 +91,33 @@ class TokenEnv(gym.Env[Observation, np.int64]):
 
     metadata = {"render_modes": ["ansi", "human"], "render_fps": 4}
 
-    def __init__(self, task: Task | str, *, render_mode: str | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        task: Task | str,
+        *,
+        render_mode: str | None = None,
+        vocabulary: str | Sequence[int] | None = None,
+        **options: Any,
+    ) -> None:
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ConfigurationError(f"render_mode={render_mode!r} must be None, 'ansi' or 'human'")
         self.task = load_task(task, options)
         self.render_mode = render_mode
-        self.observation_space, self.action_space = token_spaces(self.task)
+        self.vocabulary = action_tokens(self.task, vocabulary)
+        """int32 (A,), the token id of each action of a reduced vocabulary, or None."""
+        self._actions = self.task.vocab_size if self.vocabulary is None else len(self.vocabulary)
+        self.observation_space, self.action_space = token_spaces(self.task, self._actions)
         self.reveal_plan: RevealPlan | None = None
         """What is revealed at the next resets; a guidance wrapper sets it."""
         self._problem: Problem | None = None
         self._root: Any = None
         self._group = 0
         self._running = False
+        self._may_end = self.task.may_end()
         self._tokens = np.zeros(self.task.length, np.int32)
         self._roles = np.zeros(self.task.length, np.int8)
         self._length = 0
+        self._shown_length = np.zeros(1, np.int32)
 
     @property
     def tokenizer(self) -> Any:
@@ -118,6 +145,13 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         """int8 (length,), the Role of every token of the context (a copy)."""
         return self._roles[: self._length].copy()
 
+    def action_masks(self) -> np.ndarray:
+        """Return the actions that make sense now, bool (A,): all but special tokens other than the end token.
+
+        Made on demand, so that nobody pays for a mask per step who does not use it. The name is that of sb3-contrib.
+        """
+        return action_mask(self.task, self.vocabulary)
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
@@ -136,10 +170,12 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         start = self._start(root, group, options)
         self._root, self._group = root, group + 1
         self._problem, self._budget = start.problem, start.budget
-        self._prompt_length, self._length = start.prompt_length, len(start.tokens_T)
+        self._answer_start, self._tries = start.answer_start, start.tries
+        self._length = len(start.tokens_T)
         self._tokens[:] = 0
         self._tokens[: self._length] = start.tokens_T
         self._roles[: self._length] = start.role_T
+        self._roles[self._length :] = Role.SAMPLED  # so that a step has no role to write
         self._running = True
         if self.render_mode == "human":
             self.render()
@@ -164,11 +200,10 @@ class TokenEnv(gym.Env[Observation, np.int64]):
             if self.reveal_plan is None or not plan.is_guided(root, group, 0, 1):
                 return 0
             amount = plan.lengths([problem_id], [0])[0]
-        encoded = self.task.encode(self.task.source.get(problem_id))
-        return reveal_tokens(encoded, float(amount), plan.unit, plan.cap)
+        return reveal_tokens(self.task.lookup(problem_id), float(amount), plan.unit, plan.cap)
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Append one token.
+        """Append one token, and in a task with replies what the environment says to a wrong answer.
 
         Raises:
             ResetNeededError: no episode is running.
@@ -176,31 +211,54 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         """
         if not self._running:
             raise ResetNeededError("step() needs a running episode: call reset() first, and after every episode's end")
-        task, token = self.task, token_id(action, self.task.vocab_size)
+        try:
+            token = operator.index(action)  # not int(), which takes 2.7 for 2
+        except TypeError:
+            token = -1
+        if not 0 <= token < self._actions:
+            rule = action_rule(self.vocabulary)
+            raise InvalidActionError(f"action={action!r} must be {rule} in [0, {self._actions})")
+        if self.vocabulary is not None:
+            token = int(self.vocabulary[token])
         self._tokens[self._length] = token
-        self._roles[self._length] = Role.SAMPLED
         self._length += 1
         self._budget -= 1
-        candidates = task.may_stop(np.array([token]))
-        stopped = candidates is not None and bool(candidates[0]) and task.stops(self._answer())
-        terminated = stopped or token == task.eos_token_id
-        truncated = not terminated and self._budget == 0
-        reward, info = 0.0, {}
-        if terminated or truncated:
-            self._running = False
-            info = episode_info(task, self._answer(), stopped)
-            verdict = task.grade([self.problem], [info["completion"]])[0]
-            reward, info = verdict.reward, graded(info, verdict)
+        if self._budget and token not in self._may_end:
+            terminated, truncated, reward, info = False, False, 0.0, {}
+        else:
+            terminated, truncated, reward, info = self._ended(token)
         if self.render_mode == "human":
             self.render()
         return self._observation(), reward, terminated, truncated, info
 
-    def _answer(self) -> np.ndarray:
-        return self._tokens[self._prompt_length : self._length]
+    def _ended(self, token: int) -> tuple[bool, bool, float, dict[str, Any]]:
+        """Return flags, reward and info after a token that may have ended the try, or that spent the budget."""
+        task = self.task
+        answer_T = self._tokens[self._answer_start : self._length]
+        stopped = token != task.eos_token_id and token in self._may_end and task.stops(answer_T)
+        terminated = stopped or token == task.eos_token_id
+        if not terminated and self._budget:
+            return False, False, 0.0, {}
+        completion = task.completion(answer_T, stopped)
+        verdict = task.grade([self.problem], [completion])[0]
+        reply_T = task.reply_tokens(self.problem, completion, verdict, self._tries) if self._budget else None
+        if reply_T is not None:
+            self._append_reply(reply_T)
+            return False, False, 0.0, {}
+        self._running = False
+        return terminated, not terminated, verdict.reward, final_info(completion, verdict)
+
+    def _append_reply(self, reply_T: np.ndarray) -> None:
+        end = self._length + len(reply_T)
+        self._tokens[self._length : end] = reply_T
+        self._roles[self._length : end] = Role.ENVIRONMENT
+        self._length = self._answer_start = end
+        self._tries += 1
 
     def _observation(self) -> Observation:
         # Fresh arrays: both environment checkers refuse observations that share memory between steps.
-        return {"tokens": self._tokens.copy(), "length": np.array([self._length], np.int32)}
+        self._shown_length[0] = self._length
+        return {"tokens": self._tokens.copy(), "length": self._shown_length.copy()}
 
     def render(self) -> str | None:
         """Return the context as text, parts marked by role: ``prompt[revealed]sampled{environment}``."""
@@ -236,17 +294,6 @@ def marked_text(tokenizer: Any, tokens_T: np.ndarray, role_T: np.ndarray) -> str
             left, right = marks.get(Role(int(role_T[begin])), ("", ""))
             pieces.append(left + decode(tokenizer, tokens_T[begin:end]) + right)
     return "".join(pieces)
-
-
-def token_id(action: Any, vocab_size: int) -> int:
-    """Return an action as an int; raise InvalidActionError unless it is a token id."""
-    try:
-        token = operator.index(action)  # not int(), which takes 2.7 for 2
-    except TypeError:
-        token = -1
-    if not 0 <= token < vocab_size:
-        raise InvalidActionError(f"action={action!r} must be a token id in [0, {vocab_size})")
-    return token
 
 
 NEEDS = {"member": "problem", "prefix_roles": "prefix"}

@@ -9,11 +9,13 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.problem import Problem
 from g2rpo_env.streams import Seed, stream
 
 
@@ -22,18 +24,25 @@ class EncodedProblem:
     """A problem as tokens, each produced once.
 
     Attributes:
+        problem: The problem.
         prompt_T: int32, tokens of the prompt.
         solution_T: int32, tokens of the whole solution, without the end token.
+        end_T: int64, where each token of the solution ends in its text.
         step_ends: For each step the number of solution tokens up to its end. A boundary inside a token moves to the
             start of that token.
-        before_answer: Number of solution tokens before the first occurrence of the final answer, see
-            :func:`first_occurrence`.
     """
 
+    problem: Problem
     prompt_T: np.ndarray
     solution_T: np.ndarray
+    end_T: np.ndarray
     step_ends: tuple[int, ...]
-    before_answer: int
+
+    @cached_property
+    def before_answer(self) -> int:
+        """Number of solution tokens before the first occurrence of the final answer, see :func:`first_occurrence`."""
+        first = first_occurrence(self.problem.answer, self.problem.solution)
+        return int(np.searchsorted(self.end_T, first, side="right"))
 
     @property
     def revealable(self) -> int:

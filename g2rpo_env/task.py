@@ -11,6 +11,7 @@ import importlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,15 @@ import numpy as np
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import BudgetError, ConfigurationError
 from g2rpo_env.problem import Problem, ProblemSource
-from g2rpo_env.reveal import EncodedProblem, first_occurrence
+from g2rpo_env.reveal import EncodedProblem
 from g2rpo_env.tokenizer import char_tokenizer, decode, encode, encode_batch, load_tokenizer
 from g2rpo_env.verdict import Outcome, Verdict, Verifier
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+Reply = Callable[[Problem, str, Verdict], str]
+"""(problem, text of the try, its verdict) -> what the environment answers to a wrong try."""
 
 CACHE_SIZE = 16_384
 CHUNK = 1024  # problems measured at once: encodings take much memory
@@ -41,6 +45,8 @@ class Start:
         prompt_length: Number of leading prompt tokens.
         reveal_length: Number of revealed tokens.
         budget: How many tokens may be sampled.
+        answer_start: Where the text begins that is graded: behind the prompt, or behind the last reply.
+        tries: How many tries have begun, this one included.
     """
 
     problem: Problem
@@ -49,6 +55,8 @@ class Start:
     prompt_length: int
     reveal_length: int
     budget: int
+    answer_start: int
+    tries: int = 1
 
 
 class Task:
@@ -58,11 +66,15 @@ class Task:
         source: Where problems come from.
         verifier: Grades completions in batches.
         tokenizer: Fast tokenizer, folder, or None for the built-in character tokenizer.
-        max_new_tokens: Budget of sampled tokens per episode, >= 1.
+        max_new_tokens: Budget of sampled tokens per episode, >= 2: an answer and its end.
         max_length: Upper bound of L, the length of the observation; None computes it from the problems
             (longest prompt + longest revealable part + budget), and no problem may need more.
         stop_strings: An answer also ends where one of these texts is completed; the text from there on is cut before
             verification, the tokens stay.
+        max_tries: How many answers an episode may hold, >= 1. After a wrong one the environment appends a reply, with
+            role 3, and the policy goes on; the budget is for all tries, and the last one is graded.
+        reply: What it says then, (problem, text of the try, verdict) -> text; needed for ``max_tries`` > 1.
+        max_reply_tokens: A longer reply is cut, >= 1.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -79,9 +91,18 @@ class Task:
         max_new_tokens: int = 128,
         max_length: int | None = None,
         stop_strings: Sequence[str] = (),
+        max_tries: int = 1,
+        reply: Reply | None = None,
+        max_reply_tokens: int = 64,
     ) -> None:
-        if max_new_tokens < 1:
-            raise ConfigurationError(f"max_new_tokens={max_new_tokens} must be at least 1")
+        if max_new_tokens < 2:
+            raise ConfigurationError(f"max_new_tokens={max_new_tokens} must be at least 2: an answer and its end")
+        if max_tries < 1 or max_reply_tokens < 1:
+            raise ConfigurationError(f"max_tries={max_tries} and max_reply_tokens={max_reply_tokens} must be >= 1")
+        if (max_tries > 1) != (reply is not None):
+            raise ConfigurationError(
+                f"reply={reply!r} must be given with max_tries > 1, and only then; got max_tries={max_tries}"
+            )
         if isinstance(stop_strings, str):
             raise ConfigurationError(f"stop_strings={stop_strings!r} must be a sequence of texts, such as a tuple")
         if any(not text for text in stop_strings):
@@ -90,11 +111,15 @@ class Task:
         self.verifier = verifier
         self.tokenizer = load_tokenizer(tokenizer)
         self.vocab_size = len(self.tokenizer)
+        if self.vocab_size < 2:
+            raise ConfigurationError(f"tokenizer has {self.vocab_size} tokens; it must have at least 2")
         self.eos_token_id = int(self.tokenizer.eos_token_id)
         self.max_new_tokens = int(max_new_tokens)
         self.max_length = max_length
         self.stop_strings = tuple(stop_strings)
+        self.max_tries, self.reply, self.max_reply_tokens = max_tries, reply, max_reply_tokens
         self._encoded: dict[str, EncodedProblem] = {}
+        self._answer_tokens: np.ndarray | None = None
         self._stop_table = _stop_table(self.tokenizer, self.stop_strings, self.eos_token_id)
         self.length = self._measure()
 
@@ -110,11 +135,22 @@ class Task:
         other.length = other._measure()
         return other
 
+    def lookup(self, problem_id: str) -> EncodedProblem:
+        """Return a problem of the source with its tokens; raises UnknownProblemError."""
+        encoded = self._encoded.get(problem_id)
+        return self.encode(self.source.get(problem_id)) if encoded is None else encoded
+
     def encode(self, problem: Problem) -> EncodedProblem:
-        """Return the tokens of a problem. The solution is encoded once, as a whole."""
+        """Return the tokens of a problem. The solution is encoded once, as a whole.
+
+        Raises:
+            ConfigurationError: the prompt is empty, so that a policy would have nothing to start from.
+        """
         encoded = self._encoded.get(problem.problem_id)
         if encoded is None:
             encoded = encode_problem(self.tokenizer, problem)
+            if not len(encoded.prompt_T):
+                raise ConfigurationError(f"problem {problem.problem_id!r} must have a prompt of at least one token")
             if len(self._encoded) >= CACHE_SIZE:
                 self._encoded.clear()
             self._encoded[problem.problem_id] = encoded
@@ -142,15 +178,24 @@ class Task:
             prompt, reveal = _byte_bounds(problems)
         self.max_reveal = reveal
         self.max_steps = max(len(problem.steps) for problem in problems)
-        length = prompt + reveal + self.max_new_tokens
+        length = prompt + reveal + self.max_new_tokens + self._reply_room
         return length if self.max_length is None else min(length, self.max_length)
 
+    @property
+    def _reply_room(self) -> int:
+        """Tokens that replies may take in one episode."""
+        return (self.max_tries - 1) * self.max_reply_tokens
+
     def _check_fits(self, problem: Problem, size: Size) -> None:
-        needed = size.prompt + size.revealable + self.max_new_tokens
+        if not size.prompt:
+            raise ConfigurationError(f"problem {problem.problem_id!r} must have a prompt of at least one token")
+        needed = size.prompt + size.revealable + self.max_new_tokens + self._reply_room
         if self.max_length is not None and needed > self.max_length:
             raise BudgetError(
                 f"problem {problem.problem_id!r} is longer than the budget: prompt {size.prompt} + "
-                f"revealable {size.revealable} + max_new_tokens {self.max_new_tokens} = {needed} tokens "
+                f"revealable {size.revealable} + max_new_tokens {self.max_new_tokens} "
+                + (f"+ replies {self._reply_room} " if self._reply_room else "")
+                + f"= {needed} tokens "
                 f"must not exceed max_length={self.max_length}"
             )
 
@@ -158,18 +203,19 @@ class Task:
 
     def start(self, problem_id: str, reveal: int) -> Start:
         """Return the start of an episode with ``reveal`` solution tokens shown."""
-        problem = self.source.get(problem_id)
-        encoded = self.encode(problem)
+        encoded = self.lookup(problem_id)
         prompt = len(encoded.prompt_T)
-        tokens = np.concatenate([encoded.prompt_T, encoded.solution_T[:reveal]])
-        if len(tokens) + self.max_new_tokens > self.length:
+        tokens = encoded.prompt_T.copy()
+        roles = np.zeros(prompt + reveal, np.int8)  # Role.PROMPT
+        if reveal:
+            tokens = np.concatenate([tokens, encoded.solution_T[:reveal]])
+            roles[prompt:] = Role.REVEALED
+        if len(tokens) + self.max_new_tokens + self._reply_room > self.length:
             raise BudgetError(
                 f"problem {problem_id!r} is longer than the budget: {len(tokens)} tokens of context + "
-                f"max_new_tokens {self.max_new_tokens} must not exceed {self.length}"
+                f"max_new_tokens {self.max_new_tokens} must not exceed {self.length - self._reply_room}"
             )
-        roles = np.full(len(tokens), Role.REVEALED, np.int8)
-        roles[:prompt] = Role.PROMPT
-        return Start(problem, tokens, roles, prompt, reveal, self.max_new_tokens)
+        return Start(encoded.problem, tokens, roles, prompt, reveal, self.max_new_tokens, prompt)
 
     def start_from_prefix(self, problem_id: str, prefix: Any, roles: Any = None) -> Start:
         """Return the start of an episode from any token prefix (trees, drafts, two-stage rollouts).
@@ -183,12 +229,12 @@ class Task:
             ConfigurationError: ids or roles break a rule.
             BudgetError: no token could be sampled, or the prefix does not fit.
         """
-        problem = self.source.get(problem_id)
+        encoded = self.lookup(problem_id)
         tokens = np.asarray(prefix, dtype=np.int32).reshape(-1)
         if tokens.size == 0 or tokens.min() < 0 or tokens.max() >= self.vocab_size:
             raise ConfigurationError(f"prefix must hold token ids in [0, {self.vocab_size}), at least one")
         if roles is None:
-            prompt_T = self.encode(problem).prompt_T
+            prompt_T = encoded.prompt_T
             if not np.array_equal(tokens[: len(prompt_T)], prompt_T):
                 raise ConfigurationError("prefix_roles must be given: prefix does not start with the prompt")
             roles = np.where(np.arange(len(tokens)) < len(prompt_T), Role.PROMPT, Role.REVEALED)
@@ -201,16 +247,50 @@ class Task:
         if (role_T[prompt:] == Role.PROMPT).any():
             raise ConfigurationError("prefix_roles must have all prompt tokens (0) first")
         budget = self.max_new_tokens - int((role_T == Role.SAMPLED).sum())
-        if budget < 1 or len(tokens) + budget > self.length:
+        replied_T = role_T == Role.ENVIRONMENT
+        replies = int(replied_T[:1].sum() + (replied_T[1:] & ~replied_T[:-1]).sum())
+        room = max(self.max_tries - 1 - replies, 0) * self.max_reply_tokens
+        if budget < 1 or len(tokens) + budget + room > self.length:
             raise BudgetError(
                 f"prefix of {len(tokens)} tokens is longer than the budget: {budget} of max_new_tokens="
                 f"{self.max_new_tokens} are left to sample and all must fit into {self.length}"
             )
-        return Start(problem, tokens, role_T, prompt, int((role_T == Role.REVEALED).sum()), budget)
+        # Only a task with replies grades tries; elsewhere environment tokens are a part of the completion.
+        answer_start = int(np.flatnonzero(replied_T)[-1]) + 1 if replies and self.max_tries > 1 else prompt
+        revealed = int((role_T == Role.REVEALED).sum())
+        return Start(encoded.problem, tokens, role_T, prompt, revealed, budget, answer_start, 1 + replies)
 
-    def may_stop(self, actions: np.ndarray) -> np.ndarray | None:
-        """Return which actions (N,) could complete a stop string, or None if there are no stop strings."""
-        return None if self._stop_table is None else self._stop_table[actions]
+    def reply_tokens(self, problem: Problem, completion: str, verdict: Verdict, tries: int) -> np.ndarray | None:
+        """Return what the environment answers to a finished try, int32 (T,), T >= 1; None ends the episode.
+
+        Args:
+            problem: The problem.
+            completion: Text of the try.
+            verdict: What the verifier said of it.
+            tries: How many tries there were, this one included.
+        """
+        if self.reply is None or tries >= self.max_tries or verdict.correct or not verdict.valid:
+            return None
+        tokens_T, _ = encode(self.tokenizer, self.reply(problem, completion, verdict))
+        return tokens_T[: self.max_reply_tokens] if len(tokens_T) else None
+
+    @property
+    def answer_tokens(self) -> np.ndarray:
+        """bool (V,), tokens an answer may hold: all but special ones, of which only the end token ends an answer."""
+        if self._answer_tokens is None:
+            self._answer_tokens = np.ones(self.vocab_size, np.bool_)
+            self._answer_tokens[self.tokenizer.all_special_ids] = False
+            self._answer_tokens[self.eos_token_id] = True
+        return self._answer_tokens
+
+    def may_stop(self, tokens: np.ndarray) -> np.ndarray | None:
+        """Return which tokens (N,) could complete a stop string, or None if there are no stop strings."""
+        return None if self._stop_table is None else self._stop_table[tokens]
+
+    def may_end(self) -> frozenset[int]:
+        """Return the tokens that may end an answer: the end token, and those that could complete a stop string."""
+        stops = [] if self._stop_table is None else np.flatnonzero(self._stop_table).tolist()
+        return frozenset([self.eos_token_id, *stops])
 
     def stops(self, answer_T: np.ndarray) -> bool:
         """Whether the last token of an answer completes a stop string; decodes a bounded tail only."""
@@ -268,12 +348,10 @@ def encode_problem(tokenizer: PreTrainedTokenizerFast, problem: Problem) -> Enco
     """Return the tokens of prompt and solution with step boundaries and reveal bounds."""
     prompt_T, _ = encode(tokenizer, problem.prompt)
     solution_T, ends = encode(tokenizer, problem.solution)
-    lengths = np.cumsum([len(step) for step in problem.steps])
+    lengths = list(accumulate(map(len, problem.steps)))
     # Tokens that end at or before a boundary lie before it: one that spans the boundary stays hidden.
-    step_ends = tuple(int(n) for n in np.searchsorted(ends, lengths, side="right"))
-    first = first_occurrence(problem.answer, problem.solution)
-    before_answer = int(np.searchsorted(ends, first, side="right"))
-    return EncodedProblem(prompt_T, solution_T, step_ends, before_answer)
+    step_ends = tuple(np.searchsorted(ends, lengths, side="right").tolist())
+    return EncodedProblem(problem, prompt_T, solution_T, ends, step_ends)
 
 
 @dataclass(frozen=True)

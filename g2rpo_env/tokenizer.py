@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from g2rpo_env.errors import TokenizerError
+from g2rpo_env.errors import ConfigurationError, TokenizerError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -96,13 +96,48 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerFast) -> None:
             )
 
 
+@lru_cache(maxsize=1)
+def _byte_tables() -> tuple[np.ndarray, tuple[bytes, ...]]:
+    """Return the built-in tokenizer as two tables: the id of each byte, int32 (256,), and the bytes of each id.
+
+    A tokenizer call costs a hundred microseconds, whatever the length of the text, and an episode needs three.
+    """
+    # How byte-level tokenizers write bytes as characters: the printable ones as they are, the others from 256 on.
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    names = {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(others)}
+    vocab = char_tokenizer().get_vocab()
+    id_of_byte = np.array([vocab[names[byte]] for byte in range(256)], np.int32)
+    bytes_of_id = dict(zip(id_of_byte.tolist(), (bytes([byte]) for byte in range(256)), strict=True))
+    bytes_of_id |= {vocab[name]: name.encode() for name in (PAD, EOS)}
+    return id_of_byte, tuple(bytes_of_id[i] for i in range(len(vocab)))
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise TokenizerError(
+            f"text={text!r:.80} must be valid Unicode: it holds a lone surrogate at {error.start}"
+        ) from None
+
+
 def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> tuple[np.ndarray, np.ndarray]:
     """Encode text as data: a literal ``<eos>`` in it becomes ordinary tokens, never the end token.
 
     Returns:
         ids: int32 (T,).
         ends: int64 (T,), the position in ``text`` where each token ends.
+
+    Raises:
+        TokenizerError: the text holds half a surrogate pair, which is no character.
     """
+    raw = _utf8(text)
+    if tokenizer is char_tokenizer():
+        ids = _byte_tables()[0][np.frombuffer(raw, np.uint8)]
+        if len(raw) == len(text):
+            return ids, np.arange(1, len(ids) + 1)
+        return ids, np.repeat(np.arange(1, len(text) + 1), [len(char.encode()) for char in text])
     out = tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
     ends = np.array([end for _, end in out["offset_mapping"]], dtype=np.int64)
     return np.array(out["input_ids"], dtype=np.int32), ends
@@ -111,20 +146,54 @@ def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> tuple[np.ndarray, n
 def encode_batch(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], offsets: bool = False) -> list[Any]:
     """Encode texts as data, all at once: several times faster than one by one, same ids as :func:`encode`.
 
+    Raises:
+        TokenizerError: a text holds half a surrogate pair.
+
     Returns:
         One ``tokenizers.Encoding`` per text: ``.ids``, and with ``offsets`` also ``.char_to_token(position)``.
     """
-    encode(tokenizer, "")  # sets the backend: special tokens split, no truncation, no padding
+    for text in texts:
+        _utf8(text)
+    tokenizer("", add_special_tokens=False, split_special_tokens=True)  # sets the backend: no truncation, no padding
     backend = tokenizer.backend_tokenizer
     many = backend.encode_batch if offsets else backend.encode_batch_fast
     return many(list(texts), add_special_tokens=False)
 
 
 def decode(tokenizer: PreTrainedTokenizerFast, ids: np.ndarray) -> str:
-    """Return the exact text of token ids; special tokens appear by name."""
-    return str(
-        tokenizer.decode([int(i) for i in ids], skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    )
+    """Return the exact text of token ids; special tokens appear by name.
+
+    Always valid Unicode: bytes that make no character, and lone surrogates that a tokenizer may produce, become
+    U+FFFD.
+    """
+    ids = np.asarray(ids).tolist()
+    if tokenizer is char_tokenizer():
+        table = _byte_tables()[1]
+        return b"".join([table[i] for i in ids]).decode(errors="replace")
+    text = str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def reduced_vocabulary(tokenizer: PreTrainedTokenizerFast, vocabulary: str | Sequence[int]) -> np.ndarray:
+    """Return the token ids that the actions 0, 1, ... of a reduced vocabulary stand for, int32 (A,).
+
+    Args:
+        tokenizer: The tokenizer.
+        vocabulary: A text, for its tokens and the end token, in the order of their ids; or distinct ids, in the order
+            of the actions.
+
+    Raises:
+        ConfigurationError: fewer than two tokens, one twice, or an id outside [0, V).
+    """
+    if isinstance(vocabulary, str):
+        ids = np.union1d(encode(tokenizer, vocabulary)[0], [tokenizer.eos_token_id])
+    else:
+        ids = np.asarray(vocabulary)
+    if ids.ndim != 1 or len(ids) < 2 or ids.dtype.kind not in "iu":
+        raise ConfigurationError(f"vocabulary={vocabulary!r:.80} must name at least 2 tokens, as a text or as ids")
+    if len(np.unique(ids)) < len(ids) or ids.min() < 0 or ids.max() >= len(tokenizer):
+        raise ConfigurationError(f"vocabulary={vocabulary!r:.80} must hold distinct ids in [0, {len(tokenizer)})")
+    return ids.astype(np.int32)
 
 
 def same_vocabulary(a: PreTrainedTokenizerFast, b: PreTrainedTokenizerFast) -> bool:

@@ -11,15 +11,34 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from g2rpo_env.core import NO_REVEAL, Observation, check_options, episode_info, graded, marked_text, token_spaces
+from g2rpo_env.core import (
+    NO_REVEAL,
+    Observation,
+    action_mask,
+    action_rule,
+    action_tokens,
+    check_options,
+    final_info,
+    marked_text,
+    token_spaces,
+)
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError, InvalidActionError, ResetNeededError
 from g2rpo_env.problem import Problem
 from g2rpo_env.reveal import RevealPlan, reveal_tokens
 from g2rpo_env.streams import fresh_seed
 from g2rpo_env.task import Start, Task, load_task
+from g2rpo_env.verdict import Verdict
+
+NEVER = np.iinfo(np.int64).max
 
 OpenGroups = dict[str, list[tuple[int, set[int]]]]
+
+UNSIGNED = {np.dtype(f"{kind}{size}"): np.dtype(f"u{size}") for kind in "iu" for size in (1, 2, 4, 8)}
+"""Integer type -> the unsigned type of its size."""
+
+FINAL_TYPES = {"correct": np.bool_, "valid": np.bool_}
+"""Type of a column of the final info; any other holds objects."""
 
 LANE_OPTIONS = ("reset_mask", "problem", "member", "reveal", "prefix", "prefix_roles")
 
@@ -48,6 +67,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         autoreset_mode: See above.
         copy: True returns copies of the observation arrays, False views that the next step changes.
         render_mode: ``"ansi"`` or None.
+        vocabulary: Reduces the actions to a few tokens, see TokenEnv.
         rank: This process among ``world_size``; each draws its own groups, and a group never spans ranks.
         world_size: Number of processes.
         **options: Arguments of the task, if it is given by name.
@@ -67,6 +87,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         autoreset_mode: AutoresetMode | str | None = None,
         copy: bool = True,
         render_mode: str | None = None,
+        vocabulary: str | Sequence[int] | None = None,
         rank: int = 0,
         world_size: int = 1,
         **options: Any,
@@ -85,25 +106,51 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.copy, self.render_mode = copy, render_mode
         self.rank, self.world_size = rank, world_size
-        self.single_observation_space, self.single_action_space = token_spaces(self.task)
+        self.vocabulary = action_tokens(self.task, vocabulary)
+        """int32 (A,), the token id of each action of a reduced vocabulary, or None."""
+        self._actions = self.task.vocab_size if self.vocabulary is None else len(self.vocabulary)
+        self.single_observation_space, self.single_action_space = token_spaces(self.task, self._actions)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.reveal_plan: RevealPlan | None = None
         """What is revealed at the next resets, autoreset included; a guidance wrapper sets it."""
         self._root: Any = None
         self._counter = 0
-        self._tokens = np.zeros((num_envs, self.task.length), np.int32)
-        self._roles = np.zeros((num_envs, self.task.length), np.int8)
-        self._length = np.zeros(num_envs, np.int64)
-        self._length_view = np.zeros((num_envs, 1), np.int32)
-        self._answer_start = np.zeros(num_envs, np.int64)
-        self._budget = np.zeros(num_envs, np.int64)
+        # A step costs a handful of array operations, whatever the number of lanes and whoever waits: every lane writes
+        # at its cursor, and that of a waiting lane stands on a spare cell behind the last row and does not move.
+        self._spare = num_envs * self.task.length
+        self._cells = np.zeros(self._spare + 1, np.int32)
+        self._cursor = np.full(num_envs, self._spare, np.int64)
+        self._advance = np.zeros(num_envs, np.int64)
+        self._shown_length = np.zeros((num_envs, 1), np.int32)
+        self._make_views()
+        # Whatever stands behind the start of an episode was sampled, so that a step has no role to write.
+        self._roles = np.full((num_envs, self.task.length), Role.SAMPLED, np.int8)
+        self._answer_start = [0] * num_envs
+        self._tries = [1] * num_envs
+        # A budget is spent when the clock strikes the lane's deadline: one comparison a step for all lanes.
+        self._clock = 0
+        self._deadline = np.full(num_envs, NEVER, np.int64)
+        self._next_deadline = NEVER
         self._active = np.zeros(num_envs, np.bool_)
-        self._autoreset_next = np.zeros(num_envs, np.bool_)
+        self._autoreset_next: list[int] = []
         self._problems: list[Problem | None] = [None] * num_envs
         self._all_lanes = np.arange(num_envs)
         # Groups opened by explicit resets that may still take members: problem -> [(group, members started), ...].
         self._open: OpenGroups = {}
+
+    def _make_views(self) -> None:
+        self._tokens = self._cells[: self._spare].reshape(self.num_envs, -1)
+        self._length = self._shown_length[:, 0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what pickle and deepcopy take: without the views, which would become arrays of their own."""
+        return {key: value for key, value in self.__dict__.items() if key not in ("_tokens", "_length")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take a state of :meth:`__getstate__`."""
+        self.__dict__.update(state)
+        self._make_views()
 
     # -- what callers read ------------------------------------------------------------------------------------------
 
@@ -121,6 +168,10 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
     def roles(self) -> np.ndarray:
         """int8 (N, L), the Role of every token; meaningless beyond each lane's length (a copy)."""
         return self._roles.copy()
+
+    def action_masks(self) -> np.ndarray:
+        """Return the actions that make sense now, bool (N, A), see TokenEnv; made on demand."""
+        return np.tile(action_mask(self.task, self.vocabulary), (self.num_envs, 1))
 
     @property
     def root_seed(self) -> Any:
@@ -217,6 +268,9 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
     def _draw_groups(self, lanes: np.ndarray) -> tuple[list[str], list[int], list[int]]:
         """Take the next groups of the seeded order for whole groups of lanes."""
         size = self.group_size
+        if size == 1:
+            groups = [self._next_group() for _ in lanes]
+            return [self.task.source.draw(self._root, group) for group in groups], groups, [0] * len(groups)
         blocks, counts = np.unique(lanes // size, return_counts=True)
         if (counts != size).any():
             raise ConfigurationError(
@@ -267,6 +321,8 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
     def _reveals(
         self, problem_ids: list[str], groups: list[int], members: list[int], amounts: list[Any] | None
     ) -> list[int]:
+        if self.reveal_plan is None and amounts is None:
+            return [0] * len(problem_ids)
         plan = self.reveal_plan or NO_REVEAL
         planned = plan.lengths(problem_ids, members) if self.reveal_plan else np.zeros(len(groups))
         out = []
@@ -275,32 +331,37 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
             if amount is None or np.isnan(amount):
                 guided = plan.is_guided(self._root, groups[i], members[i], self.group_size)
                 amount = planned[i] if guided else 0.0
-            encoded = self.task.encode(self.task.source.get(problem_id))
-            out.append(reveal_tokens(encoded, float(amount), plan.unit, plan.cap))
+            out.append(reveal_tokens(self.task.lookup(problem_id), float(amount), plan.unit, plan.cap))
         return out
 
     def _begin(
         self, lanes: np.ndarray, starts: list[Start], groups: list[int], members: list[int]
     ) -> dict[str, Any]:
-        for lane, start in zip(lanes, starts, strict=True):
+        for lane, start in zip(lanes.tolist(), starts, strict=True):
             end = len(start.tokens_T)
-            self._tokens[lane] = 0
-            self._tokens[lane, :end] = start.tokens_T
+            row = self._tokens[lane]
+            row[:end] = start.tokens_T
+            row[end:] = 0
             self._roles[lane, :end] = start.role_T
+            self._roles[lane, end:] = Role.SAMPLED
             self._length[lane] = end
-            self._answer_start[lane] = start.prompt_length
-            self._budget[lane] = start.budget
+            self._cursor[lane] = lane * self.task.length + end
+            self._deadline[lane] = self._clock + start.budget
+            self._answer_start[lane], self._tries[lane] = start.answer_start, start.tries
             self._problems[lane] = start.problem
         self._active[lanes] = True
-        self._autoreset_next[lanes] = False
+        self._advance[lanes] = 1
+        self._next_deadline = int(self._deadline.min())
+        if self._autoreset_next:
+            self._autoreset_next = [lane for lane in self._autoreset_next if not self._active[lane]]
         return self._batch_info(
             lanes,
             {
-                "problem_id": np.array([s.problem.problem_id for s in starts], dtype=object),
-                "group": np.array(groups, dtype=np.int64),
-                "member": np.array(members, dtype=np.int64),
-                "prompt_length": np.array([s.prompt_length for s in starts], dtype=np.int64),
-                "reveal_length": np.array([s.reveal_length for s in starts], dtype=np.int64),
+                "problem_id": ([start.problem.problem_id for start in starts], object),
+                "group": (groups, np.int64),
+                "member": (members, np.int64),
+                "prompt_length": ([start.prompt_length for start in starts], np.int64),
+                "reveal_length": ([start.reveal_length for start in starts], np.int64),
             },
         )
 
@@ -315,78 +376,127 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
             ResetNeededError: the environment was never reset.
             InvalidActionError: the action of a running lane is no token id.
         """
+        tokens = self._checked(actions)
+        restart = self._autoreset_next  # NEXT_STEP: these lanes ignore their action and start again
+        self._cells[self._cursor] = tokens
+        self._cursor += self._advance
+        self._length += self._advance
+        self._clock += 1
+        reward = np.zeros(self.num_envs)
+        terminations = np.zeros(self.num_envs, np.bool_)
+        truncations = np.zeros(self.num_envs, np.bool_)
+        info: dict[str, Any] = {}
+        if np.count_nonzero(ends := tokens == self.task.eos_token_id) or self._clock >= self._next_deadline:
+            info = self._end_tries(ends, tokens, reward, terminations, truncations)
+        elif self.task.stop_strings:
+            candidates = self.task.may_stop(tokens)
+            if np.count_nonzero(candidates):
+                info = self._end_tries(ends, tokens, reward, terminations, truncations)
+        if restart:
+            info = self._restart(np.array(restart)) | info  # reset keys and final keys are disjoint
+        return self._observation(), reward, terminations, truncations, info
+
+    def _checked(self, actions: Any) -> np.ndarray:
+        """Return the token ids of some actions, (N,); what waiting lanes are given does not matter."""
         actions = np.asarray(actions)
         if actions.shape != (self.num_envs,):
             raise InvalidActionError(f"actions must have shape ({self.num_envs},), got {actions.shape}")
-        if actions.dtype.kind not in "iu":
+        unsigned = UNSIGNED.get(actions.dtype)
+        if unsigned is None:
             raise InvalidActionError(f"actions must hold token ids, integers, got dtype {actions.dtype}")
         if self._root is None:
             raise ResetNeededError("step() needs running episodes: call reset() first")
-        restart = np.flatnonzero(self._autoreset_next)  # NEXT_STEP: these lanes ignore their action and start again
-        everyone = self._active.all()
-        lanes = self._all_lanes if everyone else np.flatnonzero(self._active)
-        terminated, truncated, stopped = self._append(lanes, actions if everyone else actions[lanes])
-        reward = np.zeros(self.num_envs)
-        finished = lanes[terminated | truncated]
-        info: dict[str, Any] = {}
-        terminations = np.zeros(self.num_envs, np.bool_)
-        truncations = np.zeros(self.num_envs, np.bool_)
-        if len(finished):
-            terminations[lanes] = terminated
-            truncations[lanes] = truncated
-            info = self._finish(finished, set(lanes[stopped].tolist()), reward)
-        if len(restart):
-            info = self._merge(self._restart(restart), info)
-        return self._observation(), reward, terminations, truncations, info
+        # One reduction finds both kinds of bad ids: seen as unsigned, negative ones are huge.
+        if np.maximum.reduce(actions.view(unsigned)) >= self._actions:
+            bad = self._active & ((actions < 0) | (actions >= self._actions))
+            if bad.any():
+                lane = int(bad.argmax())
+                raise InvalidActionError(
+                    f"action={int(actions[lane])} of lane {lane} must be {action_rule(self.vocabulary)} "
+                    f"in [0, {self._actions})"
+                )
+            actions = np.where(self._active, actions, 0)
+        return actions if self.vocabulary is None else self.vocabulary[actions]
 
-    def _append(self, lanes: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Write one token per lane; return terminated, truncated and stopped (bool, one per lane of ``lanes``)."""
-        task = self.task
-        if len(tokens) and (tokens.min() < 0 or tokens.max() >= task.vocab_size):
-            bad = int(np.flatnonzero((tokens < 0) | (tokens >= task.vocab_size))[0])
-            raise InvalidActionError(
-                f"action={int(tokens[bad])} of lane {int(lanes[bad])} must be a token id in [0, {task.vocab_size})"
-            )
-        position = self._length[lanes]
-        self._tokens[lanes, position] = tokens
-        self._roles[lanes, position] = Role.SAMPLED
-        self._length[lanes] += 1
-        self._budget[lanes] -= 1
-        stopped = np.zeros(len(lanes), np.bool_)
-        candidates = task.may_stop(tokens)
-        if candidates is not None:
-            for i in np.flatnonzero(candidates):
-                stopped[i] = task.stops(self._answer(lanes[i]))
-        terminated = stopped | (tokens == task.eos_token_id)
-        return terminated, ~terminated & (self._budget[lanes] == 0), stopped
+    def _end_tries(
+        self,
+        ends: np.ndarray,
+        tokens: np.ndarray,
+        reward: np.ndarray,
+        terminations: np.ndarray,
+        truncations: np.ndarray,
+    ) -> dict[str, Any]:
+        """Find the lanes whose try ended, grade them in one call and write their rewards and flags; return the info."""
+        ends = ends & self._active
+        stopped = self._stopped(tokens) if self.task.stop_strings else []
+        ends[stopped] = True
+        spent = self._deadline <= self._clock if self._clock >= self._next_deadline else None
+        over = ends if spent is None else ends | spent
+        lanes = np.flatnonzero(over).tolist()
+        if not lanes:
+            return {}
+        problems: list[Any] = [self._problems[lane] for lane in lanes]
+        completions = [self.task.completion(self._answer(lane), lane in stopped) for lane in lanes]
+        verdicts = self.task.grade(problems, completions)
+        finished = list(range(len(lanes)))
+        if self.task.reply is not None:
+            finished = [i for i in finished if not self._replied(lanes[i], completions[i], verdicts[i])]
+            if not finished:
+                return {}
+        done = np.array([lanes[i] for i in finished])
+        terminations[done] = ends[done]
+        truncations[done] = ~ends[done]
+        rows = [final_info(completions[i], verdicts[i]) for i in finished]
+        reward[done] = [verdicts[i].reward for i in finished]
+        return self._finish(done, rows)
+
+    def _stopped(self, tokens: np.ndarray) -> list[int]:
+        """Return the running lanes whose new token completed a stop string."""
+        candidates = self.task.may_stop(tokens)
+        lanes = np.flatnonzero(candidates & self._active).tolist()  # type: ignore[operator]
+        return [lane for lane in lanes if self.task.stops(self._answer(lane))]
 
     def _answer(self, lane: int) -> np.ndarray:
         return self._tokens[lane, self._answer_start[lane] : self._length[lane]]
 
-    def _finish(self, lanes: np.ndarray, stopped: set[int], reward: np.ndarray) -> dict[str, Any]:
-        """Grade finished lanes in one call, write their rewards, and end or restart them."""
-        infos = [episode_info(self.task, self._answer(lane), int(lane) in stopped) for lane in lanes]
-        problems = [self._problems[lane] for lane in lanes]
-        verdicts = self.task.grade(problems, [info["completion"] for info in infos])
-        reward[lanes] = [verdict.reward for verdict in verdicts]
+    def _replied(self, lane: int, completion: str, verdict: Verdict) -> bool:
+        """Append what the environment says to a wrong try, if the lane may go on."""
+        problem = self._problems[lane]
+        if problem is None or self._deadline[lane] <= self._clock:
+            return False
+        reply_T = self.task.reply_tokens(problem, completion, verdict, self._tries[lane])
+        if reply_T is None:
+            return False
+        begin = int(self._length[lane])
+        end = begin + len(reply_T)
+        self._tokens[lane, begin:end] = reply_T
+        self._roles[lane, begin:end] = Role.ENVIRONMENT
+        self._length[lane] = end
+        self._cursor[lane] += len(reply_T)
+        self._answer_start[lane] = end
+        self._tries[lane] += 1
+        return True
+
+    def _finish(self, lanes: np.ndarray, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """End or restart finished lanes; return the info of this step."""
         self._active[lanes] = False
-        rows = [graded(info, verdict) for info, verdict in zip(infos, verdicts, strict=True)]
+        self._advance[lanes] = 0
+        self._cursor[lanes] = self._spare
+        self._deadline[lanes] = NEVER
         final = self._batch_info(
             lanes,
-            {
-                key: _column([row[key] for row in rows], np.bool_ if key in ("correct", "valid") else object)
-                for key in rows[0]
-            },
+            {key: ([row[key] for row in rows], FINAL_TYPES.get(key, object)) for key in rows[0]},
         )
         if self.autoreset_mode == AutoresetMode.SAME_STEP:
             final_obs = np.full(self.num_envs, None, dtype=object)
             for lane in lanes:
                 final_obs[lane] = self._lane_observation(lane)
             mask = self._mask(lanes)
-            ends = {"final_obs": final_obs, "_final_obs": mask, "final_info": final, "_final_info": mask.copy()}
-            return {**ends, **self._restart(lanes)}
+            ended = {"final_obs": final_obs, "_final_obs": mask, "final_info": final, "_final_info": mask.copy()}
+            return {**ended, **self._restart(lanes)}
+        self._next_deadline = int(self._deadline.min())
         if self.autoreset_mode == AutoresetMode.NEXT_STEP:
-            self._autoreset_next[lanes] = True
+            self._autoreset_next = lanes.tolist()
         return final
 
     def _restart(self, lanes: np.ndarray) -> dict[str, Any]:
@@ -395,19 +505,20 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
 
     # -- info and observation ---------------------------------------------------------------------------------------
 
-    def _batch_info(self, lanes: np.ndarray, columns: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Return Gymnasium's batched info: per key an array over all lanes and a mask of who has it."""
-        info: dict[str, Any] = {}
-        for key, column in columns.items():
-            fill = None if column.dtype == object else 0
-            info[key] = np.full(self.num_envs, fill, dtype=column.dtype)
-            info[key][lanes] = column
-            info[f"_{key}"] = self._mask(lanes)
-        return info
+    def _batch_info(self, lanes: np.ndarray, columns: dict[str, tuple[list[Any], Any]]) -> dict[str, Any]:
+        """Return Gymnasium's batched info: per key an array over all lanes and a mask of who has it.
 
-    @staticmethod
-    def _merge(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-        return {**one, **other}  # reset keys and final keys are disjoint
+        Args:
+            lanes: Who has it.
+            columns: Key -> values of these lanes, and their type.
+        """
+        info: dict[str, Any] = {}
+        mask = self._mask(lanes)
+        for key, (values, dtype) in columns.items():
+            array = np.empty(self.num_envs, object) if dtype is object else np.zeros(self.num_envs, dtype)
+            array[lanes] = _objects(values) if dtype is object else values
+            info[key], info[f"_{key}"] = array, mask.copy()
+        return info
 
     def _mask(self, lanes: np.ndarray) -> np.ndarray:
         mask = np.zeros(self.num_envs, np.bool_)
@@ -415,10 +526,9 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         return mask
 
     def _observation(self) -> Observation:
-        self._length_view[:, 0] = self._length
         if self.copy:
-            return {"tokens": self._tokens.copy(), "length": self._length_view.copy()}
-        return {"tokens": self._tokens, "length": self._length_view}
+            return {"tokens": self._tokens.copy(), "length": self._shown_length.copy()}
+        return {"tokens": self._tokens, "length": self._shown_length}
 
     def _lane_observation(self, lane: int) -> Observation:
         return {
@@ -445,7 +555,10 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         self._root, self._counter = state["root"], state["counter"]
         self._open = _copied(state["open"])
         self._active[:] = False
-        self._autoreset_next[:] = False
+        self._advance[:] = 0
+        self._cursor[:] = self._spare
+        self._deadline[:] = NEVER
+        self._autoreset_next = []
 
 
 def _copied(waiting: Any) -> OpenGroups:
@@ -459,8 +572,8 @@ def _root_seed(seed: int | Sequence[int]) -> int | list[int]:
     return root
 
 
-def _column(values: list[Any], dtype: Any) -> np.ndarray:
-    column = np.empty(len(values), dtype=dtype)
+def _objects(values: list[Any]) -> np.ndarray:
+    column = np.empty(len(values), dtype=object)
     column[:] = values
     return column
 

@@ -21,7 +21,8 @@ SUM = AdditionSource(2).get("58+67")  # "8+7+0=15\n" "5+6+1=12\n" "#125"
 
 def encoded() -> EncodedProblem:
     """Two steps of 10 and 5 tokens, the answer first stands at token 12, the final part has 4."""
-    return EncodedProblem(np.arange(3), np.arange(19), (10, 15), 12)
+    problem = Problem("p", "ask", ("0123456789", "AB7CD"), "last", "7")
+    return EncodedProblem(problem, np.arange(3), np.arange(19), np.arange(1, 20), (10, 15))
 
 
 # -- amounts --------------------------------------------------------------------------------------------------------
@@ -57,7 +58,7 @@ def test_amounts_by_hand(amount: float, unit: str, cap: str, expected: int) -> N
 
 
 def test_without_steps_nothing_is_revealed() -> None:
-    empty = EncodedProblem(np.arange(3), np.arange(4), (), 4)
+    empty = EncodedProblem(Problem("p", "ask", (), "abcd", "7"), np.arange(3), np.arange(4), np.arange(1, 5), ())
     for unit in UNITS:
         for cap in CAPS:
             assert reveal_tokens(empty, 1, unit, cap) == 0

@@ -211,7 +211,7 @@ def test_an_interrupt_is_no_verdict() -> None:
 @pytest.mark.parametrize(
     "options,words",
     [
-        ({"max_new_tokens": 0}, "max_new_tokens=0 must be at least 1"),
+        ({"max_new_tokens": 0}, "max_new_tokens=0 must be at least 2"),
         ({"stop_strings": ("a", "")}, r"stop_strings=\('a', ''\) must not hold an empty text"),
         ({"stop_strings": "END"}, "stop_strings='END' must be a sequence of texts"),
     ],

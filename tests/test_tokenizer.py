@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from g2rpo_env import char_tokenizer, load_tokenizer
-from g2rpo_env.errors import TokenizerError
-from g2rpo_env.tokenizer import decode, encode, encode_batch, same_vocabulary
+from g2rpo_env.errors import ConfigurationError, TokenizerError
+from g2rpo_env.tokenizer import decode, encode, encode_batch, reduced_vocabulary, same_vocabulary
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=40)
 SPECIAL = st.sampled_from(["<eos>", "<pad>", "\n", "\n5", "=8", "8+", " ", "é", "🙂", "<", "os>"])
@@ -146,3 +146,41 @@ def test_vocabularies_are_compared_by_ids_and_end_token(merging_tokenizer: Any) 
     assert same_vocabulary(char_tokenizer(), copy.deepcopy(char_tokenizer()))
     assert not same_vocabulary(char_tokenizer(), merging_tokenizer)
     assert not same_vocabulary(char_tokenizer(), broken(lambda t: setattr(t, "eos_token", "<pad>")))
+
+
+# -- tables of the built-in tokenizer ----------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=200)
+@given(text=MIXED, ids=st.lists(st.integers(0, 257), max_size=20))
+def test_the_tables_say_what_the_tokenizer_says(text: str, ids: list[int]) -> None:
+    tokenizer = char_tokenizer()
+    out = tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
+    found, ends = encode(tokenizer, text)
+    assert found.tolist() == out["input_ids"] and ends.tolist() == [end for _, end in out["offset_mapping"]]
+    named = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    assert decode(tokenizer, np.array(ids, np.int32)) == named
+
+
+def test_half_a_surrogate_pair_is_refused_in_and_replaced_out() -> None:
+    with pytest.raises(TokenizerError, match="lone surrogate at 1"):
+        encode(char_tokenizer(), "a\ud800b")
+
+    class Odd:
+        def decode(self, ids: list[int], **_: Any) -> str:
+            return "a\ud800é"
+
+    assert decode(Odd(), np.array([0])) == "a\ufffdé"
+
+
+def test_a_reduced_vocabulary_is_a_text_or_ids() -> None:
+    tokenizer = char_tokenizer()
+    ids = reduced_vocabulary(tokenizer, "10")
+    assert ids[0] == tokenizer.eos_token_id and decode(tokenizer, ids[1:]) == "01"
+    assert reduced_vocabulary(tokenizer, [9, 1, 5]).tolist() == [9, 1, 5]
+
+
+@pytest.mark.parametrize("vocabulary", ["", [5], [], [3, 3], [-1, 2], [0, 258], [0.5, 1.0]])
+def test_a_bad_vocabulary_is_named(vocabulary: Any) -> None:
+    with pytest.raises(ConfigurationError, match="vocabulary="):
+        reduced_vocabulary(char_tokenizer(), vocabulary)
