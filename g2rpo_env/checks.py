@@ -7,6 +7,7 @@ verifier or an environment of your own before you train on it.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import math
@@ -86,10 +87,11 @@ def check_env(env: gym.Env[Any, Any]) -> None:
     env = _copied(env)
     base = env.unwrapped
     check_task(base.task)
-    _check_spaces(base)
-    for rule in ENV_RULES:
-        rule(_twin(base))
-    _check_wrappers_keep_infos(env)
+    _check_token_spaces(base.observation_space, base.action_space, base.task)
+    with _no_error_escapes("environment"):
+        for rule in ENV_RULES:
+            rule(_twin(base))
+        _check_wrappers_keep_infos(env)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*is different from the unwrapped version.*")
@@ -115,9 +117,10 @@ def check_vector_env(envs: gym.vector.VectorEnv[Any, Any, Any]) -> None:
     base = envs.unwrapped
     check_task(base.task)
     _check_vector_spaces(base)
-    for rule in VECTOR_RULES:
-        rule(_twin(base))
-    _check_wrappers_keep_infos(envs)
+    with _no_error_escapes("environment"):
+        for rule in VECTOR_RULES:
+            rule(_twin(base))
+        _check_wrappers_keep_infos(envs)
 
 
 def warn_of_wrappers(env: Any) -> None:
@@ -132,6 +135,16 @@ def warn_of_wrappers(env: Any) -> None:
 def _require(kept: bool, broken: str) -> None:
     if not kept:
         raise ConformanceError(broken)
+
+
+@contextlib.contextmanager
+def _no_error_escapes(what: str) -> Iterator[None]:
+    try:
+        yield
+    except ConformanceError:
+        raise
+    except Exception as error:
+        raise ConformanceError(f"the {what} raises {type(error).__name__} in ordinary use: {error}") from error
 
 
 def _check_base(env: Any, kind: type) -> None:
@@ -169,23 +182,20 @@ def check_task(task: Task) -> None:
     Raises:
         ConformanceError: the first rule that is broken, and what to fix.
     """
-    source = task.source
-    _check_order_of_problems(source)
-    problems = [source.get(problem_id) for problem_id in drawn(source)[: 4 * GRADED]]
-    for problem in problems:
-        _check_problem(task, problem)
-    _check_verifier(task, _distinct(problems)[:GRADED])
-    _check_splits(source)
+    with _no_error_escapes("task"):
+        source = task.source
+        _check_order_of_problems(source)
+        problems = [source.get(problem_id) for problem_id in dict.fromkeys(drawn(source))]
+        for problem in problems[: 4 * GRADED]:
+            _check_problem(task, problem)
+        _check_verifier(task, problems[:GRADED])
+        _check_splits(source)
 
 
 def drawn(source: ProblemSource) -> list[str]:
     """Return the ids of the first epoch of the seeded order, at most :data:`EPOCH`; :data:`DRAWS` of a generator."""
     size = source.num_problems
     return [source.draw(SEED, index) for index in range(DRAWS if size is None else min(size, EPOCH))]
-
-
-def _distinct(problems: list[Problem]) -> list[Problem]:
-    return list({problem.problem_id: problem for problem in problems}.values())
 
 
 def _check_order_of_problems(source: ProblemSource) -> None:
@@ -523,10 +533,6 @@ def _ending(task: Task) -> list[int]:
 
 
 # -- the single environment -----------------------------------------------------------------------------------------
-
-
-def _check_spaces(env: TokenEnv) -> None:
-    _check_token_spaces(env.observation_space, env.action_space, env.task)
 
 
 def _check_token_spaces(observation: Any, action: Any, task: Task) -> None:
