@@ -656,11 +656,7 @@ SOURCES: dict[str, tuple[Callable[[], Any], str]] = {
     "takes any id": (
         lambda: source_env(get=lambda s, i: s._problems.get(i, s._problems["0"])), "returns a problem for an unknown id"
     ),
-    "prompt": (lambda: problem_env(Problem("p", "", ("1\n",), "#2", "2")), "problem 'p' has an empty prompt"),
     "final": (lambda: problem_env(Problem("p", "1\n", ("1\n",), "", "2")), "problem 'p' has no final part"),
-    "surrogate": (
-        lambda: problem_env(Problem("p", "1 \udc00\n", ("1\n",), "#2", "2")), "prompt of problem 'p' holds a lone surrog"
-    ),
     "round trip": (
         lambda: lossy_env(), r"does not give the prompt of problem '.' back: decode\(encode\('\d\+1=\\n'\)\) is 'abc"
     ),

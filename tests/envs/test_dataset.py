@@ -47,6 +47,7 @@ def test_rows_come_with_their_place_and_empty_lines_are_skipped(tmp_path: Path) 
         ('{"question": 5, "answer": "a"}', "field 'question' must be a text that is not empty, got 5"),
         ('{"question": " \\n", "answer": "a"}', "field 'question'"),
         ('{"question": "q", "answer": ""}', "field 'answer'"),
+        (r'{"question": "ab\ud83d!", "answer": "a"}', r"field 'question' must be text, .* '\\ud83d' at character 2"),
     ],
 )
 def test_a_bad_line_is_named_with_file_and_number(tmp_path: Path, line: str, words: str) -> None:
@@ -115,7 +116,7 @@ def test_a_data_set_that_cannot_be_loaded_is_named(monkeypatch: pytest.MonkeyPat
 
 
 def source(count: int) -> RowSource:
-    return RowSource([Problem(f"p{i}", "", (), "#", "") for i in range(count)], "train")
+    return RowSource([Problem(f"p{i}", "Q", (), "#", "") for i in range(count)], "train")
 
 
 @settings(deadline=None, max_examples=40)
