@@ -38,7 +38,7 @@ class Problem:
 
     def __post_init__(self) -> None:
         if not self.prompt:
-            raise ConfigurationError(f"prompt of problem {self.problem_id!r} must not be empty: a policy starts from it")
+            raise ConfigurationError(f"prompt of problem {self.problem_id!r} must not be empty: policies start from it")
         try:
             "".join((self.problem_id, self.prompt, *self.steps, self.final, self.answer)).encode()
         except UnicodeEncodeError as error:
