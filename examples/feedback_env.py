@@ -55,7 +55,7 @@ def train(env_id: str) -> g2rpo_env.Groups:
     for episode in groups.episodes[:4]:
         roles = "".join("prse"[role] for role in episode.role_T)  # prompt, revealed, sampled, environment
         print(f"    {roles}  {episode.verdict.outcome}")
-    metrics = recipes.make("grpo", policy, envs, seed=0).update()  # its loss takes the sampled tokens, never the message
+    metrics = recipes.make("grpo", policy, envs, seed=0).update()  # the message is not in its loss
     print(f"one update: {metrics['sampled_tokens']:.0f} tokens sampled, mean reward {metrics['reward']:.2f}")
     return groups
 

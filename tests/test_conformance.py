@@ -171,7 +171,8 @@ def test_statistics_keep_the_end_of_same_step() -> None:
 # -- lanes equal Gymnasium's vectorisation --------------------------------------------------------------------------
 
 PROBLEMS = {1: ["1+2", "8+9", "0+0"], 2: ["58+67", "10+20", "99+99"]}
-TOKENS = [X, EOS, *ids("#1\n")]
+PIECES = [[X], [X, X], [EOS], ids("\n"), ids("1#"), *([*ids(text), EOS] for text in ("#3", "#17", "#125", "1#30"))]
+"""What lanes write, one after the other: text, ends, stop strings, right answers to some problems."""
 
 
 @st.composite
@@ -181,7 +182,8 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
     high = draw(st.integers(low, 2))
     lanes = draw(st.integers(1, 4))
     problem = st.sampled_from([p for digits in range(low, high + 1) for p in PROBLEMS[digits]])
-    actions = st.lists(st.sampled_from(TOKENS), min_size=lanes, max_size=lanes)
+    steps = draw(st.integers(1, 14))
+    text = st.lists(st.sampled_from(PIECES), min_size=steps, max_size=steps).map(lambda pieces: sum(pieces, [])[:steps])
     return {
         "task": Addition(
             digits=(low, high),
@@ -191,7 +193,7 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
         "seed": draw(st.integers(0, 2**31)),
         "problems": draw(st.lists(problem, min_size=lanes, max_size=lanes)),
         "reveals": draw(st.lists(st.integers(0, 20), min_size=lanes, max_size=lanes)),
-        "actions": draw(st.lists(actions, min_size=1, max_size=14)),
+        "actions": np.array(draw(st.lists(text, min_size=lanes, max_size=lanes))).T,
         "next": draw(problem),
     }
 
@@ -210,7 +212,7 @@ def play(envs: Any, run: dict[str, Any]) -> list[Any]:
         options = {"problem": run["problems"][lane], "reveal": run["reveals"][lane]}
         shown.append(envs.reset(options={"reset_mask": np.arange(lanes) == lane, **options}))
     for actions in run["actions"]:
-        observation, rewards, terminated, truncated, info = envs.step(np.array(actions))
+        observation, rewards, terminated, truncated, info = envs.step(actions)
         shown.append((observation, rewards.copy(), terminated.copy(), truncated.copy(), info))
         if (terminated | truncated).any():
             shown.append(envs.reset(options={"reset_mask": terminated | truncated, "problem": run["next"]}))
@@ -250,7 +252,7 @@ def test_lanes_that_restart_equal_sync_vector_env(run: dict[str, Any], mode: Aut
     shown = []
     for envs in (ours, theirs):
         results = [envs.reset(seed=run["seed"])]
-        results += [copy.deepcopy(envs.step(np.array(actions))) for actions in run["actions"]]
+        results += [copy.deepcopy(envs.step(actions)) for actions in run["actions"]]
         shown.append([(*rest, without_groups(info)) for *rest, info in results])
     assert data_equivalence(shown[0], shown[1], exact=True)
 

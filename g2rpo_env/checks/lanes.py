@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from g2rpo_env.checks.episodes import RESET_INFO, check_info, filler
+from g2rpo_env.checks.episodes import FINAL_INFO, RESET_INFO, check_info, filler
 from g2rpo_env.checks.problems import check_task
 from g2rpo_env.checks.rules import (
     SEED,
@@ -29,6 +29,8 @@ from g2rpo_env.checks.single import check_token_spaces
 from g2rpo_env.checks.wrappers import check_wrappers_keep_infos, warn_of_wrappers
 from g2rpo_env.core import TokenEnv
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.reveal import RevealPlan
+from g2rpo_env.tokenizer import encode
 from g2rpo_env.vector import TokenVectorEnv
 
 
@@ -84,6 +86,7 @@ class _Lanes:
         """Reset the vector environment and compare the lanes that were reset; the others must be as they were."""
         mask = (arguments.get("options") or {}).get("reset_mask", np.ones(self.envs.num_envs, np.bool_))
         observation, info = self.envs.reset(**arguments)
+        _check_columns(info)
         for lane in range(self.envs.num_envs):
             found = lane_info(info, lane)
             if mask[lane]:
@@ -98,6 +101,7 @@ class _Lanes:
     def step(self, actions: np.ndarray) -> None:
         """Step the vector environment and compare every lane."""
         observation, reward, terminated, truncated, info = self.envs.step(actions)
+        _check_columns(info)
         for lane in range(self.envs.num_envs):
             flags = float(reward[lane]), bool(terminated[lane]), bool(truncated[lane])
             found = lane_info(info, lane)
@@ -166,12 +170,22 @@ class _Lanes:
         )
 
 
-def lane_info(info: dict[str, Any], lane: int) -> dict[str, Any]:
-    """Return the info of one lane out of Gymnasium's batched info."""
+def _check_columns(info: dict[str, Any]) -> None:
     require(
         all(f"_{key}" in info for key in info if not key.startswith("_")),
         f"every key of a batched info needs its mask '_key', got the keys {sorted(info)}",
     )
+    for key, kind in {**RESET_INFO, **FINAL_INFO}.items():
+        if key in info:
+            expected = np.dtype(kind if kind in (int, bool) else object)
+            require(
+                info[key].dtype == expected,
+                f"info[{key!r}] must be an array of dtype {expected}, as Gymnasium batches it, got {info[key].dtype}",
+            )
+
+
+def lane_info(info: dict[str, Any], lane: int) -> dict[str, Any]:
+    """Return the info of one lane out of Gymnasium's batched info."""
     keys = [key for key in info if not key.startswith("_") and info[f"_{key}"][lane]]
     return {key: _lane_value(info[key], lane) for key in keys}
 
@@ -220,6 +234,21 @@ def _check_lanes(envs: TokenVectorEnv) -> None:
     require(min(lanes.reset()["group"]) > max(groups), "group numbers must increase from reset to reset")
 
 
+def _check_answers(envs: TokenVectorEnv) -> None:
+    """Write the right answer in every lane, then every stop string."""
+    task, lanes = envs.task, _Lanes(envs)
+    envs.reveal_plan = None
+    info = lanes.reset(seed=SEED, options={"reveal": task.max_reveal})
+    encoded = [task.encode(task.source.get(problem_id)) for problem_id in info["problem_id"]]
+    answers = [one.solution_T[one.revealable :] for one in encoded]
+    for texts in (answers, *([encode(task.tokenizer, text)[0]] * envs.num_envs for text in task.stop_strings)):
+        lanes.reset(seed=SEED, options={"reveal": task.max_reveal})
+        for row in itertools.zip_longest(
+            *texts, [task.eos_token_id] * task.max_new_tokens, fillvalue=task.eos_token_id
+        ):
+            lanes.step(np.array(row[:-1]))
+
+
 def _check_mask(envs: TokenVectorEnv) -> None:
     lanes, size = _Lanes(envs), envs.group_size
     lanes.reset(seed=SEED)
@@ -238,6 +267,23 @@ def _check_mask(envs: TokenVectorEnv) -> None:
     if size > 1:
         split = {"reset_mask": np.arange(envs.num_envs) == 0}
         check_raises(lambda: envs.reset(options=split), ConfigurationError, "reset() with a mask that splits a group")
+
+
+def _check_vector_reveal(envs: TokenVectorEnv) -> None:
+    lanes, every_second = _Lanes(envs), RevealPlan(length=10**6, ratio=0.5)
+    for plan, amount in ((RevealPlan(length=10**6), None), (every_second, None), (None, 1)):
+        envs.reveal_plan = plan
+        info = lanes.reset(seed=SEED, options={"reveal": amount})
+        for lane in range(envs.num_envs):
+            group, member = int(info["group"][lane]), int(info["member"][lane])
+            hidden = plan is not None and not plan.is_guided(SEED, group, member, envs.group_size)
+            encoded = envs.task.encode(envs.task.source.get(info["problem_id"][lane]))
+            expected = 0 if hidden else min(encoded.revealable, amount or encoded.revealable)
+            require(
+                info["reveal_length"][lane] == expected,
+                f"lane {lane} must reveal {expected} tokens under plan {plan} and options['reveal']={amount}, "
+                f"got {info['reveal_length'][lane]}",
+            )
 
 
 def _check_vector_memory(envs: TokenVectorEnv) -> None:
@@ -272,4 +318,12 @@ def _check_vector_copies(envs: TokenVectorEnv) -> None:
         require(same(shown, expected), f"{name} in mid-episode must give an environment that continues alike")
 
 
-VECTOR_RULES = (_check_lanes, _check_mask, _check_vector_memory, _check_vector_order, _check_vector_copies)
+VECTOR_RULES = (
+    _check_lanes,
+    _check_answers,
+    _check_mask,
+    _check_vector_reveal,
+    _check_vector_memory,
+    _check_vector_order,
+    _check_vector_copies,
+)

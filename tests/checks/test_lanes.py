@@ -1,5 +1,6 @@
 """check_vector_env: every shipped id passes, and every rule has a case that breaks it."""
 
+import copy
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from gymnasium.vector import AutoresetMode
 from g2rpo_env import TokenVectorEnv, VectorGuidanceWrapper, check_vector_env
 from g2rpo_env.checks import lanes
 from g2rpo_env.checks.rules import SEED
+from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.registration import TASKS
 
 
@@ -115,18 +117,18 @@ def writing_into_others(self: TokenVectorEnv, *, seed: Any = None, options: Any 
 def popping(self: TokenVectorEnv, *, seed: Any = None, options: Any = None) -> Any:
     result = TokenVectorEnv.reset(self, seed=seed, options=options)
     if options:
-        options.pop("reset_mask")
+        options.pop("reset_mask", None)
     return result
 
 
 def cutting_the_mask(self: TokenVectorEnv, *, seed: Any = None, options: Any = None) -> Any:
-    if options and len(options["reset_mask"]) != self.num_envs:
+    if options and len(options.get("reset_mask", ())) > self.num_envs:
         options = {"reset_mask": options["reset_mask"][: self.num_envs]}
     return TokenVectorEnv.reset(self, seed=seed, options=options)
 
 
 def widening_the_mask(self: TokenVectorEnv, *, seed: Any = None, options: Any = None) -> Any:
-    if options and options["reset_mask"].sum() == 1:
+    if options and "reset_mask" in options and options["reset_mask"].sum() == 1:
         options = {"reset_mask": np.arange(self.num_envs) < self.group_size}
     return TokenVectorEnv.reset(self, seed=seed, options=options)
 
@@ -150,6 +152,16 @@ class ForgetfulLanes(TokenVectorEnv):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_tokens": np.zeros_like(self._tokens)}
+
+
+def deaf_to_stop_strings() -> TokenVectorEnv:
+    def append(self: TokenVectorEnv, lanes: np.ndarray, tokens: np.ndarray) -> Any:
+        self.task = copy.copy(self.task)
+        self.task.may_stop = lambda actions: None  # type: ignore[method-assign]
+        return TokenVectorEnv._append(self, lanes, tokens)
+
+    task = Addition(digits=1, max_new_tokens=6, stop_strings=("!?",))
+    return type("Broken", (TokenVectorEnv,), {"_append": append})(task, 2, group_size=2)
 
 
 def own_problems(self: TokenVectorEnv, lanes: np.ndarray) -> Any:
@@ -222,6 +234,15 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
         ),
         r"SAME_STEP must keep the end of lane . in info\['final_obs'\]",
     ),
+    "dtype": (
+        lambda: lanes_show(reset=lambda e, r: changed(r, "group", lambda column: column.astype(np.int32))),
+        r"info\['group'\] must be an array of dtype int64, as Gymnasium batches it, got int32",
+    ),
+    "unpaid": (
+        lambda: lanes_show(step=lambda e, r: (r[0], np.zeros_like(r[1]), *r[2:])),
+        "reward of lane 0 is 0.0, but 1.0 for a TokenEnv with the same problem and actions",
+    ),
+    "deaf to stop strings": (lambda: deaf_to_stop_strings(), "terminated of lane 0 is False, but True for a TokenEnv"),
     "active": (
         lambda: lanes_with(active=property(lambda self: np.ones(self.num_envs, np.bool_))),
         "active must say which lanes have a running episode",
@@ -248,6 +269,18 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
         r"reset\(\) with a mask that is too long must raise Config",
     ),
     "split": (lambda: lanes_with(reset=widening_the_mask), "a mask that splits a group must raise ConfigurationError"),
+    "no reveal": (
+        lambda: lanes_with(_reveals=lambda self, ids, *rest: [0] * len(ids)),
+        r"lane 0 must reveal 9 tokens under plan RevealPlan\(length=1000000, .*ratio=1.0.* got 0",
+    ),
+    "all are guided": (
+        lambda: lanes_with(_reveals=lambda self, ids, *rest: [1 if rest[-1] else 9] * len(ids)),
+        "lane 1 must reveal 0 tokens under plan .*ratio=0.5.* got 9",
+    ),
+    "reveal of options": (
+        lambda: lanes_with(_reveals=lambda self, *rest: TokenVectorEnv._reveals(self, *rest[:-1], None)),
+        r"lane 0 must reveal 1 tokens under plan None and options\['reveal'\]=1, got 0",
+    ),
     "copy": (
         lambda: lanes_with(_observation=vector_views),
         "with copy=True an observation must stay as it was returned",
