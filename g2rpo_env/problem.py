@@ -25,9 +25,6 @@ class Problem:
         steps: Ground-truth reasoning, one text per step, separators included.
         final: Text that states the final answer, such as ``"#### 72"``.
         answer: The bare answer, such as ``"72"``, what a verifier compares with.
-
-    Raises:
-        ConfigurationError: the prompt is empty, or a text holds a lone surrogate, which no tokenizer and no file takes.
     """
 
     problem_id: str
@@ -35,17 +32,6 @@ class Problem:
     steps: tuple[str, ...]
     final: str
     answer: str
-
-    def __post_init__(self) -> None:
-        if not self.prompt:
-            raise ConfigurationError(f"prompt of problem {self.problem_id!r} must not be empty: policies start from it")
-        try:
-            "".join((self.problem_id, self.prompt, *self.steps, self.final, self.answer)).encode()
-        except UnicodeEncodeError as error:
-            raise ConfigurationError(
-                f"problem {self.problem_id!r} must be text, but holds the lone surrogate "
-                f"{error.object[error.start]!r} after {error.object[: error.start][-20:]!r}"
-            ) from None
 
     @property
     def solution(self) -> str:

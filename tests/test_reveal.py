@@ -105,7 +105,7 @@ def test_a_boundary_inside_a_token_moves_to_the_start_of_that_token(merging_toke
 
 
 def test_a_character_of_several_tokens_is_never_cut_by_a_boundary() -> None:
-    problem = encode_problem(char_tokenizer(), Problem("p", "Q", ("a£", "é\n"), "#", ""))
+    problem = encode_problem(char_tokenizer(), Problem("p", "", ("a£", "é\n"), "#", ""))
     assert problem.step_ends == (3, 6)
 
 
@@ -176,7 +176,7 @@ def test_the_final_answer_is_never_revealed(
 
 
 def test_before_answer_leaves_out_the_answer_and_nothing_before_it() -> None:
-    problem = Problem("p", "Q", ("2*3=6\n", "It is 6*2=12 pens.\n"), "#### 12", "12")
+    problem = Problem("p", "", ("2*3=6\n", "It is 6*2=12 pens.\n"), "#### 12", "12")
     tokens = encode_problem(char_tokenizer(), problem)
     count = reveal_tokens(tokens, 99, "tokens", "before_answer")
     assert decode(char_tokenizer(), tokens.solution_T[:count]) == "2*3=6\nIt is 6*2="

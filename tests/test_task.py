@@ -19,12 +19,7 @@ from g2rpo_env.tokenizer import char_tokenizer, decode, encode
 
 TEXTS = st.text(st.sampled_from("58+=\n#é🙂 <eos>ab"), max_size=12)
 PROBLEMS = st.builds(
-    Problem,
-    st.just("p"),
-    TEXTS.filter(bool),
-    st.lists(TEXTS.filter(bool), max_size=4).map(tuple),
-    TEXTS,
-    st.just("5"),
+    Problem, st.just("p"), TEXTS, st.lists(TEXTS.filter(bool), max_size=4).map(tuple), TEXTS, st.just("5")
 )
 
 

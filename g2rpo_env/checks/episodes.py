@@ -25,9 +25,9 @@ FINAL_INFO = {"completion": str, "correct": bool, "valid": bool, "verdict": Verd
 
 @dataclass(frozen=True)
 class Frame:
-    """What an environment showed after a reset (``action`` None) or a step."""
+    """What an environment showed after a reset (``token`` None) or a step that wrote a token."""
 
-    action: int | None
+    token: int | None
     observation: dict[str, np.ndarray]
     snapshot: dict[str, np.ndarray]
     role_T: np.ndarray
@@ -47,16 +47,16 @@ class Frame:
         return bool(self.terminated or self.truncated)
 
 
-def play(env: TokenEnv, actions: Iterable[int], **reset: Any) -> list[Frame]:
-    """Reset and step until the episode or the actions end; return what was shown."""
+def play(env: TokenEnv, tokens: Iterable[int], **reset: Any) -> list[Frame]:
+    """Reset, write tokens until they or the episode end, and return what was shown."""
     observation, info = env.reset(**reset)
     _check_observation(env, observation)
     frames = [Frame(None, observation, copy.deepcopy(observation), env.roles, 0.0, False, False, info)]
-    for action in actions:
-        observation, reward, terminated, truncated, info = env.step(np.int64(action))
+    for token in tokens:
+        observation, reward, terminated, truncated, info = env.step(np.int64(action_of(env, token)))
         _check_observation(env, observation)
         snapshot = copy.deepcopy(observation)
-        frames.append(Frame(int(action), observation, snapshot, env.roles, reward, terminated, truncated, info))
+        frames.append(Frame(int(token), observation, snapshot, env.roles, reward, terminated, truncated, info))
         if frames[-1].ended:
             break
     return frames
@@ -106,8 +106,8 @@ def _contexts_only_grow(frames: list[Frame], task: Task) -> None:
             "observation['tokens'] must be append-only: a step changed or removed tokens of the context",
         )
         require(
-            after.tokens_T[length] == after.action,
-            f"the first token that a step appends must be the action {after.action}, got {after.tokens_T[length]}",
+            after.tokens_T[length] == after.token,
+            f"the first token that a step appends must be the action's, {after.token}, got {after.tokens_T[length]}",
         )
 
 
@@ -194,17 +194,39 @@ FRAME_RULES = (
 )
 
 
-def play_by_the_rules(env: TokenEnv, actions: Iterable[int], **reset: Any) -> list[Frame]:
+def play_by_the_rules(env: TokenEnv, tokens: Iterable[int], **reset: Any) -> list[Frame]:
     """Play, and judge what was shown by every rule."""
-    frames = play(env, actions, **reset)
+    frames = play(env, tokens, **reset)
     for rule in FRAME_RULES:
         rule(frames, env.task)
     return frames
 
 
-def filler(task: Task) -> int | None:
-    """Return a token that ends nothing, or None if every token might."""
-    candidates = task.may_stop(np.arange(task.vocab_size))
-    free = np.ones(task.vocab_size, np.bool_) if candidates is None else ~candidates
-    free[task.eos_token_id] = False
-    return int(np.argmax(free)) if free.any() else None
+def action_of(env: Any, token: int) -> int:
+    """Return the action that writes a token, -1 if none does."""
+    vocabulary = getattr(env, "vocabulary", None)
+    if vocabulary is None:
+        return int(token)
+    return int(np.argmax(vocabulary == token)) if token in vocabulary else -1
+
+
+def writable(env: Any) -> np.ndarray:
+    """Return the tokens that actions can write, int (A,)."""
+    vocabulary = getattr(env, "vocabulary", None)
+    return np.arange(env.task.vocab_size) if vocabulary is None else vocabulary
+
+
+def filler(env: Any) -> int | None:
+    """Return a token that can be written and ends nothing, or None if every token might end the answer."""
+    tokens = writable(env)
+    candidates = env.task.may_stop(tokens)
+    free = tokens != env.task.eos_token_id
+    tokens = tokens[free if candidates is None else free & ~candidates]
+    return int(tokens[0]) if len(tokens) else None
+
+
+def ending(env: Any) -> list[int]:
+    """Return tokens that end an episode: end tokens, or any where no action writes one, until the budget is spent."""
+    tokens = writable(env)
+    end = env.task.eos_token_id
+    return [end if end in tokens else int(tokens[0])] * env.task.max_new_tokens

@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from g2rpo_env.checks.episodes import FINAL_INFO, RESET_INFO, check_info, filler
+from g2rpo_env.checks.episodes import FINAL_INFO, RESET_INFO, action_of, check_info, ending, filler
 from g2rpo_env.checks.problems import check_task
 from g2rpo_env.checks.rules import (
     SEED,
@@ -58,7 +58,7 @@ def check_vector_env(envs: gym.vector.VectorEnv[Any, Any, Any]) -> None:
 
 
 def _check_vector_spaces(envs: TokenVectorEnv) -> None:
-    check_token_spaces(envs.single_observation_space, envs.single_action_space, envs.task)
+    check_token_spaces(envs, envs.single_observation_space, envs.single_action_space)
     for name in ("observation_space", "action_space"):
         expected = batch_space(getattr(envs, f"single_{name}"), envs.num_envs)
         require(getattr(envs, name) == expected, f"{name} must be the single one batched, {expected}")
@@ -78,7 +78,9 @@ class _Lanes:
 
     def __init__(self, envs: TokenVectorEnv) -> None:
         self.envs = envs
-        self.singles = [TokenEnv(envs.task) for _ in range(envs.num_envs)]
+        vocabulary = getattr(envs, "vocabulary", None)
+        options = {} if vocabulary is None else {"vocabulary": vocabulary}
+        self.singles = [TokenEnv(envs.task, **options) for _ in range(envs.num_envs)]
         self.running = np.zeros(envs.num_envs, np.bool_)
         self.shown: list[dict[str, np.ndarray]] = [{} for _ in range(envs.num_envs)]
 
@@ -217,10 +219,10 @@ def _check_groups(envs: TokenVectorEnv, info: dict[str, Any], mask: np.ndarray) 
 
 def _actions(envs: TokenVectorEnv, seed: int) -> Iterator[np.ndarray]:
     """Yield actions that end about every eighth token."""
-    random, filling = np.random.default_rng(seed), filler(envs.task)
-    tokens = [envs.task.eos_token_id] * 8 if filling is None else [filling] * 7 + [envs.task.eos_token_id]
+    random, filling, end = np.random.default_rng(seed), filler(envs), ending(envs)[0]
+    tokens = [end if filling is None else filling] * 7 + [end]
     while True:
-        yield random.choice(tokens, size=envs.num_envs)
+        yield random.choice([action_of(envs, token) for token in tokens], size=envs.num_envs)
 
 
 def _check_lanes(envs: TokenVectorEnv) -> None:
@@ -243,10 +245,9 @@ def _check_answers(envs: TokenVectorEnv) -> None:
     answers = [one.solution_T[one.revealable :] for one in encoded]
     for texts in (answers, *([encode(task.tokenizer, text)[0]] * envs.num_envs for text in task.stop_strings)):
         lanes.reset(seed=SEED, options={"reveal": task.max_reveal})
-        for row in itertools.zip_longest(
-            *texts, [task.eos_token_id] * task.max_new_tokens, fillvalue=task.eos_token_id
-        ):
-            lanes.step(np.array(row[:-1]))
+        end = ending(envs)[0]
+        for row in itertools.islice(itertools.zip_longest(*texts, ending(envs), fillvalue=end), task.max_new_tokens):
+            lanes.step(np.array([max(action_of(envs, token), 0) for token in row[:-1]]))
 
 
 def _check_mask(envs: TokenVectorEnv) -> None:

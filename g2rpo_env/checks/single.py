@@ -10,7 +10,16 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.utils.env_checker import check_env as check_env_gymnasium
 
-from g2rpo_env.checks.episodes import Frame, filler, play, play_by_the_rules, roles_fit_the_tokens
+from g2rpo_env.checks.episodes import (
+    Frame,
+    action_of,
+    ending,
+    filler,
+    play,
+    play_by_the_rules,
+    roles_fit_the_tokens,
+    writable,
+)
 from g2rpo_env.checks.problems import GRADED, check_task, drawn
 from g2rpo_env.checks.rules import (
     SEED,
@@ -48,7 +57,7 @@ def check_env(env: gym.Env[Any, Any]) -> None:
     env = copied(env)
     base = env.unwrapped
     check_task(base.task)
-    check_token_spaces(base.observation_space, base.action_space, base.task)
+    check_token_spaces(base, base.observation_space, base.action_space)
     with no_error_escapes("environment"):
         for rule in ENV_RULES:
             rule(twin(base))
@@ -61,36 +70,35 @@ def check_env(env: gym.Env[Any, Any]) -> None:
         raise ConformanceError(f"gymnasium.utils.env_checker.check_env refuses the environment: {error}") from error
 
 
-def check_token_spaces(observation: Any, action: Any, task: Task) -> None:
+def check_token_spaces(env: Any, observation: Any, action: Any) -> None:
     """Require the spaces of one lane."""
+    task, actions = env.task, len(writable(env))
     expected = gym.spaces.Dict(
         tokens=gym.spaces.Box(0, task.vocab_size - 1, (task.length,), np.int32),
         length=gym.spaces.Box(0, task.length, (1,), np.int32),
     )
     require(observation == expected, f"observation_space must be {expected}, got {observation}")
     require(
-        action == gym.spaces.Discrete(len(task.tokenizer)),
-        f"action_space must be Discrete({len(task.tokenizer)}), one action per token of the tokenizer, got {action}",
+        action == gym.spaces.Discrete(actions),
+        f"action_space must be Discrete({actions}), one action per token that can be written, got {action}",
     )
 
 
-def _ending(task: Task) -> list[int]:
-    return [task.eos_token_id] * task.max_new_tokens  # more than one where the task gives several tries
-
-
 def _check_episodes(env: TokenEnv) -> None:
-    task, filling = env.task, filler(env.task)
-    last = play_by_the_rules(env, _ending(task), seed=SEED)[-1]
-    require(last.terminated, "the end token must end the answer: terminated is False")
+    task, filling = env.task, filler(env)
+    last = play_by_the_rules(env, ending(env), seed=SEED)[-1]
+    require(
+        last.terminated or last.token != task.eos_token_id, "the end token must end the answer: terminated is False"
+    )
     if filling is not None:
         last = play_by_the_rules(env, [filling] * (task.max_new_tokens + 1), seed=SEED)[-1]
         require(last.truncated, f"an episode must be truncated after max_new_tokens={task.max_new_tokens} tokens")
     for problem in [task.source.get(problem_id) for problem_id in drawn(task.source)[:GRADED]]:
         encoded = task.encode(problem)
-        rest = encoded.solution_T[encoded.revealable :].tolist()
-        if len(rest) < task.max_new_tokens:
+        rest = [*encoded.solution_T[encoded.revealable :].tolist(), task.eos_token_id]
+        if len(rest) <= task.max_new_tokens and set(rest) <= set(writable(env).tolist()):
             options = {"problem": problem.problem_id, "prefix": _shown(task, problem)}
-            last = play_by_the_rules(env, [*rest, task.eos_token_id], options=options)[-1]
+            last = play_by_the_rules(env, rest, options=options)[-1]
             require(
                 last.terminated and last.info["correct"],
                 f"the solution of problem {problem.problem_id!r}, played token by token, must be correct, got "
@@ -109,13 +117,13 @@ def _check_refusals(env: TokenEnv) -> None:
     check_raises(lambda: env.step(0), gym.error.ResetNeeded, "step() before reset()")
     env.reset(seed=SEED)
     before = env.context
-    for action in (-1, env.task.vocab_size, 0.5):
+    for action in (-1, len(writable(env)), 0.5):
         check_raises(lambda action=action: env.step(action), InvalidActionError, f"step({action})")
     unknown = {"problem": "\0 no such problem"}
     check_raises(lambda: env.reset(options=unknown), UnknownProblemError, "reset() with an unknown problem")
     check_raises(lambda: env.reset(options={"problm": "x"}), ConfigurationError, "reset() with an unknown option")
     require(np.array_equal(before, env.context), "a refused action or reset must change nothing")
-    play(env, _ending(env.task), seed=SEED)
+    play(env, ending(env), seed=SEED)
     check_raises(lambda: env.step(0), gym.error.ResetNeeded, "step() after the end of an episode")
 
 
@@ -186,7 +194,7 @@ def _check_shown(frame: Frame, task: Task, problem: Problem, expected: int) -> N
 
 
 def _check_prefix(env: TokenEnv) -> None:
-    filling = filler(env.task)
+    filling = filler(env)
     if filling is None:
         return
     frame = play(env, [filling], seed=SEED, options={"reveal": 1})[-1]
@@ -201,7 +209,7 @@ def _check_prefix(env: TokenEnv) -> None:
 
 
 def _check_memory(env: TokenEnv) -> None:
-    filling = filler(env.task)
+    filling = filler(env)
     observation, _ = env.reset(seed=SEED)
     for array in observation.values():
         array[...] = 1
@@ -209,7 +217,7 @@ def _check_memory(env: TokenEnv) -> None:
     env.roles[...] = 1
     other = twin(env)
     other.reset(seed=SEED)
-    action = env.task.eos_token_id if filling is None else filling
+    action = action_of(env, ending(env)[0] if filling is None else filling)
     require(
         same(env.step(action), other.step(action)),
         "writing into an observation, context or roles changes the environment; return fresh arrays",
@@ -218,14 +226,15 @@ def _check_memory(env: TokenEnv) -> None:
 
 def _check_copies(env: TokenEnv) -> None:
     env.reset(seed=SEED)
-    filling = filler(env.task)
+    filling = filler(env)
     if filling is not None:
-        env.step(filling)
+        env.step(action_of(env, filling))
     clones = {"copy.deepcopy": copied(env), "pickling": unpickled(env)}
-    expected = env.step(env.task.eos_token_id)
+    end = action_of(env, ending(env)[0])
+    expected = env.step(end)
     for name, clone in clones.items():
         require(
-            same(clone.step(env.task.eos_token_id), expected) and _starts(clone, 1) == _starts(twin(env), 1),
+            same(clone.step(end), expected) and _starts(clone, 1) == _starts(twin(env), 1),
             f"{name} in mid-episode must give an environment that continues alike",
         )
 

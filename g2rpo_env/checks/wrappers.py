@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from g2rpo_env.checks.episodes import action_of, ending
 from g2rpo_env.checks.rules import SEED, require, same, twin
 from g2rpo_env.core import TokenEnv
 
@@ -48,7 +49,7 @@ def check_wrappers_keep_infos(env: Any) -> None:
     shown, expected = [], []
     for one, infos in ((env, shown), (bare, expected)):
         infos.append(one.reset(seed=SEED)[1])
-        end = base.task.eos_token_id
+        end = action_of(base, ending(base)[0])
         actions = end if isinstance(base, TokenEnv) else np.full(base.num_envs, end)
         infos.append(one.step(actions)[4])
     for got, wanted in zip(shown, expected, strict=True):

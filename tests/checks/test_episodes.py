@@ -17,15 +17,15 @@ from g2rpo_env.envs.arithmetic import Addition
 
 def test_play_shows_what_every_call_showed() -> None:
     frames = play(TokenEnv(TASK), [90, 91, EOS, 92], seed=0, options={"problem": "1+2", "reveal": 2})
-    assert [frame.action for frame in frames] == [None, 90, 91, EOS] and frames[-1].ended
+    assert [frame.token for frame in frames] == [None, 90, 91, EOS] and frames[-1].ended
     assert [len(frame.tokens_T) for frame in frames] == [6, 7, 8, 9]
     assert frames[-1].role_T.tolist() == [Role.PROMPT] * 4 + [Role.REVEALED] * 2 + [Role.SAMPLED] * 3
 
 
 def test_a_filler_ends_nothing() -> None:
-    assert filler(TASK) not in (None, EOS)
+    assert filler(TokenEnv(TASK)) not in (None, EOS)
     task = Addition(digits=1, stop_strings=("<pad>", "!"))
-    assert not task.may_stop(np.array([filler(task)]))[0]
+    assert not task.may_stop(np.array([filler(TokenEnv(task))]))[0]
 
 
 def at_end(change: Callable[[Any], Any]) -> Callable[[TokenEnv, Any], Any]:
@@ -70,7 +70,7 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "rewrites": (lambda: shows(step=rewriting), "must be append-only: a step changed or removed tokens"),
     "litter": (lambda: shows(step=littering), "must be 0 beyond 'length'"),
-    "another action": (lambda: shows(step=replacing), "must be the action 1, got 7"),
+    "another action": (lambda: shows(step=replacing), "must be the action's, 1, got 7"),
     "roles too long": (
         lambda: env_with(roles=property(lambda self: self._roles.copy())),
         r"one role per token of the context, shape \(4,\), got \(19,\)",

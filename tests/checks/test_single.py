@@ -201,7 +201,7 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "actions": (
         lambda: space_of(env_with(), "action_space", gym.spaces.Discrete(300)),
-        r"action_space must be Discrete\(258\), one action per token",
+        r"action_space must be Discrete\(258\), one action per token that can",
     ),
     "never cut": (lambda: env_with(step=never_cut), "an episode must be truncated after max_new_tokens=6 tokens"),
     "no end": (lambda: env_with(step=deaf_to_the_end), "the end token must end the answer"),

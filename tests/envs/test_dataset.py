@@ -116,7 +116,7 @@ def test_a_data_set_that_cannot_be_loaded_is_named(monkeypatch: pytest.MonkeyPat
 
 
 def source(count: int) -> RowSource:
-    return RowSource([Problem(f"p{i}", "Q", (), "#", "") for i in range(count)], "train")
+    return RowSource([Problem(f"p{i}", "", (), "#", "") for i in range(count)], "train")
 
 
 @settings(deadline=None, max_examples=40)
