@@ -16,10 +16,21 @@ from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from g2rpo_env import GuidanceWrapper, Outcome, Problem, Task, TokenEnv, TokenVectorEnv, VectorGuidanceWrapper, Verdict
+from g2rpo_env import (
+    GuidanceWrapper,
+    Outcome,
+    Problem,
+    Task,
+    TokenEnv,
+    TokenVectorEnv,
+    VectorGuidanceWrapper,
+    Verdict,
+    check_env,
+    check_vector_env,
+)
 from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.envs.dataset import RowSource
-from g2rpo_env.errors import ConfigurationError, ResetNeededError
+from g2rpo_env.errors import ConfigurationError, ResetNeededError, TokenizerError
 from g2rpo_env.tokenizer import char_tokenizer, decode, encode
 
 EOS = char_tokenizer().eos_token_id
@@ -368,3 +379,31 @@ def test_the_bytes_of_a_surrogate_show_as_replacement_characters() -> None:
 def test_a_budget_of_one_token_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="max_new_tokens=1 .*at least 2"):
         Addition(digits=2, max_new_tokens=1)
+
+
+@pytest.mark.parametrize("kind", [TokenEnv, TokenVectorEnv])
+@pytest.mark.parametrize("vocabulary", ["", [EOS], [20]])
+def test_a_vocabulary_of_one_token_is_refused(kind: Any, vocabulary: Any) -> None:
+    with pytest.raises(ConfigurationError, match="vocabulary=.* at least 2 tokens"):
+        kind(TASK, vocabulary=vocabulary)
+
+
+@pytest.mark.parametrize("vocabulary", ["0123456789+=#\n", "#0123456789", [EOS, 20], [20, 21]])
+def test_a_reduced_vocabulary_passes_the_checks(vocabulary: Any) -> None:
+    check_env(TokenEnv(TASK, vocabulary=vocabulary))
+    check_vector_env(TokenVectorEnv(TASK, 4, group_size=2, vocabulary=vocabulary))
+
+
+def one(prompt: str, step: str = "1\n") -> Task:
+    return Task(RowSource([Problem("p", prompt, (step,), "#1", "1")], "train"), Echo(), max_new_tokens=3)
+
+
+def test_an_empty_prompt_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="problem 'p' must have a prompt of at least one token"):
+        one("")
+
+
+@pytest.mark.parametrize("texts", [("Q\udc00\n",), ("Q\n", "1\ud83d\n")])
+def test_half_a_character_in_a_problem_is_refused(texts: tuple[str, ...]) -> None:
+    with pytest.raises(TokenizerError, match="must be valid Unicode: it holds a lone surrogate at 1"):
+        TokenEnv(one(*texts)).reset()

@@ -55,7 +55,7 @@ def cut_early(self: TokenEnv, action: Any) -> Any:
 
 def changing_roles(self: TokenEnv) -> np.ndarray:
     roles = self._roles[: self._length].copy()
-    roles[0] = min(3, self._length - self._prompt_length)
+    roles[0] = min(3, self._length - 4)  # of a prompt of four
     return roles
 
 

@@ -143,25 +143,27 @@ def always_seeded(self: TokenVectorEnv, *, seed: Any = None, options: Any = None
 
 
 def vector_views(self: TokenVectorEnv) -> Any:
-    self._length_view[:, 0] = self._length
-    return {"tokens": self._tokens, "length": self._length_view}
+    copies, self.copy = self.copy, False
+    observation = TokenVectorEnv._observation(self)
+    self.copy = copies
+    return observation
 
 
 class ForgetfulLanes(TokenVectorEnv):
-    """Copies without their context."""
+    """Copies without running episodes."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_tokens": np.zeros_like(self._tokens)}
+        return {**super().__getstate__(), "_active": np.zeros_like(self._active)}
 
 
 def deaf_to_stop_strings() -> TokenVectorEnv:
-    def append(self: TokenVectorEnv, lanes: np.ndarray, tokens: np.ndarray) -> Any:
+    def step(self: TokenVectorEnv, actions: Any) -> Any:
         self.task = copy.copy(self.task)
-        self.task.may_stop = lambda actions: None  # type: ignore[method-assign]
-        return TokenVectorEnv._append(self, lanes, tokens)
+        self.task.may_stop = lambda tokens: np.zeros(len(tokens), np.bool_)  # type: ignore[method-assign]
+        return TokenVectorEnv.step(self, actions)
 
     task = Addition(digits=1, max_new_tokens=6, stop_strings=("!?",))
-    return type("Broken", (TokenVectorEnv,), {"_append": append})(task, 2, group_size=2)
+    return type("Broken", (TokenVectorEnv,), {"step": step})(task, 2, group_size=2)
 
 
 def own_problems(self: TokenVectorEnv, lanes: np.ndarray) -> Any:

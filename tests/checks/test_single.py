@@ -1,5 +1,6 @@
 """check_env: every shipped id passes, and every rule has a case that breaks it."""
 
+import dataclasses
 import re
 import threading
 import warnings
@@ -152,8 +153,7 @@ def showing_less(self: TokenEnv, *arguments: Any) -> int:
 
 def showing_another_prompt(self: TokenEnv, root: int, group: int, options: Any) -> Any:
     start = TokenEnv._start(self, root, group, options)
-    start.tokens_T[0] = 7
-    return start
+    return dataclasses.replace(start, tokens_T=np.array([7, *start.tokens_T[1:]], np.int32))
 
 
 def showing_once(self: TokenEnv, problem_id: str, root: int, group: int, amount: Any) -> int:
