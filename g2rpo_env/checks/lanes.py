@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from g2rpo_env.checks.episodes import FINAL_INFO, RESET_INFO, action_of, check_info, ending, filler
+from g2rpo_env.checks.episodes import FINAL_INFO, RESET_INFO, action_of, check_info, ending, filler, writable
 from g2rpo_env.checks.problems import check_task
 from g2rpo_env.checks.rules import (
     SEED,
@@ -28,7 +28,7 @@ from g2rpo_env.checks.rules import (
 from g2rpo_env.checks.single import check_token_spaces
 from g2rpo_env.checks.wrappers import check_wrappers_keep_infos, warn_of_wrappers
 from g2rpo_env.core import TokenEnv
-from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.errors import ConfigurationError, InvalidActionError, UnknownProblemError
 from g2rpo_env.reveal import RevealPlan
 from g2rpo_env.tokenizer import encode
 from g2rpo_env.vector import TokenVectorEnv
@@ -164,6 +164,14 @@ class _Lanes:
             f"the observation of lane {lane} {when} differs from that of a TokenEnv with the same problem and actions",
         )
 
+        tokens_T, role_T = self.envs.episode_tokens(lane)
+        single = self.singles[lane]
+        require(
+            np.array_equal(tokens_T, single.context) and np.array_equal(role_T, single.roles),
+            f"episode_tokens({lane}) {when} must give the tokens and roles of a TokenEnv with the same problem and "
+            f"actions, roles {single.roles.tolist()}, got {role_T.tolist()}",
+        )
+
     def _check_active(self) -> None:
         active = self.envs.active
         require(
@@ -270,6 +278,16 @@ def _check_mask(envs: TokenVectorEnv) -> None:
         check_raises(lambda: envs.reset(options=split), ConfigurationError, "reset() with a mask that splits a group")
 
 
+def _check_vector_refusals(envs: TokenVectorEnv) -> None:
+    envs.reset(seed=SEED)
+    good, actions = next(_actions(envs, SEED)), len(writable(envs))
+    for bad in (np.full_like(good, -1), np.full_like(good, actions), good[:-1], good + 0.5):
+        check_raises(lambda bad=bad: envs.step(bad), InvalidActionError, f"step({bad})")
+    unknown = {"problem": "\0 no such problem"}
+    check_raises(lambda: envs.reset(options=unknown), UnknownProblemError, "reset() with an unknown problem")
+    check_raises(lambda: envs.reset(options={"problm": "x"}), ConfigurationError, "reset() with an unknown option")
+
+
 def _check_vector_reveal(envs: TokenVectorEnv) -> None:
     lanes, every_second = _Lanes(envs), RevealPlan(length=10**6, ratio=0.5)
     for plan, amount in ((RevealPlan(length=10**6), None), (every_second, None), (None, 1)):
@@ -323,6 +341,7 @@ VECTOR_RULES = (
     _check_lanes,
     _check_answers,
     _check_mask,
+    _check_vector_refusals,
     _check_vector_reveal,
     _check_vector_memory,
     _check_vector_order,

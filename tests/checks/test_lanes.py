@@ -97,7 +97,7 @@ def waiting_with_info(envs: TokenVectorEnv, result: Any) -> Any:
 
 def moving_on(self: TokenVectorEnv, actions: Any) -> Any:
     result = TokenVectorEnv.step(self, actions)
-    self._tokens[~self._active, 0] += 1
+    result[0]["tokens"][~self.active & ~(result[2] | result[3]), 0] += 1  # those that wait
     return result
 
 
@@ -154,6 +154,10 @@ class ForgetfulLanes(TokenVectorEnv):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_active": np.zeros_like(self._active)}
+
+
+def clipping(self: TokenVectorEnv, actions: Any) -> Any:
+    return TokenVectorEnv.step(self, np.clip(actions, 0, 257))
 
 
 def deaf_to_stop_strings() -> TokenVectorEnv:
@@ -245,6 +249,13 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
         "reward of lane 0 is 0.0, but 1.0 for a TokenEnv with the same problem and actions",
     ),
     "deaf to stop strings": (lambda: deaf_to_stop_strings(), "terminated of lane 0 is False, but True for a TokenEnv"),
+    "roles": (
+        lambda: lanes_with(
+            episode_tokens=lambda self, lane: (TokenVectorEnv.episode_tokens(self, lane)[0], np.zeros(4, np.int8))
+        ),
+        r"episode_tokens\(0\) after step\(\) must give .* roles \[0, 0, 0, 0, 2\], got \[0, 0, 0, 0\]",
+    ),
+    "clips actions": (lambda: lanes_with(step=clipping), r"step\(\[-1 -1 -1 -1\]\) must raise InvalidActionError"),
     "active": (
         lambda: lanes_with(active=property(lambda self: np.ones(self.num_envs, np.bool_))),
         "active must say which lanes have a running episode",
