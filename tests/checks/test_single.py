@@ -35,6 +35,10 @@ def test_every_shipped_id_passes(name: str, split: str, gsm8k_folder: Path) -> N
     check_env(GuidanceWrapper(env, length=0.5, unit="fraction", ratio=0.5))
 
 
+def test_the_real_rows_pass(data_folder: Path) -> None:
+    check_env(gym.make("g2rpo_env/GSM8K-v0", data=data_folder / "GSM8K"))
+
+
 def test_stop_strings_and_merging_tokenizers_pass(merging_tokenizer: Any) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*prompts share a token with their solution.*")
