@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +14,9 @@ import numpy as np
 from g2rpo_env.errors import DataError, UnknownProblemError
 from g2rpo_env.problem import Problem
 from g2rpo_env.streams import Seed, stream
+
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half a character of UTF-16: JSON can write one, but it is no text, and no tokenizer takes it."""
 
 Row = dict[str, Any]
 PlacedRow = tuple[str, Row]
@@ -60,6 +64,12 @@ def check_row(row: Any, fields: Sequence[str], where: str) -> None:
     for name in fields:
         if not isinstance(row.get(name), str) or not row[name].strip():
             raise DataError(f"{where}: field {name!r} must be a text that is not empty, got {row.get(name)!r:.80}")
+        surrogate = SURROGATE.search(row[name])
+        if surrogate:
+            raise DataError(
+                f"{where}: field {name!r} must be text, but holds the lone surrogate {surrogate.group()!r} "
+                f"at character {surrogate.start()}"
+            )
 
 
 def read_hub(name: str, config: str, split: str, fields: Sequence[str]) -> list[PlacedRow]:

@@ -15,6 +15,9 @@ if not (Path(__file__).parent / "envs").is_dir():
 from g2rpo_env import errors
 from g2rpo_env._version import __version__
 
+# The admission test
+from g2rpo_env.checks import check_env, check_vector_env
+
 # Controllers
 from g2rpo_env.controller import (
     AdaptiveGuidance,
@@ -69,6 +72,8 @@ __all__ = [
     "Verifier",
     "__version__",
     "char_tokenizer",
+    "check_env",
+    "check_vector_env",
     "env_ids",
     "errors",
     "find_guidance",

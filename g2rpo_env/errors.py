@@ -58,3 +58,7 @@ class RunExistsError(G2RPOError, FileExistsError):
 
 class ResumeError(G2RPOError, RuntimeError):
     """A checkpoint that does not belong to what it is loaded into."""
+
+
+class ConformanceError(G2RPOError, AssertionError):
+    """An environment, a task, a source or a verifier that breaks the contract; the message says what to fix."""

@@ -47,6 +47,7 @@ def test_rows_come_with_their_place_and_empty_lines_are_skipped(tmp_path: Path) 
         ('{"question": 5, "answer": "a"}', "field 'question' must be a text that is not empty, got 5"),
         ('{"question": " \\n", "answer": "a"}', "field 'question'"),
         ('{"question": "q", "answer": ""}', "field 'answer'"),
+        (r'{"question": "ab\ud83d!", "answer": "a"}', r"field 'question' must be text, .* '\\ud83d' at character 2"),
     ],
 )
 def test_a_bad_line_is_named_with_file_and_number(tmp_path: Path, line: str, words: str) -> None:
