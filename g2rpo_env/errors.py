@@ -58,3 +58,7 @@ class RunExistsError(G2RPOError, FileExistsError):
 
 class ResumeError(G2RPOError, RuntimeError):
     """A checkpoint that does not belong to what it is loaded into."""
+
+
+class MissingDependencyError(G2RPOError, gym_error.DependencyNotInstalled, ImportError):
+    """An optional package is missing; the message names the extra that installs it."""

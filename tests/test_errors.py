@@ -20,6 +20,7 @@ EXPECTED = {
     errors.NonFiniteError: ArithmeticError,
     errors.RunExistsError: FileExistsError,
     errors.ResumeError: RuntimeError,
+    errors.MissingDependencyError: gym_error.DependencyNotInstalled,
 }
 
 
