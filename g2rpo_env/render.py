@@ -39,10 +39,12 @@ BACKGROUND = (16, 16, 20)
 COLUMNS, ROWS = 80, 24
 """Size of a frame in cells; the last row is the legend, the one above it is empty."""
 
-CELL_HEIGHT, CELL_WIDTH = 20, 10
+CELL_HEIGHT, CELL_WIDTH = 22, 10
 """Size of a cell in pixels. Frames of even height and width are what video codecs take."""
 
-FONT_SIZE, BASELINE = 15, 15
+FONT_SIZE, BASELINE = 18, 16
+"""Height of the letters and distance of their foot from the top of the cell, in pixels."""
+
 TAB = "    "
 
 

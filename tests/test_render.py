@@ -20,7 +20,7 @@ from g2rpo_env.tokenizer import char_tokenizer, encode
 
 TOKENIZER = char_tokenizer()
 EOS = TOKENIZER.eos_token_id
-SHAPE = (480, 800, 3)
+SHAPE = (528, 800, 3)
 
 needs_pillow = pytest.mark.skipif(find_spec("PIL") is None, reason="Pillow is missing: pip install 'g2rpo-env[video]'")
 
@@ -192,7 +192,7 @@ def test_wrapping_goes_on_through_a_change_of_role() -> None:
 
 
 def cell(picture: np.ndarray, row: int, column: int) -> np.ndarray:
-    return picture[row * 20 : (row + 1) * 20, column * 10 : (column + 1) * 10]
+    return picture[row * 22 : (row + 1) * 22, column * 10 : (column + 1) * 10]
 
 
 def is_empty(part: np.ndarray) -> bool:
@@ -208,17 +208,17 @@ def test_a_cell_is_its_glyph_in_the_colour_of_its_role() -> None:
         expected = ink * color + (1 - ink) * np.array(render.BACKGROUND)
         assert np.abs(cell(picture, 0, column) - expected).max() <= 0.51  # rounded to whole numbers
         assert not is_empty(cell(picture, 0, column))
-    assert is_empty(picture[:20, 12 * 10 :]) and is_empty(picture[20 : 23 * 20])
+    assert is_empty(picture[:22, 12 * 10 :]) and is_empty(picture[22 : 23 * 22])
 
 
 @needs_pillow
 def test_the_legend_names_each_role_in_its_colour() -> None:
     legend = "prompt  revealed  sampled  environment"
     picture = frame(TOKENIZER, *NOTHING)
-    assert is_empty(picture[: 23 * 20])
+    assert is_empty(picture[: 23 * 22])
     for role in Role:
         begin = legend.index(role.name.lower())
-        part = picture[23 * 20 :, begin * 10 : (begin + len(role.name)) * 10].reshape(-1, 3).astype(float)
+        part = picture[23 * 22 :, begin * 10 : (begin + len(role.name)) * 10].reshape(-1, 3).astype(float)
         # every pixel lies between background and the role's colour
         paper, ink = np.array(render.BACKGROUND), np.array(render.COLORS[role].rgb)
         share = (part - paper) / (ink - paper)
@@ -238,7 +238,7 @@ def test_a_long_text_shows_its_last_rows() -> None:
 def test_wide_characters_stay_in_their_cell_and_narrow_ones_are_centred() -> None:
     for char in "WM@":
         ink = glyph(char)
-        assert ink.shape == (20, 10) and ink.max() > 0.5
+        assert ink.shape == (22, 10) and ink.max() > 0.5
     columns = np.flatnonzero(glyph("|").max(axis=0) > 0.2)
     assert 3 <= columns.min() and columns.max() <= 6
     assert not glyph(" ").any()
