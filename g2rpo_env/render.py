@@ -42,7 +42,7 @@ COLUMNS, ROWS = 80, 24
 CELL_HEIGHT, CELL_WIDTH = 22, 10
 """Size of a cell in pixels. Frames of even height and width are what video codecs take."""
 
-FONT_SIZE, BASELINE = 18, 16
+FONT_SIZE, BASELINE = 18, 17
 """Height of the letters and distance of their foot from the top of the cell, in pixels."""
 
 TAB = "    "
