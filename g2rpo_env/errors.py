@@ -62,3 +62,7 @@ class ResumeError(G2RPOError, RuntimeError):
 
 class ConformanceError(G2RPOError, AssertionError):
     """An environment, a task, a source or a verifier that breaks the contract; the message says what to fix."""
+
+
+class MissingDependencyError(G2RPOError, gym_error.DependencyNotInstalled, ImportError):
+    """An optional package is missing; the message names the extra that installs it."""

@@ -21,6 +21,7 @@ EXPECTED = {
     errors.RunExistsError: FileExistsError,
     errors.ResumeError: RuntimeError,
     errors.ConformanceError: AssertionError,
+    errors.MissingDependencyError: gym_error.DependencyNotInstalled,
 }
 
 

