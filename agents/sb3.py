@@ -244,8 +244,9 @@ class CausalTransformerExtractor(BaseFeaturesExtractor):
 class GuidanceCallback(BaseCallback):
     """Feeds a controller with the episodes of each rollout and gives its length to the guidance wrapper.
 
-    A new length takes effect at the next resets; episodes in flight keep what they were shown. A rollout in which no
-    episode ended changes nothing. Logs ``guidance/reveal_length`` and, over the episodes of the rollout,
+    A new length takes effect at the next resets; episodes in flight keep what they were shown. SB3 resets before it
+    starts its callbacks, so the very first episodes have the length that the wrapper was made with. A rollout in which
+    no episode ended changes nothing. Logs ``guidance/reveal_length`` and, over the episodes of the rollout,
     ``guidance/success``.
 
     Args:

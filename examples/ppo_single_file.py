@@ -42,7 +42,7 @@ class Options:
     """Passes over the data of an update."""
     minibatch: int = 512
     """Decisions per gradient step."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Of Adam."""
     clip: float = 0.2
     """Bound of the change of a decision's probability in an update."""

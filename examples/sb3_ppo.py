@@ -87,7 +87,7 @@ def train(options: Options) -> tuple[float, float, float]:
     model = ALGORITHMS[options.algorithm](
         "MultiInputPolicy",
         env,
-        learning_rate=1e-3,
+        learning_rate=2e-3,
         gamma=1.0,  # one reward, at the end: an answer is not worth less for being long
         gae_lambda=1.0,
         ent_coef=0.02,
