@@ -1,4 +1,4 @@
-"""Stable-Baselines3 on the native vector environment: a VecEnv, a features extractor, a guidance callback.
+"""Stable-Baselines3 on the native vector environment: a VecEnv, a features extractor, a guidance callback, two agents.
 
 This module needs stable-baselines3 at once, so nothing imports it but its users::
 
@@ -7,22 +7,30 @@ This module needs stable-baselines3 at once, so nothing imports it but its users
 
 from __future__ import annotations
 
+import copy
+import json
 import time
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
+from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import MultiInputActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
+from g2rpo_env.agents.evaluation import Evaluation, evaluate
+from g2rpo_env.agents.policy import CausalLMPolicy
 from g2rpo_env.controller import Controller, Feedback
-from g2rpo_env.errors import ConfigurationError, MissingGuidanceError
-from g2rpo_env.guidance import find_guidance
+from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, ResumeError
+from g2rpo_env.guidance import VectorGuidanceWrapper, find_guidance
 from g2rpo_env.vector import TokenVectorEnv
 
 NOT_CARRIED = ("verdict",)
@@ -303,3 +311,219 @@ def make_feedback(infos: Sequence[dict[str, Any]]) -> Feedback:
         correct=np.array([info["correct"] for info in infos], bool),
         valid=np.array([info["valid"] for info in infos], bool),
     )
+
+
+# -- agents that start from a CausalLMPolicy, as those of g2rpo_env.agents do ------------------------------------------
+
+
+class CausalLMExtractor(BaseFeaturesExtractor):
+    """The transformer of a CausalLMPolicy; the feature is the last hidden state of the last token.
+
+    Args:
+        observation_space: Of one lane, Dict(tokens (L,), length (1,)).
+        policy: Its model is used itself, not copied: training this extractor trains the policy.
+    """
+
+    def __init__(self, observation_space: spaces.Dict, policy: CausalLMPolicy) -> None:
+        super().__init__(observation_space, policy.model.get_output_embeddings().in_features)
+        self.transformer = policy.model.base_model
+        self.policy = policy
+
+    def train(self, mode: bool = True) -> CausalLMExtractor:
+        """Stay in evaluation mode: dropout would make the probabilities of rollout and training differ."""
+        return super().train(False)
+
+    def forward(self, observations: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return features, float32 (B, hidden size), of contexts as SB3 preprocesses them: ids as floats."""
+        length_B = observations["length"].long().squeeze(-1)
+        longest = int(length_B.max())
+        tokens_BT = observations["tokens"][:, :longest].long()
+        mask_BT = torch.arange(longest, device=length_B.device) < length_B[:, None]
+        states = self.transformer(input_ids=tokens_BT, attention_mask=mask_BT.long(), use_cache=False)
+        last = torch.arange(len(tokens_BT), device=length_B.device), length_B - 1
+        return states.last_hidden_state[last].float()
+
+
+class _TokenHead(nn.Module):
+    """The LM head of a CausalLMPolicy as logits of its sampling distribution, over the environment's actions."""
+
+    def __init__(self, policy: CausalLMPolicy, token_A: np.ndarray) -> None:
+        super().__init__()
+        self.head, self.temperature = policy.model.get_output_embeddings(), policy.temperature
+        self.register_buffer("token_A", torch.from_numpy(token_A), persistent=False)
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        logits = self.head(states.to(self.head.weight.dtype)).float()
+        return logits[..., self.token_A] / self.temperature
+
+
+class CausalLMActorCritic(MultiInputActorCriticPolicy):
+    """The actor is a CausalLMPolicy, trained in place; the critic a linear layer on its states that starts at 0."""
+
+    def _build(self, lr_schedule: Any) -> None:
+        super()._build(lr_schedule)
+        extractor = self.features_extractor
+        assert isinstance(extractor, CausalLMExtractor)
+        self.action_net = _TokenHead(extractor.policy, np.arange(self.action_space.n))  # type: ignore[attr-defined]
+        for parameter in self.value_net.parameters():
+            nn.init.zeros_(parameter)
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+
+
+AGENT_FILE, STATE_FILE = "sb3_agent.json", "sb3_state.pt"
+
+
+class _SB3Agent:
+    """What PPOAgent and A2CAgent share; a :class:`g2rpo_env.agents.agent.Agent`."""
+
+    algorithm: ClassVar[type[OnPolicyAlgorithm]]
+
+    @staticmethod
+    def defaults(envs: Any) -> dict[str, Any]:
+        """Return the settings of the algorithm where the user gives none."""
+        return {"n_steps": envs.unwrapped.task.max_new_tokens, "learning_rate": 1e-4, "gamma": 1.0, "gae_lambda": 1.0}
+
+    def __init__(
+        self,
+        policy: CausalLMPolicy,
+        envs: Any,
+        *,
+        seed: int = 0,
+        controller: Controller | None = None,
+        **settings: Any,
+    ) -> None:
+        policy.check_fits(envs)
+        self.policy, self.seed, self.settings = policy, int(seed), settings
+        self.controller = copy.deepcopy(controller)
+        self.vec_env = TokenVecEnv(_same_step(envs))
+        guided = find_guidance(self.vec_env.envs) is not None
+        if self.controller is not None and not guided:
+            raise MissingGuidanceError(
+                f"controller={type(self.controller).__name__} needs a guidance wrapper around envs: "
+                "envs = g2rpo_env.VectorGuidanceWrapper(envs, ...)"
+            )
+        self.model = self.algorithm(
+            CausalLMActorCritic,
+            self.vec_env,
+            policy_kwargs={
+                "features_extractor_class": CausalLMExtractor,
+                "features_extractor_kwargs": {"policy": policy},
+                "net_arch": [],
+                "ortho_init": False,  # it would overwrite the policy
+            },
+            seed=self.seed,
+            device=policy.device,
+            **{**self.defaults(envs), **settings},
+        )
+        self.updates = 0
+
+    def learn(self, updates: int) -> _SB3Agent:
+        """Do some updates: each ``n_steps`` tokens in every lane, then the gradient steps.
+
+        Raises:
+            ConfigurationError: ``updates`` is negative.
+        """
+        if updates < 0:
+            raise ConfigurationError(f"updates={updates} must be at least 0")
+        callback = None if self.controller is None else GuidanceCallback(self.controller)
+        tokens = updates * self.model.n_steps * self.vec_env.num_envs
+        self.model.learn(tokens, callback=callback, reset_num_timesteps=False)
+        self.updates += updates
+        return self
+
+    def evaluate(self, split: str = "test", problems: int = 256) -> Evaluation:
+        """Return unguided greedy accuracy on distinct problems of a split."""
+        return evaluate(self.policy, self.vec_env.envs, split=split, problems=problems)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the policy as an ordinary Hugging Face folder, and beside it critic, optimiser and controller."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.policy.save_pretrained(folder)
+        config = {"seed": self.seed, "temperature": self.policy.temperature, "settings": self.settings}
+        (folder / AGENT_FILE).write_text(json.dumps(config, indent=2) + "\n")
+        state = {
+            "updates": self.updates,
+            "timesteps": self.model.num_timesteps,
+            "critic": self.model.policy.value_net.state_dict(),
+            "optimizer": self.model.policy.optimizer.state_dict(),
+            "envs": self.vec_env.envs.unwrapped.state_dict(),
+            "controller": self.controller,
+            "length": getattr(find_guidance(self.vec_env.envs), "length", None),
+        }
+        torch.save(state, folder / STATE_FILE)
+
+    @classmethod
+    def load(cls, folder: str | Path, envs: Any) -> _SB3Agent:
+        """Return the agent that was saved; it goes on with new episodes, those in flight are not kept.
+
+        Args:
+            folder: What :meth:`save` wrote. It is unpickled: load what you trust.
+            envs: An environment made and wrapped like the one the agent was trained on.
+
+        Raises:
+            ResumeError: the folder holds no saved agent.
+        """
+        folder = Path(folder)
+        if not (folder / AGENT_FILE).is_file() or not (folder / STATE_FILE).is_file():
+            raise ResumeError(f"folder={str(folder)!r} must hold {AGENT_FILE} and {STATE_FILE}, written by save()")
+        config = json.loads((folder / AGENT_FILE).read_text())
+        state = torch.load(folder / STATE_FILE, weights_only=False)
+        policy = CausalLMPolicy.from_pretrained(folder, temperature=config["temperature"])
+        agent = cls(policy, envs, seed=config["seed"], controller=state["controller"], **config["settings"])
+        agent.updates, agent.model.num_timesteps = state["updates"], state["timesteps"]
+        agent.model.policy.value_net.load_state_dict(state["critic"])
+        agent.model.policy.optimizer.load_state_dict(state["optimizer"])
+        agent.vec_env._reset_seeds()  # the next reset goes on in the seeded order of problems
+        agent.vec_env.envs.unwrapped.load_state_dict(state["envs"])
+        if state["length"] is not None:
+            agent.vec_env.envs.length = state["length"]
+        return agent
+
+
+def _same_step(envs: Any) -> Any:
+    """Return an environment on the same task, as many lanes, guided alike, as Stable-Baselines3 needs it."""
+    base = envs.unwrapped
+    own: Any = TokenVectorEnv(base.task, base.num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+    guidance = find_guidance(envs)
+    if guidance is None:
+        return own
+    return VectorGuidanceWrapper(own, guidance.length, guidance.unit, guidance.ratio, guidance.reveal_cap)
+
+
+class PPOAgent(_SB3Agent):
+    """PPO of Stable-Baselines3, started from a CausalLMPolicy that it trains in place.
+
+    Every episode is a lane of its own, without groups; ``envs`` gives the task, the number of lanes and the guidance.
+
+    Args:
+        policy: The policy; its temperature is kept.
+        envs: Any environment built on TokenVectorEnv; it is not stepped itself.
+        seed: Of the problems, and of SB3's (global) random numbers.
+        controller: Moves the reveal length; None keeps that of the wrapper.
+        **settings: Arguments of SB3's PPO. ``n_steps`` defaults to the token budget, so that at least one episode
+            per lane ends in each update, ``batch_size`` to the number of lanes, ``n_epochs`` to 1, rewards are not
+            discounted.
+
+    Raises:
+        MissingGuidanceError: a controller without a guidance wrapper around ``envs``.
+        VocabularyMismatchError, BudgetError: policy and environment do not fit.
+    """
+
+    algorithm = PPO
+
+    @staticmethod
+    def defaults(envs: Any) -> dict[str, Any]:
+        """Return the settings of PPO where the user gives none."""
+        return {**_SB3Agent.defaults(envs), "n_epochs": 1, "batch_size": max(2, envs.num_envs)}
+
+
+class A2CAgent(_SB3Agent):
+    """A2C of Stable-Baselines3, started from a CausalLMPolicy that it trains in place; arguments as of PPOAgent."""
+
+    algorithm = A2C
+
+    @staticmethod
+    def defaults(envs: Any) -> dict[str, Any]:
+        """Return the settings of A2C where the user gives none."""
+        return {**_SB3Agent.defaults(envs), "use_rms_prop": False}

@@ -16,9 +16,17 @@ from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 import g2rpo_env
 from g2rpo_env import Outcome, Task, TokenVectorEnv, Verdict
-from g2rpo_env.agents.sb3 import CausalTransformerExtractor, GuidanceCallback, TokenVecEnv, make_feedback
+from g2rpo_env.agents import CausalLMPolicy
+from g2rpo_env.agents.sb3 import (
+    A2CAgent,
+    CausalTransformerExtractor,
+    GuidanceCallback,
+    PPOAgent,
+    TokenVecEnv,
+    make_feedback,
+)
 from g2rpo_env.envs.arithmetic import AdditionSource
-from g2rpo_env.errors import ConfigurationError, MissingGuidanceError
+from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, ResumeError
 
 ROOT = Path(__file__).parents[2]
 LANES = 4
@@ -355,3 +363,76 @@ def test_equal_seeds_give_equal_runs() -> None:
         return torch.cat([p.detach().flatten() for p in model.policy.parameters()])
 
     assert torch.equal(weights(), weights())
+
+
+# -- agents -----------------------------------------------------------------------------------------------------------
+
+
+def grouped(length: float | None = 3) -> Any:
+    """What the command line gives an agent: groups whose lanes wait."""
+    task = Task(AdditionSource(1), Parity(), max_new_tokens=5)
+    envs: Any = TokenVectorEnv(task, LANES, group_size=2)
+    return envs if length is None else g2rpo_env.VectorGuidanceWrapper(envs, length=length, ratio=0.5)
+
+
+def tiny(envs: Any, **options: Any) -> CausalLMPolicy:
+    return CausalLMPolicy.tiny(envs, seed=0, hidden_size=16, layers=1, **options)
+
+
+def weights_of(policy: CausalLMPolicy) -> torch.Tensor:
+    return torch.cat([p.detach().flatten().clone() for p in policy.model.parameters()])
+
+
+@pytest.mark.parametrize("kind", [PPOAgent, A2CAgent])
+def test_an_agent_starts_as_its_policy_and_trains_it_in_place(kind: Any) -> None:
+    envs = grouped()
+    policy = tiny(envs, temperature=1.7)
+    before, agent = weights_of(policy), kind(policy, envs, seed=0)
+    assert torch.equal(weights_of(policy), before)
+    observation, _ = agent.vec_env.envs.reset(seed=0)
+    as_tensors = {key: torch.from_numpy(value) for key, value in observation.items()}
+    distribution = agent.model.policy.get_distribution(as_tensors).distribution
+    tokens, length = as_tensors["tokens"].long(), as_tensors["length"].long()
+    mask = torch.arange(tokens.shape[1]) < length
+    for token in (1, 40, 257):
+        given = tokens.scatter(1, length, token)
+        expected = policy.token_log_probs(given, mask | (torch.arange(tokens.shape[1]) == length))
+        torch.testing.assert_close(
+            distribution.log_prob(torch.full((LANES,), token)), expected.gather(1, length)[:, 0], rtol=1e-4, atol=1e-5
+        )
+    assert not agent.model.policy.predict_values(as_tensors).any()
+    evaluation = agent.evaluate(problems=4)
+    assert agent.learn(2) is agent and agent.updates == 2
+    assert agent.model.num_timesteps == 2 * 5 * LANES
+    assert not torch.equal(weights_of(policy), before) and not policy.model.training
+    assert agent.evaluate(problems=4).problem_ids == evaluation.problem_ids
+
+
+def test_a_saved_agent_goes_on(tmp_path: Path) -> None:
+    controller = g2rpo_env.TargetSuccess(length=3, target=0.1, gain=1.0, max_length=9)
+    agent = PPOAgent(tiny(grouped()), grouped(), seed=5, controller=controller, n_epochs=3)
+    agent.learn(2).save(tmp_path / "agent")
+    assert controller.history == [] and len(agent.controller.history) == 2
+    again = PPOAgent.load(tmp_path / "agent", grouped())
+    assert (again.updates, again.seed, again.model.n_epochs) == (2, 5, 3)
+    assert torch.equal(weights_of(again.policy), weights_of(agent.policy))
+    assert again.controller.history == agent.controller.history
+    assert again.vec_env.envs.length == again.controller.length != 3
+    agent.vec_env.reset()
+    again.vec_env.reset()
+    assert [i["group"] for i in again.vec_env.reset_infos] == [i["group"] for i in agent.vec_env.reset_infos]
+    assert min(i["group"] for i in again.vec_env.reset_infos) >= LANES
+    before = weights_of(again.policy)
+    assert again.learn(1).updates == 3 and not torch.equal(weights_of(again.policy), before)
+    moments = again.model.policy.optimizer.state_dict()["state"][0]["step"]
+    assert moments == agent.model.policy.optimizer.state_dict()["state"][0]["step"] * 3 / 2
+    with pytest.raises(ResumeError, match="sb3_agent.json"):
+        PPOAgent.load(tmp_path, grouped())
+
+
+def test_an_agent_checks_its_arguments() -> None:
+    envs = grouped(length=None)
+    with pytest.raises(MissingGuidanceError, match="FixedGuidance needs a guidance wrapper around envs"):
+        PPOAgent(tiny(envs), envs, controller=g2rpo_env.FixedGuidance(length=3))
+    with pytest.raises(ConfigurationError, match="updates=-1"):
+        A2CAgent(tiny(envs), envs).learn(-1)
