@@ -367,7 +367,8 @@ class CausalLMActorCritic(MultiInputActorCriticPolicy):
         self.action_net = _TokenHead(extractor.policy, np.arange(self.action_space.n))  # type: ignore[attr-defined]
         for parameter in self.value_net.parameters():
             nn.init.zeros_(parameter)
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+        rate = lr_schedule(1)
+        self.optimizer = self.optimizer_class(self.parameters(), lr=rate, **self.optimizer_kwargs)  # type: ignore[call-arg]
 
 
 AGENT_FILE, STATE_FILE = "sb3_agent.json", "sb3_state.pt"

@@ -36,7 +36,7 @@ class Options:
     """Lanes of the vector environment."""
     num_steps: int = 24
     """Steps per lane and update."""
-    updates: int = 65
+    updates: int = 35
     """Updates."""
     epochs: int = 4
     """Passes over the data of an update."""

@@ -36,13 +36,14 @@ class Options:
     """Digits of both numbers."""
     num_envs: int = 64
     """Lanes of the vector environment."""
-    steps: int = 100_000
-    """Tokens to sample, all lanes together."""
+    steps: int | None = None
+    """Tokens to sample, all lanes together; by default what the algorithm needs."""
     seed: int = 0
     """Of everything random."""
 
 
 ALGORITHMS: dict[str, Any] = {"ppo": PPO, "a2c": A2C}
+STEPS = {"ppo": 60_000, "a2c": 100_000}
 SETTINGS: dict[str, dict[str, Any]] = {
     "ppo": {"n_steps": 24, "batch_size": 512, "n_epochs": 4},
     "a2c": {"n_steps": 6, "use_rms_prop": False},
@@ -102,7 +103,7 @@ def train(options: Options) -> tuple[float, float, float]:
         **SETTINGS[options.algorithm],
     )
     successes = Successes()
-    model.learn(options.steps, callback=[successes, GuidanceCallback(controller)])
+    model.learn(options.steps or STEPS[options.algorithm], callback=[successes, GuidanceCallback(controller)])
     return *successes.tenths(), controller.length
 
 
