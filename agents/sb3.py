@@ -345,16 +345,14 @@ class CausalLMExtractor(BaseFeaturesExtractor):
 
 
 class _TokenHead(nn.Module):
-    """The LM head of a CausalLMPolicy as logits of its sampling distribution, over the environment's actions."""
+    """The LM head of a CausalLMPolicy as logits of its sampling distribution."""
 
-    def __init__(self, policy: CausalLMPolicy, token_A: np.ndarray) -> None:
+    def __init__(self, policy: CausalLMPolicy) -> None:
         super().__init__()
-        self.head, self.temperature = policy.model.get_output_embeddings(), policy.temperature
-        self.register_buffer("token_A", torch.from_numpy(token_A), persistent=False)
+        self.head, self.policy = policy.model.get_output_embeddings(), policy
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
-        logits = self.head(states.to(self.head.weight.dtype)).float()
-        return logits[..., self.token_A] / self.temperature
+        return self.policy.log_probs(self.head(states.to(self.head.weight.dtype)))
 
 
 class CausalLMActorCritic(MultiInputActorCriticPolicy):
@@ -364,7 +362,7 @@ class CausalLMActorCritic(MultiInputActorCriticPolicy):
         super()._build(lr_schedule)
         extractor = self.features_extractor
         assert isinstance(extractor, CausalLMExtractor)
-        self.action_net = _TokenHead(extractor.policy, np.arange(self.action_space.n))  # type: ignore[attr-defined]
+        self.action_net = _TokenHead(extractor.policy)
         for parameter in self.value_net.parameters():
             nn.init.zeros_(parameter)
         rate = lr_schedule(1)
@@ -485,7 +483,13 @@ class _SB3Agent:
 def _same_step(envs: Any) -> Any:
     """Return an environment on the same task, as many lanes, guided alike, as Stable-Baselines3 needs it."""
     base = envs.unwrapped
-    own: Any = TokenVectorEnv(base.task, base.num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+    own: Any = TokenVectorEnv(
+        base.task,
+        base.num_envs,
+        autoreset_mode=AutoresetMode.SAME_STEP,
+        rank=base.rank,
+        world_size=base.world_size,
+    )
     guidance = find_guidance(envs)
     if guidance is None:
         return own

@@ -201,6 +201,19 @@ def test_attributes_and_methods_are_found_on_every_layer() -> None:
         env.set_attr("length", 2, indices=[0])
 
 
+def test_a_reduced_vocabulary_and_its_masks() -> None:
+    envs = gym.make_vec(
+        "g2rpo_env/Addition-v0", num_envs=2, digits=1, vocabulary="0123456789#", autoreset_mode="SAME_STEP"
+    )
+    env = TokenVecEnv(envs)
+    assert env.action_space.n == len(envs.unwrapped.vocabulary) == 12  # with the end token
+    np.testing.assert_array_equal(env.env_method("action_masks"), envs.unwrapped.action_masks())
+    seven = envs.unwrapped.tokenizer.convert_tokens_to_ids("7")
+    env.reset()
+    observation, *_ = env.step(np.flatnonzero(envs.unwrapped.vocabulary == seven).repeat(2))
+    assert (observation["tokens"][[0, 1], observation["length"][:, 0] - 1] == seven).all()
+
+
 @pytest.mark.parametrize("mode", ["NEXT_STEP", "DISABLED"])
 def test_other_autoreset_modes_are_refused(mode: str) -> None:
     with pytest.raises(ConfigurationError, match=f"autoreset_mode={mode} must be SAME_STEP"):
