@@ -33,7 +33,7 @@ class Options:
     """Digits of both numbers."""
     num_envs: int = 64
     """Lanes of the vector environment."""
-    steps: int = 25_000
+    steps: int = 30_000
     """Tokens to sample, all lanes together."""
     seed: int = 0
     """Of everything random."""
