@@ -55,6 +55,9 @@ LAYERS = {
 }
 """Layers with limits; the tools above them (cli, report, ``__main__``) may import everything."""
 
+ADAPTERS = {"g2rpo_env.agents.sb3": frozenset({"stable_baselines3"})}
+"""Modules that subclass what another library offers and import it at once; none of ours imports them at once."""
+
 
 def layer_of(module: str) -> str:
     """Return the layer of a module of this library."""
@@ -94,16 +97,19 @@ def broken_layers(module: str, text: str) -> list[str]:
     if layer_of(module) not in LAYERS:
         return []
     layer, broken = LAYERS[layer_of(module)], []
+    at_once = layer.at_once | ADAPTERS.get(module, frozenset())
     for found in imports_of(ast.parse(text)):
         top = found.module.split(".")[0]
         if "AutoTokenizer" in found.names and layer_of(module) != "agents":
             broken.append(f"{module} imports AutoTokenizer, which imports torch")
+        if found.module in ADAPTERS and found.when == "at_once":
+            broken.append(f"{module} imports {found.module} at once, and with it {', '.join(ADAPTERS[found.module])}")
         if top == "g2rpo_env":
             targets = {found.module} if found.module != "g2rpo_env" else {f"g2rpo_env.{n}" for n in found.names}
             broken += [f"{module} imports {t}" for t in targets if layer_of(t) not in layer.own and not typed(found)]
         elif top in sys.stdlib_module_names or found.when == "for_types":
             continue
-        elif top not in layer.at_once | (layer.lazily if found.when == "lazily" else frozenset()):
+        elif top not in at_once | (layer.lazily if found.when == "lazily" else frozenset()):
             broken.append(f"{module} imports {found.module} {found.when}")
     return broken
 
@@ -132,6 +138,9 @@ def test_imports_point_upwards_only() -> None:
         ("g2rpo_env.agents.grpo", "from g2rpo_env.cli import app"),
         ("g2rpo_env.agents.grpo", "from g2rpo_env.envs import arithmetic"),
         ("g2rpo_env.agents.grpo", "import matplotlib"),
+        ("g2rpo_env.agents.grpo", "import stable_baselines3"),
+        ("g2rpo_env.agents.grpo", "from g2rpo_env.agents.sb3 import TokenVecEnv"),
+        ("g2rpo_env.agents.sb3", "import sb3_contrib"),
     ],
 )
 def test_the_layer_rule_sees_what_it_forbids(module: str, text: str) -> None:
