@@ -12,10 +12,11 @@ import numpy as np
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError, InvalidActionError, ResetNeededError
 from g2rpo_env.problem import Problem
+from g2rpo_env.render import RENDERERS
 from g2rpo_env.reveal import RevealPlan, reveal_tokens
 from g2rpo_env.streams import fresh_seed
 from g2rpo_env.task import Start, Task, load_task
-from g2rpo_env.tokenizer import decode, reduced_vocabulary
+from g2rpo_env.tokenizer import reduced_vocabulary
 from g2rpo_env.verdict import Verdict
 
 Observation = dict[str, np.ndarray]
@@ -80,7 +81,8 @@ class TokenEnv(gym.Env[Observation, np.int64]):
 
     Args:
         task: The task, or ``"module:Name"`` of one that is built from ``options``.
-        render_mode: ``"ansi"`` (``render()`` returns text), ``"human"`` (printed) or None.
+        render_mode: ``"ansi"`` (``render()`` returns text), ``"human"`` (printed in colours), ``"rgb_array"`` (a frame
+            of a video; needs the extra ``video``) or None.
         vocabulary: Reduces the actions to a few tokens, for algorithms with a small action space: a text, for its
             tokens and the end token, or token ids in the order of the actions.
         **options: Arguments of the task, if it is given by name.
@@ -89,7 +91,7 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         ConfigurationError: an argument breaks its rule.
     """
 
-    metadata = {"render_modes": ["ansi", "human"], "render_fps": 4}
+    metadata = {"render_modes": list(RENDERERS), "render_fps": 4}
 
     def __init__(
         self,
@@ -99,8 +101,7 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         vocabulary: str | Sequence[int] | None = None,
         **options: Any,
     ) -> None:
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ConfigurationError(f"render_mode={render_mode!r} must be None, 'ansi' or 'human'")
+        check_render_mode(render_mode, self.metadata["render_modes"])
         self.task = load_task(task, options)
         self.render_mode = render_mode
         self.vocabulary = action_tokens(self.task, vocabulary)
@@ -260,16 +261,16 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         self._shown_length[0] = self._length
         return {"tokens": self._tokens.copy(), "length": self._shown_length.copy()}
 
-    def render(self) -> str | None:
-        """Return the context as text, parts marked by role: ``prompt[revealed]sampled{environment}``."""
+    def render(self) -> Any:
+        """Return or show the context: see ``render_mode``, and :mod:`g2rpo_env.render` for what it looks like.
+
+        Raises:
+            MissingDependencyError: ``rgb_array`` without Pillow.
+        """
         if self.render_mode is None:
-            gym.logger.warn("render() needs render_mode='ansi' or 'human' when the environment is made")
+            gym.logger.warn("render() needs a render_mode when the environment is made")
             return None
-        text = marked_text(self.tokenizer, self._tokens[: self._length], self.roles)
-        if self.render_mode == "ansi":
-            return text
-        print(text)
-        return None
+        return RENDERERS[self.render_mode](self.tokenizer, self.context, self.roles)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the seeded order of problems, between episodes."""
@@ -281,19 +282,10 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         self._running = False
 
 
-def marked_text(tokenizer: Any, tokens_T: np.ndarray, role_T: np.ndarray) -> str:
-    """Return tokens as text with brackets around runs of one role.
-
-    Prompt and sampled text stand bare, revealed text in ``[ ]``, environment text in ``{ }``.
-    """
-    marks = {Role.REVEALED: ("[", "]"), Role.ENVIRONMENT: ("{", "}")}
-    pieces = []
-    cuts = [0, *(np.flatnonzero(np.diff(role_T)) + 1).tolist(), len(role_T)]
-    for begin, end in zip(cuts[:-1], cuts[1:], strict=True):
-        if end > begin:
-            left, right = marks.get(Role(int(role_T[begin])), ("", ""))
-            pieces.append(left + decode(tokenizer, tokens_T[begin:end]) + right)
-    return "".join(pieces)
+def check_render_mode(mode: str | None, known: Sequence[str]) -> None:
+    """Raise ConfigurationError unless ``mode`` is None or one of ``known``."""
+    if mode is not None and mode not in known:
+        raise ConfigurationError(f"render_mode={mode!r} must be None or one of {', '.join(map(repr, known))}")
 
 
 NEEDS = {"member": "problem", "prefix_roles": "prefix"}

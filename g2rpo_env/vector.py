@@ -18,13 +18,14 @@ from g2rpo_env.core import (
     action_rule,
     action_tokens,
     check_options,
+    check_render_mode,
     final_info,
-    marked_text,
     token_spaces,
 )
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError, InvalidActionError, ResetNeededError
 from g2rpo_env.problem import Problem
+from g2rpo_env.render import RENDERERS
 from g2rpo_env.reveal import RevealPlan, reveal_tokens
 from g2rpo_env.streams import fresh_seed
 from g2rpo_env.task import Start, Task, load_task
@@ -66,7 +67,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         group_size: Members per group G; must divide N.
         autoreset_mode: See above.
         copy: True returns copies of the observation arrays, False views that the next step changes.
-        render_mode: ``"ansi"`` or None.
+        render_mode: ``"ansi"``, ``"rgb_array"`` (needs the extra ``video``) or None; ``render()`` gives one per lane.
         vocabulary: Reduces the actions to a few tokens, see TokenEnv.
         rank: This process among ``world_size``; each draws its own groups, and a group never spans ranks.
         world_size: Number of processes.
@@ -76,7 +77,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         ConfigurationError: an argument breaks its rule.
     """
 
-    metadata = {"render_modes": ["ansi"], "autoreset_mode": AutoresetMode.NEXT_STEP}
+    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4, "autoreset_mode": AutoresetMode.NEXT_STEP}
 
     def __init__(
         self,
@@ -98,8 +99,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
             raise ConfigurationError(f"group_size={group_size} must divide num_envs={num_envs}")
         if not 0 <= rank < world_size:
             raise ConfigurationError(f"rank={rank} must lie in [0, world_size={world_size})")
-        if render_mode not in (None, "ansi"):
-            raise ConfigurationError(f"render_mode={render_mode!r} must be None or 'ansi'")
+        check_render_mode(render_mode, self.metadata["render_modes"])
         self.task = load_task(task, options)
         self.num_envs, self.group_size = num_envs, group_size
         self.autoreset_mode = _autoreset_mode(autoreset_mode, group_size)
@@ -536,11 +536,16 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
             "length": np.array([self._length[lane]], np.int32),
         }
 
-    def render(self) -> tuple[str, ...] | None:
-        """Return the context of each lane as text, parts marked by role (``render_mode="ansi"``)."""
+    def render(self) -> tuple[Any, ...] | None:
+        """Return one text (``ansi``) or one frame (``rgb_array``) for each lane, as TokenEnv would.
+
+        Raises:
+            MissingDependencyError: ``rgb_array`` without Pillow.
+        """
         if self.render_mode is None:
             return None
-        return tuple(marked_text(self.tokenizer, *self.episode_tokens(lane)) for lane in range(self.num_envs))
+        picture = RENDERERS[self.render_mode]
+        return tuple(picture(self.tokenizer, *self.episode_tokens(lane)) for lane in range(self.num_envs))
 
     # -- state ------------------------------------------------------------------------------------------------------
 

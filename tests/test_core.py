@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import g2rpo_env
-from g2rpo_env import GuidanceWrapper, Outcome, Problem, Task, TokenEnv, Verdict
+from g2rpo_env import GuidanceWrapper, Outcome, Problem, Task, TokenEnv, Verdict, render
 from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.envs.dataset import RowSource
 from g2rpo_env.errors import (
@@ -328,8 +328,15 @@ def test_bad_reset_options_are_named_and_change_nothing(options: Any, error: typ
 
 
 def test_a_render_mode_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="render_mode='rgb_array' must be None, 'ansi' or 'human'"):
-        TokenEnv(Addition(), render_mode="rgb_array")
+    with pytest.raises(ConfigurationError, match="'depth' must be None or one of 'ansi', 'human', 'rgb_array'"):
+        TokenEnv(Addition(), render_mode="depth")
+
+
+def test_rgb_array_gives_the_frame_of_the_context() -> None:
+    pytest.importorskip("PIL", reason="Pillow is missing: pip install 'g2rpo-env[video]'")
+    env = TokenEnv(Addition(digits=2), render_mode="rgb_array")
+    env.reset(seed=0, options={"reveal": 2})
+    assert np.array_equal(env.render(), render.frame(env.tokenizer, env.context, env.roles))
 
 
 # -- reset options --------------------------------------------------------------------------------------------------

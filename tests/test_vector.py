@@ -385,7 +385,7 @@ def test_the_reveal_is_executed_at_every_autoreset() -> None:
         ({"group_size": 2, "autoreset_mode": AutoresetMode.SAME_STEP}, "must be DISABLED"),
         ({"autoreset_mode": "NEVER"}, "autoreset_mode='NEVER' must be one of NEXT_STEP, SAME_STEP, DISABLED"),
         ({"rank": 2, "world_size": 2}, r"rank=2 must lie in \[0, world_size=2\)"),
-        ({"render_mode": "human"}, "render_mode='human' must be None or 'ansi'"),
+        ({"render_mode": "human"}, "render_mode='human' must be None or one of 'ansi', 'rgb_array'"),
         ({"digits": 3}, r"options \['digits'\] must be given to the task itself"),
     ],
 )
@@ -568,6 +568,14 @@ def test_ansi_shows_every_lane() -> None:
     envs.reset(options={"problem": "58+67", "reveal": [0, 2]})
     assert envs.render() == ("58+67=", "58+67=[8+]")
     assert vector(2).render() is None
+
+
+def test_rgb_array_gives_a_frame_for_every_lane() -> None:
+    pytest.importorskip("PIL", reason="Pillow is missing: pip install 'g2rpo-env[video]'")
+    envs = vector(2, render_mode="rgb_array")
+    envs.reset(options={"problem": "58+67", "reveal": [0, 2]})
+    one, other = envs.render()
+    assert one.shape == other.shape and one.dtype == np.uint8 and not np.array_equal(one, other)
 
 
 def test_the_seed_also_seeds_the_generator_that_gymnasium_promises() -> None:

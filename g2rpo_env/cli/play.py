@@ -16,6 +16,7 @@ from g2rpo_env.cli.options import early, env_spec, parse, values
 from g2rpo_env.core import TokenEnv
 from g2rpo_env.episode import Role
 from g2rpo_env.guidance import GuidanceWrapper
+from g2rpo_env.render import escaped, role_runs
 from g2rpo_env.tokenizer import decode, encode
 
 STYLES = {Role.PROMPT: "bold", Role.REVEALED: "green", Role.SAMPLED: "cyan", Role.ENVIRONMENT: "yellow"}
@@ -102,10 +103,8 @@ def _tokens_of(env: TokenEnv, line: str) -> Sequence[int]:
 
 def _show(env: TokenEnv, console: Console) -> None:
     text = Text()
-    role_T, tokens_T = env.roles, env.context
-    cuts = [0, *(np.flatnonzero(np.diff(role_T)) + 1).tolist(), len(role_T)]
-    for begin, end in zip(cuts[:-1], cuts[1:], strict=True):
-        text.append(decode(env.tokenizer, tokens_T[begin:end]), STYLES[Role(int(role_T[begin]))])
+    for role, piece in role_runs(env.tokenizer, env.context, env.roles):
+        text.append(escaped(piece), STYLES[role])
     console.print(text)
 
 
