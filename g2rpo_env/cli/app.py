@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "unguided accuracy and guidance-response curve of a run or a checkpoint"),
     "compare": ("compare", "several algorithms from the same base with the same budget"),
     "complete": ("complete", "let a run or a checkpoint complete a text"),
+    "bench": ("bench", "how fast the environments step, as ratios against Gymnasium's own vectorisation"),
     "demo": ("demo", "the main job: five ways to train one weak base, one table"),
     "demo-seeds": ("demo_seeds", "the demo on several seeds, with the learning-rate grid of plain GRPO"),
 }

@@ -31,11 +31,11 @@ WARM_START = WarmStart(problems=1024, batch_size=32)
 """The base has seen 1,024 worked sums: it knows the form, and is confidently wrong on most new problems. A base from
 unlimited sums, stopped at the same success, is nearly right everywhere, and plain GRPO sharpens it without any help."""
 
-GRPO_RATE = 2e-5
+GRPO_RATE = 5e-5
 """What the grid of ``demo-seeds`` found best for plain GRPO."""
 
 GRPO = Arm("grpo", "grpo", GRPO_RATE)
-GUIDED = Arm("g2rpo-a", "g2rpo-a", 2e-4)
+GUIDED = Arm("g2rpo-a", "g2rpo-a", 4e-4)
 IMITATION = Arm("sft", "sft", 2e-4, replays="g2rpo-a")
 MASKED = Arm("g2rpo-a-masked", "g2rpo-a-masked", 3e-5)
 CHAINS = ((GUIDED, IMITATION), (MASKED,), (GRPO,))
@@ -48,7 +48,7 @@ class DemoOptions:
 
     seed: int = 0
     """Root seed of the base, the problems and all sampling."""
-    updates: int = 130
+    updates: int = 160
     """Updates of each run."""
     out: Path = Path("runs/demo")
     """Folder of summary.json, curves.png and the runs; that of an earlier demo is moved aside, nothing else is."""

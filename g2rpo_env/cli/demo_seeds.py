@@ -23,7 +23,7 @@ class DemoSeedsOptions:
 
     seeds: tuple[int, ...] = (0, 1, 2)
     """Root seeds; each has a base of its own."""
-    updates: int = 130
+    updates: int = 160
     """Updates of each run."""
     grid: tuple[float, ...] = (1e-5, 2e-5, 5e-5, 1e-4)
     """Learning rates for plain GRPO; that of the demo is always among them."""

@@ -1,0 +1,180 @@
+"""``g2rpo-env bench env``: how fast environments step, as ratios against Gymnasium's own vectorisation in one run."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import Positional
+
+from g2rpo_env.cli.options import parse
+from g2rpo_env.errors import ConfigurationError
+
+ENV = "g2rpo_env/Addition-v0"
+DIGITS = 5
+LENGTH = 2048
+"""Length of the observation in most rows."""
+TOKEN = 5  # any token that ends nothing
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement.
+
+    Attributes:
+        name: What was stepped.
+        value: The figure, of the best repeat.
+        unit: Its unit: tokens or lane-steps per second, or ``ratio``.
+    """
+
+    name: str
+    value: float
+    unit: str
+
+
+@dataclass
+class BenchOptions:
+    """Measure one process; torch is not used. Close other programs first, and compare ratios rather than figures."""
+
+    what: Positional[str] = "env"
+    """What to measure: env."""
+    json: Path | None = None
+    """File for the measurements."""
+    repeats: int = 5
+    """Repeats of each measurement, of which the best counts."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measure, print the table and write the file."""
+    options = parse(BenchOptions, argv, "bench")
+    if options.what not in BENCHMARKS:
+        raise ConfigurationError(f"what={options.what!r} must be one of {', '.join(BENCHMARKS)}")
+    if options.repeats < 1:
+        raise ConfigurationError(f"repeats={options.repeats} must be at least 1")
+    rows = BENCHMARKS[options.what](options.repeats)
+    table = Table(title="Stepping, one process")
+    table.add_column("what", no_wrap=True)
+    table.add_column("figure", justify="right")
+    table.add_column("unit")
+    for row in rows:
+        table.add_row(row.name, f"{row.value:,.{2 if row.unit == 'ratio' else 0}f}", row.unit)
+    Console().print(table)
+    if options.json is not None:
+        values = [{"name": row.name, "value": row.value, "unit": row.unit} for row in rows]
+        options.json.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def bench_env(repeats: int) -> list[Row]:
+    """Return the measurements of both environments and of Gymnasium's SyncVectorEnv over the single one."""
+    same_computation()
+    rows = [Row(f"TokenEnv through gym.make, L = {LENGTH}", single(LENGTH, 0, 1500, repeats), "tokens/s")]
+    early, late = (single(4200, at, 60, 40 * repeats) for at in (64, 4000))
+    rows.append(Row("TokenEnv, L = 4200: cost at 4,000 / cost at 64", early / late, "ratio"))
+    for copy in (False, True):
+        for lanes in (16, 256):
+            name = f"TokenVectorEnv, {lanes} lanes, copy={copy}, all active"
+            rows.append(Row(name, lane_steps(make_lanes(lanes, copy=copy), repeats), "lane-steps/s"))
+        sync = lane_steps(make_sync(16, copy=copy), repeats)
+        rows.append(Row(f"SyncVectorEnv, 16 lanes, copy={copy}", sync, "lane-steps/s"))
+        ours = next(row for row in rows if row.name.startswith(f"TokenVectorEnv, 16 lanes, copy={copy}"))
+        rows.append(Row(f"TokenVectorEnv / SyncVectorEnv, 16 lanes, copy={copy}", ours.value / sync, "ratio"))
+    for mean in (100, 250, 1000):
+        name = f"TokenVectorEnv, 256 lanes, geometric lengths, mean {mean}, resets and verdicts"
+        rows.append(Row(name, useful_tokens(mean, repeats), "useful tokens/s"))
+    return rows
+
+
+BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {"env": bench_env}
+
+
+def make_lanes(lanes: int, **kwargs: Any) -> gym.vector.VectorEnv:
+    """Return the native vector environment whose observation has the length LENGTH."""
+    return gym.make_vec(ENV, num_envs=lanes, digits=DIGITS, max_new_tokens=budget(LENGTH), **kwargs)
+
+
+def make_sync(lanes: int, **kwargs: Any) -> gym.vector.VectorEnv:
+    """Return Gymnasium's vectorisation of the same environment."""
+    return gym.vector.SyncVectorEnv([lambda: make_single(LENGTH)] * lanes, **kwargs)
+
+
+def make_single(length: int) -> gym.Env:
+    """Return the single environment with an observation of some length."""
+    return gym.make(ENV, digits=DIGITS, max_new_tokens=budget(length))
+
+
+def budget(length: int) -> int:
+    """Return the budget that gives an observation of ``length`` tokens."""
+    shortest = gym.make(ENV, digits=DIGITS, max_new_tokens=2)
+    return length - shortest.unwrapped.task.length + 2  # type: ignore[attr-defined]
+
+
+def same_computation(steps: int = 200, lanes: int = 4) -> None:
+    """Raise AssertionError unless both vectorisations give the same observations, rewards and flags."""
+    ours, theirs = make_lanes(lanes), make_sync(lanes)
+    problem = "12345+67890"
+    ours.reset(options={"problem": problem})
+    theirs.reset(options={"problem": problem})
+    random = np.random.default_rng(0)
+    for _ in range(steps):
+        actions = random.integers(2, 200, lanes)
+        mine, other = ours.step(actions), theirs.step(actions)
+        for key in ("tokens", "length"):
+            assert np.array_equal(mine[0][key], other[0][key]), key
+        assert all(np.array_equal(a, b) for a, b in zip(mine[1:4], other[1:4], strict=True))
+
+
+def single(length: int, position: int, steps: int, repeats: int) -> float:
+    """Return tokens per second of the single environment, measured over ``steps`` from ``position`` on."""
+    env = make_single(length)
+    best = 0.0
+    for _ in range(repeats):
+        env.reset(seed=0)
+        # A prefix of sampled tokens would spend budget like steps do, so that the end stays out of the measurement.
+        while env.unwrapped.context.size < position:  # type: ignore[attr-defined]
+            env.step(TOKEN)
+        started = time.perf_counter()
+        for _ in range(steps):
+            env.step(TOKEN)
+        best = max(best, steps / (time.perf_counter() - started))
+    return best
+
+
+def lane_steps(envs: gym.vector.VectorEnv, repeats: int, steps: int = 1000) -> float:
+    """Return lane-steps per second while all lanes run."""
+    actions = np.full(envs.num_envs, TOKEN)
+    best = 0.0
+    for _ in range(repeats):
+        envs.reset(seed=0)
+        started = time.perf_counter()
+        for _ in range(steps):
+            envs.step(actions)
+        best = max(best, steps * envs.num_envs / (time.perf_counter() - started))
+    return best
+
+
+def useful_tokens(mean: int, repeats: int, lanes: int = 256, steps: int = 2000) -> float:
+    """Return tokens per second that belong to an episode, with restarts and grading; ignored actions do not count."""
+    envs = make_lanes(lanes, copy=False)
+    random = np.random.default_rng(0)
+    end = envs.unwrapped.task.eos_token_id  # type: ignore[attr-defined]
+    actions = np.where(random.random((steps, lanes)) < 1 / mean, end, TOKEN)
+    best = 0.0
+    for _ in range(repeats):
+        envs.reset(seed=0)
+        useful = 0
+        started = time.perf_counter()
+        waiting = 0
+        for row in actions:
+            useful += lanes - waiting
+            *_, terminated, truncated, _ = envs.step(row)
+            waiting = int(np.count_nonzero(terminated | truncated))
+        best = max(best, useful / (time.perf_counter() - started))
+    return best
