@@ -128,7 +128,7 @@ class CausalLMPolicy:
         """Raise unless policy and environment share their tokens and an episode fits the model's positions.
 
         Raises:
-            VocabularyMismatchError: the tokenizers differ.
+            VocabularyMismatchError: the tokenizers differ, or the environment takes indices of a reduced vocabulary.
             BudgetError: the model has too few positions.
             ConfigurationError: the model's layers cannot be stepped with a cache that lanes share.
         """
@@ -138,6 +138,12 @@ class CausalLMPolicy:
                 f"the policy's tokenizer ({len(self.tokenizer)} tokens, end token {self.tokenizer.eos_token_id}) and "
                 f"the environment's ({task.vocab_size} tokens, end token {task.eos_token_id}) must be the same: make "
                 "the environment with tokenizer=policy.tokenizer"
+            )
+        vocabulary = envs.unwrapped.vocabulary
+        if vocabulary is not None:
+            raise VocabularyMismatchError(
+                f"the environment has a reduced vocabulary of {len(vocabulary)} actions, but a language model writes "
+                "token ids: make the environment without vocabulary="
             )
         self._check_positions(task.length)
         check_cache(self.model.config, task.length)

@@ -35,7 +35,7 @@ def token_spaces(task: Task, actions: int) -> tuple[gym.Space[Any], gym.spaces.D
     return observation, gym.spaces.Discrete(actions)
 
 
-def action_tokens(task: Task, vocabulary: str | Sequence[int] | None) -> np.ndarray | None:
+def action_tokens(task: Task, vocabulary: str | Sequence[int] | np.ndarray | None) -> np.ndarray | None:
     """Return the token id of each action, int32 (A,); None where actions are token ids."""
     return None if vocabulary is None else reduced_vocabulary(task.tokenizer, vocabulary)
 
@@ -98,7 +98,7 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         task: Task | str,
         *,
         render_mode: str | None = None,
-        vocabulary: str | Sequence[int] | None = None,
+        vocabulary: str | Sequence[int] | np.ndarray | None = None,
         **options: Any,
     ) -> None:
         check_render_mode(render_mode, self.metadata["render_modes"])
@@ -224,9 +224,9 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         self._tokens[self._length] = token
         self._length += 1
         self._budget -= 1
-        if self._budget and token not in self._may_end:
-            terminated, truncated, reward, info = False, False, 0.0, {}
-        else:
+        terminated, truncated, reward = False, False, 0.0
+        info: dict[str, Any] = {}
+        if not self._budget or token in self._may_end:
             terminated, truncated, reward, info = self._ended(token)
         if self.render_mode == "human":
             self.render()

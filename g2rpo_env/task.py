@@ -283,14 +283,13 @@ class Task:
             self._answer_tokens[self.eos_token_id] = True
         return self._answer_tokens
 
-    def may_stop(self, tokens: np.ndarray) -> np.ndarray | None:
-        """Return which tokens (N,) could complete a stop string, or None if there are no stop strings."""
-        return None if self._stop_table is None else self._stop_table[tokens]
+    def may_stop(self, tokens: np.ndarray) -> np.ndarray:
+        """Return which tokens (N,) could complete a stop string."""
+        return self._stop_table[tokens]
 
     def may_end(self) -> frozenset[int]:
         """Return the tokens that may end an answer: the end token, and those that could complete a stop string."""
-        stops = [] if self._stop_table is None else np.flatnonzero(self._stop_table).tolist()
-        return frozenset([self.eos_token_id, *stops])
+        return frozenset([self.eos_token_id, *np.flatnonzero(self._stop_table).tolist()])
 
     def stops(self, answer_T: np.ndarray) -> bool:
         """Whether the last token of an answer completes a stop string; decodes a bounded tail only."""
@@ -401,13 +400,13 @@ def _byte_bounds(problems: Sequence[Problem]) -> tuple[int, int]:
     )
 
 
-def _stop_table(tokenizer: Any, stop_strings: tuple[str, ...], eos_token_id: int) -> np.ndarray | None:
+def _stop_table(tokenizer: Any, stop_strings: tuple[str, ...], eos_token_id: int) -> np.ndarray:
     """Return bool (V,): tokens that can complete a stop string; incomplete UTF-8 pieces count as candidates.
 
     The end token does not: its name is no text of the answer.
     """
     if not stop_strings:
-        return None
+        return np.zeros(len(tokenizer), np.bool_)
     last = {text[-1] for text in stop_strings} | {"\ufffd"}
     texts = [decode(tokenizer, np.array([i])) for i in range(len(tokenizer))]
     table = np.array([bool(last & set(text)) for text in texts])

@@ -174,7 +174,7 @@ def decode(tokenizer: PreTrainedTokenizerFast, ids: np.ndarray) -> str:
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def reduced_vocabulary(tokenizer: PreTrainedTokenizerFast, vocabulary: str | Sequence[int]) -> np.ndarray:
+def reduced_vocabulary(tokenizer: PreTrainedTokenizerFast, vocabulary: str | Sequence[int] | np.ndarray) -> np.ndarray:
     """Return the token ids that the actions 0, 1, ... of a reduced vocabulary stand for, int32 (A,).
 
     Args:

@@ -88,7 +88,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         autoreset_mode: AutoresetMode | str | None = None,
         copy: bool = True,
         render_mode: str | None = None,
-        vocabulary: str | Sequence[int] | None = None,
+        vocabulary: str | Sequence[int] | np.ndarray | None = None,
         rank: int = 0,
         world_size: int = 1,
         **options: Any,
@@ -453,7 +453,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
     def _stopped(self, tokens: np.ndarray) -> list[int]:
         """Return the running lanes whose new token completed a stop string."""
         candidates = self.task.may_stop(tokens)
-        lanes = np.flatnonzero(candidates & self._active).tolist()  # type: ignore[operator]
+        lanes = np.flatnonzero(candidates & self._active).tolist()
         return [lane for lane in lanes if self.task.stops(self._answer(lane))]
 
     def _answer(self, lane: int) -> np.ndarray:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import g2rpo_env.task
-from g2rpo_env import Outcome, TokenEnv, TokenVectorEnv, VectorGuidanceWrapper, Verdict
-from g2rpo_env.envs.arithmetic import Addition
+from g2rpo_env import Outcome, Task, TokenEnv, TokenVectorEnv, VectorGuidanceWrapper, Verdict
+from g2rpo_env.envs.arithmetic import Addition, AdditionSource, AdditionVerifier
 from g2rpo_env.errors import ConfigurationError, InvalidActionError, ResetNeededError, UnknownProblemError
 from g2rpo_env.tokenizer import char_tokenizer, encode
 
@@ -582,3 +582,68 @@ def test_the_seed_also_seeds_the_generator_that_gymnasium_promises() -> None:
     one, other = vector(), vector()
     one.reset(seed=4), other.reset(seed=4)
     assert one.np_random_seed == 4 and one.np_random.random() == other.np_random.random()
+
+
+# -- replies, reduced vocabulary, masks --------------------------------------------------------------------------------
+
+
+def replying(num_envs: int, **options: Any) -> TokenVectorEnv:
+    """Lanes with two tries, a reply of one character and a budget of 6."""
+    source, verifier = AdditionSource(1), AdditionVerifier()
+    task = Task(source, verifier, max_new_tokens=6, max_tries=2, reply=lambda *_: "?!", max_reply_tokens=1)
+    return TokenVectorEnv(task, num_envs, autoreset_mode="DISABLED", **options)
+
+
+def test_a_wrong_try_is_answered_and_the_lane_goes_on() -> None:
+    """Lanes: right at once; wrong, then right; wrong twice; never ends. Budget 6, "3+4=" is 4 tokens, reply 1."""
+    envs = replying(4)
+    assert envs.single_observation_space["tokens"].shape[0] == len("3+4=") + len("3+4+0=07\n") + 6 + 1
+    envs.reset(seed=0, options={"problem": "3+4"})
+    eos = envs.tokenizer.eos_token_id
+    right, wrong = [*ids("#7"), eos], [*ids("#8"), eos]
+    tries = [right + [5] * 3, wrong + right, wrong + wrong, ids("#7") + [5] * 4]
+    seen = []
+    for actions in np.array(tries).T:
+        _, reward, terminated, truncated, info = envs.step(actions)
+        seen.append([part.tolist() for part in (reward, terminated, truncated)])
+    nobody, none = [0.0] * 4, [False] * 4
+    assert [s[0] for s in seen] == [nobody, nobody, [1.0, 0, 0, 0], nobody, nobody, [0, 1.0, 0, 0]]
+    assert [s[1] for s in seen] == [none, none, [True, False, False, False], none, none, [False, True, True, False]]
+    assert [s[2] for s in seen] == [none] * 5 + [[False, False, False, True]]
+    assert info["completion"].tolist()[1:3] == ["#7", "#8"]  # the last try alone
+    tokens_T, role_T = envs.episode_tokens(1)
+    assert role_T.tolist() == [0] * 4 + [2] * 3 + [3] + [2] * 3
+    assert tokens_T[7] == ids("?")[0]  # cut to max_reply_tokens
+
+
+def test_a_prefix_with_a_reply_in_it_is_the_second_try() -> None:
+    envs = replying(1)
+    eos = envs.tokenizer.eos_token_id
+    prefix = [*ids("3+4=#8"), eos, *ids("?")]
+    envs.reset(seed=0, options={"problem": "3+4", "prefix": [prefix], "prefix_roles": [[0] * 4 + [2] * 3 + [3]]})
+    for action in (*ids("#6"), eos):
+        _, reward, terminated, _, info = envs.step(np.array([action]))
+    assert terminated.tolist() == [True] and reward.tolist() == [0.0] and info["completion"][0] == "#6"
+
+
+def test_actions_of_a_reduced_vocabulary_are_indices_into_it() -> None:
+    whole, small = vector(2), vector(2, vocabulary=[*ids("0123456789#"), 1])
+    for envs in (whole, small):
+        envs.reset(seed=0, options={"problem": "12+34"})
+    for index in (10, 4, 6, 11):
+        token = int(small.vocabulary[index])
+        same(whole.step(np.full(2, token)), small.step(np.full(2, index)))
+    assert small.single_action_space.n == 12
+    small.reset(seed=0)
+    with pytest.raises(InvalidActionError, match=r"action=12 of lane 0 must be an index into the reduced vocabulary"):
+        small.step(np.full(2, 12))
+
+
+def test_masks_leave_out_special_tokens_but_the_end_token() -> None:
+    envs = vector(3)
+    masks = envs.action_masks()
+    pad = envs.tokenizer.pad_token_id
+    assert masks.shape == (3, 258) and masks.sum() == 3 * 257 and not masks[:, pad].any()
+    masks[:] = False
+    assert envs.action_masks().any()  # a copy
+    assert vector(2, vocabulary="01").action_masks().all()

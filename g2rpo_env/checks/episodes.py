@@ -204,24 +204,20 @@ def play_by_the_rules(env: TokenEnv, tokens: Iterable[int], **reset: Any) -> lis
 
 def action_of(env: Any, token: int) -> int:
     """Return the action that writes a token, -1 if none does."""
-    vocabulary = getattr(env, "vocabulary", None)
-    if vocabulary is None:
+    if env.vocabulary is None:
         return int(token)
-    return int(np.argmax(vocabulary == token)) if token in vocabulary else -1
+    return int(np.argmax(env.vocabulary == token)) if token in env.vocabulary else -1
 
 
 def writable(env: Any) -> np.ndarray:
     """Return the tokens that actions can write, int (A,)."""
-    vocabulary = getattr(env, "vocabulary", None)
-    return np.arange(env.task.vocab_size) if vocabulary is None else vocabulary
+    return np.arange(env.task.vocab_size) if env.vocabulary is None else env.vocabulary
 
 
 def filler(env: Any) -> int | None:
     """Return a token that can be written and ends nothing, or None if every token might end the answer."""
     tokens = writable(env)
-    candidates = env.task.may_stop(tokens)
-    free = tokens != env.task.eos_token_id
-    tokens = tokens[free if candidates is None else free & ~candidates]
+    tokens = tokens[(tokens != env.task.eos_token_id) & ~env.task.may_stop(tokens)]
     return int(tokens[0]) if len(tokens) else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -47,14 +48,14 @@ def check_vector_env(envs: gym.vector.VectorEnv[Any, Any, Any]) -> None:
     """
     check_base(envs, TokenVectorEnv)
     warn_of_wrappers(envs)
-    envs = copied(envs)
-    base = envs.unwrapped
+    own = copied(envs)
+    base: TokenVectorEnv = own.unwrapped
     check_task(base.task)
     _check_vector_spaces(base)
     with no_error_escapes("environment"):
         for rule in VECTOR_RULES:
             rule(twin(base))
-        check_wrappers_keep_infos(envs)
+        check_wrappers_keep_infos(own)
 
 
 def _check_vector_spaces(envs: TokenVectorEnv) -> None:
@@ -78,9 +79,7 @@ class _Lanes:
 
     def __init__(self, envs: TokenVectorEnv) -> None:
         self.envs = envs
-        vocabulary = getattr(envs, "vocabulary", None)
-        options = {} if vocabulary is None else {"vocabulary": vocabulary}
-        self.singles = [TokenEnv(envs.task, **options) for _ in range(envs.num_envs)]
+        self.singles = [TokenEnv(envs.task, vocabulary=envs.vocabulary) for _ in range(envs.num_envs)]
         self.running = np.zeros(envs.num_envs, np.bool_)
         self.shown: list[dict[str, np.ndarray]] = [{} for _ in range(envs.num_envs)]
 
@@ -282,7 +281,7 @@ def _check_vector_refusals(envs: TokenVectorEnv) -> None:
     envs.reset(seed=SEED)
     good, actions = next(_actions(envs, SEED)), len(writable(envs))
     for bad in (np.full_like(good, -1), np.full_like(good, actions), good[:-1], good + 0.5):
-        check_raises(lambda bad=bad: envs.step(bad), InvalidActionError, f"step({bad})")
+        check_raises(partial(envs.step, bad), InvalidActionError, f"step({bad})")
     unknown = {"problem": "\0 no such problem"}
     check_raises(lambda: envs.reset(options=unknown), UnknownProblemError, "reset() with an unknown problem")
     check_raises(lambda: envs.reset(options={"problm": "x"}), ConfigurationError, "reset() with an unknown option")

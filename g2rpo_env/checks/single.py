@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -54,18 +55,18 @@ def check_env(env: gym.Env[Any, Any]) -> None:
     """
     check_base(env, TokenEnv)
     warn_of_wrappers(env)
-    env = copied(env)
-    base = env.unwrapped
+    own = copied(env)
+    base: TokenEnv = own.unwrapped
     check_task(base.task)
     check_token_spaces(base, base.observation_space, base.action_space)
     with no_error_escapes("environment"):
         for rule in ENV_RULES:
             rule(twin(base))
-        check_wrappers_keep_infos(env)
+        check_wrappers_keep_infos(own)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*is different from the unwrapped version.*")
-            check_env_gymnasium(env, skip_render_check=True, skip_close_check=True)
+            check_env_gymnasium(own, skip_render_check=True, skip_close_check=True)
     except (AssertionError, gym.error.Error) as error:
         raise ConformanceError(f"gymnasium.utils.env_checker.check_env refuses the environment: {error}") from error
 
@@ -118,7 +119,7 @@ def _check_refusals(env: TokenEnv) -> None:
     env.reset(seed=SEED)
     before = env.context
     for action in (-1, len(writable(env)), 0.5):
-        check_raises(lambda action=action: env.step(action), InvalidActionError, f"step({action})")
+        check_raises(partial(env.step, action), InvalidActionError, f"step({action})")
     unknown = {"problem": "\0 no such problem"}
     check_raises(lambda: env.reset(options=unknown), UnknownProblemError, "reset() with an unknown problem")
     check_raises(lambda: env.reset(options={"problm": "x"}), ConfigurationError, "reset() with an unknown option")

@@ -46,7 +46,8 @@ def check_wrappers_keep_infos(env: Any) -> None:
     base, bare = env.unwrapped, twin(env.unwrapped)
     if env is base or env.action_space != base.action_space:
         return
-    shown, expected = [], []
+    shown: list[dict[str, Any]] = []
+    expected: list[dict[str, Any]] = []
     for one, infos in ((env, shown), (bare, expected)):
         infos.append(one.reset(seed=SEED)[1])
         end = action_of(base, ending(base)[0])

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -229,3 +230,10 @@ def test_too_few_positions_are_refused(make_envs: Any) -> None:
     policy = CausalLMPolicy(llama(258, max_position_embeddings=16), char_tokenizer())
     with pytest.raises(BudgetError, match="max_position_embeddings=16"):
         collect(policy, make_envs())
+
+
+def test_a_reduced_vocabulary_is_refused(make_envs: Any, make_policy: Any) -> None:
+    policy = make_policy(make_envs())
+    envs = gym.make_vec("g2rpo_env/Addition-v0", num_envs=2, group_size=2, vocabulary="0123456789#")
+    with pytest.raises(VocabularyMismatchError, match="reduced vocabulary of 12 actions"):
+        collect(policy, envs)
