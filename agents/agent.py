@@ -1,4 +1,4 @@
-"""Agent: what anything must offer to be trained and compared by the command line."""
+"""Agent: what anything must offer to be trained and compared by the command line, and the agents it knows by name."""
 
 from __future__ import annotations
 
@@ -7,15 +7,25 @@ from typing import Any, Protocol
 
 from g2rpo_env.agents.evaluation import Evaluation
 
+AGENTS = {"ppo": "g2rpo_env.agents.sb3:PPOAgent", "a2c": "g2rpo_env.agents.sb3:A2CAgent"}
+"""Short names of agents that are no recipes."""
+
 
 class Agent(Protocol):
     """An algorithm with a policy and an environment; :class:`g2rpo_env.agents.GRPO` is one.
 
-    The command line makes one of yours with ``MyAgent(policy, envs, seed=seed)``.
+    The command line makes one of yours with ``MyAgent(policy, envs, seed=seed)``, and with ``learning_rate=rate`` too
+    if it was given one.
+
+    Attributes:
+        sampled_tokens: Tokens sampled in training so far: the budget that a comparison makes equal. An agent that
+            samples none, such as supervised training, leaves it at 0 and gets a number of updates instead.
     """
 
+    sampled_tokens: int
+
     def learn(self, updates: int) -> Any:
-        """Do some updates."""
+        """Do some more updates; a comparison calls ``learn(1)`` until the budget is spent."""
         ...
 
     def evaluate(self, split: str = "test", problems: int = 256) -> Evaluation:

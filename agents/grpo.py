@@ -40,6 +40,7 @@ class GRPO:
 
     Attributes:
         updates: Number of updates done.
+        sampled_tokens: Tokens sampled in them.
         groups: Groups of the last update, for callbacks and viewers.
 
     Raises:
@@ -71,6 +72,7 @@ class GRPO:
             policy.model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
         )
         self.updates = 0
+        self.sampled_tokens = 0
         self.groups = Groups()
         envs.unwrapped.load_state_dict({"root": self.seed, "counter": 0, "open": {}})
 
@@ -122,6 +124,7 @@ class GRPO:
             self.controller.update(make_feedback(self.groups))
             self.guidance.follow(self.controller)
         self.updates += 1
+        self.sampled_tokens += metrics["sampled_tokens"]
         return {"update": self.updates, **metrics}
 
     def _fit(self, episodes: list[Episode], advantage_N: np.ndarray) -> dict[str, Any]:
@@ -235,6 +238,7 @@ class GRPO:
         """Return all that the next updates depend on, except the weights of the policy."""
         return {
             "updates": self.updates,
+            "sampled_tokens": self.sampled_tokens,
             "optimizer": self.optimizer.state_dict(),
             "envs": self.envs.unwrapped.state_dict(),
             "controller": None if self.controller is None else self.controller.state_dict(),
@@ -250,7 +254,7 @@ class GRPO:
         """
         if (state["controller"] is None) != (self.controller is None):
             raise ResumeError("the checkpoint and the agent must both have a controller, or neither")
-        self.updates = state["updates"]
+        self.updates, self.sampled_tokens = state["updates"], state["sampled_tokens"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.envs.unwrapped.load_state_dict(state["envs"])
         if self.guidance is not None and state["guidance"] is not None:

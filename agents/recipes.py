@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from g2rpo_env.agents.advantages import GroupNormalized, Ones
+from g2rpo_env.agents.advantages import GroupCentered, GroupNormalized, Ones
 from g2rpo_env.agents.losses import ClippedSurrogate, LogLikelihood
 from g2rpo_env.agents.references import NoReference
 from g2rpo_env.agents.selection import KeepAll, KeepCorrect
@@ -191,6 +191,15 @@ def raft() -> Recipe:
     return Recipe(selection=KeepCorrect(), advantage=Ones(), token_weight=TokenMean(), loss=LogLikelihood())
 
 
+def reinforce() -> Recipe:
+    """REINFORCE with the mean reward of the group as its baseline: A log pi, every token weighs the same.
+
+    No clipping, no division by the standard deviation. Up to a factor G / (G - 1) on the advantage, which the learning
+    rate takes up, this is the leave-one-out estimator RLOO (arXiv 2402.14740).
+    """
+    return Recipe(advantage=GroupCentered(), token_weight=TokenMean(), loss=LogLikelihood())
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "grpo": grpo,
     "guided-grpo": guided_grpo,
@@ -198,6 +207,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "g2rpo-a-masked": g2rpo_a_masked,
     "sft": sft,
     "raft": raft,
+    "reinforce": reinforce,
 }
 
 

@@ -430,6 +430,11 @@ class _SB3Agent:
         self.updates += updates
         return self
 
+    @property
+    def sampled_tokens(self) -> int:
+        """Tokens sampled in training so far: one per lane and step."""
+        return self.model.num_timesteps
+
     def evaluate(self, split: str = "test", problems: int = 256) -> Evaluation:
         """Return unguided greedy accuracy on distinct problems of a split."""
         return evaluate(self.policy, self.vec_env.envs, split=split, problems=problems)

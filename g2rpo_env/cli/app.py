@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -42,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, (_, text) in COMMANDS.items():
         commands.add_parser(name, help=text, add_help=False)
     known, rest = parser.parse_known_args(argv)
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # as python -m does: --env and --algorithms may name modules of the user's
     module = importlib.import_module(f"g2rpo_env.cli.{COMMANDS[known.command][0]}")
     try:
         module.main(rest)

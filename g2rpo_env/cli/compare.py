@@ -1,4 +1,8 @@
-"""``g2rpo-env compare``: several algorithms from the same base, with the same budget, on the same problems."""
+"""``g2rpo-env compare``: several algorithms from the same base, with the same budget of sampled tokens.
+
+Every algorithm trains in the same guided environment, unless its name says ``@unguided``; all are measured without
+guidance on the same test problems.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +12,37 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from g2rpo_env.agents import CausalLMPolicy, Evaluation, paired_difference, recipes
+from g2rpo_env.agents.agent import AGENTS
+from g2rpo_env.agents.evaluation import mean_over_seeds
 from g2rpo_env.agents.warm_start import WarmStart, warm_started
 from g2rpo_env.cli.checkpoints import with_task_options
 from g2rpo_env.cli.options import EnvOptions, early, guidance_options, nested, parse, prepare_torch, values
 from g2rpo_env.cli.study import Arm, Result, Setting, evaluate_base, load_agent, run_chains
 from g2rpo_env.cli.tables import interval_text
 from g2rpo_env.errors import ConfigurationError, RunExistsError
+from g2rpo_env.report.plots import plot_comparison
+
+UNGUIDED = "@unguided"
+"""Ending of the name of an algorithm that trains without guidance."""
 
 
 @dataclass
 class CompareOptions(EnvOptions):
     """Train the same base with several algorithms and compare them on the same unguided test problems."""
 
-    algorithms: str = "grpo,sft,g2rpo-a"
-    """Names of recipes, or module:Class of your own agents, separated by commas."""
+    algorithms: str = "grpo@unguided,sft,g2rpo-a,g2rpo-a-masked"
+    """Recipes, ppo, a2c, or module:Class of your own agents, separated by commas. All train in the guided environment;
+    one whose name ends in @unguided does not. sft replays the reveals of g2rpo-a if that is among them."""
     learning_rates: tuple[float, ...] = ()
-    """One for all algorithms, or one for each; without it that of each recipe."""
-    updates: int = 200
-    """Updates of each run."""
+    """One for all algorithms, or one for each; without it that of each recipe or agent."""
+    sampled_tokens: int = 200_000
+    """Budget of each algorithm: it ends with the update that reaches it."""
+    updates: int = 100
+    """Updates of algorithms that sample nothing, such as sft."""
     seeds: tuple[int, ...] = (0,)
     """Root seeds; each has a base of its own."""
     policy: str | None = None
@@ -38,7 +50,7 @@ class CompareOptions(EnvOptions):
     evaluation_problems: int = 512
     """Test problems."""
     out: Path = Path("runs/compare")
-    """Folder for the runs, results.json and curves.png; must be new or empty."""
+    """Folder for the runs, results.json and comparison.png; must be new or empty."""
     warm: WarmStart = field(default_factory=WarmStart)
 
 
@@ -49,7 +61,11 @@ def main(argv: Sequence[str]) -> None:
     kind = with_task_options(CompareOptions, early(argv, "env")["env"] or CompareOptions.env)
     kind = dataclasses.make_dataclass("Compare", [("guidance", *nested(guidance_options(45.0)))], bases=(kind,))
     options = parse(kind, argv, "compare")
-    arms = make_arms(options.algorithms, options.learning_rates)
+    if options.sampled_tokens < 1 or options.updates < 1:
+        raise ConfigurationError(
+            f"sampled_tokens={options.sampled_tokens} and updates={options.updates} must be at least 1"
+        )
+    chains = make_chains(options.algorithms, options.learning_rates)
     new_folder(options.out)
     prepare_torch(None)
     setting = Setting(
@@ -59,6 +75,7 @@ def main(argv: Sequence[str]) -> None:
         problems=options.problems,
         group_size=options.group_size,
         updates=options.updates,
+        sampled_tokens=options.sampled_tokens,
         evaluation_problems=options.evaluation_problems,
     )
     jobs, bases = [], {}
@@ -67,11 +84,35 @@ def main(argv: Sequence[str]) -> None:
         folder = options.out / f"seed-{seed}"
         base = make_base(one, options.policy, options.warm, folder / "base")
         bases[seed] = evaluate_base(one, base)
-        jobs += [(one, base, [arm], folder) for arm in arms]
+        jobs += [(one, base, chain, folder) for chain in chains]
     results = run_chains(jobs)
+    order = [arm.label for arm in make_arms(options.algorithms, options.learning_rates)]
+    results.sort(key=lambda result: (result.seed, order.index(result.arm.label)))
     show_results(bases, results)
-    rows = [{"algorithm": r.arm.label, "seed": r.seed, **r.evaluation.to_config()} for r in results]
+    rows = [
+        {
+            "algorithm": r.arm.label,
+            "seed": r.seed,
+            "sampled_tokens": r.sampled_tokens,
+            "seconds": round(r.seconds, 1),
+            **r.evaluation.to_config(),
+        }
+        for r in results
+    ]
+    rows += [{"algorithm": "base", "seed": seed, "sampled_tokens": 0, **e.to_config()} for seed, e in bases.items()]
     (options.out / "results.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    curves = {label: [r.curves for r in results if r.arm.label == label] for label in order}
+    print(plot_comparison(curves, options.out / "comparison.png", f"{options.env}, {len(bases)} seeds"))
+
+
+def make_chains(algorithms: str, learning_rates: Sequence[float]) -> list[list[Arm]]:
+    """Return what can train side by side: each algorithm alone, but ``sft`` after the ``g2rpo-a`` that it replays."""
+    arms = {arm.label: arm for arm in make_arms(algorithms, learning_rates)}
+    chains = {label: [arm] for label, arm in arms.items()}
+    if "sft" in chains and "g2rpo-a" in chains:
+        (imitation,) = chains.pop("sft")
+        chains["g2rpo-a"].append(replace(imitation, replays="g2rpo-a"))
+    return list(chains.values())
 
 
 def make_arms(algorithms: str, learning_rates: Sequence[float]) -> list[Arm]:
@@ -79,16 +120,29 @@ def make_arms(algorithms: str, learning_rates: Sequence[float]) -> list[Arm]:
     names = [name.strip() for name in algorithms.split(",") if name.strip()]
     if not names or len(set(names)) < len(names):
         raise ConfigurationError(f"algorithms={algorithms!r} must name at least one algorithm, each once")
-    for name in names:
-        if ":" in name:
-            load_agent(name)
-        else:
-            recipes.get(name)
     rates: Sequence[float | None] = learning_rates or (None,)
     if len(rates) not in (1, len(names)):
         raise ConfigurationError(f"learning_rates={tuple(rates)} must hold one number, or one per algorithm")
     rates = rates if len(rates) == len(names) else list(rates) * len(names)
-    return [Arm(name.replace(":", "."), name, rate) for name, rate in zip(names, rates, strict=True)]
+    return [make_arm(name, rate) for name, rate in zip(names, rates, strict=True)]
+
+
+def make_arm(name: str, learning_rate: float | None) -> Arm:
+    """Return the arm of one algorithm.
+
+    Raises:
+        ConfigurationError: no recipe or agent has that name, or it needs the guidance that ``@unguided`` takes away.
+    """
+    plain = name.removesuffix(UNGUIDED)
+    algorithm, guided = AGENTS.get(plain, plain), plain == name
+    if ":" in algorithm:
+        load_agent(algorithm)
+    elif algorithm not in recipes.RECIPES:
+        known = ", ".join([*recipes.RECIPES, *AGENTS])
+        raise ConfigurationError(f"algorithm={name!r} must be one of {known}, or module:Class of an agent of yours")
+    elif recipes.get(algorithm).needs_guidance and not guided:
+        raise ConfigurationError(f"algorithm={name!r} needs guidance: leave {UNGUIDED} away")
+    return Arm(name.replace(":", "."), algorithm, learning_rate, guided)
 
 
 def new_folder(path: Path) -> None:
@@ -115,20 +169,24 @@ def make_base(setting: Setting, policy: str | None, warm: WarmStart, folder: Pat
 def show_results(bases: dict[int, Evaluation], results: Sequence[Result]) -> None:
     """Print accuracies, and what each arm is above the first one on the same problems."""
     first = results[0].arm.label
-    table = Table(title="Greedy unguided accuracy on the same test problems")
-    for column in ("seed", "algorithm", "accuracy", "95 % interval", f"above {first}", "paired 95 % interval"):
+    table = Table(title=f"Greedy unguided accuracy on the same {len(results[0].evaluation.problem_ids)} test problems")
+    for column in ("seed", "algorithm", "accuracy", "95 % interval", f"above {first}", "95 % interval", "tokens"):
         table.add_column(column, no_wrap=True, justify="left" if column == "algorithm" else "right")
     for seed, base in bases.items():
-        table.add_row(str(seed), "base", f"{base.accuracy:.3f}", interval_text(*base.interval), "", "")
+        table.add_row(str(seed), "base", f"{base.accuracy:.3f}", interval_text(*base.interval), "", "", "0")
         rows = [result for result in results if result.seed == seed]
         for result in rows:
             shown = result.evaluation
             difference, interval = paired_difference(shown, rows[0].evaluation)
             extra = ("", "") if result is rows[0] else (f"{difference:+.3f}", interval_text(*interval))
             accuracy, own_interval = f"{shown.accuracy:.3f}", interval_text(*shown.interval)
-            table.add_row(str(seed), result.arm.label, accuracy, own_interval, *extra)
-    Console().print(table)
+            table.add_row(str(seed), result.arm.label, accuracy, own_interval, *extra, f"{result.sampled_tokens:,}")
     if len(bases) > 1:
-        for label in dict.fromkeys(result.arm.label for result in results):
-            values = [result.evaluation.accuracy for result in results if result.arm.label == label]
-            print(f"{label}: mean {np.mean(values):.3f}, least {min(values):.3f}, of {len(values)} seeds")
+        table.add_section()
+        labels = dict.fromkeys(result.arm.label for result in results)
+        rows = {"base": list(bases.values())}
+        rows |= {label: [r.evaluation for r in results if r.arm.label == label] for label in labels}
+        for label, evaluations in rows.items():
+            mean, interval = mean_over_seeds(evaluations)
+            table.add_row("all", label, f"{mean:.3f}", interval_text(*interval), "", "", "")
+    Console(width=110).print(table)

@@ -34,7 +34,7 @@ unlimited sums, stopped at the same success, is nearly right everywhere, and pla
 GRPO_RATE = 5e-5
 """What the grid of ``demo-seeds`` found best for plain GRPO."""
 
-GRPO = Arm("grpo", "grpo", GRPO_RATE)
+GRPO = Arm("grpo", "grpo", GRPO_RATE, guided=False)
 GUIDED = Arm("g2rpo-a", "g2rpo-a", 4e-4)
 IMITATION = Arm("sft", "sft", 2e-4, replays="g2rpo-a")
 MASKED = Arm("g2rpo-a-masked", "g2rpo-a-masked", 3e-5)

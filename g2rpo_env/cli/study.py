@@ -11,11 +11,11 @@ import multiprocessing
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from g2rpo_env.agents import CausalLMPolicy, Evaluation, evaluate, recipes
+from g2rpo_env.agents import GRPO, CausalLMPolicy, Evaluation, evaluate, recipes
 from g2rpo_env.agents.agent import Agent
 from g2rpo_env.agents.recipes import Optimizer
 from g2rpo_env.cli.options import available_cores, make_envs, prepare_torch
@@ -32,7 +32,8 @@ class Arm:
     Attributes:
         label: Row of the table, and name of the run folder.
         algorithm: Name of a recipe, or ``"module:Class"`` of an :class:`~g2rpo_env.agents.agent.Agent`.
-        learning_rate: None leaves the recipe's.
+        learning_rate: None leaves that of the recipe or the agent.
+        guided: Whether it trains in the guided environment; False reveals nothing to it.
         replays: Label of a guided arm whose reveal lengths this one plays back, update by update: with the same seed
             it then sees exactly the tokens that were revealed there.
     """
@@ -40,6 +41,7 @@ class Arm:
     label: str
     algorithm: str
     learning_rate: float | None = None
+    guided: bool = True
     replays: str | None = None
 
 
@@ -50,12 +52,14 @@ class Setting:
     Attributes:
         env: Id of the environment.
         task: Arguments of its task.
-        guidance: Arguments of the guidance wrapper, for arms that need one.
+        guidance: Arguments of the guidance wrapper, for guided arms.
         problems: Problems per update.
         group_size: Members per problem.
-        updates: Updates per arm.
+        updates: Updates of each arm, or of those that sample nothing where ``sampled_tokens`` is given.
+        sampled_tokens: Arms end with the update that reaches this many sampled tokens; None counts updates.
         evaluation_problems: Test problems of the final greedy evaluation.
-        evaluate_every: Updates between evaluations on the validation split, for the curves.
+        evaluations: Evaluations on the validation split after the one of the base, evenly over the budget, for the
+            curves.
         curve_problems: Problems of those.
         seed: Root seed of every arm.
         decay: Whether learning rates fall linearly to the last update, in every arm.
@@ -67,8 +71,9 @@ class Setting:
     problems: int = 8
     group_size: int = 8
     updates: int = 200
+    sampled_tokens: int | None = None
     evaluation_problems: int = 512
-    evaluate_every: int = 26
+    evaluations: int = 6
     curve_problems: int = 128
     seed: int = 0
     decay: bool = False
@@ -86,20 +91,17 @@ class Result:
         arm: The arm.
         seed: Root seed.
         evaluation: Greedy unguided accuracy on the test problems.
-        curves: Metrics and evaluations, empty for an agent that reports none.
+        sampled_tokens: Tokens sampled in training: the budget that is compared.
+        curves: Metrics and evaluations.
         seconds: Wall-clock time of the training.
     """
 
     arm: Arm
     seed: int
     evaluation: Evaluation
+    sampled_tokens: int = 0
     curves: Curves = field(default_factory=lambda: Curves(()))
     seconds: float = 0.0
-
-    @property
-    def sampled_tokens(self) -> int:
-        """Tokens sampled in training: the budget that is compared."""
-        return sum(row["sampled_tokens"] for row in self.curves.metrics)
 
     @property
     def reveal_lengths(self) -> tuple[float, ...]:
@@ -147,8 +149,12 @@ def run_chain(setting: Setting, base: Path, arms: Sequence[Arm], out: Path) -> l
     """Run arms one after the other in this process."""
     done: dict[str, Result] = {}
     for arm in arms:
-        lengths = done[arm.replays].reveal_lengths if arm.replays else None
-        done[arm.label] = run_arm(setting, base, arm, out / arm.label, lengths)
+        if arm.replays is None:
+            done[arm.label] = run_arm(setting, base, arm, out / arm.label)
+        else:
+            lengths = done[arm.replays].reveal_lengths
+            same = replace(setting, updates=len(lengths), sampled_tokens=None)
+            done[arm.label] = run_arm(same, base, arm, out / arm.label, lengths)
     return list(done.values())
 
 
@@ -156,32 +162,42 @@ def run_arm(setting: Setting, base: Path, arm: Arm, out: Path, lengths: Sequence
     """Train the base in one way and evaluate it."""
     policy = CausalLMPolicy.from_pretrained(base)
     agent = make_agent(setting, policy, arm, lengths)
+    config = {"algorithm": arm.algorithm, "learning_rate": arm.learning_rate, "seed": setting.seed}
+    folder = RunFolder.create(out, config)
     started = time.perf_counter()
-    if ":" in arm.algorithm:
-        agent.learn(setting.updates)
-        curves = Curves(())
-    else:
-        config = {"algorithm": arm.algorithm, "learning_rate": arm.learning_rate, "seed": setting.seed}
-        curves = _learn_recorded(agent, setting, RunFolder.create(out, config))
+    train(agent, setting, folder)
     seconds = time.perf_counter() - started
-    return Result(arm, setting.seed, agent.evaluate("test", setting.evaluation_problems), curves, seconds)
+    evaluation = agent.evaluate("test", setting.evaluation_problems)
+    curves = Curves(folder.metrics(), folder.evaluations())
+    return Result(arm, setting.seed, evaluation, agent.sampled_tokens, curves, seconds)
 
 
-def _learn_recorded(agent: Any, setting: Setting, folder: RunFolder) -> Curves:
-    clock = time.perf_counter()
-
-    def record(agent: Any, metrics: dict[str, Any]) -> None:
-        nonlocal clock
-        folder.record(metrics, time.perf_counter() - clock)
-        if agent.updates % setting.evaluate_every == 0:
-            folder.record_evaluation(agent.updates, agent.evaluate("validation", setting.curve_problems))
-        clock = time.perf_counter()
-
+def train(agent: Agent, setting: Setting, folder: RunFolder) -> None:
+    """Train an agent until its budget is spent, record its updates and evaluations, and save it."""
     folder.record_evaluation(0, agent.evaluate("validation", setting.curve_problems))
-    agent.learn(setting.updates, record)
+    updates, evaluations = 0, 0
+    while (used := _share_used(setting, updates, agent.sampled_tokens)) < 1:
+        before, clock = agent.sampled_tokens, time.perf_counter()
+        if isinstance(agent, GRPO):
+            metrics = agent.update()
+        else:
+            agent.learn(1)
+            metrics = {"update": updates + 1, "sampled_tokens": agent.sampled_tokens - before}
+        folder.record(metrics, time.perf_counter() - clock)
+        updates += 1
+        used = _share_used(setting, updates, agent.sampled_tokens)
+        if used * setting.evaluations >= evaluations + 1:
+            evaluations = int(used * setting.evaluations)
+            folder.record_evaluation(updates, agent.evaluate("validation", setting.curve_problems))
     folder.close()
-    folder.checkpoint(agent)
-    return Curves(folder.metrics(), folder.evaluations())
+    folder.checkpoint(agent, updates)
+
+
+def _share_used(setting: Setting, updates: int, sampled_tokens: int) -> float:
+    """Return the share of its budget that an agent has used; one that samples nothing is counted in updates."""
+    if setting.sampled_tokens is None or (updates > 0 and sampled_tokens == 0):
+        return updates / setting.updates
+    return sampled_tokens / setting.sampled_tokens
 
 
 def make_agent(setting: Setting, policy: Any, arm: Arm, lengths: Sequence[float] | None) -> Any:
@@ -190,15 +206,16 @@ def make_agent(setting: Setting, policy: Any, arm: Arm, lengths: Sequence[float]
     Raises:
         ConfigurationError: no such recipe, module or class.
     """
+    envs = setting.envs(guided=arm.guided)
     if ":" in arm.algorithm:
-        return load_agent(arm.algorithm)(policy, setting.envs(guided=True), seed=setting.seed)
+        options = {} if arm.learning_rate is None else {"learning_rate": arm.learning_rate}
+        return load_agent(arm.algorithm)(policy, envs, seed=setting.seed, **options)
     rate = Optimizer.learning_rate if arm.learning_rate is None else arm.learning_rate
     optimizer = Optimizer(learning_rate=rate, decay=setting.updates if setting.decay else None)
     parts: dict[str, Any] = {"optimizer": optimizer}
     if lengths is not None:
         parts["controller"] = Replay(lengths=tuple(lengths))
-    guided = recipes.get(arm.algorithm).needs_guidance
-    return recipes.make(arm.algorithm, policy, setting.envs(guided=guided), seed=setting.seed, **parts)
+    return recipes.make(arm.algorithm, policy, envs, seed=setting.seed, **parts)
 
 
 def load_agent(name: str) -> Callable[..., Agent]:

@@ -251,7 +251,7 @@ class Training:
             self.clock = time.perf_counter()
             agent.learn(max(0, options.updates - agent.updates), self._after_update)
         self.folder.close()
-        self.folder.checkpoint(agent)
+        self.folder.checkpoint(agent, agent.updates)
         plot_curves(
             {options.recipe: Curves(self.folder.metrics(), self.folder.evaluations())},
             self.folder.path / "curves.png",
@@ -270,7 +270,7 @@ class Training:
         if options.evaluate_every and (done % options.evaluate_every == 0 or done == options.updates):
             self._evaluate()
         if done % options.checkpoint_every == 0 and done < options.updates:
-            self.folder.checkpoint(agent)
+            self.folder.checkpoint(agent, agent.updates)
         self.progress.update(metrics)
         self.clock = time.perf_counter()
         return not self.stopping()

@@ -61,6 +61,48 @@ def plot_curves(runs: Mapping[str, Curves], path: str | Path, title: str = "") -
     return path
 
 
+def plot_comparison(runs: Mapping[str, Sequence[Curves]], path: str | Path, title: str = "") -> Path:
+    """Write one panel: unguided accuracy over sampled tokens, the mean of the seeds and their range.
+
+    An algorithm that samples nothing is a dashed line at its last accuracy.
+
+    Args:
+        runs: Label -> curves, one per seed, each with at least one evaluation.
+        path: Where the PNG goes.
+        title: Line above the panel.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axis = figure.subplots()
+    for number, (label, seeds) in enumerate(runs.items()):
+        color, lines = f"C{number}", [_over_tokens(curves) for curves in seeds]
+        end = min(tokens[-1] for tokens, _ in lines)
+        if end == 0:
+            axis.axhline(float(np.mean([y[-1] for _, y in lines])), color=color, linestyle="--", label=label)
+            continue
+        x = np.linspace(0, end, 50)
+        y = np.array([np.interp(x, *line) for line in lines])
+        axis.plot(x, y.mean(axis=0), color=color, label=label)
+        axis.fill_between(x, y.min(axis=0), y.max(axis=0), color=color, alpha=0.15)
+    axis.set_title("unguided accuracy, greedy, validation problems: mean and range of the seeds", fontsize=9)
+    axis.set_xlabel("sampled tokens")
+    axis.set_ylim(bottom=0)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    figure.suptitle(title)
+    path = Path(path)
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def _over_tokens(curves: Curves) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sampled tokens before each evaluation, and its accuracy."""
+    total = np.cumsum([0, *(row["sampled_tokens"] for row in curves.metrics)])
+    x = [total[row["update"]] for row in curves.evaluations]
+    return np.array(x, float), np.array([row["accuracy"] for row in curves.evaluations], float)
+
+
 def _series(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
     known = [(row["update"], row[key]) for row in rows if row.get(key) is not None]
     x, y = np.array(known, dtype=float).reshape(-1, 2).T

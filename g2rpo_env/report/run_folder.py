@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from g2rpo_env.errors import ResumeError, RunExistsError
 
 if TYPE_CHECKING:
+    from g2rpo_env.agents.agent import Agent
     from g2rpo_env.agents.evaluation import Evaluation
     from g2rpo_env.agents.grpo import GRPO
 
@@ -105,12 +106,12 @@ class RunFolder:
         write_lines(path, rollout_records(agent))
         return path
 
-    def checkpoint(self, agent: GRPO) -> Path:
+    def checkpoint(self, agent: Agent, updates: int) -> Path:
         """Save the agent under its number of updates; the newest :data:`KEEP_CHECKPOINTS` are kept.
 
         Written beside its place and then renamed, so that an interrupted save leaves no half checkpoint.
         """
-        folder = self.path / "checkpoints" / f"{agent.updates:06d}"
+        folder = self.path / "checkpoints" / f"{updates:06d}"
         if not folder.is_dir():
             half = folder.with_suffix(".part")
             shutil.rmtree(half, ignore_errors=True)

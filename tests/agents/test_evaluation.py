@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from g2rpo_env.agents import Evaluation, evaluate, paired_difference
-from g2rpo_env.agents.evaluation import LANES, interval95, pass_at_k, summarise
+from g2rpo_env.agents.evaluation import LANES, interval95, mean_over_seeds, pass_at_k, summarise
 from g2rpo_env.envs.arithmetic import split_of
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.verdict import Outcome, Verdict
@@ -244,3 +244,21 @@ def test_arguments_that_break_their_rule_are_named(
     envs = make_envs()
     with pytest.raises(ConfigurationError, match=words):
         evaluate(make_policy(envs), envs, **options)
+
+
+# -- several seeds -----------------------------------------------------------------------------------------------------
+
+
+def test_the_mean_over_seeds_by_hand() -> None:
+    # seeds of 100 problems with accuracies 0.2 and 0.6. Two draws of a seed give 0.2, 0.4 (twice as often) or 0.6, so
+    # that the interval reaches from about 0.2 to about 0.6, a little beyond for the problems: sd sqrt(.24 / 100) / 1.4
+    one, other = (made([[i < solved] for i in range(100)]) for solved in (20, 60))
+    mean, (low, high) = mean_over_seeds([one, other])
+    assert mean == pytest.approx(0.4)
+    assert low == pytest.approx(0.2 - 0.035, abs=0.03) and high == pytest.approx(0.6 + 0.035, abs=0.03)
+
+
+def test_the_mean_over_equal_seeds_has_the_interval_of_one_with_all_their_problems() -> None:
+    mean, (low, high) = mean_over_seeds([made([[i < 50] for i in range(100)])] * 4)
+    assert mean == 0.5 and low == pytest.approx(0.5 - 1.96 * 0.025, abs=0.01)  # sd sqrt(.25 / 400)
+    assert high == pytest.approx(0.5 + 1.96 * 0.025, abs=0.01)

@@ -170,7 +170,10 @@ def log_prob_gradient(agent: GRPO, episode: Any) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     "name,counted",
-    [("grpo", "s"), ("guided-grpo", "s"), ("g2rpo-a", "rs"), ("g2rpo-a-masked", "s"), ("sft", "r"), ("raft", "s")],
+    [
+        ("grpo", "s"), ("guided-grpo", "s"), ("g2rpo-a", "rs"), ("g2rpo-a-masked", "s"), ("sft", "r"), ("raft", "s"),
+        ("reinforce", "s"),
+    ],  # fmt: skip
 )
 def test_gradients_reach_exactly_the_roles_a_recipe_counts(
     make_agent: Any, make_episode: Any, name: str, counted: str

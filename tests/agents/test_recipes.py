@@ -88,6 +88,7 @@ def test_recipes_share_their_optimiser_defaults() -> None:
         ("grpo", "g2rpo-a-masked", {"controller"}),
         ("g2rpo-a", "g2rpo-a-masked", {"token_weight"}),
         ("grpo", "raft", {"selection", "advantage", "token_weight", "loss"}),
+        ("grpo", "reinforce", {"advantage", "token_weight", "loss"}),
     ],
 )
 def test_recipes_differ_in_nothing_but_what_makes_them(name: str, other: str, differs: set[str]) -> None:
@@ -105,7 +106,7 @@ def test_an_unknown_recipe_suggests_a_close_one(typo: str, meant: str) -> None:
 
 
 def test_an_unknown_recipe_like_no_other_lists_them() -> None:
-    with pytest.raises(ConfigurationError, match="grpo, guided-grpo, g2rpo-a, g2rpo-a-masked, sft, raft$"):
+    with pytest.raises(ConfigurationError, match="grpo, guided-grpo, g2rpo-a, g2rpo-a-masked, sft, raft, reinforce$"):
         recipes.get("zzz")
 
 
@@ -179,8 +180,24 @@ def test_a_controller_that_is_given_is_not_fitted(make_agent: Any) -> None:
 # -- what they learn from ----------------------------------------------------------------------------------------------
 
 
-def test_raft_is_the_log_likelihood_of_correct_samples_and_of_nothing_else(make_agent: Any) -> None:
-    agent = make_agent("raft", guidance=None)
+def raft_weights(group: Any) -> list[float]:
+    """1 for correct answers; 0 leaves the others out of the mean too."""
+    return [float(e.correct) for e in group.episodes]
+
+
+def reinforce_weights(group: Any) -> list[float]:
+    """Reward less the mean of the group."""
+    reward_G = np.array([float(e.correct) for e in group.episodes])
+    return (reward_G - reward_G.mean()).tolist()
+
+
+@pytest.mark.parametrize(
+    "name,weigh,drops_wrong", [("raft", raft_weights, True), ("reinforce", reinforce_weights, False)]
+)
+def test_the_log_likelihood_is_weighed_as_the_recipe_says(
+    make_agent: Any, name: str, weigh: Any, drops_wrong: bool
+) -> None:
+    agent = make_agent(name, guidance=None)
     policy = CausalLMPolicy(agent.policy.model, agent.policy.tokenizer)
     metrics_loss: list[float] = []
     found: dict[str, torch.Tensor] = {}
@@ -193,17 +210,18 @@ def test_raft_is_the_log_likelihood_of_correct_samples_and_of_nothing_else(make_
 
     agent._apply = catch
     agent.update()
-    correct = [e for e in agent.groups.episodes if e.correct]
-    assert 0 < len(correct) < 16
+    weighed = [pair for group in agent.groups for pair in zip(group.episodes, weigh(group), strict=True)]
+    assert 0 < sum(episode.correct for episode, _ in weighed) < 16
+    counted = [(episode, weight) for episode, weight in weighed if episode.correct or not drops_wrong]
     total, count = torch.zeros(()), 0
-    for episode in correct:  # one at a time, without padding, weights or parts of the library
+    for episode, weight in counted:  # one at a time, without padding, weights or parts of the library
         logits = policy.model(torch.from_numpy(episode.tokens_T[None].astype(np.int64))).logits[0]
         log_probs = torch.log_softmax(logits, -1)
         for position in np.flatnonzero(episode.role_T == Role.SAMPLED):
-            total = total - log_probs[position - 1, int(episode.tokens_T[position])]
+            total = total - weight * log_probs[position - 1, int(episode.tokens_T[position])]
             count += 1
     (total / count).backward()
-    assert metrics_loss == pytest.approx([float(total.detach()) / count], rel=1e-5)
+    assert metrics_loss == pytest.approx([float(total.detach()) / count], rel=1e-5, abs=1e-7)
     for name, parameter in policy.model.named_parameters():
         assert torch.allclose(found[name], parameter.grad, atol=1e-6), name
 

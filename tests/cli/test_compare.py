@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from g2rpo_env.cli.compare import make_arms
+from g2rpo_env.cli.compare import make_arms, make_chains
 from g2rpo_env.cli.study import Arm
 from g2rpo_env.errors import ConfigurationError
 
@@ -18,18 +18,44 @@ def test_arms_have_one_rate_for_all_or_one_each():
             make_arms(names, rates)
 
 
+def test_an_algorithm_is_guided_unless_its_name_says_otherwise():
+    guided, plain, ppo, own = make_arms("grpo,grpo@unguided,a2c@unguided,g2rpo_env.agents:GRPO", ())
+    assert (guided.label, guided.algorithm, guided.guided) == ("grpo", "grpo", True)
+    assert (plain.label, plain.algorithm, plain.guided) == ("grpo@unguided", "grpo", False)
+    assert (ppo.label, ppo.algorithm, ppo.guided) == ("a2c@unguided", "g2rpo_env.agents.sb3:A2CAgent", False)
+    assert (own.label, own.algorithm, own.guided) == ("g2rpo_env.agents.GRPO", "g2rpo_env.agents:GRPO", True)
+    with pytest.raises(ConfigurationError, match="'g2rpo-a@unguided' needs guidance"):
+        make_arms("g2rpo-a@unguided", ())
+    with pytest.raises(ConfigurationError, match="'pppo' must be one of grpo, .*ppo, a2c, or module:Class"):
+        make_arms("pppo", ())
+
+
+def test_imitation_follows_the_run_it_replays():
+    chains = make_chains("sft,grpo,g2rpo-a", (0.1, 0.2, 0.3))
+    assert [[arm.label for arm in chain] for chain in chains] == [["grpo"], ["g2rpo-a", "sft"]]
+    assert chains[1][1] == Arm("sft", "sft", 0.1, replays="g2rpo-a")
+    assert make_chains("sft,grpo", ())[0] == [Arm("sft", "sft")]
+
+
+def test_a_budget_must_be_at_least_1(command, tmp_path):
+    status, _, error = command("compare", "--sampled-tokens", 0, "--out", tmp_path / "x")
+    assert status == 1 and "sampled_tokens=0" in error and not (tmp_path / "x").exists()
+
+
 @pytest.mark.long
 def test_two_algorithms_on_two_seeds_from_a_given_base(command, trained, tmp_path):
     from g2rpo_env.report.run_folder import RunFolder
 
     base = RunFolder(trained).checkpoints()[-1]
-    options = ["--digits", 1, "--problems", 2, "--group-size", 2, "--updates", 2, "--evaluation-problems", 6]
-    options += ["--algorithms", "grpo,g2rpo-a", "--seeds", 0, 1, "--policy", base, "--guidance.length", 4]
+    options = ["--digits", 1, "--problems", 2, "--group-size", 2, "--sampled-tokens", 40, "--evaluation-problems", 6]
+    options += ["--algorithms", "grpo,a2c", "--seeds", 0, 1, "--policy", base, "--guidance.length", 4]
     status, text, error = command("compare", *options, "--out", tmp_path / "compare")
     assert status == 0, error
     rows = json.loads((tmp_path / "compare/results.json").read_text())
     assert [(row["algorithm"], row["seed"]) for row in rows] == [
-        ("grpo", 0), ("g2rpo-a", 0), ("grpo", 1), ("g2rpo-a", 1)
+        ("grpo", 0), ("a2c", 0), ("grpo", 1), ("a2c", 1), ("base", 0), ("base", 1)
     ]  # fmt: skip
-    assert "above grpo" in text and "of 2 seeds" in text
+    assert all(row["sampled_tokens"] >= 40 for row in rows[:4])
+    assert "above grpo" in text and "all" in text
+    assert (tmp_path / "compare/comparison.png").stat().st_size > 10_000
     assert command("compare", *options, "--out", tmp_path / "compare")[0] == 1

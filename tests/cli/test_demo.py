@@ -23,7 +23,7 @@ def evaluation(correct: int):
 def outcome(guided: int, imitation: int = 100):
     metrics = [{"update": 1, "sampled_tokens": 640, "reveal_length": 45.0, "reward": 0.1, "groups_with_signal": 0.5}]
     correct = {demo.GRPO: 40, demo.IMITATION: imitation, demo.GUIDED: guided, demo.MASKED: 30}
-    results = {arm.label: Result(arm, 0, evaluation(n), Curves(metrics), 1.0) for arm, n in correct.items()}
+    results = {arm.label: Result(arm, 0, evaluation(n), 640, Curves(metrics), 1.0) for arm, n in correct.items()}
     return demo.Outcome(0, evaluation(20), 0.0166, results)
 
 

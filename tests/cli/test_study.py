@@ -1,13 +1,17 @@
 """The study: same base, same problems; sft replays the reveals; runs side by side equal runs one after the other."""
 
 import json
+import math
+from dataclasses import replace
 
 import gymnasium as gym
 import pytest
 
-from g2rpo_env.agents import GRPO, CausalLMPolicy
-from g2rpo_env.cli.study import Arm, Setting, evaluate_base, load_agent, run_chain, run_chains
+from g2rpo_env.agents import GRPO, CausalLMPolicy, evaluate
+from g2rpo_env.agents.agent import AGENTS
+from g2rpo_env.cli.study import Arm, Setting, evaluate_base, load_agent, make_agent, run_chain, run_chains
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.guidance import find_guidance
 
 ENV = "g2rpo_env/Addition-v0"
 GUIDED = Arm("guided", "g2rpo-a", 1e-3)
@@ -22,7 +26,7 @@ class MyAgent(GRPO):
 def setting():
     return Setting(
         ENV, {"digits": 1}, {"length": 9.0, "ratio": 0.5}, problems=2, group_size=2, updates=3, evaluation_problems=6,
-        evaluate_every=2, curve_problems=4,
+        evaluations=1, curve_problems=4,
     )  # fmt: skip
 
 
@@ -40,7 +44,8 @@ def test_an_imitation_arm_sees_the_lengths_and_the_tokens_of_the_guided_one(sett
     assert revealed[0] == revealed[1] and sum(revealed[0]) > 0
     assert imitation.sampled_tokens == 0 < guided.sampled_tokens
     assert guided.evaluation.problem_ids == evaluate_base(setting, base).problem_ids == imitation.evaluation.problem_ids
-    assert [row["update"] for row in guided.curves.evaluations] == [0, 2]
+    assert guided.sampled_tokens == sum(row["sampled_tokens"] for row in guided.curves.metrics)
+    assert [row["update"] for row in guided.curves.evaluations] == [0, 3]
     assert json.loads((tmp_path / "guided/config.json").read_text())["learning_rate"] == 1e-3
 
 
@@ -59,7 +64,67 @@ def test_side_by_side_equals_one_after_the_other(setting, base, tmp_path):
 def test_an_agent_of_the_users_own_is_trained_by_its_name(setting, base, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "my_module", __import__("types").SimpleNamespace(MyAgent=MyAgent))
     (result,) = run_chain(setting, base, [Arm("mine", "my_module:MyAgent")], tmp_path)
-    assert len(result.evaluation.problem_ids) == 6 and result.curves.metrics == ()
+    assert len(result.evaluation.problem_ids) == 6 and len(result.curves.metrics) == 3
+
+
+class Counting:
+    """An agent that writes 7 tokens an update, learns nothing and says what it was made with."""
+
+    def __init__(self, policy, envs, *, seed, learning_rate=None):
+        self.policy, self.envs, self.rate, self.sampled_tokens = policy, envs, learning_rate, 0
+
+    def learn(self, updates):
+        self.sampled_tokens += 7 * updates
+
+    def evaluate(self, split="test", problems=256):
+        return evaluate(self.policy, self.envs, split=split, problems=problems)
+
+    def save(self, folder):
+        self.policy.save_pretrained(folder)
+
+
+def test_an_arm_ends_with_the_update_that_reaches_its_tokens(setting, base, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "mine", __import__("types").SimpleNamespace(Counting=Counting))
+    setting = replace(setting, sampled_tokens=30, evaluations=2)
+    (result,) = run_chain(setting, base, [Arm("mine", "mine:Counting")], tmp_path)
+    # 7, 14, 21, 28 are below 30; half of the budget is passed in update 3
+    assert result.sampled_tokens == 35
+    assert [row["sampled_tokens"] for row in result.curves.metrics] == [7] * 5
+    assert [row["update"] for row in result.curves.evaluations] == [0, 3, 5]
+    assert (tmp_path / "mine/checkpoints/000005/config.json").is_file()
+
+
+def test_what_samples_nothing_is_counted_in_updates(setting, base, tmp_path):
+    setting = replace(setting, sampled_tokens=10**9)
+    (result,) = run_chain(setting, base, [Arm("sft", "sft")], tmp_path)
+    assert result.sampled_tokens == 0 and len(result.curves.metrics) == setting.updates == 3
+
+
+def test_an_imitation_arm_does_as_many_updates_as_the_guided_one(setting, base, tmp_path):
+    setting = replace(setting, sampled_tokens=40)
+    guided, imitation = run_chain(setting, base, [GUIDED, IMITATION], tmp_path)
+    assert guided.sampled_tokens >= 40 and len(guided.curves.metrics) == len(imitation.curves.metrics)
+    assert imitation.reveal_lengths == guided.reveal_lengths
+
+
+def test_a_rate_and_the_environment_reach_agents_of_all_kinds(setting, base, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "mine", __import__("types").SimpleNamespace(Counting=Counting))
+    policy = CausalLMPolicy.from_pretrained(base)
+    for algorithm in ("mine:Counting", "grpo"):
+        for guided in (True, False):
+            agent = make_agent(setting, policy, Arm("x", algorithm, 0.5, guided=guided), None)
+            assert (find_guidance(agent.envs) is not None) == guided
+    assert make_agent(setting, policy, Arm("x", "mine:Counting", 0.5), None).rate == 0.5
+    assert make_agent(setting, policy, Arm("x", "mine:Counting"), None).rate is None
+    assert make_agent(setting, policy, Arm("x", "grpo", 0.5), None).recipe.optimizer.learning_rate == 0.5
+
+
+@pytest.mark.parametrize("name", ["ppo", "a2c"])
+def test_the_agents_of_stable_baselines3_are_trained_by_their_short_names(setting, base, tmp_path, name):
+    setting = replace(setting, sampled_tokens=60)
+    (result,) = run_chain(setting, base, [Arm(name, AGENTS[name], 1e-4)], tmp_path)
+    lanes, steps = 4, setting.envs(guided=True).unwrapped.task.max_new_tokens
+    assert result.sampled_tokens == lanes * steps * math.ceil(60 / (lanes * steps))
 
 
 def test_an_unknown_agent_is_named():

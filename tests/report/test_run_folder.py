@@ -66,7 +66,7 @@ def test_only_the_newest_checkpoints_are_kept_and_a_half_one_is_no_checkpoint(tm
     (run.path / "checkpoints/000009.part").mkdir(parents=True)
     for _ in range(KEEP_CHECKPOINTS + 1):
         agent.update()
-        run.checkpoint(agent)
+        run.checkpoint(agent, agent.updates)
     names = [p.name for p in run.checkpoints()]
     assert names == [f"{n:06d}" for n in range(2, KEEP_CHECKPOINTS + 2)]
 
