@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from g2rpo_env.agents.evaluation import Evaluation
 from g2rpo_env.agents.policy import CausalLMPolicy
-from g2rpo_env.agents.response import guidance_response
+from g2rpo_env.agents.response import ResponsePoint, guidance_response
 
 
 def interval_text(low: float, high: float) -> str:
@@ -41,7 +42,14 @@ def show_response(policy: CausalLMPolicy, envs: Any, problems: int, when: str, f
         folder: Where response.json is; None writes none.
     """
     points = guidance_response(policy, envs, problems=problems)
-    table = Table(title=f"Guidance response, {when}: sampled success on {points[0].problems} test problems")
+    show_points(points, when, "test")
+    if folder is not None:
+        write_points(points, when, folder)
+
+
+def show_points(points: Sequence[ResponsePoint], when: str, split: str) -> None:
+    """Print a guidance-response curve."""
+    table = Table(title=f"Guidance response, {when}: sampled success on {points[0].problems} {split} problems")
     table.add_column("reveal cap", no_wrap=True)
     for column in ("fraction", "success", "95 % interval", "copied", "right + copied"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -55,7 +63,10 @@ def show_response(policy: CausalLMPolicy, envs: Any, problems: int, when: str, f
             f"{point.correct_copied:.3f}",
         )
     Console().print(table)
-    if folder is not None:
-        path = folder / "response.json"
-        known = json.loads(path.read_text()) if path.is_file() else {}
-        path.write_text(json.dumps({**known, when: [asdict(point) for point in points]}, indent=2) + "\n")
+
+
+def write_points(points: Sequence[ResponsePoint], when: str, folder: Path) -> None:
+    """Add a guidance-response curve to response.json of a folder."""
+    path = folder / "response.json"
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps({**known, when: [asdict(point) for point in points]}, indent=2) + "\n")

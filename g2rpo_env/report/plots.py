@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from g2rpo_env.agents.response import ResponsePoint
 
 SMOOTHING = 10
 """Updates that a line of the reward and signal panels averages over; single updates are too noisy to read."""
@@ -87,6 +90,37 @@ def plot_comparison(runs: Mapping[str, Sequence[Curves]], path: str | Path, titl
         axis.fill_between(x, y.min(axis=0), y.max(axis=0), color=color, alpha=0.15)
     axis.set_title("unguided accuracy, greedy, validation problems: mean and range of the seeds", fontsize=9)
     axis.set_xlabel("sampled tokens")
+    axis.set_ylim(bottom=0)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    figure.suptitle(title)
+    path = Path(path)
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def plot_response(curves: Mapping[str, Sequence[ResponsePoint]], path: str | Path, title: str = "") -> Path:
+    """Write one panel: sampled success over the revealed share, with intervals; dashed is what was merely copied.
+
+    Args:
+        curves: Label -> points of :func:`g2rpo_env.agents.guidance_response`.
+        path: Where the PNG goes.
+        title: Line above the panel.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axis = figure.subplots()
+    lines = [(label, cap) for label, points in curves.items() for cap in dict.fromkeys(p.reveal_cap for p in points)]
+    for number, (label, cap) in enumerate(lines):
+        points = [point for point in curves[label] if point.reveal_cap == cap]
+        x, y = ([getattr(point, name) for point in points] for name in ("fraction", "success"))
+        low, high = np.array([point.interval for point in points]).T
+        axis.plot(x, y, color=f"C{number}", marker="o", markersize=3, label=f"{label}, {cap}")
+        axis.fill_between(x, low, high, color=f"C{number}", alpha=0.15)
+        axis.plot(x, [point.correct_copied for point in points], color=f"C{number}", linestyle="--", linewidth=0.8)
+    axis.set_title("sampled success, 95 % interval; dashed: right answers that stand in the revealed text", fontsize=9)
+    axis.set_xlabel("revealed share of what may be revealed")
     axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)

@@ -35,7 +35,7 @@ def test_python_m_is_the_same_command():
         (["train", "--resume", "nowhere"], "config.json"),
         (["evaluate", "nowhere"], "source='nowhere' must be a run folder"),
         (["complete", "nowhere", "1+1="], "source='nowhere' must be a run folder"),
-        (["compare", "--algorithms", "grpo,ppoo"], "recipe='ppoo' must be one of"),
+        (["compare", "--algorithms", "grpo,ppoo"], "algorithm='ppoo' must be one of"),
         (["compare", "--algorithms", "nowhere:Agent"], "must name a class that can be imported"),
         (["compare", "--learning-rates", "1", "2"], "learning_rates=(1.0, 2.0)"),
     ],

@@ -1,0 +1,75 @@
+"""``g2rpo-env response``: how often a model succeeds when a given share of the solution is revealed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from g2rpo_env.agents import CausalLMPolicy
+from g2rpo_env.agents.response import FRACTIONS, guidance_response
+from g2rpo_env.agents.warm_start import WarmStart, warm_started
+from g2rpo_env.cli.checkpoints import environment_of, load_policy, with_task_options
+from g2rpo_env.cli.compare import new_folder
+from g2rpo_env.cli.options import early, make_envs, parse, prepare_torch, values
+from g2rpo_env.cli.tables import show_points, write_points
+from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.report.plots import plot_response
+
+
+@dataclass
+class ResponseOptions:
+    """Measure sampled success against the revealed share of the solution, for any model and task."""
+
+    model: Path | None = None
+    """Run folder, or Hugging Face folder; without it a warm-started tiny model."""
+    env: str | None = None
+    """Id of the environment; without it the one of the run. Give it before --help to see the options of its task."""
+    split: str = "test"
+    """train, validation, test or warmstart."""
+    problems: int = 256
+    """Distinct problems per point, one sample each."""
+    fractions: tuple[float, ...] = FRACTIONS
+    """Revealed shares of what may be revealed, in [0, 1]."""
+    temperature: float | None = None
+    """Sampling temperature; without it the one of the training."""
+    seed: int = 0
+    """Chooses the problems and the samples, and the weights of the tiny model."""
+    threads: int | None = None
+    """Torch threads; without it all cores this process may use."""
+    out: Path = Path("runs/response")
+    """Folder for response.json and response.png; must be new or empty."""
+    warm: WarmStart = field(default_factory=WarmStart)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measure, print the table, write the file and draw the curve."""
+    options = parse(with_task_options(ResponseOptions, early(argv, "env")["env"]), argv, "response")
+    if options.model is None and options.env is None:
+        raise ConfigurationError("env must be given where no model is: --env g2rpo_env/Addition-v0")
+    new_folder(options.out)
+    prepare_torch(options.threads)
+    policy, envs = _warm_tiny(options) if options.model is None else _given(options)
+    points = guidance_response(
+        policy, envs, split=options.split, problems=options.problems, fractions=options.fractions, seed=options.seed
+    )
+    what = "a warm-started tiny model" if options.model is None else str(options.model)
+    show_points(points, what, options.split)
+    write_points(points, what, options.out)
+    print(plot_response({what: points}, options.out / "response.png"))
+
+
+def _given(options: Any) -> tuple[CausalLMPolicy, Any]:
+    envs = environment_of(options.model, options.env, getattr(options, "task", None))
+    return load_policy(options.model, options.temperature), envs
+
+
+def _warm_tiny(options: Any) -> tuple[CausalLMPolicy, Any]:
+    envs = make_envs(options.env, 1, 1, values(options.task))
+    temperature = 1.0 if options.temperature is None else options.temperature
+    policy, result = warm_started(
+        lambda: CausalLMPolicy.tiny(envs, seed=options.seed, temperature=temperature), envs, options.warm
+    )
+    print(f"Warm start: {result.steps} steps, sampled success {result.success:.2%}")
+    return policy, envs
