@@ -20,6 +20,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import MultiInputActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
@@ -414,6 +415,7 @@ class _SB3Agent:
             device=policy.device,
             **{**self.defaults(envs), **settings},
         )
+        self.model.set_logger(Logger(folder=None, output_formats=[]))  # SB3's own leaves a folder behind per learn()
         self.updates = 0
 
     def learn(self, updates: int) -> _SB3Agent:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -397,7 +398,10 @@ def weights_of(policy: CausalLMPolicy) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", [PPOAgent, A2CAgent])
-def test_an_agent_starts_as_its_policy_and_trains_it_in_place(kind: Any) -> None:
+def test_an_agent_starts_as_its_policy_and_trains_it_in_place(
+    kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where SB3's own logger would leave a folder
     envs = grouped()
     policy = tiny(envs, temperature=1.7)
     before, agent = weights_of(policy), kind(policy, envs, seed=0)
@@ -416,7 +420,8 @@ def test_an_agent_starts_as_its_policy_and_trains_it_in_place(kind: Any) -> None
     assert not agent.model.policy.predict_values(as_tensors).any()
     evaluation = agent.evaluate(problems=4)
     assert agent.learn(2) is agent and agent.updates == 2
-    assert agent.model.num_timesteps == 2 * 5 * LANES
+    assert agent.sampled_tokens == 2 * 5 * LANES
+    assert not list(tmp_path.iterdir())
     assert not torch.equal(weights_of(policy), before) and not policy.model.training
     assert agent.evaluate(problems=4).problem_ids == evaluation.problem_ids
 
