@@ -1,0 +1,65 @@
+"""TorchRL's PPO learns guided addition, on three seeds."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+pytest.importorskip("torchrl", reason="torchrl is missing: pip install 'g2rpo-env[benchmark]'")
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "examples" / "torchrl_ppo.py"
+
+
+@pytest.fixture(scope="module")
+def example() -> ModuleType:
+    """The script as a module; its main is not run."""
+    spec = importlib.util.spec_from_file_location(SCRIPT.stem, SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look their module up
+    spec.loader.exec_module(module)
+    torch.set_num_threads(1)
+    return module
+
+
+def test_the_script_trains_and_moves_the_reveal(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--num-envs", "4", "--updates", "2"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("seed 0: success with guidance 0.") and done.stdout.count("\n") == 1
+
+
+def test_a_rollout_of_torchrl_is_that_of_the_environment(example: ModuleType) -> None:
+    """The same seed and actions, stepped by TorchRL and by hand."""
+    from torchrl.envs import GymWrapper
+
+    options = example.Options()
+    wrapped, plain = GymWrapper(example.make_env(options), categorical_action_encoding=True), example.make_env(options)
+    wrapped.set_seed(3)
+    data = wrapped.rollout(3, break_when_any_done=True)
+    plain.reset(seed=3)  # set_seed() resets, and the rollout resets again
+    observation, _ = plain.reset()
+    for step in data:
+        assert step["tokens"].tolist() == observation["tokens"].tolist()
+        observation, reward, terminated, truncated, _ = plain.step(int(step["action"]))
+        assert step["next", "reward"].item() == reward
+        assert step["next", "done"].item() == (terminated or truncated)
+        assert step["next", "truncated"].item() == truncated
+        assert step["next", "length"].tolist() == observation["length"].tolist()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_success_rises(example: ModuleType, seed: int) -> None:
+    first, last, _ = example.train(example.Options(seed=seed))
+    assert first < 0.2
+    assert last - first >= 0.2
