@@ -40,7 +40,7 @@ class Options:
     """Problems in a generation batch."""
     group_size: int = 8
     """Completions for each of them."""
-    success: tuple[float, float] = (0.1, 0.4)
+    success: tuple[float, float] = (0.25, 0.5)
     """Range of sampled success in which the warm start ends."""
     learning_rate: float = 3e-4
     """Highest learning rate; it falls linearly to 0."""
