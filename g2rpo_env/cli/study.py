@@ -19,6 +19,7 @@ from g2rpo_env.agents import GRPO, CausalLMPolicy, Evaluation, evaluate, recipes
 from g2rpo_env.agents.agent import Agent
 from g2rpo_env.agents.recipes import Optimizer
 from g2rpo_env.cli.options import available_cores, make_envs, prepare_torch
+from g2rpo_env.controller import Controller
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.report.plots import Curves
 from g2rpo_env.report.run_folder import RunFolder
@@ -34,6 +35,7 @@ class Arm:
         algorithm: Name of a recipe, or ``"module:Class"`` of an :class:`~g2rpo_env.agents.agent.Agent`.
         learning_rate: None leaves that of the recipe or the agent.
         guided: Whether it trains in the guided environment; False reveals nothing to it.
+        controller: Replaces that of the recipe; None leaves it.
         replays: Label of a guided arm whose reveal lengths this one plays back, update by update: with the same seed
             it then sees exactly the tokens that were revealed there.
     """
@@ -42,6 +44,7 @@ class Arm:
     algorithm: str
     learning_rate: float | None = None
     guided: bool = True
+    controller: Controller | None = field(default=None, compare=False)
     replays: str | None = None
 
 
@@ -213,6 +216,8 @@ def make_agent(setting: Setting, policy: Any, arm: Arm, lengths: Sequence[float]
     rate = Optimizer.learning_rate if arm.learning_rate is None else arm.learning_rate
     optimizer = Optimizer(learning_rate=rate, decay=setting.updates if setting.decay else None)
     parts: dict[str, Any] = {"optimizer": optimizer}
+    if arm.controller is not None:
+        parts["controller"] = arm.controller
     if lengths is not None:
         parts["controller"] = Replay(lengths=tuple(lengths))
     return recipes.make(arm.algorithm, policy, envs, seed=setting.seed, **parts)
