@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import sysconfig
 from collections.abc import Iterator, Sequence
 
 from g2rpo_env.envs.coding import isolation
@@ -18,6 +17,8 @@ BOX = "/box"
 SCRATCH = BOX + "/scratch"
 """Private folder of a sample where there are namespaces; a file system of its own, gone with the sample."""
 
+STANDARD = os.path.dirname(os.__file__)  # not sysconfig, which reads files that are out of reach in between
+LIBRARIES = os.path.join(sys.base_prefix, "lib")
 _SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 _SPACES = isolation.CLONE_NEWNS | isolation.CLONE_NEWNET | isolation.CLONE_NEWIPC | isolation.CLONE_NEWUTS
@@ -93,12 +94,8 @@ def _build(folders: Sequence[str]) -> None:
 
 
 def _outermost(folders: Sequence[str]) -> list[str]:
-    wanted = sorted({*map(os.path.realpath, folders), *map(os.path.realpath, _python_folders())})
+    wanted = sorted({*map(os.path.realpath, folders), *map(os.path.realpath, (STANDARD, LIBRARIES))})
     return [p for p in wanted if not any(p.startswith(q + "/") for q in (*_SYSTEM, *wanted))]
-
-
-def _python_folders() -> list[str]:
-    return [sysconfig.get_path("stdlib"), *filter(None, [sysconfig.get_config_var("LIBDIR")])]
 
 
 def _show(path: str) -> None:
@@ -132,11 +129,10 @@ def readable(folders: Sequence[str], scratch: str) -> Iterator[tuple[str, int]]:
     yield "/etc/passwd" if scratch == BOX else "", isolation.READ_FILE
     for path in ("/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo", *folders):
         yield path, isolation.READ
-    standard = sysconfig.get_path("stdlib")
-    yield standard, isolation.READ_DIR
-    for path in _children(standard, ("site-packages", "dist-packages")):
+    yield STANDARD, isolation.READ_DIR
+    for path in _children(STANDARD, ("site-packages", "dist-packages")):
         yield path, isolation.READ
-    for place in {sysconfig.get_config_var("LIBDIR"), "/lib", "/lib64", "/usr/lib", "/usr/lib64"} - {None}:
+    for place in {LIBRARIES, "/lib", "/lib64", "/usr/lib", "/usr/lib64"}:
         for path in _children(place, ("python",)):
             yield path, isolation.READ
 
@@ -149,5 +145,4 @@ def _children(folder: str, without: tuple[str, ...]) -> list[str]:
 
 def own_path() -> list[str]:
     """Return the import path of a jail: the standard library alone."""
-    standard = sysconfig.get_path("stdlib")
-    return [path for path in sys.path if path.startswith(standard)] or [standard, standard + "/lib-dynload"]
+    return [path for path in sys.path if path.startswith(STANDARD)] or [STANDARD, STANDARD + "/lib-dynload"]

@@ -337,7 +337,7 @@ class WorkerProcess:
         """Return the verdict of the worker; raises EOFError, OSError or TimeoutError if there is none."""
         runs = max(1, len(check.cases))
         wire.send_frame(self.sock, json.dumps(check.request()).encode(), time.monotonic() + GRACE)
-        answer = json.loads(wire.receive_frame(self.sock, time.monotonic() + self.timeout * runs + GRACE))
+        answer = json.loads(wire.receive_frame(self.sock, time.monotonic() + 2 * self.timeout * runs + GRACE))
         return CodeVerdict(**{**answer, "outcome": CodeOutcome(answer["outcome"])})
 
     def close(self) -> int:

@@ -139,7 +139,7 @@ class Worker:
         score, usage = Score(), {"memory": 0, "cpu": 0.0}
         outcome, message = "sandbox_error", ""
         try:
-            with guarded(self.timeout * max(1, len(request["cases"]))):
+            with guarded(2 * self.timeout * max(1, len(request["cases"]))):
                 outcome, message = self._outcome(request, program, score, usage)
         except Stop as stop:
             outcome, message = stop.outcome, stop.message
@@ -167,7 +167,7 @@ class Worker:
             return self._scripts(process, request, program, score, usage)
         with process.sample([]) as sample:
             try:
-                remote = Remote(self, sample, time.monotonic() + self.timeout)
+                remote = Remote(self, sample, process.pid)
                 remote.load(program)
                 if request["test"]:
                     run_check(remote, request["entry_point"], request["test"], request["setup"], score)
@@ -208,8 +208,7 @@ class Worker:
                     for fd in (in_read, out_write):
                         os.close(fd)
                     try:
-                        deadline = time.monotonic() + self.timeout
-                        remote = Remote(self, sample, deadline)
+                        remote = Remote(self, sample, process.pid)
                         remote.send(program)
                         found = exchange(feed, output, given.encode("utf-8", "surrogatepass"), remote)
                         error = remote.last_words()
@@ -223,8 +222,10 @@ class Worker:
 class Remote:
     """The program in its jail; implements trial.Program."""
 
-    def __init__(self, worker: Worker, sample: socket.socket, deadline: float) -> None:
-        self.sample, self.deadline, self.answers = sample, deadline, 0
+    def __init__(self, worker: Worker, sample: socket.socket, pid: int) -> None:
+        self.sample, self.pid, self.answers = sample, pid, 0
+        self.deadline = time.monotonic() + worker.timeout
+        self.most_waiting = worker.timeout
         self.watched = worker.scratch if worker.level != jail.FULL else None
         self.disk = worker.disk
 
@@ -260,6 +261,17 @@ class Remote:
         """Look at the files once more."""
         self.watch()
 
+    def check_time(self) -> None:
+        """Stop a program whose time is over; time that it waited for a core is given back, up to the limit itself."""
+        now = time.monotonic()
+        if now < self.deadline:
+            return
+        waited = min(waiting_of(self.pid), self.most_waiting)
+        self.most_waiting = 0.0
+        if waited < 0.01:
+            raise Stop("timeout", "the program took too long")
+        self.deadline = now + waited
+
     def watch(self) -> None:
         """Stop a program whose files take more than they may, where nothing else bounds them."""
         if self.watched is not None and not within(self.watched, self.disk, jail.MAX_INODES):
@@ -271,6 +283,11 @@ class Remote:
             _, name, _, message = wire.loads(wire.receive_frame(self.sample, time.monotonic() + 0.2))
             return f"{name}: {message}"
         return ""
+
+    def pause(self) -> float:
+        """Return how long to wait before looking at time and files again, in seconds."""
+        left = max(0.0, self.deadline - time.monotonic())
+        return left if self.watched is None else min(left, WATCH)
 
     def _ask(self, request: list[Any]) -> Any:
         try:
@@ -288,10 +305,9 @@ class Remote:
 
     def _receive(self) -> list[Any]:
         try:
-            while self.watched is not None and not select.select([self.sample], [], [], WATCH)[0]:
+            while not select.select([self.sample], [], [], self.pause())[0]:
                 self.watch()
-                if time.monotonic() > self.deadline:
-                    raise TimeoutError
+                self.check_time()
             answer = wire.loads(wire.receive_frame(self.sample, self.deadline))
         except TimeoutError:
             raise Stop("timeout", "the program took too long") from None
@@ -321,11 +337,7 @@ def exchange(feed: Any, output: Any, given: bytes, remote: Remote) -> bytes:
     if not rest:
         feed.close()
     while True:
-        left = remote.deadline - time.monotonic()
-        if left <= 0:
-            raise Stop("timeout", "the program took too long")
-        pause = left if remote.watched is None else min(left, WATCH)
-        ready, writable, _ = select.select([output], [] if feed.closed else [feed], [], pause)
+        ready, writable, _ = select.select([output], [] if feed.closed else [feed], [], remote.pause())
         if writable:
             try:
                 rest = rest[os.write(feed.fileno(), rest[: 1 << 16]) :]
@@ -343,6 +355,7 @@ def exchange(feed: Any, output: Any, given: bytes, remote: Remote) -> bytes:
             if len(found) > MAX_OUTPUT:
                 raise Stop("refused", f"the output is longer than {MAX_OUTPUT} bytes")
         remote.watch()
+        remote.check_time()
 
 
 class JailProcess:
@@ -357,7 +370,7 @@ class JailProcess:
                 [sys.executable, "-I", "-S", "-B", script, "jail", json.dumps(settings)],
                 stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, cwd="/",
             )  # fmt: skip
-        self.dead = False
+        self.dead, self.pid = False, 0
         state, message = json.loads(wire.receive_frame(self.control, time.monotonic() + 30))
         if state != "ready":
             self.close()
@@ -370,9 +383,9 @@ class JailProcess:
         with ours:
             with theirs:
                 socket.send_fds(self.control, [jail.START], [theirs.fileno(), *fds])
-            pid = int.from_bytes(self._read(4), "little", signed=True)
-            if pid < 0:
-                raise OSError(-pid, f"a sample cannot be started: {os.strerror(-pid)}")
+            self.pid = int.from_bytes(self._read(4), "little", signed=True)
+            if self.pid < 0:
+                raise OSError(-self.pid, f"a sample cannot be started: {os.strerror(-self.pid)}")
             yield ours
 
     def end(self) -> dict[str, Any]:
@@ -416,6 +429,15 @@ def guarded(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+
+
+def waiting_of(pid: int) -> float:
+    """Return how many seconds a process has waited for a core; 0 where the kernel does not say."""
+    try:
+        with open(f"/proc/{pid}/schedstat") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def within(folder: str, size: int, files: int) -> bool:
