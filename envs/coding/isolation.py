@@ -221,6 +221,10 @@ Instruction = tuple[int, int, int, int]
 _NUMBER, _ARCH = 0, 4
 
 
+ANY = 0x5A17AB1E
+"""Stands for a process id in a filter that is made before the process."""
+
+
 def _argument(index: int, high: bool = False) -> Instruction:
     return (LOAD, 0, 0, 16 + 8 * index + 4 * high)  # little-endian, as x86-64 and 64-bit ARM are
 
@@ -271,16 +275,32 @@ def _filters(own: int) -> dict[str, list[Instruction]]:
     }
 
 
+def _tree(runs: list[tuple[int, bool]]) -> list[Instruction]:
+    """Return a binary search over runs of call numbers: (first number, denied).
+
+    The kernel tries a new filter on every number to remember what is always allowed, so its depth costs time.
+    """
+    if len(runs) == 1:
+        return [_DENY if runs[0][1] else _ALLOW]
+    middle = len(runs) // 2
+    left, right = _tree(runs[:middle]), _tree(runs[middle:])
+    return [(JUMP_GE, len(left), 0, runs[middle][0]), *left, *right]
+
+
+def _runs(denied: set[int]) -> list[tuple[int, bool]]:
+    numbers = range(FIRST_UNKNOWN)
+    return [(n, n in denied) for n in numbers if n == 0 or (n in denied) != (n - 1 in denied)]
+
+
 def seccomp_program(own: int) -> bytes:
     """Return the filter for a sample: EPERM for what it may not call, ENOSYS for what is unknown, death for x86-32.
 
     Args:
         own: The process id of the sample as it sees it; signals to others are denied.
     """
-    machine = platform.machine()
     lines: list[Instruction] = [
         (LOAD, 0, 0, _ARCH),
-        (JUMP_EQ, 1, 0, AUDIT_ARCH[machine]),
+        (JUMP_EQ, 1, 0, AUDIT_ARCH[platform.machine()]),
         _give(RET_KILL),
         (LOAD, 0, 0, _NUMBER),
         (JUMP_GE, 0, 1, FIRST_UNKNOWN),
@@ -290,12 +310,13 @@ def seccomp_program(own: int) -> bytes:
         call = number(FILTERED, name)
         if call is not None:
             lines += [(JUMP_EQ, 0, len(test), call), *test]
-    for name in DENIED:
-        call = number(DENIED, name)
-        if call is not None:
-            lines += [(JUMP_EQ, 0, 1, call), _DENY]
-    lines.append(_ALLOW)
+    lines += _tree(_runs({call for name in DENIED if (call := number(DENIED, name)) is not None}))
     return b"".join(struct.pack("=HBBI", *line) for line in lines)
+
+
+def for_process(program: bytes, own: int) -> bytes:
+    """Return a filter that was made for the process ANY as one for process ``own``."""
+    return program.replace(struct.pack("=I", ANY), struct.pack("=I", own))
 
 
 class _Program(ctypes.Structure):

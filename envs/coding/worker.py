@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +168,7 @@ class Worker:
             return self._scripts(process, request, program, score, usage)
         with process.sample([]) as sample:
             try:
-                remote = Remote(self, sample, process.pid)
+                remote = Remote(self, sample)
                 remote.load(program)
                 if request["test"]:
                     run_check(remote, request["entry_point"], request["test"], request["setup"], score)
@@ -175,7 +176,7 @@ class Worker:
                     run_asserts(remote, request["asserts"], request["setup"], score)
                 remote.end()
             finally:
-                usage.update(process.end())
+                usage.update(process.end(sample))
         if remote.answers == 0 and not score.failed:
             return "wrong", "no call was answered"
         return ("wrong", score.message) if score.failed or not score.passed else ("passed", "")
@@ -183,14 +184,15 @@ class Worker:
     def _scripts(
         self, process: JailProcess, request: Result, program: bytes, score: Score, usage: dict[str, Any]
     ) -> tuple[str, str]:
-        score.planned = len(request["cases"])
-        crashed = ""
+        score.planned, crashed = len(request["cases"]), ""
         for number, (given, wanted) in enumerate(request["cases"], 1):
             found, status, error = self._script(process, program, given, usage)
             if status:
                 crashed = crashed or f"case {number}: {error or f'exit status {status}'}"
             same = not status and same_output(found, wanted, request["compare"], request["tolerance"])
             score.record(same, crashed or f"case {number}: another output")
+            if self.level != jail.FULL:
+                empty(self.scratch)
         if not score.failed:
             return "passed", ""
         return ("crash" if crashed else "wrong"), score.message
@@ -208,12 +210,12 @@ class Worker:
                     for fd in (in_read, out_write):
                         os.close(fd)
                     try:
-                        remote = Remote(self, sample, process.pid)
+                        remote = Remote(self, sample)
                         remote.send(program)
                         found = exchange(feed, output, given.encode("utf-8", "surrogatepass"), remote)
                         error = remote.last_words()
                     finally:
-                        ends = process.end()
+                        ends = process.end(sample)
             finally:
                 usage["memory"] = max(usage["memory"], ends.get("memory", 0))
         return found, ends["status"], error
@@ -222,8 +224,8 @@ class Worker:
 class Remote:
     """The program in its jail; implements trial.Program."""
 
-    def __init__(self, worker: Worker, sample: socket.socket, pid: int) -> None:
-        self.sample, self.pid, self.answers = sample, pid, 0
+    def __init__(self, worker: Worker, sample: Sample) -> None:
+        self.sample, self.pid, self.answers = sample.sock, sample.pid, 0
         self.deadline = time.monotonic() + worker.timeout
         self.most_waiting = worker.timeout
         self.watched = worker.scratch if worker.level != jail.FULL else None
@@ -358,6 +360,15 @@ def exchange(feed: Any, output: Any, given: bytes, remote: Remote) -> bytes:
         remote.check_time()
 
 
+@dataclass
+class Sample:
+    """A running sample: the socket to it, the slot by which the jail knows it, its process id (0: not known yet)."""
+
+    sock: socket.socket
+    slot: int
+    pid: int = 0
+
+
 class JailProcess:
     """A jail (jail.py) as its worker sees it."""
 
@@ -370,27 +381,50 @@ class JailProcess:
                 [sys.executable, "-I", "-S", "-B", script, "jail", json.dumps(settings)],
                 stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, cwd="/",
             )  # fmt: skip
-        self.dead, self.pid = False, 0
+        self.dead, self.slot = False, 0
+        self.spare: Sample | None = None
         state, message = json.loads(wire.receive_frame(self.control, time.monotonic() + 30))
         if state != "ready":
             self.close()
             raise OSError(message)
 
     @contextlib.contextmanager
-    def sample(self, fds: list[int]) -> Iterator[socket.socket]:
-        """Start a sample and yield the socket to it; the caller ends it."""
-        ours, theirs = socket.socketpair()
-        with ours:
-            with theirs:
-                socket.send_fds(self.control, [jail.START], [theirs.fileno(), *fds])
-            self.pid = int.from_bytes(self._read(4), "little", signed=True)
-            if self.pid < 0:
-                raise OSError(-self.pid, f"a sample cannot be started: {os.strerror(-self.pid)}")
-            yield ours
+    def sample(self, fds: list[int]) -> Iterator[Sample]:
+        """Yield a fresh sample; the caller ends it.
 
-    def end(self) -> dict[str, Any]:
-        """Kill the sample and return its exit status, CPU seconds and peak memory in KiB."""
-        self.control.sendall(jail.END)
+        One without descriptors of its own is taken from the one that was started in advance, while the sample before
+        it ran; it has seen nothing yet.
+        """
+        if fds:
+            sample = self._start(fds)
+        else:
+            sample, self.spare = self.spare or self._start([]), None
+        self._settle(sample)
+        try:
+            if not fds:
+                self.spare = self._start([])
+            yield sample
+        finally:
+            sample.sock.close()
+
+    def _start(self, fds: list[int]) -> Sample:
+        ours, theirs = socket.socketpair()
+        self.slot = (self.slot + 1) % 256
+        with theirs:
+            socket.send_fds(self.control, [jail.START + bytes([self.slot])], [theirs.fileno(), *fds])
+        return Sample(ours, self.slot)
+
+    def _settle(self, sample: Sample | None) -> None:
+        """Read the process id of a sample that was started."""
+        if sample is not None and sample.pid == 0:
+            sample.pid = int.from_bytes(self._read(4), "little", signed=True)
+            if sample.pid < 0:
+                raise OSError(-sample.pid, f"a sample cannot be started: {os.strerror(-sample.pid)}")
+
+    def end(self, sample: Sample) -> dict[str, Any]:
+        """Kill a sample and return its exit status, CPU seconds and peak memory in KiB."""
+        self.control.sendall(jail.END + bytes([sample.slot]))
+        self._settle(self.spare)  # answers come in the order of the commands
         status, cpu, memory = jail.STATUS.unpack(self._read(jail.STATUS.size))
         return {"status": status, "cpu": cpu, "memory": memory}
 
@@ -407,6 +441,8 @@ class JailProcess:
     def close(self) -> None:
         """End the jail."""
         self.dead = True
+        if self.spare is not None:
+            self.spare.sock.close()
         self.control.close()
         self.process.kill()
         self.process.wait()
