@@ -294,7 +294,7 @@ class WorkerProcess:
     def __init__(self, options: SandboxOptions, levels: list[str]) -> None:
         if not sys.platform.startswith("linux"):
             raise SandboxUnavailableError(
-                f"the sandbox needs Linux (Landlock and seccomp), and this is {sys.platform}: run in a Linux container, "
+                f"the sandbox needs Linux (Landlock, seccomp), and this is {sys.platform}: run in a Linux container, "
                 "a virtual machine, or WSL 2"
             )
         self.timeout = options.timeout

@@ -143,7 +143,7 @@ def _plain(value: Any, depth: int, budget: list[int]) -> Any:
         return value if -_SMALL < value < _SMALL else {"int": _hex(value, budget)}
     if kind is str:
         _spend(len(value), budget)
-        return value
+        return value if value.isascii() else _text(value)
     if kind is list:
         return [_plain(item, depth + 1, budget) for item in value]
     if kind is dict:
@@ -151,6 +151,14 @@ def _plain(value: Any, depth: int, budget: list[int]) -> Any:
     if kind in _SEQUENCES:
         return {_SEQUENCES[kind]: [_plain(item, depth + 1, budget) for item in value]}
     return _tagged(value, kind, depth, budget)
+
+
+def _text(value: str) -> Any:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # JSON would join two halves of a character
+        return {"text": value.encode("utf-8", "surrogatepass").hex()}
+    return value
 
 
 def _spend(size: int, budget: list[int]) -> None:
@@ -321,6 +329,7 @@ _CONTAINERS: dict[str, Any] = {
 }
 _SCALARS: dict[str, Any] = {
     "int": _integer,
+    "text": lambda text: bytes.fromhex(text).decode("utf-8", "surrogatepass"),
     "bytes": lambda text: bytes.fromhex(text),
     "bytearray": lambda text: bytearray.fromhex(text),
     "complex": _complex,

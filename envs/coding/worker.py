@@ -456,7 +456,7 @@ def guarded(seconds: float) -> Iterator[None]:
         raise Stop("timeout", "the tests took too long")
 
     used = resource.getrusage(resource.RUSAGE_SELF)
-    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime + seconds) + 4, hard))
     previous = signal.signal(signal.SIGALRM, overdue)
     signal.setitimer(signal.ITIMER_REAL, seconds + 1.0)
@@ -465,6 +465,7 @@ def guarded(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
 
 def waiting_of(pid: int) -> float:
