@@ -188,6 +188,8 @@ def landlock_rules(paths: Iterable[tuple[str, int]]) -> int:
     does not ask the folder that a mount hides. Paths that do not exist are left out.
     """
     version = landlock_version()
+    if not version:
+        raise OSError(ENOSYS, "landlock_create_ruleset: this kernel has no Landlock")
     files = _FS_RIGHTS[min(version, 5)]
     size = 8 if version < 4 else 16 if version < 6 else 24
     attributes = struct.pack("=QQQ", files, _NET_RIGHTS, _SCOPES)[:size]

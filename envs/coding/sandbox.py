@@ -183,10 +183,11 @@ class Pool:
 
     def __init__(self, options: SandboxOptions) -> None:
         self.options, self.owner = options, os.getpid()
-        first = WorkerProcess(options, levels_for(options))
+        self.workers: set[WorkerProcess] = set()
+        self.closed = False
+        first = self._worker(levels_for(options))
         self.level = _PROBED[options.levels[0]] = first.level
         self.tasks: queue.SimpleQueue[tuple[CodeCheck, int, Batch] | None] = queue.SimpleQueue()
-        self.closed = False
         self.threads = [
             threading.Thread(target=self._serve, args=(first if n == 0 else None,), daemon=True, name="g2rpo-sandbox")
             for n in range(options.workers)
@@ -208,7 +209,7 @@ class Pool:
         while (task := self.tasks.get()) is not None:
             check, index, batch = task
             try:
-                worker = worker or WorkerProcess(self.options, [self.level])
+                worker = worker or self._worker([self.level])
                 verdict, worker = self._check(check, worker)
             except BaseException as error:
                 batch.put(index, None, error)
@@ -234,14 +235,25 @@ class Pool:
             if self.closed:
                 break
             if attempt == 0:
-                worker = WorkerProcess(self.options, [self.level])
-        return lost(CodeOutcome.SANDBOX_ERROR, "the worker died twice", self.level), None
+                worker = self._worker([self.level])
+        message = "the sandbox was closed" if self.closed else "the worker died twice"
+        return lost(CodeOutcome.SANDBOX_ERROR, message, self.level), None
+
+    def _worker(self, levels: list[str]) -> WorkerProcess:
+        worker = WorkerProcess(self.options, levels)
+        self.workers = {other for other in self.workers if other.process.poll() is None} | {worker}
+        return worker
 
     def close(self) -> None:
-        """End the workers after what they are checking, and wait for them."""
+        """End the workers, whatever they are doing, and wait for them; what was not checked is a sandbox error."""
         if self.closed or self.owner != os.getpid():
             return
         self.closed = True
+        with contextlib.suppress(queue.Empty):
+            while (task := self.tasks.get_nowait()) is not None:
+                task[2].put(task[1], lost(CodeOutcome.SANDBOX_ERROR, "the sandbox was closed", self.level))
+        for worker in list(self.workers):
+            worker.hang_up()
         for _ in self.threads:
             self.tasks.put(None)
         for thread in self.threads:
@@ -340,8 +352,14 @@ class WorkerProcess:
         answer = json.loads(wire.receive_frame(self.sock, time.monotonic() + 2 * self.timeout * runs + GRACE))
         return CodeVerdict(**{**answer, "outcome": CodeOutcome(answer["outcome"])})
 
+    def hang_up(self) -> None:
+        """Make the worker end, and whoever waits for its verdict wake up."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> int:
         """End the worker and what it started, remove its folder, and return its exit status."""
+        self.hang_up()
         self.sock.close()
         try:
             status = self.process.wait(2)

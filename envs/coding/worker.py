@@ -38,6 +38,10 @@ FIRST_USER = 1_870_000_000
 Result = dict[str, Any]
 
 
+class OwnerGone(BaseException):
+    """The owner closed its socket while a program was being checked."""
+
+
 class Stop(BaseException):
     """The end of a trial, whatever its tests catch: outcome and message."""
 
@@ -50,22 +54,38 @@ def main(argv: Sequence[str]) -> None:
     """Answer requests from descriptor 0 until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the owner decides
     owner = socket.socket(fileno=os.dup(0))
-    worker = Worker(**json.loads(argv[0]))
+    worker = Worker(owner, **json.loads(argv[0]))
     try:
         wire.send_frame(owner, json.dumps(worker.open()).encode())
         while True:
             request = json.loads(wire.receive_frame(owner, most=1 << 30))
             wire.send_frame(owner, json.dumps(worker.check(request)).encode())
-    except (EOFError, OSError):
+    except (EOFError, OSError, OwnerGone):
         pass
     finally:
         worker.close()
+
+
+PROBE = b"""
+import os, socket
+def reached():
+    found = []
+    for name, attempt in (("socket", socket.socket), ("/", lambda: os.listdir("/")), ("fork", os.fork)):
+        try:
+            attempt()
+            found.append(name)
+        except OSError:
+            pass
+    return found
+"""
+"""Tries what no sample may do; what it reaches shows that a level does not hold."""
 
 
 class Worker:
     """One worker: its settings and its jails, one without libraries and one with them.
 
     Args:
+        owner: Socket to the owner, who says nothing while a program is checked unless it is gone.
         levels: Levels of isolation to try, in order.
         timeout: Seconds of wall time for loading and all calls of one program.
         memory: Bytes of address space of a program.
@@ -76,8 +96,17 @@ class Worker:
     """
 
     def __init__(
-        self, levels: list[str], timeout: float, memory: int, disk: int, scratch: str, site: str, libraries: list[str]
+        self,
+        owner: socket.socket,
+        levels: list[str],
+        timeout: float,
+        memory: int,
+        disk: int,
+        scratch: str,
+        site: str,
+        libraries: list[str],
     ) -> None:
+        self.owner = owner
         self.levels, self.timeout, self.disk, self.scratch = levels, timeout, disk, scratch
         self.site, self.libraries = site, libraries
         self.limits = {"memory": memory, "disk": disk, "cpu": int(timeout) + 2}
@@ -96,13 +125,29 @@ class Worker:
         failures = []
         for level in self.levels:
             try:
+                self.level = level
                 self.jails[False] = self._start(level, [])
-            except (OSError, EOFError) as error:
+                self._probe()
+            except (OSError, EOFError, Stop) as error:
+                self.level = ""
                 failures.append(f"{level}: {error}")
             else:
-                self.level = level
                 break
         return {"level": self.level, "failures": failures}
+
+    def _probe(self) -> None:
+        """Raise OSError if a sample does not start, or reaches what it may not."""
+        process = self.jails[False]
+        with process.sample([]) as sample:
+            try:
+                remote = Remote(self, sample)
+                remote.load(PROBE)
+                reached = remote.call("reached", (), {}) if self.level != jail.NONE else []
+            finally:
+                process.end(sample)
+        if reached:
+            process.close()
+            raise OSError(f"a sample can reach {', '.join(map(str, reached))}")
 
     def close(self) -> None:
         """End the jails and remove the scratch folder."""
@@ -229,7 +274,7 @@ class Remote:
         self.deadline = time.monotonic() + worker.timeout
         self.most_waiting = worker.timeout
         self.watched = worker.scratch if worker.level != jail.FULL else None
-        self.disk = worker.disk
+        self.disk, self.owner = worker.disk, worker.owner
 
     def call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """See trial.Program."""
@@ -286,6 +331,13 @@ class Remote:
             return f"{name}: {message}"
         return ""
 
+    def look_up(self, ready: list[Any]) -> None:
+        """Look at the owner, the files and the time while waiting for the program."""
+        if self.owner in ready:
+            raise OwnerGone
+        self.watch()
+        self.check_time()
+
     def pause(self) -> float:
         """Return how long to wait before looking at time and files again, in seconds."""
         left = max(0.0, self.deadline - time.monotonic())
@@ -307,9 +359,8 @@ class Remote:
 
     def _receive(self) -> list[Any]:
         try:
-            while not select.select([self.sample], [], [], self.pause())[0]:
-                self.watch()
-                self.check_time()
+            while self.sample not in (ready := select.select([self.sample, self.owner], [], [], self.pause())[0]):
+                self.look_up(ready)
             answer = wire.loads(wire.receive_frame(self.sample, self.deadline))
         except TimeoutError:
             raise Stop("timeout", "the program took too long") from None
@@ -339,7 +390,8 @@ def exchange(feed: Any, output: Any, given: bytes, remote: Remote) -> bytes:
     if not rest:
         feed.close()
     while True:
-        ready, writable, _ = select.select([output], [] if feed.closed else [feed], [], remote.pause())
+        waiting = [] if feed.closed else [feed]
+        ready, writable, _ = select.select([output, remote.owner], waiting, [], remote.pause())
         if writable:
             try:
                 rest = rest[os.write(feed.fileno(), rest[: 1 << 16]) :]
@@ -349,15 +401,14 @@ def exchange(feed: Any, output: Any, given: bytes, remote: Remote) -> bytes:
                 pass
             if not rest:
                 feed.close()
-        if ready:
+        if output in ready:
             data = os.read(output.fileno(), 1 << 16)
             if not data:
                 return bytes(found)
             found += data
             if len(found) > MAX_OUTPUT:
                 raise Stop("refused", f"the output is longer than {MAX_OUTPUT} bytes")
-        remote.watch()
-        remote.check_time()
+        remote.look_up(ready)
 
 
 @dataclass
