@@ -245,12 +245,13 @@ def answer_to(request: bytes, namespace: dict[str, Any]) -> bytes:
     """Return the answer to one request: ``["call", name, args, kwargs]``, ``["eval", text]`` or ``["exec", text]``."""
     try:
         kind, text, *rest = wire.loads(request)
+        result = None
         if kind == "call":
             result = namespace[text](*rest[0], **rest[1]) if text in namespace else missing(text)
         elif kind == "eval":
             result = eval(text, namespace)
         else:
-            result = exec(text, namespace)
+            exec(text, namespace)
         return wire.dumps(["ok", result])
     except BaseException as error:
         return failure(error)

@@ -329,8 +329,8 @@ class WorkerProcess:
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-B", script, "worker", json.dumps(settings)],
-                stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", env={"LANG": "C.UTF-8"},
-                start_new_session=True,
+                stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
+                env={"LANG": "C.UTF-8"}, start_new_session=True,
             )  # fmt: skip
         try:
             opened = json.loads(wire.receive_frame(self.sock, time.monotonic() + 60))

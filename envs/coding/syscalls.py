@@ -7,6 +7,7 @@ the machine does not have the call.
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 
 MACHINES = {"x86_64": 0, "aarch64": 1}
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -64,7 +65,7 @@ USED = {
 """What the sandbox itself calls by number."""
 
 
-def number(table: dict[str, tuple[int | None, int | None]], name: str, machine: str | None = None) -> int | None:
+def number(table: Mapping[str, tuple[int | None, int | None]], name: str, machine: str | None = None) -> int | None:
     """Return the number of a call on a machine (default: this one); None if it has no such call.
 
     Raises:

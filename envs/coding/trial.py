@@ -280,7 +280,8 @@ def free_names(tree: ast.AST) -> set[str]:
     >>> sorted(free_names(ast.parse("import math\\ndef f(x): return g(x) + math.pi")))
     ['g']
     """
-    used, bound = set(), set()
+    used: set[str] = set()
+    bound: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             (used if isinstance(node.ctx, ast.Load) else bound).add(node.id)

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from fractions import Fraction
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 MAX_FRAME = 4 << 20
@@ -123,12 +123,11 @@ def dumps(value: Any, strict: bool = False) -> bytes:
 
 
 _SEQUENCES: dict[type, str] = {tuple: "tuple", set: "set", frozenset: "frozenset", deque: "deque"}
-_ITERATORS = tuple(
-    type(value)
-    for value in (iter([]), iter(()), iter(""), iter({}), iter({}.values()), iter({}.items()), iter(set()),
-                  iter(range(0)), reversed([]), (_ for _ in ()), map(str, ()), filter(None, ()), zip(), enumerate(()),
-                  islice((), 0))
-)
+_ENDLESS: tuple[Any, ...] = (
+    iter([]), iter(()), iter(""), iter({}), iter({}.values()), iter({}.items()), iter(set()), iter(range(0)),
+    reversed([]), (_ for _ in ()), map(str, ()), filter(None, ()), zip(), enumerate(()), islice((), 0), count(),
+)  # fmt: skip
+_ITERATORS = tuple(type(value) for value in _ENDLESS)
 
 
 def _plain(value: Any, depth: int, budget: list[int]) -> Any:

@@ -430,7 +430,7 @@ class JailProcess:
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-B", script, "jail", json.dumps(settings)],
-                stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, cwd="/",
+                stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, cwd="/",
             )  # fmt: skip
         self.dead, self.slot = False, 0
         self.spare: Sample | None = None

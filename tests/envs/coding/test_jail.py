@@ -21,7 +21,8 @@ def test_requests_are_answered_in_the_programs_namespace() -> None:
 
 
 def test_failures_are_answers_too() -> None:
-    names = jail.load(b"class Own(KeyError): pass\ndef f(n): raise Own(n)\ndef g(): raise SystemExit(0)\n", "solution_2")
+    source = b"class Own(KeyError): pass\ndef f(n): raise Own(n)\ndef g(): raise SystemExit(0)\n"
+    names = jail.load(source, "solution_2")
     assert answer(names, "call", "f", [1], {}) == ["error", "Own", "KeyError", "1"]
     assert answer(names, "call", "g", [], {})[:3] == ["error", "SystemExit", "SystemExit"]
     assert answer(names, "call", "h", [], {})[:2] == ["error", "NameError"]

