@@ -47,7 +47,10 @@ def filtered(work: Callable[[], object]) -> str:
         isolation.seccomp_enforce(isolation.for_process(isolation.seccomp_program(isolation.ANY), os.getpid()))
         return work()
 
-    return in_fork(confined)
+    answer = in_fork(confined)
+    if answer in ("EINVAL", "ENOSYS"):
+        pytest.skip("this kernel takes no filter of system calls")
+    return answer
 
 
 def simulate(program: bytes, call: int, arguments: tuple[int, ...] = (), arch: int | None = None) -> int:
