@@ -549,21 +549,22 @@ def within(folder: str, size: int, files: int) -> bool:
 
 
 def empty(folder: str) -> None:
-    """Remove all that lies in a folder."""
+    """Remove all that lies in a folder, whatever rights a program gave it."""
     with contextlib.suppress(OSError):
+        if not os.listdir(folder):
+            return
+    with contextlib.suppress(OSError):
+        os.chmod(folder, 0o700)
+        for place, below, _ in os.walk(folder):
+            for path in (os.path.join(place, name) for name in below):
+                if not os.path.islink(path):
+                    os.chmod(path, 0o700)  # before the walk looks into it
         for name in os.listdir(folder):
             path = os.path.join(folder, name)
             if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path, onerror=_open_and_retry)
+                shutil.rmtree(path, ignore_errors=True)
             else:
                 os.unlink(path)
-
-
-def _open_and_retry(function: Any, path: str, error: Any) -> None:
-    with contextlib.suppress(OSError):
-        os.chmod(os.path.dirname(path), 0o700)
-        os.chmod(path, 0o700, follow_symlinks=False) if os.path.isdir(path) else None
-        shutil.rmtree(path) if os.path.isdir(path) else function(path)
 
 
 def printable(text: str) -> str:

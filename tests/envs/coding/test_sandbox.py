@@ -20,6 +20,7 @@ from g2rpo_env.envs.coding import CodeCheck, CodeOutcome, CodeVerdict, Sandbox, 
 from g2rpo_env.envs.coding import sandbox as sandbox_module
 from g2rpo_env.errors import ConfigurationError, SandboxUnavailableError
 
+IMPORT_PATH = os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])])
 ADD = "def add(a, b): return a + b"
 TEST = """
 def check(candidate):
@@ -59,7 +60,7 @@ def test_verdicts_come_in_order_with_share_and_level(sandbox: Sandbox) -> None:
     [
         (b"\xff\xfe\xfd", "crash", "SyntaxError"),  # not UTF-8
         ("x = '\ud800'", "crash", "SyntaxError"),
-        (ADD + "\x00", "crash", "SyntaxError"),
+        (ADD + "\x00", "crash", "null bytes"),
         ("", "wrong", "NameError"),
         ("def other(): pass", "wrong", "NameError"),
         ("add = 5", "wrong", "TypeError"),
@@ -222,7 +223,7 @@ def test_a_program_cannot_reach(sandbox: Sandbox, tmp_path: Path, what: str) -> 
 
 
 def test_samples_do_not_see_each_others_files(sandbox: Sandbox) -> None:
-    assert one(sandbox, "open('left', 'w').write('x')\nimport os; os.mkdir('d'); os.chmod('d', 0)\n" + ADD).correct
+    assert one(sandbox, "open('left', 'w').write('x')\nimport os; os.mkdir('d'); os.chmod('d', 0)\n" + ADD).valid
     assert one(sandbox, "import os\nassert os.listdir('.') == []\n" + ADD).correct
 
 
@@ -359,9 +360,8 @@ box.check([CodeCheck("open('file', 'w').write('x')\\nwhile True: pass", asserts=
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
 def test_nothing_outlives_its_owner(tmp_path: Path, signum: int, level: str) -> None:
     opened().close()
-    root = Path(__file__).parents[3]
     tmp_path.chmod(0o711)
-    environment = {**os.environ, "PYTHONPATH": str(root), "TMPDIR": str(tmp_path)}
+    environment = {**os.environ, "PYTHONPATH": IMPORT_PATH, "TMPDIR": str(tmp_path)}
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, level], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
     )
@@ -482,7 +482,7 @@ def lacking(first: int, last: int) -> list[str]:
     opened().close()
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT, str(first), str(last)], capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        env={**os.environ, "PYTHONPATH": IMPORT_PATH},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
