@@ -64,5 +64,9 @@ class ConformanceError(G2RPOError, AssertionError):
     """An environment, a task, a source or a verifier that breaks the contract; the message says what to fix."""
 
 
+class SandboxUnavailableError(G2RPOError, OSError):
+    """This system cannot isolate untrusted programs well enough; the message says what it lacks and what to do."""
+
+
 class MissingDependencyError(G2RPOError, gym_error.DependencyNotInstalled, ImportError):
     """An optional package is missing; the message names the extra that installs it."""

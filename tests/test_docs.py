@@ -85,6 +85,8 @@ def test_scripts_of_a_page(page: Path, line: int, block: str, tmp_path: Path) ->
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True,
         text=True,
     )
+    if "SandboxUnavailableError" in done.stderr:
+        pytest.skip(done.stderr.splitlines()[-1])
     assert done.returncode == 0, f"{page.name}, line {line}:\n{done.stderr}"
 
 

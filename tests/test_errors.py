@@ -21,6 +21,7 @@ EXPECTED = {
     errors.RunExistsError: FileExistsError,
     errors.ResumeError: RuntimeError,
     errors.ConformanceError: AssertionError,
+    errors.SandboxUnavailableError: OSError,
     errors.MissingDependencyError: gym_error.DependencyNotInstalled,
 }
 

@@ -1,4 +1,7 @@
-"""``g2rpo-env bench env``: how fast environments step, as ratios against Gymnasium's own vectorisation in one run."""
+"""``g2rpo-env bench env``: how fast environments step, as ratios against Gymnasium's own vectorisation in one run.
+
+``g2rpo-env bench sandbox`` is in bench_sandbox.py.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class Row:
     Attributes:
         name: What was stepped.
         value: The figure, of the best repeat.
-        unit: Its unit: tokens or lane-steps per second, or ``ratio``.
+        unit: Its unit, such as ``tokens/s``, ``checks/s``, ``s`` or ``ratio``.
     """
 
     name: str
@@ -45,7 +48,7 @@ class BenchOptions:
     """Measure one process; torch is not used. Close other programs first, and compare ratios rather than figures."""
 
     what: Positional[str] = "env"
-    """What to measure: env."""
+    """What to measure: env or sandbox."""
     json: Path | None = None
     """File for the measurements."""
     repeats: int = 5
@@ -60,12 +63,12 @@ def main(argv: Sequence[str]) -> None:
     if options.repeats < 1:
         raise ConfigurationError(f"repeats={options.repeats} must be at least 1")
     rows = BENCHMARKS[options.what](options.repeats)
-    table = Table(title="Stepping, one process")
+    table = Table(title=TITLES[options.what])
     table.add_column("what", no_wrap=True)
     table.add_column("figure", justify="right")
     table.add_column("unit")
     for row in rows:
-        table.add_row(row.name, f"{row.value:,.{2 if row.unit == 'ratio' else 0}f}", row.unit)
+        table.add_row(row.name, f"{row.value:,.{2 if row.unit in ('ratio', 's') else 0}f}", row.unit)
     Console().print(table)
     if options.json is not None:
         values = [{"name": row.name, "value": row.value, "unit": row.unit} for row in rows]
@@ -92,7 +95,15 @@ def bench_env(repeats: int) -> list[Row]:
     return rows
 
 
-BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {"env": bench_env}
+def bench_sandbox(repeats: int) -> list[Row]:
+    """Return the measurements of the sandbox, see bench_sandbox.py."""
+    from g2rpo_env.cli import bench_sandbox
+
+    return bench_sandbox.bench_sandbox(repeats)
+
+
+BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {"env": bench_env, "sandbox": bench_sandbox}
+TITLES = {"env": "Stepping, one process", "sandbox": "Checking programs"}
 
 
 def make_lanes(lanes: int, **kwargs: Any) -> gym.vector.VectorEnv:

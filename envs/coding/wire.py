@@ -1,0 +1,339 @@
+"""Plain data over a pipe: what an untrusted process may say, with caps, and nothing that runs when it is read.
+
+A frame is a 4-byte length (little-endian) and JSON. Lists, texts, small integers, floats, booleans and None are
+themselves; everything else is an object with one key, its tag: ``{"tuple": [...]}``. Reading checks tag by tag and
+builds only builtin types, Decimal and Fraction; a value that has no such form arrives as an :class:`Opaque`, which
+equals nothing. Standard library only: the process that holds untrusted code loads this module.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from fractions import Fraction
+from itertools import count, islice
+from typing import Any
+
+MAX_FRAME = 4 << 20
+"""Bytes of a frame from an untrusted process."""
+MAX_DEPTH = 100
+MAX_NODES = 500_000
+MAX_COLLISIONS = 64
+"""Keys of one set or dict that may share their hash with another; more make building it quadratic."""
+MAX_ITEMS = 100_000
+"""Items that are taken from an iterator."""
+_SMALL = 1 << 256  # integers up to here travel in decimal; larger ones in hexadecimal, which takes linear time
+
+
+class WireError(Exception):
+    """A frame or a value that breaks the rules of the wire."""
+
+
+class Opaque:
+    """A value that cannot travel: it equals nothing, not even itself, and knows only its type and its truth."""
+
+    __slots__ = ("kind", "truth")
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, kind: str, truth: bool) -> None:
+        self.kind, self.truth = kind, truth
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    def __ne__(self, other: object) -> bool:
+        return True
+
+    def __bool__(self) -> bool:
+        return self.truth
+
+    def __repr__(self) -> str:
+        return f"<{self.kind}>"
+
+
+# -- frames -----------------------------------------------------------------------------------------------------------
+
+
+def send_frame(sock: socket.socket, data: bytes, deadline: float | None = None) -> None:
+    """Send one frame; raises TimeoutError at the deadline (of time.monotonic)."""
+    _arm(sock, deadline)
+    sock.sendall(struct.pack("<I", len(data)) + data)
+
+
+def receive_frame(sock: socket.socket, deadline: float | None = None, most: int = MAX_FRAME) -> bytes:
+    """Return one frame.
+
+    Raises:
+        WireError: the frame is longer than ``most`` bytes.
+        EOFError: the other side is gone.
+        TimeoutError: the deadline passed.
+    """
+    (length,) = struct.unpack("<I", _receive(sock, 4, deadline))
+    if length > most:
+        raise WireError(f"a frame of {length} bytes is longer than {most}")
+    return bytes(_receive(sock, length, deadline))
+
+
+def _receive(sock: socket.socket, length: int, deadline: float | None) -> bytes | bytearray:
+    _arm(sock, deadline)
+    data = sock.recv(min(length, 1 << 16))
+    if len(data) == length:
+        return data
+    whole = bytearray(data)
+    while len(whole) < length:
+        if not data:
+            raise EOFError("the other side closed the connection")
+        _arm(sock, deadline)
+        data = sock.recv(min(length - len(whole), 1 << 16))
+        whole += data
+    return whole
+
+
+def _arm(sock: socket.socket, deadline: float | None) -> None:
+    if deadline is not None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the deadline passed")
+        sock.settimeout(left)
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------
+
+
+def dumps(value: Any, strict: bool = False) -> bytes:
+    """Return a value as bytes.
+
+    Args:
+        value: What to send.
+        strict: Refuse values that would arrive as Opaque.
+
+    Raises:
+        WireError: it has more than MAX_NODES parts, is nested deeper than MAX_DEPTH or is longer than MAX_FRAME.
+    """
+    budget = [MAX_NODES, MAX_FRAME, strict]
+    data = json.dumps(_plain(value, 0, budget)).encode()
+    if len(data) > MAX_FRAME:
+        raise WireError(f"a value of {len(data)} bytes is longer than {MAX_FRAME}")
+    return data
+
+
+_SEQUENCES: dict[type, str] = {tuple: "tuple", set: "set", frozenset: "frozenset", deque: "deque"}
+_ENDLESS: tuple[Any, ...] = (
+    iter([]), iter(()), iter(""), iter({}), iter({}.values()), iter({}.items()), iter(set()), iter(range(0)),
+    reversed([]), (_ for _ in ()), map(str, ()), filter(None, ()), zip(), enumerate(()), islice((), 0), count(),
+)  # fmt: skip
+_ITERATORS = tuple(type(value) for value in _ENDLESS)
+
+
+def _plain(value: Any, depth: int, budget: list[int]) -> Any:
+    """Return the form of a value that JSON can write; ``type()`` cannot be lied to, unlike ``isinstance``."""
+    budget[0] -= 1
+    if budget[0] < 0 or depth > MAX_DEPTH:
+        raise WireError(f"a value has more than {MAX_NODES} parts or is nested deeper than {MAX_DEPTH}")
+    kind = type(value)
+    if value is None or kind is bool or kind is float:
+        return value
+    if kind is int:
+        return value if -_SMALL < value < _SMALL else {"int": _hex(value, budget)}
+    if kind is str:
+        _spend(len(value), budget)
+        return value if value.isascii() else _text(value)
+    if kind is list:
+        return [_plain(item, depth + 1, budget) for item in value]
+    if kind is dict:
+        return {"dict": [[_plain(part, depth + 1, budget) for part in pair] for pair in value.items()]}
+    if kind in _SEQUENCES:
+        return {_SEQUENCES[kind]: [_plain(item, depth + 1, budget) for item in value]}
+    return _tagged(value, kind, depth, budget)
+
+
+def _text(value: str) -> Any:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # JSON would join two halves of a character
+        return {"text": value.encode("utf-8", "surrogatepass").hex()}
+    return value
+
+
+def _spend(size: int, budget: list[int]) -> None:
+    budget[1] -= size
+    if budget[1] < 0:
+        raise WireError(f"a value is longer than {MAX_FRAME} bytes")
+
+
+def _hex(value: int, budget: list[int]) -> str:
+    _spend(value.bit_length() // 4, budget)
+    return hex(value)
+
+
+def _tagged(value: Any, kind: type, depth: int, budget: list[int]) -> Any:
+    if kind is bytes or kind is bytearray:
+        _spend(2 * len(value), budget)
+        return {kind.__name__: value.hex()}
+    if kind is complex:
+        return {"complex": [value.real, value.imag]}
+    if kind is range and len(value) <= MAX_ITEMS:
+        return {"range": [_plain(part, depth, budget) for part in (value.start, value.stop, value.step)]}
+    if kind is Decimal or kind is Fraction:
+        text = str(value) if kind is Decimal else f"{_hex(value.numerator, budget)}/{_hex(value.denominator, budget)}"
+        _spend(len(text), budget)
+        return {kind.__name__: text}
+    if kind is type({}.keys()):
+        return {"keys": [_plain(item, depth + 1, budget) for item in value]}
+    if kind in _ITERATORS:
+        return _items(value, depth, budget)
+    bare = _flattened(value, kind)
+    if bare is not value:
+        return _plain(bare, depth, budget)
+    if budget[2]:
+        raise WireError(f"a value of type {kind.__name__} is no plain data")
+    return {"opaque": [str(kind.__name__)[:80], _truth(value)]}
+
+
+def _items(value: Iterator[Any], depth: int, budget: list[int]) -> Any:
+    items = list(islice(value, MAX_ITEMS + 1))
+    if len(items) > MAX_ITEMS:
+        return {"opaque": ["iterator", True]}
+    return {"iterator": [_plain(item, depth + 1, budget) for item in items]}
+
+
+_BASES: tuple[tuple[type, Any], ...] = (
+    (int, lambda v: int.__add__(v, 0)),
+    (float, lambda v: float.__add__(v, 0.0) if float.__ne__(v, 0.0) else float.__abs__(v)),
+    (str, lambda v: str.__getitem__(v, slice(None))),
+    (list, lambda v: list(list.__iter__(v))),
+    (tuple, lambda v: tuple(tuple.__iter__(v))),
+    (dict, lambda v: dict(dict.items(v))),
+    (set, lambda v: set(set.__iter__(v))),
+    (frozenset, lambda v: frozenset(frozenset.__iter__(v))),
+    (bytes, lambda v: bytes.__getitem__(v, slice(None))),
+)
+
+
+def _flattened(value: Any, kind: type) -> Any:
+    """Return what a subclass of a builtin type (or a scalar or array of numpy) holds; otherwise the value itself."""
+    if getattr(kind, "__module__", "") == "numpy" and hasattr(kind, "tolist"):
+        return value.tolist() if getattr(value, "ndim", 1) == 0 else value
+    for base, bare in _BASES:
+        if issubclass(kind, base):
+            return bare(value)
+    return value
+
+
+def _truth(value: Any) -> bool:
+    try:
+        return bool(value)
+    except Exception:
+        return True
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+def loads(data: bytes) -> Any:
+    """Return the value of a frame.
+
+    Raises:
+        WireError: the frame is malformed, or breaks a cap.
+    """
+    try:
+        return _value(json.loads(data), 0, [MAX_NODES])
+    except (ValueError, TypeError, RecursionError, ArithmeticError, LookupError, MemoryError) as error:
+        raise WireError(f"malformed frame: {type(error).__name__}") from None
+
+
+def _value(part: Any, depth: int, budget: list[int]) -> Any:
+    budget[0] -= 1
+    if budget[0] < 0 or depth > 2 * MAX_DEPTH + 2:
+        raise WireError("too many parts, or nested too deep")
+    kind = type(part)
+    if kind is list:
+        return [_value(item, depth + 1, budget) for item in part]
+    if kind is not dict:
+        return part
+    ((tag, inner),) = part.items()
+    if tag in _CONTAINERS:
+        return _CONTAINERS[tag]([_value(item, depth + 1, budget) for item in _list(inner)])
+    return _SCALARS[tag](inner)
+
+
+def _list(inner: Any) -> list[Any]:
+    if type(inner) is not list:
+        raise WireError("a container that is no list")
+    return inner
+
+
+def _distinct(keys: Iterable[Any]) -> list[Any]:
+    """Return keys, unless too many of them share their hash: a table of such keys takes quadratic time."""
+    keys = list(keys)
+    if len({hash(key) for key in keys}) < len(keys) - MAX_COLLISIONS:
+        raise WireError("too many keys share their hash")
+    return keys
+
+
+def _dict(pairs: list[Any]) -> dict[Any, Any]:
+    _distinct(key for key, _ in pairs)
+    return {key: value for key, value in pairs}
+
+
+def _integer(text: Any) -> int:
+    if type(text) is not str:
+        raise WireError("an integer that is no text")
+    return int(text, 16)
+
+
+def _decimal(text: Any) -> Decimal:
+    if type(text) is not str:
+        raise WireError("a decimal that is no text")
+    return Decimal(text)
+
+
+def _fraction(text: Any) -> Fraction:
+    if len(text) > 10_000:  # the greatest common divisor takes quadratic time
+        raise WireError("a fraction that is too long")
+    above, below = text.split("/")
+    return Fraction(_integer(above), _integer(below))
+
+
+def _complex(parts: Any) -> complex:
+    real, imaginary = parts
+    return complex(float(real), float(imaginary))
+
+
+def _range(parts: Any) -> range:
+    whole = range(*(_value(part, 0, [8]) for part in parts))
+    if len(whole) > MAX_ITEMS:  # list(range(10**9)) in a test would cost the checking process its memory
+        raise WireError("a range that is too long")
+    return whole
+
+
+def _opaque(parts: Any) -> Opaque:
+    kind, truth = parts
+    return Opaque(str(kind)[:80], truth is True)
+
+
+_CONTAINERS: dict[str, Any] = {
+    "tuple": tuple,
+    "set": lambda items: set(_distinct(items)),
+    "frozenset": lambda items: frozenset(_distinct(items)),
+    "deque": deque,
+    "dict": _dict,
+    "keys": lambda items: dict.fromkeys(_distinct(items)).keys(),
+    "iterator": iter,
+}
+_SCALARS: dict[str, Any] = {
+    "int": _integer,
+    "text": lambda text: bytes.fromhex(text).decode("utf-8", "surrogatepass"),
+    "bytes": lambda text: bytes.fromhex(text),
+    "bytearray": lambda text: bytearray.fromhex(text),
+    "complex": _complex,
+    "range": _range,
+    "Decimal": _decimal,
+    "Fraction": _fraction,
+    "opaque": _opaque,
+}

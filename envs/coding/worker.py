@@ -1,0 +1,572 @@
+"""The trusted process of the sandbox: it holds tests and expected values, asks a jailed program, and gives verdicts.
+
+It never compiles, imports, unpickles or formats anything of the program. It is started by sandbox.py, one per core,
+and ends when the socket to its owner closes; its jails end with it. Standard library only.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import json
+import os
+import re
+import resource
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from g2rpo_env.envs.coding import jail, wire
+from g2rpo_env.envs.coding.compare import same_output
+from g2rpo_env.envs.coding.trial import CandidateError, Score, TestError, Unsendable, brief, run_asserts, run_check
+
+MAX_OUTPUT = 4 << 20
+"""Bytes that a script may write."""
+WATCH = 0.02
+"""Seconds between two looks at the files of a sample, where no file system of its own bounds them."""
+FIRST_USER = 1_870_000_000
+"""Throw-away users (as root) are numbered from here; no system gives such numbers to people."""
+
+Result = dict[str, Any]
+
+
+class OwnerGone(BaseException):
+    """The owner closed its socket while a program was being checked."""
+
+
+class Stop(BaseException):
+    """The end of a trial, whatever its tests catch: outcome and message."""
+
+    def __init__(self, outcome: str, message: str) -> None:
+        super().__init__(outcome, message)
+        self.outcome, self.message = outcome, message
+
+
+def main(argv: Sequence[str]) -> None:
+    """Answer requests from descriptor 0 until it closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the owner decides
+    owner = socket.socket(fileno=os.dup(0))
+    worker = Worker(owner, **json.loads(argv[0]))
+    try:
+        wire.send_frame(owner, json.dumps(worker.open()).encode())
+        while True:
+            request = json.loads(wire.receive_frame(owner, most=1 << 30))
+            wire.send_frame(owner, json.dumps(worker.check(request)).encode())
+    except (EOFError, OSError, OwnerGone):
+        pass
+    finally:
+        worker.close()
+
+
+PROBE = b"""
+import os, socket
+def reached():
+    found = []
+    for name, attempt in (("socket", socket.socket), ("/", lambda: os.listdir("/")), ("fork", os.fork)):
+        try:
+            attempt()
+            found.append(name)
+        except OSError:
+            pass
+    return found
+"""
+"""Tries what no sample may do; what it reaches shows that a level does not hold."""
+
+
+class Worker:
+    """One worker: its settings and its jails, one without libraries and one with them.
+
+    Args:
+        owner: Socket to the owner, who says nothing while a program is checked unless it is gone.
+        levels: Levels of isolation to try, in order.
+        timeout: Seconds of wall time for loading and all calls of one program.
+        memory: Bytes of address space of a program.
+        disk: Bytes of files of a program.
+        scratch: Folder for files of programs where there are no namespaces.
+        site: Folder of the libraries.
+        libraries: Names of packages that programs may import.
+    """
+
+    def __init__(
+        self,
+        owner: socket.socket,
+        levels: list[str],
+        timeout: float,
+        memory: int,
+        disk: int,
+        scratch: str,
+        site: str,
+        libraries: list[str],
+    ) -> None:
+        self.owner = owner
+        self.levels, self.timeout, self.disk, self.scratch = levels, timeout, disk, scratch
+        self.site, self.libraries = site, libraries
+        self.limits = {"memory": memory, "disk": disk, "cpu": int(timeout) + 2}
+        self.user = FIRST_USER + os.getpid() if os.geteuid() == 0 else None
+        self.jails: dict[bool, JailProcess] = {}
+        self.needs_libraries = re.compile(rb"\b(" + "|".join(libraries).encode() + rb")\b") if libraries else None
+        self.level = ""
+
+    def open(self) -> Result:
+        """Start the first jail at the strongest level that the system allows, and say which it is."""
+        if self.user is not None:
+            os.chmod(self.scratch, 0o700)
+            with contextlib.suppress(OSError):
+                os.chown(self.scratch, self.user, self.user)
+                os.chmod(os.path.dirname(self.scratch), 0o711)
+        failures = []
+        for level in self.levels:
+            try:
+                self.level = level
+                self.jails[False] = self._start(level, [])
+                self._probe()
+            except (OSError, EOFError, Stop) as error:
+                self.level = ""
+                failures.append(f"{level}: {error}")
+            else:
+                break
+        return {"level": self.level, "failures": failures}
+
+    def _probe(self) -> None:
+        """Raise OSError if a sample does not start, or reaches what it may not."""
+        process = self.jails[False]
+        with process.sample([]) as sample:
+            try:
+                remote = Remote(self, sample)
+                remote.load(PROBE)
+                reached = remote.call("reached", (), {}) if self.level != jail.NONE else []
+            finally:
+                process.end(sample)
+        if reached:
+            process.close()
+            raise OSError(f"a sample can reach {', '.join(map(str, reached))}")
+
+    def close(self) -> None:
+        """End the jails and remove the scratch folder."""
+        for process in self.jails.values():
+            process.close()
+        empty(self.scratch)
+        with contextlib.suppress(OSError):
+            os.rmdir(self.scratch)
+            os.rmdir(os.path.dirname(self.scratch))
+
+    def _start(self, level: str, libraries: list[str]) -> JailProcess:
+        folders = [f"{self.site}/{name}{end}" for name in libraries for end in ("", ".libs")]
+        settings = {
+            "level": level,
+            "user": self.user,
+            "scratch": self.scratch,
+            "site": self.site,
+            "libraries": libraries,
+            "folders": [folder for folder in folders if os.path.isdir(folder)],
+            **self.limits,
+        }
+        return JailProcess(settings)
+
+    def _jail_for(self, program: bytes) -> JailProcess:
+        wants = bool(self.needs_libraries and self.needs_libraries.search(program))
+        process = self.jails.get(wants)
+        if process is None or process.dead:
+            process = self.jails[wants] = self._start(self.level, self.libraries if wants else [])
+        return process
+
+    def check(self, request: Result) -> Result:
+        """Return the verdict on one request, see checks.CodeCheck."""
+        started = time.monotonic()
+        program = request["program"].encode("latin-1")
+        score, usage = Score(), {"memory": 0, "cpu": 0.0}
+        outcome, message = "sandbox_error", ""
+        try:
+            with guarded(2 * self.timeout * max(1, len(request["cases"]))):
+                outcome, message = self._outcome(request, program, score, usage)
+        except Stop as stop:
+            outcome, message = stop.outcome, stop.message
+        except TestError as error:
+            message = str(error)
+        except (OSError, EOFError) as error:  # a jail that died
+            message = f"the jail failed: {brief(error)}"
+            for process in self.jails.values():
+                process.close()
+        if self.level != jail.FULL:
+            empty(self.scratch)
+        called = f"{request['name']}: " if request["name"] and outcome == "sandbox_error" else ""
+        return {
+            "outcome": outcome,
+            "share": 1.0 if outcome == "passed" else min(score.share, 1.0) if outcome != "sandbox_error" else 0.0,
+            "message": printable(called + message),
+            "level": self.level,
+            "seconds": time.monotonic() - started,
+            "memory_mb": usage["memory"] / 1024,
+        }
+
+    def _outcome(self, request: Result, program: bytes, score: Score, usage: dict[str, Any]) -> tuple[str, str]:
+        process = self._jail_for(program)
+        if request["cases"]:
+            return self._scripts(process, request, program, score, usage)
+        with process.sample([]) as sample:
+            try:
+                remote = Remote(self, sample)
+                remote.load(program)
+                if request["test"]:
+                    run_check(remote, request["entry_point"], request["test"], request["setup"], score)
+                else:
+                    run_asserts(remote, request["asserts"], request["setup"], score)
+                remote.end()
+            finally:
+                usage.update(process.end(sample))
+        if remote.answers == 0 and not score.failed:
+            return "wrong", "no call was answered"
+        return ("wrong", score.message) if score.failed or not score.passed else ("passed", "")
+
+    def _scripts(
+        self, process: JailProcess, request: Result, program: bytes, score: Score, usage: dict[str, Any]
+    ) -> tuple[str, str]:
+        score.planned, crashed = len(request["cases"]), ""
+        for number, (given, wanted) in enumerate(request["cases"], 1):
+            found, status, error = self._script(process, program, given, usage)
+            if status:
+                crashed = crashed or f"case {number}: {error or f'exit status {status}'}"
+            same = not status and same_output(found, wanted, request["compare"], request["tolerance"])
+            score.record(same, crashed or f"case {number}: another output")
+            if self.level != jail.FULL:
+                empty(self.scratch)
+        if not score.failed:
+            return "passed", ""
+        return ("crash" if crashed else "wrong"), score.message
+
+    def _script(
+        self, process: JailProcess, program: bytes, given: str, usage: dict[str, Any]
+    ) -> tuple[bytes, int, str]:
+        """Return the output of a script, its exit status (0: it ended well) and its exception."""
+        in_read, in_write = os.pipe()
+        out_read, out_write = os.pipe()
+        ends = {}
+        with open(in_write, "wb", 0) as feed, open(out_read, "rb", 0) as output:
+            try:
+                with process.sample([in_read, out_write]) as sample:
+                    for fd in (in_read, out_write):
+                        os.close(fd)
+                    try:
+                        remote = Remote(self, sample)
+                        remote.send(program)
+                        found = exchange(feed, output, given.encode("utf-8", "surrogatepass"), remote)
+                        error = remote.last_words()
+                    finally:
+                        ends = process.end(sample)
+            finally:
+                usage["memory"] = max(usage["memory"], ends.get("memory", 0))
+        return found, ends["status"], error
+
+
+class Remote:
+    """The program in its jail; implements trial.Program."""
+
+    def __init__(self, worker: Worker, sample: Sample) -> None:
+        self.sample, self.pid, self.answers = sample.sock, sample.pid, 0
+        self.deadline = time.monotonic() + worker.timeout
+        self.most_waiting = worker.timeout
+        self.watched = worker.scratch if worker.level != jail.FULL else None
+        self.disk, self.owner = worker.disk, worker.owner
+
+    def call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """See trial.Program."""
+        return self._ask(["call", name, list(args), kwargs])
+
+    def evaluate(self, text: str) -> Any:
+        """See trial.Program."""
+        return self._ask(["eval", text])
+
+    def execute(self, text: str) -> None:
+        """See trial.Program."""
+        self._ask(["exec", text])
+
+    def load(self, program: bytes) -> None:
+        """Send the program and wait until it is loaded."""
+        self.send(program)
+        kind, *rest = self._receive()
+        if kind != "ok":
+            raise Stop("refused" if kind == "refused" else "crash", ": ".join(map(str, rest[::2])))
+
+    def send(self, data: bytes) -> None:
+        """Send a frame."""
+        try:
+            wire.send_frame(self.sample, data, self.deadline)
+        except TimeoutError:
+            raise Stop("timeout", "the program took too long") from None
+        except OSError:
+            raise Stop("crash", "the process ended") from None
+
+    def end(self) -> None:
+        """Look at the files once more."""
+        self.watch()
+
+    def check_time(self) -> None:
+        """Stop a program whose time is over; time that it waited for a core is given back, up to the limit itself."""
+        now = time.monotonic()
+        if now < self.deadline:
+            return
+        waited = min(waiting_of(self.pid), self.most_waiting)
+        self.most_waiting = 0.0
+        if waited < 0.01:
+            raise Stop("timeout", "the program took too long")
+        self.deadline = now + waited
+
+    def watch(self) -> None:
+        """Stop a program whose files take more than they may, where nothing else bounds them."""
+        if self.watched is not None and not within(self.watched, self.disk, jail.MAX_INODES):
+            raise Stop("refused", f"the files take more than {self.disk >> 20} MiB")
+
+    def last_words(self) -> str:
+        """Return the exception that a script reported, if any."""
+        with contextlib.suppress(OSError, EOFError, wire.WireError, ValueError):
+            _, name, _, message = wire.loads(wire.receive_frame(self.sample, time.monotonic() + 0.2))
+            return f"{name}: {message}"
+        return ""
+
+    def look_up(self, ready: list[Any]) -> None:
+        """Look at the owner, the files and the time while waiting for the program."""
+        if self.owner in ready:
+            raise OwnerGone
+        self.watch()
+        self.check_time()
+
+    def pause(self) -> float:
+        """Return how long to wait before looking at time and files again, in seconds."""
+        left = max(0.0, self.deadline - time.monotonic())
+        return left if self.watched is None else min(left, WATCH)
+
+    def _ask(self, request: list[Any]) -> Any:
+        try:
+            data = wire.dumps(request, strict=True)
+        except wire.WireError as error:
+            raise Unsendable(str(error)) from None
+        self.send(data)
+        kind, *rest = self._receive()
+        self.answers += 1
+        if kind == "ok":
+            return rest[0] if rest else None
+        if kind == "refused":
+            raise Stop("refused", str(rest[-1]) if rest else "")
+        raise exception_of(rest)
+
+    def _receive(self) -> list[Any]:
+        try:
+            while self.sample not in (ready := select.select([self.sample, self.owner], [], [], self.pause())[0]):
+                self.look_up(ready)
+            answer = wire.loads(wire.receive_frame(self.sample, self.deadline))
+        except TimeoutError:
+            raise Stop("timeout", "the program took too long") from None
+        except (EOFError, OSError):
+            raise Stop("crash", "the process ended before it answered") from None
+        except wire.WireError as error:
+            raise Stop("refused", str(error)) from None
+        if type(answer) is not list or not answer or answer[0] not in ("ok", "error", "refused"):
+            raise Stop("refused", "malformed answer")
+        return answer
+
+
+def exception_of(parts: list[Any]) -> Exception:
+    """Return the exception that a program reported: its builtin class if it is an ordinary one, else CandidateError."""
+    name, kind, message = (str(part) for part in [*parts, "", "", ""][:3])
+    found = getattr(builtins, kind, None)
+    if isinstance(found, type) and issubclass(found, Exception) and found.__name__ == name:
+        with contextlib.suppress(TypeError):  # UnicodeDecodeError asks for five arguments
+            return found(message)
+    return CandidateError(f"{name}: {message}")
+
+
+def exchange(feed: Any, output: Any, given: bytes, remote: Remote) -> bytes:
+    """Feed a script and return what it wrote until it closed its output."""
+    os.set_blocking(feed.fileno(), False)
+    found, rest = bytearray(), memoryview(given)
+    if not rest:
+        feed.close()
+    while True:
+        waiting = [] if feed.closed else [feed]
+        ready, writable, _ = select.select([output, remote.owner], waiting, [], remote.pause())
+        if writable:
+            try:
+                rest = rest[os.write(feed.fileno(), rest[: 1 << 16]) :]
+            except BrokenPipeError:  # it reads no further, which is its right
+                rest = rest[:0]
+            except BlockingIOError:
+                pass
+            if not rest:
+                feed.close()
+        if output in ready:
+            data = os.read(output.fileno(), 1 << 16)
+            if not data:
+                return bytes(found)
+            found += data
+            if len(found) > MAX_OUTPUT:
+                raise Stop("refused", f"the output is longer than {MAX_OUTPUT} bytes")
+        remote.look_up(ready)
+
+
+@dataclass
+class Sample:
+    """A running sample: the socket to it, the slot by which the jail knows it, its process id (0: not known yet)."""
+
+    sock: socket.socket
+    slot: int
+    pid: int = 0
+
+
+class JailProcess:
+    """A jail (jail.py) as its worker sees it."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.control, theirs = socket.socketpair()
+        script = str(Path(__file__).with_name("bootstrap.py"))
+        environment = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "LANG": "C.UTF-8"}
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-B", script, "jail", json.dumps(settings)],
+                stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, cwd="/",
+            )  # fmt: skip
+        self.dead, self.slot = False, 0
+        self.spare: Sample | None = None
+        state, message = json.loads(wire.receive_frame(self.control, time.monotonic() + 30))
+        if state != "ready":
+            self.close()
+            raise OSError(message)
+
+    @contextlib.contextmanager
+    def sample(self, fds: list[int]) -> Iterator[Sample]:
+        """Yield a fresh sample; the caller ends it.
+
+        One without descriptors of its own is taken from the one that was started in advance, while the sample before
+        it ran; it has seen nothing yet.
+        """
+        if fds:
+            sample = self._start(fds)
+        else:
+            sample, self.spare = self.spare or self._start([]), None
+        self._settle(sample)
+        try:
+            if not fds:
+                self.spare = self._start([])
+            yield sample
+        finally:
+            sample.sock.close()
+
+    def _start(self, fds: list[int]) -> Sample:
+        ours, theirs = socket.socketpair()
+        self.slot = (self.slot + 1) % 256
+        with theirs:
+            socket.send_fds(self.control, [jail.START + bytes([self.slot])], [theirs.fileno(), *fds])
+        return Sample(ours, self.slot)
+
+    def _settle(self, sample: Sample | None) -> None:
+        """Read the process id of a sample that was started."""
+        if sample is not None and sample.pid == 0:
+            sample.pid = int.from_bytes(self._read(4), "little", signed=True)
+            if sample.pid < 0:
+                raise OSError(-sample.pid, f"a sample cannot be started: {os.strerror(-sample.pid)}")
+
+    def end(self, sample: Sample) -> dict[str, Any]:
+        """Kill a sample and return its exit status, CPU seconds and peak memory in KiB."""
+        self.control.sendall(jail.END + bytes([sample.slot]))
+        self._settle(self.spare)  # answers come in the order of the commands
+        status, cpu, memory = jail.STATUS.unpack(self._read(jail.STATUS.size))
+        return {"status": status, "cpu": cpu, "memory": memory}
+
+    def _read(self, size: int) -> bytes:
+        self.control.settimeout(30)
+        data = b""
+        while len(data) < size:
+            part = self.control.recv(size - len(data))
+            if not part:
+                raise EOFError("the jail ended")
+            data += part
+        return data
+
+    def close(self) -> None:
+        """End the jail."""
+        self.dead = True
+        if self.spare is not None:
+            self.spare.sock.close()
+        self.control.close()
+        self.process.kill()
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def guarded(seconds: float) -> Iterator[None]:
+    """Stop tests that run past the deadline themselves: by an exception, or where that cannot reach, by the kernel."""
+
+    def overdue(signum: int, frame: Any) -> None:
+        raise Stop("timeout", "the tests took too long")
+
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime + seconds) + 4, hard))
+    previous = signal.signal(signal.SIGALRM, overdue)
+    signal.setitimer(signal.ITIMER_REAL, seconds + 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+
+
+def waiting_of(pid: int) -> float:
+    """Return how many seconds a process has waited for a core; 0 where the kernel does not say."""
+    try:
+        with open(f"/proc/{pid}/schedstat") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
+def within(folder: str, size: int, files: int) -> bool:
+    """Return whether the files below a folder take no more than ``size`` bytes and are no more than ``files``."""
+    stack = [folder]
+    try:
+        while stack:
+            with os.scandir(stack.pop()) as entries:
+                for entry in entries:
+                    files -= 1
+                    size -= entry.stat(follow_symlinks=False).st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        stack.append(entry.path)
+                    if size < 0 or files < 0:
+                        return False
+    except FileNotFoundError:  # removed in between
+        return True
+    except OSError:  # a folder that was closed to be looked at
+        return False
+    return True
+
+
+def empty(folder: str) -> None:
+    """Remove all that lies in a folder, whatever rights a program gave it."""
+    with contextlib.suppress(OSError):
+        if not os.listdir(folder):
+            return
+    with contextlib.suppress(OSError):
+        os.chmod(folder, 0o700)
+        for place, below, _ in os.walk(folder):
+            for path in (os.path.join(place, name) for name in below):
+                if not os.path.islink(path):
+                    os.chmod(path, 0o700)  # before the walk looks into it
+        for name in os.listdir(folder):
+            path = os.path.join(folder, name)
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                os.unlink(path)
+
+
+def printable(text: str) -> str:
+    """Return a text in printable ASCII of bounded length."""
+    return text[:400].encode("unicode_escape").decode("ascii")[:400]

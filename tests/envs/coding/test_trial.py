@@ -1,0 +1,152 @@
+"""Tests against a program that lives in this process: what is local, what is asked of the program, what is counted."""
+
+import ast
+from typing import Any
+
+import pytest
+
+from g2rpo_env.envs.coding import wire
+from g2rpo_env.envs.coding.trial import Score, TestError, Unsendable, free_names, run_asserts, run_check
+
+
+class Near:
+    """A program that is not far away, but speaks through the wire; remembers what it was asked to evaluate."""
+
+    def __init__(self, source: str) -> None:
+        self.names: dict[str, Any] = {}
+        self.asked: list[str] = []
+        exec(source, self.names)
+
+    def call(self, name: str, args: tuple, kwargs: dict) -> Any:
+        try:
+            data = wire.dumps([list(args), kwargs], strict=True)
+        except wire.WireError as error:
+            raise Unsendable(str(error)) from None
+        args, kwargs = wire.loads(data)
+        return wire.loads(wire.dumps(self.names[name](*args, **kwargs)))
+
+    def evaluate(self, text: str) -> Any:
+        self.asked.append(text)
+        return wire.loads(wire.dumps(eval(text, self.names)))
+
+    def execute(self, text: str) -> None:
+        self.asked.append(text)
+        exec(text, self.names)
+
+
+ADD = "def add(a, b): return a + b"
+CHECK = """
+def check(candidate):
+    assert candidate(1, 2) == 3
+    assert candidate(2, 2) == 4, "message"
+    assert candidate(0, 1) == 1
+"""
+
+
+def checked(source: str, test: str = CHECK, setup: str = "", entry_point: str = "add") -> Score:
+    score = Score()
+    run_check(Near(source), entry_point, test, setup, score)
+    return score
+
+
+def asserted(source: str, asserts: list[str], setup: str = "") -> tuple[Score, list[str]]:
+    score, program = Score(), Near(source)
+    run_asserts(program, asserts, setup, score)
+    return score, program.asked
+
+
+def test_each_assert_of_check_is_a_case() -> None:
+    assert (checked(ADD).passed, checked(ADD).failed) == (3, 0)
+    # 1 * 2 is wrong, 2 * 2 is right by chance, 0 * 1 is wrong
+    score = checked("def add(a, b): return a * b")
+    assert (score.passed, score.failed, score.share) == (1, 2, 1 / 3)
+    assert score.message == "assert candidate(1, 2) == 3"
+
+
+def test_an_exception_is_a_failed_case() -> None:
+    score = checked("def add(a, b): return a // b")  # 0, then 1, then 0
+    assert (score.passed, score.failed) == (0, 3)
+    # Division by zero; then 1 // 1 + 2 + 2 - 1 = 4; then 1 // -1 + 0 + 1 - 1 = -1.
+    score = checked("def add(a, b): return 1 // (a - 1) + a + b - 1")
+    assert (score.passed, score.failed) == (1, 2) and score.message.startswith("ZeroDivisionError: assert")
+
+
+def test_asserts_that_tests_catch_or_that_helpers_make_still_raise() -> None:
+    test = (
+        "def same(a, b):\n    assert a == b\n    return True\n"
+        "def check(candidate):\n"
+        "    try:\n        assert candidate(1, 1) == 3\n    except AssertionError:\n        pass\n"
+        "    same(candidate(1, 1), 2)\n    same(candidate(1, 1), 5)\n    assert False, 'never reached'\n"
+    )
+    score = checked(ADD, test)
+    assert (score.passed, score.failed) == (0, 1)
+
+
+def test_helpers_of_the_setup_are_trusted_and_its_head_of_the_function_is_not() -> None:
+    setup = "def double(x): return 2 * x\ndef add(a, b):\n    '''Add.'''\n"
+    test = "def check(candidate):\n    assert candidate(2, 2) == double(2) == add(2, 2)\n"
+    assert checked(ADD, test, setup).passed == 1
+    liar = "def double(x): return 0\ndef add(a, b): return 0"
+    assert checked(liar, test, setup).failed == 1
+
+
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [
+        ("def check(candidate:", "do not compile: SyntaxError"),
+        ("def check(c): pass\n\x00", "do not compile"),
+        ("x = 1", "define no check"),
+        ("1 / 0\ndef check(c): pass", "cannot be loaded: ZeroDivisionError"),
+    ],
+)
+def test_broken_tests_are_no_verdict_on_the_program(test: str, message: str) -> None:
+    with pytest.raises(TestError, match=message):
+        checked(ADD, test)
+
+
+def test_asserts_run_here_and_ask_only_for_calls() -> None:
+    asserts = ["assert add(1, 2) == 3", "assert math.isclose(add(0.1, 0.2), 0.3)", "assert set([add(1, 1)]) == {2}"]
+    score, asked = asserted(ADD, asserts)
+    assert (score.passed, score.failed, asked) == (3, 0, [])
+
+
+def test_a_builtin_name_is_the_programs_only_where_nothing_else_is_tested() -> None:
+    score, _ = asserted("def sum(a, b): return a * b", ["assert sum(2, 5) == 10"])
+    assert score.passed == 1
+    # It answers for `set` as well, which would make any answer right.
+    liar = "def add(a, b): return 0\ndef set(x): return 0"
+    assert asserted(liar, ["assert set([add(1, 1)]) == set([2])"])[0].failed == 1
+
+
+def test_objects_of_the_program_stay_there_and_the_right_side_stays_here() -> None:
+    source = "class P:\n    def __init__(s, x): s.x = x\ndef total(ps): return sum(p.x for p in ps)"
+    score, asked = asserted(source, ["assert total([P(1), P(2)]) == 3", "assert not total([P(1)]) == 2"])
+    assert score.passed == 2
+    assert asked == ["total([P(1), P(2)])", "total([P(1)])"]
+
+
+def test_a_setup_that_needs_the_program_runs_there() -> None:
+    source = "class P:\n    def __init__(s, x): s.x = x\ndef get(p): return p.x"
+    score, asked = asserted(source, ["assert get(p) == 5", "assert get(p) != 6"], setup="p = P(5)")
+    assert score.passed == 2 and asked == ["p = P(5)", "get(p)", "get(p)"]
+
+
+def test_an_answer_is_never_told_to_the_program() -> None:
+    source = "class P: pass\ndef f(p): return 0.5"
+    with pytest.raises(TestError, match="without telling"):
+        asserted(source, ["assert math.isclose(f(P()), 0.5)"])
+
+
+def test_asserts_that_do_not_compile_are_no_verdict() -> None:
+    with pytest.raises(TestError, match="do not compile"):
+        asserted(ADD, ["assert add(1, 2) == 3", "assert add(1,"])
+
+
+def test_share_counts_what_was_never_reached() -> None:
+    assert Score(passed=1, planned=4).share == 0.25
+    assert Score().share == 0.0
+
+
+def test_free_names_are_what_nobody_defines() -> None:
+    text = "import os as o\ndef f(x, *y):\n    try: z = g(x)\n    except E as e: print(e, o, y, z)\n[h for h in k]"
+    assert free_names(ast.parse(text)) == {"g", "E", "k"}

@@ -1,0 +1,65 @@
+"""Parts of the worker that need no jail: exceptions from afar, bounded folders, deadlines, printable messages."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from g2rpo_env.envs.coding import worker
+from g2rpo_env.envs.coding.trial import CandidateError
+
+
+@pytest.mark.parametrize(
+    ("parts", "kind"),
+    [
+        (["ValueError", "ValueError", "no"], ValueError),
+        (["Own", "ValueError", "no"], CandidateError),  # its own class, which only claims to be builtin
+        (["SystemExit", "SystemExit", "0"], CandidateError),  # would end the worker's tests
+        (["UnicodeDecodeError", "UnicodeDecodeError", ""], CandidateError),  # takes five arguments
+        (["eval", "eval", "1"], CandidateError),
+        ([], CandidateError),
+    ],
+)
+def test_exceptions_from_afar_are_builtin_or_ours(parts: list, kind: type) -> None:
+    assert type(worker.exception_of(parts)) is kind
+
+
+def test_a_folder_is_measured_with_all_below_it(tmp_path: Path) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/b/file").write_bytes(b"x" * 100_000)
+    size = sum(os.stat(p).st_blocks * 512 for p in (tmp_path / "a", tmp_path / "a/b", tmp_path / "a/b/file"))
+    assert worker.within(str(tmp_path), size, 3)
+    assert not worker.within(str(tmp_path), size - 1, 3)
+    assert not worker.within(str(tmp_path), size, 2)
+    assert worker.within(str(tmp_path / "gone"), 0, 0)
+
+
+def test_a_folder_is_emptied_whatever_its_rights(tmp_path: Path) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/b/file").touch()
+    (tmp_path / "link").symlink_to("/")
+    (tmp_path / "a/b").chmod(0)
+    (tmp_path / "a").chmod(0)
+    worker.empty(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tests_that_run_on_are_stopped() -> None:
+    started = time.monotonic()
+    with pytest.raises(worker.Stop) as caught, worker.guarded(0.1 - 1.0):
+        while True:
+            try:
+                time.sleep(0.01)
+            except Exception:  # a Stop is none
+                pass
+    assert caught.value.outcome == "timeout" and time.monotonic() - started < 2
+
+
+def test_messages_are_printable_and_bounded() -> None:
+    assert worker.printable("a\x1b[2J\n\ud800é") == r"a\x1b[2J\n\ud800\xe9"
+    assert len(worker.printable("é" * 1000)) == 400
+
+
+def test_waiting_time_of_no_process_is_zero() -> None:
+    assert worker.waiting_of(2**30) == 0.0
