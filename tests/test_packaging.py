@@ -113,7 +113,8 @@ def test_constraints_name_every_requirement() -> None:
 
 def test_every_imported_package_is_a_requirement() -> None:
     extras = SETUP["options.extras_require"]
-    lines = [*SETUP["options"]["install_requires"].split(), *extras["dev"].split(), *extras["video"].split()]
+    lines = [*SETUP["options"]["install_requires"].split()]
+    lines += [line for extra in ("dev", "video", "benchmark") for line in extras[extra].split()]
     declared = {re.split(r"[>=<]", line)[0] for line in lines}
     imported = set()
     for folder in ("g2rpo_env", "agents", "envs", "examples", "tests"):
@@ -126,7 +127,7 @@ def test_every_imported_package_is_a_requirement() -> None:
     ours = {"g2rpo_env", "envs", "agents"} | {path.stem for path in (ROOT / "tests").rglob("*.py")}
     renamed = {"PIL": "pillow"}
     names = {renamed.get(name, name.replace("_", "-")) for name in imported - sys.stdlib_module_names - ours}
-    assert sorted(names - declared) == []
+    assert sorted(names - declared) == ["ray"]  # it demands an older Gymnasium: docs/interop.md
 
 
 def test_wheel_holds_everything(wheel: Path) -> None:
