@@ -26,6 +26,7 @@ _CLOCK = re.compile(r"\d+:\d\d")
 _LABEL = re.compile(r"\(?([A-Ea-e])\)?(?:\)\s.*|[.:]\s.*)?")
 _WORDS = re.compile(r"[A-Za-z]{2,}(?: [A-Za-z]{2,})*")
 _JOIN = re.compile(r"\s*[,;]?\s*(?:\\text\{\s*)?\b(?:and|or)\b(?:\s*\})?\s*|;")
+_BRACKETS = (("\\{", "\\}", "{}"), ("(", ")", "()"), ("[", "]", "[]"), ("(", "]", "(]"), ("[", ")", "[)"))
 _CODE = re.compile(r"__|\b(?:import|lambda|exec|eval|print|write18|else)\b|==|\ufffd")
 _HUGE = re.compile(r"\^\s*\{[^{}]*\^|\*\*|\d\s*!|\^\s*\{?\s*\d{4,}|\\(?:sum|prod|binom|lfloor)|\d{300}|\^\s*\w\s*\^")
 
@@ -140,6 +141,8 @@ class MathVerifier:
         known = self._golds.get(gold)
         if known is None:
             boxed = extract(gold, ("boxed", "tag", "hashes"))
+            if boxed is None and len(gold) > 80 and re.search(r"[a-z]{4,} [a-z]{2,} ", gold):
+                boxed = extract(gold, self.rules)
             known = normalise(gold if boxed is None else boxed.answer)
             if len(self._golds) >= CACHE_SIZE:
                 self._golds.clear()
@@ -213,6 +216,8 @@ class MathVerifier:
 
     def _parts(self, gold: str, answer: str, depth: int) -> Finding | None:
         left, right = _split(gold), _split(answer)
+        if {left[0], right[0]} <= {"", "{}"}:  # what is listed twice counts once
+            left, right = (left[0], _distinct(left[1])), (right[0], _distinct(right[1]))
         if len(left[1]) < 2 and len(right[1]) < 2:
             return None
         kinds = {left[0], right[0]}
@@ -222,7 +227,7 @@ class MathVerifier:
         if kinds & {"[)", "(]", "[]"} and len(kinds) > 1:
             return Finding.DIFFERENT
         free = kinds <= {"", "{}"} and not (kinds == {""} and self.ordered_lists)
-        rest, worst = list(right[1]), Finding.EQUAL
+        rest = list(right[1])
         for part in left[1]:
             candidates = rest if free else rest[:1]
             found = Finding.DIFFERENT
@@ -235,7 +240,7 @@ class MathVerifier:
                     return found
             if found is not Finding.EQUAL:
                 return Finding.DIFFERENT
-        return worst
+        return Finding.EQUAL
 
     def _algebra(self, gold: str, answer: str, number: Fraction | None) -> Finding:
         if not self.symbolic or _guarded(gold) or _guarded(answer):
@@ -258,6 +263,10 @@ def _verdict(finding: Finding, answer: str | None, rule: str) -> MathVerdict:
 
 def _squeeze(text: str) -> str:
     return "".join(text.split())
+
+
+def _distinct(parts: list[str]) -> list[str]:
+    return list({_squeeze(part): part for part in parts}.values())
 
 
 def _endless(value: Fraction) -> bool:
@@ -287,7 +296,7 @@ def _split(text: str) -> tuple[str, list[str]]:
     """Return the kind of brackets around a text and its parts between commas outside all inner brackets."""
     kind = ""
     text = text.strip()
-    for opening, ending, name in (("\\{", "\\}", "{}"), ("(", ")", "()"), ("[", "]", "[]"), ("(", "]", "(]"), ("[", ")", "[)")):
+    for opening, ending, name in _BRACKETS:
         if text.startswith(opening) and text.endswith(ending) and _outer(text):
             kind, text = name, text[len(opening) : -len(ending)]
             break

@@ -1,4 +1,4 @@
-"""Rational arithmetic on what an answer states, by a small parser with bounds on size; nothing is ever evaluated as code."""
+"""Rational arithmetic on what an answer states, by a small parser with bounds on size; no code is evaluated."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ MAX_LENGTH = 400
 MAX_DEPTH = 25
 MAX_BITS = 4096
 
-_TOKEN = re.compile(
-    r"\s*(\d+(?:\.\d*)?|\.\d+|\\frac|\\sqrt|\\cdot|[-+*/^!(){}:])", re.ASCII
-)
+_TOKEN = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+|\\frac|\\sqrt|\\cdot|[-+*/^!(){}:])", re.ASCII)
 _PLAIN = re.compile(r"[-+]?\d{1,300}", re.ASCII)
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """The text is no rational number, or too big a one."""
 
 
@@ -41,7 +39,7 @@ def rational(text: str) -> Fraction | None:
     try:
         value = parser.ratio()
         return value if parser.at == len(tokens) else None
-    except (_Refused, ZeroDivisionError, ValueError, OverflowError):
+    except (_RefusedError, ZeroDivisionError, ValueError, OverflowError):
         return None
 
 
@@ -55,7 +53,7 @@ class _Parser:
     def take(self, wanted: str = "") -> str:
         token = self.peek()
         if not token or (wanted and token != wanted):
-            raise _Refused
+            raise _RefusedError
         self.at += 1
         return token
 
@@ -69,7 +67,7 @@ class _Parser:
     def sum(self) -> Fraction:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise _Refused
+            raise _RefusedError
         value = self.product()
         while self.peek() in ("+", "-"):
             value = value + self.product() if self.take() == "+" else value - self.product()
@@ -107,7 +105,7 @@ class _Parser:
         while self.peek() == "!":
             self.take()
             if value.denominator != 1 or not 0 <= value <= 300:
-                raise _Refused
+                raise _RefusedError
             value, whole = Fraction(math.factorial(int(value))), False
         if self.peek() != "^":
             return value, whole
@@ -119,14 +117,14 @@ class _Parser:
             exponent = self.atom()
         size = max(value.numerator.bit_length(), value.denominator.bit_length())
         if exponent.denominator != 1 or abs(exponent) * size > MAX_BITS:
-            raise _Refused
+            raise _RefusedError
         return value ** int(exponent), False
 
     def atom(self) -> Fraction:
         token = self.take()
         if token[0].isdigit() or token[0] == ".":
             if len(token) > 300:
-                raise _Refused
+                raise _RefusedError
             return Fraction(token.rstrip(".") if token[0] != "." else "0" + token)
         if token in "({":
             value = self.sum()
@@ -138,12 +136,12 @@ class _Parser:
         if token == "\\sqrt":
             value = self.group()
             if value < 0:
-                raise _Refused
+                raise _RefusedError
             above, below = math.isqrt(value.numerator), math.isqrt(value.denominator)
             if above * above != value.numerator or below * below != value.denominator:
-                raise _Refused
+                raise _RefusedError
             return Fraction(above, below)
-        raise _Refused
+        raise _RefusedError
 
     def group(self) -> Fraction:
         self.take("{")
@@ -154,5 +152,5 @@ class _Parser:
 
 def _bounded(value: Fraction) -> Fraction:
     if value.numerator.bit_length() + value.denominator.bit_length() > 2 * MAX_BITS:
-        raise _Refused
+        raise _RefusedError
     return value

@@ -1,4 +1,4 @@
-"""Where the final answer of a completion stands, by named rules in order of trust; no regular expression backtracks far."""
+"""Where the final answer of a completion stands, by named rules in order of trust."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ _BOX = re.compile(r"\\+f?box(?:ed)?\s*\{")
 _BETWEEN_BOXES = re.compile(r"[\s,$\\.]*(?:\\q?quad|\\text\{\s*(?:and|or)\s*\}|and|or|[\s,$])*[\s,$\\]*")
 _PHRASE = re.compile(r"(?:final answer|answer)\s*(?:is|:|=)\s*\**\s*(?::\s*)?", re.IGNORECASE)
 _MATH = re.compile(r"\$\$([^$]{1,1500})\$\$|\$([^$\n]{1,1500})\$|\\\[(.{1,1500}?)\\\]|\\\((.{1,1500}?)\\\)", re.DOTALL)
-_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?%?|-?\.\d+")
+_NUMBER = re.compile(r"(?<![\w.])-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,99})(?:\.\d{1,300})?(?:/\d{1,300})?%?|-?\.\d{1,99}")
+_CORRECTIONS = frozenset({"wait", "actually", "but", "no", "not", "wrong", "instead", "rather", "then", "so", "hence"})
 _SENTENCE_END = re.compile(r"\.(?:\s|$)|\n|<\|")
+_SPACES = re.compile(r"\s{8,}")
 _WORD = re.compile(r"(?<!\\)\b[A-Za-z]{4,}")
 
 
@@ -34,7 +36,9 @@ def extract(text: str, rules: Sequence[str]) -> Extraction | None:
     >>> extract("first \\\\boxed{1} but wait, actually \\\\boxed{460}", ("boxed",))
     Extraction(rule='boxed', answer='460')
     """
-    tail = text[-TAIL:] if len(text) > TAIL else text
+    if len(text) > TAIL:
+        text = _SPACES.sub(" ", text[-50 * TAIL :])  # padding must not push the answer out of sight
+    tail = text[-TAIL:]
     for rule in rules:
         answer = RULES[rule](tail)
         if answer is not None:
@@ -44,6 +48,8 @@ def extract(text: str, rules: Sequence[str]) -> Extraction | None:
 
 def boxed(text: str) -> str | None:
     """Return the content of the last box; boxes with only commas, "and" or "or" between them are one list."""
+    if "box" not in text:
+        return None
     boxes: list[tuple[int, int, str]] = []
     for match in _BOX.finditer(text):
         if boxes and match.start() < boxes[-1][1]:
@@ -54,10 +60,17 @@ def boxed(text: str) -> str | None:
         return None
     group = [boxes[-1]]
     for box in reversed(boxes[:-1]):
-        if not _BETWEEN_BOXES.fullmatch(text[box[1] : group[0][0]][:80]):
+        between = text[box[1] : group[0][0]]
+        if len(between) > 80 or not (_BETWEEN_BOXES.fullmatch(between) or _enumerates(between)):
             break
         group.insert(0, box)
     return ", ".join(content for _, _, content in group)
+
+
+def _enumerates(between: str) -> bool:
+    """Whether text between two boxes joins them: it says "and", and nothing that takes the first one back."""
+    words = set(re.findall(r"[a-z]+", between.lower()))
+    return "and" in words and not words & _CORRECTIONS and not re.search(r"[.!?;]", between)
 
 
 def closing(text: str, start: int) -> int:
@@ -94,13 +107,20 @@ def phrase(text: str) -> str | None:
     formula = _MATH.match(rest.lstrip())
     if formula:
         return next(part for part in formula.groups() if part is not None)
-    return _SENTENCE_END.split(rest.lstrip(), maxsplit=1)[0].strip("* \"'") or None
+    sentence = _SENTENCE_END.split(rest.lstrip(), maxsplit=1)[0].strip("* \"'")
+    if _prose(_MATH.sub("", sentence)) and " is " in sentence:  # "the volume of $ABC$ is 120"
+        sentence = sentence.rpartition(" is ")[2]
+    return sentence or None
 
 
 def whole(text: str) -> str | None:
     """Return a short text without words as it is."""
     text = text.strip()
-    return text if text and len(text) <= WHOLE and not _WORD.search(text) and not _MATH.search(text) else None
+    return text if text and len(text) <= WHOLE and not _prose(text) and not _MATH.search(text) else None
+
+
+def _prose(text: str) -> bool:
+    return _WORD.search(text) is not None or len(re.findall(r"(?<!\\)\b[A-Za-z']{2,}", text)) > 3
 
 
 def formula(text: str) -> str | None:

@@ -20,8 +20,11 @@ _REPLACEMENTS = [
     (re.compile(r",\s*\\!\s*"), ","),
     (re.compile(r"\\!"), ""),
     (re.compile(rf"(?<={_DIGIT})\{{,\}}(?={_DIGIT}{{3}})"), ","),
-    (re.compile(r"\\[,;: ]|\\q?quad|~"), " "),
-    (re.compile(r"\\[()\[\]]|\\\$|\$"), ""),
+    (re.compile(r"(?<!\\)\\[,;: ]|\\q?quad|~"), " "),
+    (re.compile(r"(?<!\\)\\[()\[\]]|\\\$|\$"), ""),
+    (re.compile(r"\(?\s*\\begin\{(?:array\}\{[^{}]*|[bp]?matrix)\}"), r"\\begin{pmatrix}"),
+    (re.compile(r"(?:\\\\)?\s*\\end\{(?:array|[bp]?matrix)\}\s*\)?"), r"\\end{pmatrix}"),
+    (re.compile(r"\\\{\s*[a-z]\s*(?::|\\mid|\|)\s*([^{}]*)\\\}"), r"\1"),
     (re.compile(r"\\[dtc]frac"), r"\\frac"),
     (re.compile(r"\\(?:mathrm|operatorname|mathbf|mathit|boldsymbol|bf|rm)\s*\{([^{}]*)\}"), r"\1"),
     (re.compile(r"\\(?:text|textbf|textit|mbox|textrm)\s*\{([^{}]*)\}"), r" \1 "),
@@ -46,6 +49,7 @@ _REPLACEMENTS = [
 _THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])")
 _UNIT = re.compile(r"([-+]?[0-9][0-9.,/ ]*|.*\})\s+([a-zA-Z][a-zA-Z ]{0,38}?)(?:\s*\^\s*\{?[23]\}?)?")
 _SHORT_UNIT = re.compile(r"([-+]?[0-9][0-9.,]*)\s*(cm|mm|km|m|kg|g|ft|in|mph|s|h)(?:\s*\^\s*\{?[23]\}?)?")
+_PLAIN = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _NO_UNIT = frozenset({"or", "and", "if", "else", "for", "import", "pi", "mod", "is", "in"})
 
 
@@ -64,7 +68,10 @@ def normalise(text: str) -> Answer:
     >>> normalise("−12{,}000 dollars"), normalise("½").text, normalise("50\\\\%").percent
     (Answer(text='-12000', unit='dollars', percent=False), '\\\\frac{1}{2}', True)
     """
-    text = _unicode(text.strip()[-4000:])
+    text = text.strip()[-4000:]
+    if _PLAIN.fullmatch(text):
+        return Answer(text)
+    text = _unicode(text)
     for pattern, replacement in _REPLACEMENTS:
         text = pattern.sub(replacement, text)
     if not re.search(r"[(\[{]\s*[0-9]", text.replace("\\frac{", "").replace("\\sqrt{", "").replace("^{", "")):
@@ -93,7 +100,7 @@ def _unicode(text: str) -> str:
             parts.append(rf"\frac{{{above}}}{{{below}}}")
         else:
             parts.append(unicodedata.normalize("NFKC", character))
-    return "".join(parts).replace("}^{", "")if "⁻" in text else "".join(parts)
+    return "".join(parts).replace("}^{", "")  # neighbouring superscripts are one exponent
 
 
 def _strip_ends(text: str) -> str:

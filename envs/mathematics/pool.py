@@ -60,7 +60,7 @@ class SymbolicWorker:
         return None if self._process is None else self._process.pid
 
     def compare(self, gold: str, answer: str) -> str:
-        """Return ``equal``, ``different``, ``unparseable gold``, ``unparseable answer``, ``timeout`` or ``error: ...``."""
+        """Return the word of the worker, see ``worker.compare``, or ``timeout``, or ``error: ...``."""
         if self._owner != os.getpid():
             self._reset()  # after a fork the process belongs to the parent
         with self._lock:

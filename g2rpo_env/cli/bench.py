@@ -1,4 +1,4 @@
-"""``g2rpo-env bench env``: how fast environments step, as ratios against Gymnasium's own vectorisation in one run."""
+"""``g2rpo-env bench env`` and ``verify``: how fast environments step, as ratios against Gymnasium's own vectorisation in one run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
+from g2rpo_env.cli.bench_verify import bench_verify
 from g2rpo_env.cli.options import parse
+from g2rpo_env.cli.rows import Row
 from g2rpo_env.errors import ConfigurationError
 
 ENV = "g2rpo_env/Addition-v0"
@@ -25,27 +27,12 @@ LENGTH = 2048
 TOKEN = 5  # any token that ends nothing
 
 
-@dataclass(frozen=True)
-class Row:
-    """One measurement.
-
-    Attributes:
-        name: What was stepped.
-        value: The figure, of the best repeat.
-        unit: Its unit: tokens or lane-steps per second, or ``ratio``.
-    """
-
-    name: str
-    value: float
-    unit: str
-
-
 @dataclass
 class BenchOptions:
     """Measure one process; torch is not used. Close other programs first, and compare ratios rather than figures."""
 
     what: Positional[str] = "env"
-    """What to measure: env."""
+    """What to measure: env or verify (pairs in the folder that G2RPO_DATA names)."""
     json: Path | None = None
     """File for the measurements."""
     repeats: int = 5
@@ -60,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
     if options.repeats < 1:
         raise ConfigurationError(f"repeats={options.repeats} must be at least 1")
     rows = BENCHMARKS[options.what](options.repeats)
-    table = Table(title="Stepping, one process")
+    table = Table(title="One process")
     table.add_column("what", no_wrap=True)
     table.add_column("figure", justify="right")
     table.add_column("unit")
@@ -92,7 +79,7 @@ def bench_env(repeats: int) -> list[Row]:
     return rows
 
 
-BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {"env": bench_env}
+BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {"env": bench_env, "verify": bench_verify}
 
 
 def make_lanes(lanes: int, **kwargs: Any) -> gym.vector.VectorEnv:
