@@ -1,4 +1,4 @@
-"""``g2rpo-env bench env`` and ``verify``: how fast environments step, as ratios against Gymnasium's own vectorisation in one run."""
+"""``g2rpo-env bench``: what to measure, the table and the file; ``env`` steps environments beside Gymnasium's own way."""
 
 from __future__ import annotations
 
