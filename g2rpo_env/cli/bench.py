@@ -1,4 +1,4 @@
-"""``g2rpo-env bench``: what to measure, the table and the file; ``env`` steps environments beside Gymnasium's own way."""
+"""``g2rpo-env bench``: the measurements, their table and file; ``env`` steps beside Gymnasium's own way."""
 
 from __future__ import annotations
 

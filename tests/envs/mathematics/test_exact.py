@@ -30,7 +30,8 @@ def test_values(text: str, value: Fraction) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "1/0", "9^{9^{9}}", "1000000!", "(" * 5000, "{" * 30 + "1" + "}" * 30, r"\sqrt{2}", "1 2", "10^{5000}"]
+    "text",
+    ["", "x", "1/0", "9^{9^{9}}", "1000000!", "(" * 5000, "{" * 30 + "1" + "}" * 30, r"\sqrt{2}", "1 2", "10^{5000}"],
 )
 def test_refused(text: str) -> None:
     assert rational(text) is None
