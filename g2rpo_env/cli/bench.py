@@ -1,7 +1,4 @@
-"""``g2rpo-env bench env``: how fast environments step, as ratios against Gymnasium's own vectorisation in one run.
-
-``g2rpo-env bench sandbox`` is in bench_sandbox.py.
-"""
+"""``g2rpo-env bench``: the measurements, their table and file; ``env`` steps beside Gymnasium's own way."""
 
 from __future__ import annotations
 
@@ -18,7 +15,10 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
+from g2rpo_env.cli.bench_sandbox import bench_sandbox
+from g2rpo_env.cli.bench_verify import bench_verify
 from g2rpo_env.cli.options import parse
+from g2rpo_env.cli.rows import Row
 from g2rpo_env.errors import ConfigurationError
 
 ENV = "g2rpo_env/Addition-v0"
@@ -28,27 +28,12 @@ LENGTH = 2048
 TOKEN = 5  # any token that ends nothing
 
 
-@dataclass(frozen=True)
-class Row:
-    """One measurement.
-
-    Attributes:
-        name: What was stepped.
-        value: The figure, of the best repeat.
-        unit: Its unit, such as ``tokens/s``, ``checks/s``, ``s`` or ``ratio``.
-    """
-
-    name: str
-    value: float
-    unit: str
-
-
 @dataclass
 class BenchOptions:
     """Measure one process; torch is not used. Close other programs first, and compare ratios rather than figures."""
 
     what: Positional[str] = "env"
-    """What to measure: env or sandbox."""
+    """What to measure: env, sandbox, or verify (pairs in the folder that G2RPO_DATA names)."""
     json: Path | None = None
     """File for the measurements."""
     repeats: int = 5
@@ -95,15 +80,12 @@ def bench_env(repeats: int) -> list[Row]:
     return rows
 
 
-def bench_sandbox(repeats: int) -> list[Row]:
-    """Return the measurements of the sandbox, see bench_sandbox.py."""
-    from g2rpo_env.cli import bench_sandbox
-
-    return bench_sandbox.bench_sandbox(repeats)
-
-
-BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {"env": bench_env, "sandbox": bench_sandbox}
-TITLES = {"env": "Stepping, one process", "sandbox": "Checking programs"}
+BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
+    "env": bench_env,
+    "sandbox": bench_sandbox,
+    "verify": bench_verify,
+}
+TITLES = {"env": "Stepping, one process", "sandbox": "Checking programs", "verify": "Checking answers, one process"}
 
 
 def make_lanes(lanes: int, **kwargs: Any) -> gym.vector.VectorEnv:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from g2rpo_env.cli.bench import Row
+from g2rpo_env.cli.rows import Row
 from g2rpo_env.envs.coding import CodeCheck, Sandbox
 
 PROGRAM = "def add(a, b):\n    return a + b\n"

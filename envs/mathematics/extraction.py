@@ -1,0 +1,148 @@
+"""Where the final answer of a completion stands, by named rules in order of trust."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+TAIL = 4000
+"""Characters from the end that are searched: an answer further up is not final."""
+WHOLE = 60
+"""A completion of at most so many characters without a full word may be the bare answer."""
+
+_BOX = re.compile(r"\\+f?box(?:ed)?\s*\{")
+_BETWEEN_BOXES = re.compile(r"[\s,$\\.]*(?:\\q?quad|\\text\{\s*(?:and|or)\s*\}|and|or|[\s,$])*[\s,$\\]*")
+_PHRASE = re.compile(r"(?:final answer|answer)\s*(?:is|:|=)\s*\**\s*(?::\s*)?", re.IGNORECASE)
+_MATH = re.compile(r"\$\$([^$]{1,1500})\$\$|\$([^$\n]{1,1500})\$|\\\[(.{1,1500}?)\\\]|\\\((.{1,1500}?)\\\)", re.DOTALL)
+_NUMBER = re.compile(r"(?<![\w.])-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,99})(?:\.\d{1,300})?(?:/\d{1,300})?%?|-?\.\d{1,99}")
+_CORRECTIONS = frozenset({"wait", "actually", "but", "no", "not", "wrong", "instead", "rather", "then", "so", "hence"})
+_SENTENCE_END = re.compile(r"\.(?:\s|$)|\n|<\|")
+_SPACES = re.compile(r"\s{8,}")
+_WORD = re.compile(r"(?<!\\)\b[A-Za-z]{4,}")
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """The final answer and the rule that found it."""
+
+    rule: str
+    answer: str
+
+
+def extract(text: str, rules: Sequence[str]) -> Extraction | None:
+    """Return what the first rule that fires finds in the last ``TAIL`` characters, or None.
+
+    >>> extract("first \\\\boxed{1} but wait, actually \\\\boxed{460}", ("boxed",))
+    Extraction(rule='boxed', answer='460')
+    """
+    if len(text) > TAIL:
+        text = _SPACES.sub(" ", text[-50 * TAIL :])  # padding must not push the answer out of sight
+    tail = text[-TAIL:]
+    for rule in rules:
+        answer = RULES[rule](tail)
+        if answer is not None:
+            return Extraction(rule, answer.strip())
+    return None
+
+
+def boxed(text: str) -> str | None:
+    """Return the content of the last box; boxes with only commas, "and" or "or" between them are one list."""
+    if "box" not in text:
+        return None
+    boxes: list[tuple[int, int, str]] = []
+    for match in _BOX.finditer(text):
+        if boxes and match.start() < boxes[-1][1]:
+            continue  # inside the last one
+        end = closing(text, match.end())
+        boxes.append((match.start(), min(end + 1, len(text)), text[match.end() : end]))
+    if not boxes:
+        return None
+    group = [boxes[-1]]
+    for box in reversed(boxes[:-1]):
+        between = text[box[1] : group[0][0]]
+        if len(between) > 80 or not (_BETWEEN_BOXES.fullmatch(between) or _enumerates(between)):
+            break
+        group.insert(0, box)
+    return ", ".join(content for _, _, content in group)
+
+
+def _enumerates(between: str) -> bool:
+    """Whether text between two boxes joins them: it says "and", and nothing that takes the first one back."""
+    words = set(re.findall(r"[a-z]+", between.lower()))
+    return "and" in words and not words & _CORRECTIONS and not re.search(r"[.!?;]", between)
+
+
+def closing(text: str, start: int) -> int:
+    """Return where the brace closes that opened before ``start``; the end of the text if it never does."""
+    depth = 1
+    for position in range(start, len(text)):
+        if text[position] in "{}" and text[position - 1 : position] != "\\":
+            depth += 1 if text[position] == "{" else -1
+            if not depth:
+                return position
+    return len(text)
+
+
+def tag(text: str) -> str | None:
+    """Return what stands in the last ``<answer>``."""
+    start = text.rfind("<answer>")
+    return None if start < 0 else text[start + 8 :].split("</answer>", 1)[0]
+
+
+def hashes(text: str) -> str | None:
+    """Return the rest of the line after the last ``####``."""
+    _, mark, rest = text.rpartition("####")
+    return rest.split("\n", 1)[0] if mark else None
+
+
+def phrase(text: str) -> str | None:
+    """Return what follows the last "answer is" or "answer:" up to the end of the sentence."""
+    found = None
+    for match in _PHRASE.finditer(text):
+        found = match
+    if found is None:
+        return None
+    rest = text[found.end() :]
+    formula = _MATH.match(rest.lstrip())
+    if formula:
+        return next(part for part in formula.groups() if part is not None)
+    sentence = _SENTENCE_END.split(rest.lstrip(), maxsplit=1)[0].strip("* \"'")
+    if _prose(_MATH.sub("", sentence)) and " is " in sentence:  # "the volume of $ABC$ is 120"
+        sentence = sentence.rpartition(" is ")[2]
+    return sentence or None
+
+
+def whole(text: str) -> str | None:
+    """Return a short text without words as it is."""
+    text = text.strip()
+    return text if text and len(text) <= WHOLE and not _prose(text) and not _MATH.search(text) else None
+
+
+def _prose(text: str) -> bool:
+    return _WORD.search(text) is not None or len(re.findall(r"(?<!\\)\b[A-Za-z']{2,}", text)) > 3
+
+
+def formula(text: str) -> str | None:
+    """Return the last formula between dollars or display brackets."""
+    found = None
+    for match in _MATH.finditer(text):
+        found = match
+    return None if found is None else next(part for part in found.groups() if part is not None)
+
+
+def number(text: str) -> str | None:
+    """Return the last number of the text."""
+    found = _NUMBER.findall(text)
+    return found[-1] if found else None
+
+
+RULES = {
+    "boxed": boxed,
+    "tag": tag,
+    "hashes": hashes,
+    "phrase": phrase,
+    "whole": whole,
+    "formula": formula,
+    "number": number,
+}

@@ -1,0 +1,100 @@
+"""The process that runs math-verify: one JSON line in, one JSON line out. Run by path, and never imported by a caller.
+
+It ends when its parent does (end of input, or another parent), when one request takes ``ALARM`` seconds whatever holds
+the interpreter, and when it wants more memory than it may have.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+ALARM = 10  # seconds; the owner kills long before
+
+
+WARM = (
+    ("x^2-1", "(x-1)(x+1)"),
+    ("(2,\\infty)", "x>2"),
+    ("x^2+y^2=4", "2x^2+2y^2=8"),
+    (r"\begin{pmatrix}1&2\end{pmatrix}", r"\begin{pmatrix}1&3\end{pmatrix}"),
+    (r"\frac{\sqrt{8}}{2}", r"\sin(x)+\log_2 8"),
+    ("-1\\le x\\le 1", "[-1,1]"),
+)
+"""Compared once at the start, because what sympy imports and caches late makes first comparisons slow."""
+
+
+def main() -> None:
+    """Serve requests until the input ends; ``argv[1]`` is the bound on the address space in MiB."""
+    limit = int(sys.argv[1]) << 20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the kernel ends us, even inside one long multiplication
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.set_int_max_str_digits(5000)
+    threading.Thread(target=watch_parent, args=(int(sys.argv[2]),), daemon=True).start()
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print must not enter the protocol
+    for pair in WARM:
+        compare(*pair)
+    print(json.dumps({"ready": True}), file=out, flush=True)
+    for line in sys.stdin:
+        signal.alarm(ALARM)
+        gold, answer = json.loads(line)
+        try:
+            found = compare(gold, answer)
+        except MemoryError:
+            os._exit(3)
+        except Exception as exception:
+            found = f"unparseable answer: {type(exception).__name__}"
+        signal.alarm(0)
+        size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+        print(json.dumps({"found": found, "mib": size}), file=out, flush=True)
+
+
+def watch_parent(parent: int) -> None:
+    """Exit soon after the parent has gone."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(0)
+
+
+def compare(gold: str, answer: str) -> str:
+    """Return equal, different, unparseable gold or unparseable answer; both are LaTeX without dollars."""
+    gold_values = read(gold)
+    if not gold_values:
+        return "unparseable gold"
+    answer_values = read(answer)
+    if not answer_values:
+        return "unparseable answer"
+    from math_verify import verify
+
+    same = verify(
+        gold_values,
+        answer_values,
+        float_rounding=12,
+        strict=True,
+        allow_set_relation_comp=True,
+        timeout_seconds=None,
+        raise_on_error=False,
+    )
+    return "equal" if same else "different"
+
+
+def read(text: str) -> list[Any]:
+    """Return what math-verify reads; only expressions, never the bare string it falls back to."""
+    from math_verify import LatexExtractionConfig, parse
+
+    found = parse(
+        f"${text}$", extraction_config=[LatexExtractionConfig()], parsing_timeout=None, fallback_mode="no_fallback"
+    )
+    return [value for value in found if not isinstance(value, str)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""MathVerifier: what is equal, what is not, options, bad input, and that it serves a task."""
+
+import copy
+import pickle
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from g2rpo_env.envs.mathematics.equality import Finding, MathVerdict, MathVerifier
+from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.problem import Problem
+from g2rpo_env.verdict import Outcome
+
+ARITHMETIC = MathVerifier(symbolic=False)
+
+
+def finding(gold: str, answer: str, verifier: MathVerifier = ARITHMETIC) -> Finding:
+    """Return what the comparison of two bare answers finds."""
+    verdict = verifier.equal(gold, answer)
+    assert isinstance(verdict, MathVerdict)
+    return verdict.finding
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        (r"\frac{3}{4}", "0.75"),
+        ("12000", r"12,\!000"),
+        ("x=5", "5"),
+        ("2, -3", "x=-3 or x=2"),
+        (r"\{1,2,3\}", "1, 2 and 3"),
+        ("(1,2)", "(1, 2)"),
+        ("50\\%", r"\frac{1}{2}"),
+        (r"\text{(B)}", "B) 12"),
+        ("1:2", "2:4"),
+        (r"\frac{1}{12}", "0.0833333333"),
+    ],
+)
+def test_equal(gold: str, answer: str) -> None:
+    assert finding(gold, answer) is Finding.EQUAL
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        ("0.1", "0.10000001"),
+        ("42", "42 or 43"),
+        ("(1,2)", "(2,1)"),
+        ("[0,1)", "[0,1]"),
+        ("101_2", "101_3"),
+        ("3:45", "3:54"),
+        ("x=5", "y=5"),
+        ("5", "9**9**9"),
+        ("5", "9^{9^{9}}"),
+        ("5", "__import__('os')"),
+        ("5", "{" * 3000),
+        ("5", "\0"),
+        ("5", "\ud800"),
+        (r"10\text{ cm}", r"10\text{ m}"),
+    ],
+)
+def test_not_equal(gold: str, answer: str) -> None:
+    assert finding(gold, answer) is not Finding.EQUAL
+
+
+def test_outcomes_that_are_not_the_answers_fault_are_not_valid() -> None:
+    [no_gold, none, huge] = ARITHMETIC.check([("", "#### 5"), ("5", ""), ("5", r"\boxed{" + "9" * 200_000 + "}")])
+    assert no_gold.finding is Finding.UNPARSEABLE_GOLD and not no_gold.valid
+    assert none.outcome is Outcome.NO_ANSWER and none.valid
+    assert not huge.correct and huge.valid
+
+
+def test_options_decide_what_graders_decide_differently() -> None:
+    assert finding("50\\%", "50", MathVerifier(percent="fraction", symbolic=False)) is Finding.DIFFERENT
+    assert finding("50\\%", "50") is Finding.EQUAL
+    assert finding("1, 2", "2, 1", MathVerifier(ordered_lists=True, symbolic=False)) is Finding.DIFFERENT
+    assert finding("10 cm", "10 m", MathVerifier(units=False, symbolic=False)) is Finding.EQUAL
+    assert finding("1/3", "0.3333333", MathVerifier(approximations=None, symbolic=False)) is Finding.DIFFERENT
+    assert finding("100", "101", MathVerifier(tolerance=0.02, symbolic=False)) is Finding.EQUAL
+
+
+@pytest.mark.parametrize("options", [{"rules": ("box",)}, {"percent": "half"}, {"tolerance": -1}, {"seconds": 0}])
+def test_bad_options_are_named(options: dict) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        MathVerifier(**options)
+
+
+def test_it_grades_the_problems_of_a_task_and_copies() -> None:
+    problem = Problem("a", "2+2?\n", (), "#### 4", "4")
+    for verifier in (ARITHMETIC, copy.deepcopy(ARITHMETIC), pickle.loads(pickle.dumps(ARITHMETIC))):
+        right, wrong = verifier([problem, problem], ["#### 4.0", r"\boxed{5}"])
+        assert (right.correct, right.rule) == (True, "hashes") and (wrong.correct, wrong.rule) == (False, "boxed")
+
+
+def test_without_math_verify_a_pair_that_needs_it_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    verifier = MathVerifier()
+    monkeypatch.setattr(verifier.worker, "available", lambda: False)
+    verdict = verifier.equal("x^2-1", "(x-1)(x+1)")
+    assert not verdict.valid and "pip install math-verify" in verdict.message
+    assert verifier.equal("4", "4.0").correct
+
+
+@settings(deadline=None)
+@given(st.text(alphabet=st.characters(codec=None), max_size=200), st.text(max_size=200))
+def test_any_pair_gets_a_verdict(gold: str, answer: str) -> None:
+    started = time.monotonic()
+    [verdict] = ARITHMETIC.check([(gold, answer)])
+    assert verdict.outcome in Outcome and time.monotonic() - started < 2.5
