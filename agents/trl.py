@@ -75,7 +75,10 @@ def verifier_reward(task: Task) -> Callable[..., list[float | None]]:
 
 
 def environment_reward(reward: Sequence[float | None], **_: Any) -> list[float | None]:
-    """Return what the environment gave to the episodes of a :class:`GuidedRollout`."""
+    """Return what the environment gave to the episodes of a :class:`GuidedRollout`; None where the verifier failed.
+
+    TRL leaves an episode out only where every reward function gives None: one of yours beside it must do so too.
+    """
     return list(reward)
 
 
@@ -90,12 +93,13 @@ class GuidedRollout:
     Args:
         envs: Built on a TokenVectorEnv, as many lanes as completions in a generation batch of one process
             (``per_device_train_batch_size * steps_per_generation``), ``group_size`` = ``num_generations``.
-        dataset: What :func:`problem_dataset` returned, perhaps with more columns; prompts must differ.
+        dataset: What :func:`problem_dataset` returned, perhaps with more columns; prompts must differ. With evaluation
+            problems of another split, ``datasets.concatenate_datasets([training, evaluation])``.
         controller: Moves the reveal length after each generation batch; None keeps that of the wrapper.
         revealed_in_loss: Train the revealed tokens too, as the recipe ``g2rpo-a`` and the official G²RPO-A code do.
 
     Raises:
-        ConfigurationError: lanes restart by themselves, or two problems have one prompt.
+        ConfigurationError: lanes restart by themselves, two problems have one prompt, or a prompt is no text.
         MissingGuidanceError: a controller without a guidance wrapper.
     """
 
@@ -104,6 +108,8 @@ class GuidedRollout:
     ) -> None:
         token_vector_env(envs)  # raises unless it is one whose lanes wait
         self.envs, self.controller, self.revealed_in_loss = envs, controller, revealed_in_loss
+        if not all(isinstance(prompt, str) for prompt in dataset["prompt"]):
+            raise ConfigurationError("dataset must have texts as prompts: lists of messages are not supported")
         self.problem_ids = dict(zip(dataset["prompt"], dataset["problem_id"], strict=True))
         if len(self.problem_ids) < len(dataset):
             raise ConfigurationError("dataset must not hold one prompt twice: a prompt has to name its problem")
@@ -120,9 +126,13 @@ class GuidedRollout:
         """Return the episodes of a generation batch: token ids, mask, log-probabilities and rewards.
 
         Raises:
-            ConfigurationError: lanes or group size are not those of the trainer, or a prompt is none of the data set.
+            ConfigurationError: lanes or group size are not those of the trainer, a prompt is none of the data set, or
+                the trainer has several processes, which would sample the same answers.
             VocabularyMismatchError, BudgetError: model and environment do not fit.
         """
+        processes = trainer.accelerator.num_processes
+        if processes > 1:
+            raise ConfigurationError(f"num_processes={processes} must be 1: processes would sample the same answers")
         unknown = [prompt for prompt in prompts if prompt not in self.problem_ids]
         if unknown:
             raise ConfigurationError(f"prompt={unknown[0]!r:.80} must be one of the data set")

@@ -51,17 +51,17 @@ class Options:
 
 
 class UnguidedSuccess:
-    """A reward function that pays nothing and keeps how often unguided members were right."""
+    """A reward function that keeps how often unguided members were right, and has no say in the reward."""
 
     __name__ = "unguided_success"
 
     def __init__(self) -> None:
         self.history: list[float] = []
 
-    def __call__(self, correct: list[bool], reveal_length: list[int], **_: Any) -> list[float]:
-        """Return zeros, which change no advantage."""
+    def __call__(self, correct: list[bool], reveal_length: list[int], **_: Any) -> list[None]:
+        """Return None, which TRL leaves out; zeros would make a failed verdict a wrong answer."""
         self.history.append(float(np.mean([c for c, shown in zip(correct, reveal_length, strict=True) if not shown])))
-        return [0.0] * len(correct)
+        return [None] * len(correct)
 
     def tenths(self) -> tuple[float, float]:
         """Return the success over the first and over the last tenth of the steps."""

@@ -39,7 +39,7 @@ def fake_trainer(policy: CausalLMPolicy, training: bool = True) -> Any:
         temperature=1.0,
         num_generations=GROUP,
         args=SimpleNamespace(seed=3),
-        accelerator=SimpleNamespace(unwrap_model=lambda model: model),
+        accelerator=SimpleNamespace(unwrap_model=lambda model: model, num_processes=1),
     )
 
 
@@ -126,6 +126,17 @@ def test_the_controller_moves_the_reveal_and_evaluation_shows_nothing() -> None:
     assert not policy.model.training
 
 
+def test_problems_of_another_split_are_evaluated_too() -> None:
+    from datasets import concatenate_datasets
+
+    envs = lanes()
+    task = envs.unwrapped.task
+    training, held_out = problem_dataset(task, 6), problem_dataset(task.with_split("test"), 2)
+    rollout = GuidedRollout(envs, concatenate_datasets([training, held_out]))
+    out = rollout(batch_of(held_out), fake_trainer(tiny(envs), training=False))
+    assert [decode(task.tokenizer, ids) for ids in out["prompt_ids"]] == batch_of(held_out)
+
+
 def test_what_does_not_fit_is_named() -> None:
     envs = lanes()
     dataset = problem_dataset(envs.unwrapped.task, 6)
@@ -134,6 +145,11 @@ def test_what_does_not_fit_is_named() -> None:
         rollout(["9="] * LANES, trainer)
     with pytest.raises(ConfigurationError, match="num_envs=4 and group_size=4, .* got 8 and 4"):
         rollout(batch_of(dataset, (0,)), trainer)
+    trainer.accelerator.num_processes = 2
+    with pytest.raises(ConfigurationError, match="num_processes=2 must be 1"):
+        rollout(batch_of(dataset), trainer)
+    with pytest.raises(ConfigurationError, match="must have texts as prompts"):
+        GuidedRollout(envs, {"prompt": [[{"role": "user", "content": "1+1="}]], "problem_id": ["1+1"]})
     with pytest.raises(ConfigurationError, match="one prompt twice"):
         GuidedRollout(envs, {"prompt": ["a", "a"], "problem_id": ["x", "y"]})
     with pytest.raises(MissingGuidanceError, match="FixedGuidance needs a guidance wrapper"):

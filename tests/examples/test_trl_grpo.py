@@ -43,7 +43,7 @@ def test_the_script_runs(tmp_path: Path) -> None:
 def test_success_counts_unguided_members_alone(example: ModuleType) -> None:
     watch = example.UnguidedSuccess()
     for right in range(20):
-        assert watch(correct=[True, right >= 18, False], reveal_length=[3, 0, 0]) == [0.0] * 3
+        assert watch(correct=[True, right >= 18, False], reveal_length=[3, 0, 0]) == [None] * 3
     assert watch.history == [0.0] * 18 + [0.5] * 2
     assert watch.tenths() == (0.0, 0.5)
 
