@@ -186,7 +186,7 @@ def mean_over_seeds(evaluations: Sequence[Evaluation]) -> tuple[float, tuple[flo
     Args:
         evaluations: One per seed, each with at least one valid answer.
     """
-    shares = [_shares(evaluation, evaluation.valid_PS.any(axis=1)) for evaluation in evaluations]
+    shares = [_shares(evaluation, np.any(evaluation.valid_PS, axis=1)) for evaluation in evaluations]
     rng = np.random.default_rng(0)
     means = np.empty(2000)
     for number in range(len(means)):

@@ -9,7 +9,7 @@ from typing import Any
 from g2rpo_env.errors import ConfigurationError
 
 RULES = ("exact", "whitespace", "numeric")
-"""How the output of a script is compared with the expected one; see compare.py."""
+"""How the output of a script is compared with the expected one; see outputs.py."""
 MAX_MESSAGE = 400  # characters
 
 

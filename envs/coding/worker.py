@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from g2rpo_env.envs.coding import jail, wire
-from g2rpo_env.envs.coding.compare import same_output
+from g2rpo_env.envs.coding.outputs import same_output
 from g2rpo_env.envs.coding.trial import CandidateError, Score, TestError, Unsendable, brief, run_asserts, run_check
 
 MAX_OUTPUT = 4 << 20

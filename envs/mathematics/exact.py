@@ -137,10 +137,10 @@ class _Parser:
             value = self.group()
             if value < 0:
                 raise _RefusedError
-            above, below = math.isqrt(value.numerator), math.isqrt(value.denominator)
-            if above * above != value.numerator or below * below != value.denominator:
+            root_above, root_below = math.isqrt(value.numerator), math.isqrt(value.denominator)
+            if root_above**2 != value.numerator or root_below**2 != value.denominator:
                 raise _RefusedError
-            return Fraction(above, below)
+            return Fraction(root_above, root_below)
         raise _RefusedError
 
     def group(self) -> Fraction:

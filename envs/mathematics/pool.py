@@ -60,7 +60,7 @@ class SymbolicWorker:
         return None if self._process is None else self._process.pid
 
     def compare(self, gold: str, answer: str) -> str:
-        """Return the word of the worker, see ``worker.compare``, or ``timeout``, or ``error: ...``."""
+        """Return the word of the worker, see ``symbolic.compare``, or ``timeout``, or ``error: ...``."""
         if self._owner != os.getpid():
             self._reset()  # after a fork the process belongs to the parent
         with self._lock:
@@ -93,7 +93,7 @@ class SymbolicWorker:
 
     def _start(self) -> str:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        command = [sys.executable, "-P", str(Path(__file__).with_name("worker.py"))]
+        command = [sys.executable, "-P", str(Path(__file__).with_name("symbolic.py"))]
         self._process = subprocess.Popen(
             [*command, str(self.memory_mib), str(os.getpid())],
             stdin=subprocess.PIPE,

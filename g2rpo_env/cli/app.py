@@ -19,7 +19,7 @@ COMMANDS = {
     "train": ("train", "train a recipe and keep everything in a run folder"),
     "evaluate": ("evaluate", "unguided accuracy and guidance-response curve of a run or a checkpoint"),
     "compare": ("compare", "several algorithms from the same base with the same budget"),
-    "response": ("response", "success of a model against the revealed share of the solution"),
+    "response": ("response_curve", "success of a model against the revealed share of the solution"),
     "complete": ("complete", "let a run or a checkpoint complete a text"),
     "bench": ("bench", "how fast the environments step, as ratios against Gymnasium's own vectorisation"),
     "demo": ("demo", "the main job: five ways to train one weak base, one table"),

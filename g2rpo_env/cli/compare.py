@@ -184,9 +184,9 @@ def show_results(bases: dict[int, Evaluation], results: Sequence[Result]) -> Non
     if len(bases) > 1:
         table.add_section()
         labels = dict.fromkeys(result.arm.label for result in results)
-        rows = {"base": list(bases.values())}
-        rows |= {label: [r.evaluation for r in results if r.arm.label == label] for label in labels}
-        for label, evaluations in rows.items():
+        means = {"base": list(bases.values())}
+        means |= {label: [r.evaluation for r in results if r.arm.label == label] for label in labels}
+        for label, evaluations in means.items():
             mean, interval = mean_over_seeds(evaluations)
             table.add_row("all", label, f"{mean:.3f}", interval_text(*interval), "", "", "")
     Console(width=110).print(table)

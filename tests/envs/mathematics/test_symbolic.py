@@ -35,7 +35,7 @@ def test_nothing_is_left_when_the_parent_is_killed() -> None:
 
 
 def test_compare_reads_expressions_only() -> None:
-    from g2rpo_env.envs.mathematics.worker import compare
+    from g2rpo_env.envs.mathematics.symbolic import compare
 
     assert compare("x>2", "(2,\\infty)") == "equal"
     assert compare("i", "-i") == "different"

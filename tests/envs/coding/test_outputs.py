@@ -2,7 +2,7 @@
 
 import pytest
 
-from g2rpo_env.envs.coding.compare import same_output
+from g2rpo_env.envs.coding.outputs import same_output
 
 
 @pytest.mark.parametrize(
