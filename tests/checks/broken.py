@@ -18,12 +18,21 @@ from g2rpo_env.errors import ConformanceError
 
 TASK = Addition(digits=1, max_new_tokens=6)
 EOS = TASK.eos_token_id
-OPTIONS: dict[str, dict[str, Any]] = {"Addition-v0": {"digits": 2}, "GSM8K-v0": {"max_new_tokens": 24}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "Addition-v0": {"digits": 2},
+    "Chain-v0": {"operations": 3},
+    "Countdown-v0": {"numbers": 3},
+    "GSM8K-v0": {"max_new_tokens": 24},
+    "LinearEquation-v0": {"terms": 3},
+    "Multiplication-v0": {"digits": 2},
+    "WordProblem-v0": {"hops": 2},
+}
+"""Short problems, so that the tests are short."""
 
 
 def made(name: str, folder: Path) -> dict[str, Any]:
     """The arguments of a shipped id."""
-    return {**OPTIONS[name], **({"data": folder} if name.startswith("GSM8K") else {})}
+    return {**OPTIONS.get(name, {}), **({"data": folder} if name.startswith("GSM8K") else {})}
 
 
 @functools.cache
