@@ -15,6 +15,9 @@ if not (Path(__file__).parent / "envs").is_dir():
 from g2rpo_env import errors
 from g2rpo_env._version import __version__
 
+# Who is guided
+from g2rpo_env.assignment import FirstMembers, Levels, RandomMembers, even_levels
+
 # The admission test
 from g2rpo_env.checks import check_env, check_vector_env
 
@@ -31,15 +34,18 @@ from g2rpo_env.core import TokenEnv
 
 # Records
 from g2rpo_env.episode import Episode, Group, Groups, Role
+from g2rpo_env.failures import ShortestPrefix, SmallestHint, Stages
 
 # Guidance
 from g2rpo_env.guidance import GuidanceWrapper, VectorGuidanceWrapper, find_guidance
+from g2rpo_env.memory import ItemResponse, PerProblem
 
 # Problems and verdicts: what a task of your own is made of
 from g2rpo_env.problem import Problem, ProblemSource
 from g2rpo_env.registration import env_ids, register_all, register_task
 from g2rpo_env.reveal import RevealPlan
-from g2rpo_env.schedules import Replay
+from g2rpo_env.schedules import CosineBinomial, CosineDecay, LinearDecay, Replay, StepDecay, UniformWindow
+from g2rpo_env.simulator import LearnerModel, Simulation, simulate_controller
 from g2rpo_env.task import Task
 from g2rpo_env.tokenizer import char_tokenizer, load_tokenizer
 from g2rpo_env.vector import TokenVectorEnv
@@ -80,4 +86,21 @@ __all__ = [
     "load_tokenizer",
     "register_all",
     "register_task",
+    "FirstMembers",
+    "Levels",
+    "RandomMembers",
+    "even_levels",
+    "ShortestPrefix",
+    "SmallestHint",
+    "Stages",
+    "ItemResponse",
+    "PerProblem",
+    "CosineBinomial",
+    "CosineDecay",
+    "LinearDecay",
+    "StepDecay",
+    "UniformWindow",
+    "LearnerModel",
+    "Simulation",
+    "simulate_controller",
 ]
