@@ -45,6 +45,7 @@ from g2rpo_env.problem import Problem, ProblemSource
 from g2rpo_env.registration import env_ids, register_all, register_task
 from g2rpo_env.reveal import RevealPlan
 from g2rpo_env.schedules import CosineBinomial, CosineDecay, LinearDecay, Replay, StepDecay, UniformWindow
+from g2rpo_env.selftuning import SelfTuning
 from g2rpo_env.simulator import LearnerModel, Simulation, simulate_controller
 from g2rpo_env.task import Task
 from g2rpo_env.tokenizer import char_tokenizer, load_tokenizer
@@ -91,6 +92,7 @@ __all__ = [
     "RandomMembers",
     "even_levels",
     "ShortestPrefix",
+    "SelfTuning",
     "SmallestHint",
     "Stages",
     "ItemResponse",

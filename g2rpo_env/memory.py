@@ -64,7 +64,7 @@ class PerProblem(Bounded):
             # Plain data, so that a recipe with this rule can be written to a file.
             self.rule = {"class": f"{kind.__module__}:{kind.__qualname__}", "options": options}
         self._common = self._copy()
-        if "plan" in vars(type(self._common)) or type(self._common).plan is not Controller.plan:
+        if type(self._common).plan is not Controller.plan:
             raise ConfigurationError(
                 f"rule={type(self._common).__name__} gives lengths per problem already; PerProblem copies rules with "
                 "one length for all"

@@ -176,3 +176,13 @@ def test_the_bounded_rule_leaves_zero_by_one_unit_and_fractions_by_a_twentieth()
     assert [tokens.update(reward=0) for _ in range(3)] == [0, 1, 1.25]
     fraction = AdaptiveGuidance(length=0, min_length=0, max_length=1)
     assert [fraction.update(reward=0) for _ in range(3)] == [0, 0.05, 0.0625]
+
+
+def test_the_saved_names_of_classes_hold() -> None:
+    import importlib
+
+    import g2rpo_env
+
+    for name in ("AdaptiveGuidance", "OfficialCadence", "TargetSuccess", "FixedGuidance"):
+        kind = getattr(importlib.import_module("g2rpo_env.controller"), name)
+        assert kind is getattr(g2rpo_env, name) and kind.__module__ == "g2rpo_env.controller"
