@@ -15,7 +15,7 @@ import numpy as np
 
 from g2rpo_env.controller import Bounded, Feedback
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.memory import of_problem
+from g2rpo_env.memory import of_problem, remember
 
 State = tuple[float, ...]
 """What a rule remembers of one problem: a few numbers."""
@@ -66,7 +66,8 @@ class FailureTriggered(Bounded):
                 continue
             right = mine.valid & (mine.correct > 0)
             before = self._own.get(problem_id, self._begin())
-            self._own[problem_id] = self._move(before, bool(right.any()), bool((right & ~mine.guided).any()))
+            after = self._move(before, bool(right.any()), bool((right & ~mine.guided).any()))
+            remember(self._own, problem_id, after)
 
     def _next(self, reward: float) -> float:
         return float(np.mean(self.plan(self._seen, [0] * len(self._seen)))) if self._seen else self.length

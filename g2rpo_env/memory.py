@@ -9,12 +9,31 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from g2rpo_env.controller import Bounded, Controller, Feedback, TargetSuccess
 from g2rpo_env.errors import ConfigurationError
+
+KEPT = 10_000
+"""Problems that a rule remembers: those seen last. A generator makes new ones for ever."""
+
+Memory = TypeVar("Memory")
+
+
+def remember(own: dict[str, Memory], problem_id: str, what: Memory) -> None:
+    """Keep what is known of a problem, as the one seen last; forget the one that was not seen for longest.
+
+    >>> own = {"a": 1, "b": 2}
+    >>> remember(own, "a", 3)
+    >>> own
+    {'b': 2, 'a': 3}
+    """
+    own.pop(problem_id, None)
+    own[problem_id] = what
+    while len(own) > KEPT:
+        del own[next(iter(own))]
 
 
 def of_problem(feedback: Feedback, problem_id: str) -> Feedback:
@@ -81,10 +100,12 @@ class PerProblem(Bounded):
     def _learn(self, feedback: Feedback) -> None:
         before = self._common.state_dict()
         for problem_id in dict.fromkeys(feedback.problem_id.tolist()):
-            if problem_id not in self._own:
-                self._own[problem_id] = self._copy()
-                self._own[problem_id].load_state_dict({**before, "history": []})
-            self._own[problem_id].update(of_problem(feedback, problem_id))
+            rule = self._own.get(problem_id)
+            if rule is None:
+                rule = self._copy()
+                rule.load_state_dict({**before, "history": []})
+            rule.update(of_problem(feedback, problem_id))
+            remember(self._own, problem_id, rule)
 
     def _next(self, reward: float) -> float:
         return self._clip(self._common.update(reward=reward))
@@ -198,7 +219,7 @@ class ItemResponse(Bounded):
         log_NK *= feedback.valid[:, None]
         for problem_id in dict.fromkeys(feedback.problem_id.tolist()):
             mine = log_NK[feedback.problem_id == problem_id].sum(axis=0)
-            self._own[problem_id] = self.memory * self._own.get(problem_id, np.zeros_like(mine)) + mine
+            remember(self._own, problem_id, self.memory * self._own.get(problem_id, np.zeros_like(mine)) + mine)
         self._common = self.memory * self._common + log_NK.sum(axis=0)
         self._episodes = self.memory * self._episodes + float(feedback.valid.sum())
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from g2rpo_env.controller import SOURCES, Bounded, Feedback
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.memory import remember
 
 GROW, SHRINK = 1.3, 0.6
 """Factors of the step after an error of the same sign and of the other sign. Noise alone gives both equally often, and
@@ -110,7 +111,7 @@ class SelfTuning(Bounded):
         change = self.own * self._step * np.where(count > 0, self._told - right / np.maximum(count, 1), 0.0)
         for problem_id, change_p in zip(ids.tolist(), change.tolist(), strict=True):
             offset = self._own.get(problem_id, 0.0) + change_p
-            self._own[problem_id] = min(max(offset, -FARTHEST), FARTHEST)
+            remember(self._own, problem_id, min(max(offset, -FARTHEST), FARTHEST))
 
     def plan(self, problem_ids: Sequence[str], members: Sequence[int]) -> np.ndarray:
         """Return the length of each problem, float (N,); the common one for problems never seen."""

@@ -168,6 +168,7 @@ def simulate_controller(
 
     names = np.array([f"problem {i}" for i in range(pool)], dtype=object)
     member_N = np.tile(np.arange(group_size), problems)
+    members = member_N.tolist()
     chosen_N = member_N < members_guided(ratio, group_size)
     valid_N = np.ones(episodes, dtype=bool)
     difficulty_SQ = stream(seed, "difficulty").standard_normal((settings, pool)) * number["spread"][:, None]
@@ -188,7 +189,7 @@ def simulate_controller(
         problem_SP = random.integers(pool, size=(settings, problems))
         name_SN = np.repeat(names[problem_SP], group_size, axis=1)
         ability_S = ability_S + number["trend"] + number["jump"] * (number["jump_at"] == update)
-        planned_SN = np.array([one.plan(ids, member_N) for one, ids in zip(rules, name_SN, strict=True)])
+        planned_SN = np.array([one.plan(ids, members) for one, ids in zip(rules, name_SN, strict=True)])
         share_SN = np.clip(planned_SN / whole_S[:, None], 0, 1) * chosen_N
         problem_difficulty_SP = np.take_along_axis(difficulty_SQ, problem_SP, 1) + number["harder"][:, None] * update
         logit_SN = ability_S[:, None] - np.repeat(problem_difficulty_SP, group_size, axis=1)

@@ -16,6 +16,7 @@ from g2rpo_env import (
     LearnerModel,
     PerProblem,
     TargetSuccess,
+    memory,
     simulate_controller,
 )
 from g2rpo_env.errors import ConfigurationError
@@ -40,6 +41,15 @@ def visit(success: dict[str, tuple[int, int]], guided: bool = True) -> Feedback:
 def test_the_episodes_of_one_problem() -> None:
     one = of_problem(visit({"a": (1, 2), "b": (3, 3)}), "b")
     assert one.problem_id.tolist() == ["b"] * 3 and one.member.tolist() == [2, 3, 4] and one.reward() == 1.0
+
+
+def test_only_the_problems_seen_last_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "KEPT", 2)
+    rule = PerProblem(length=20, rule=TargetSuccess(gain=1.0))
+    for problem in ("a", "b", "a", "c"):
+        rule.update(visit({problem: (4, 4)}))
+    assert list(rule.state_dict()["_own"]) == ["a", "c"]
+    assert rule.plan(["b"], [0]).tolist() == [rule.length]
 
 
 # -- a rule per problem -----------------------------------------------------------------------------------------------
