@@ -32,6 +32,9 @@ from g2rpo_env.controller import (
 )
 from g2rpo_env.core import TokenEnv
 
+# The order of problems
+from g2rpo_env.curriculum import Curriculum, Measured, Ramp
+
 # Records
 from g2rpo_env.episode import Episode, Group, Groups, Role
 from g2rpo_env.failures import ShortestPrefix, SmallestHint, Stages
@@ -64,9 +67,11 @@ __all__ = [
     "Groups",
     "GuidanceWrapper",
     "OfficialCadence",
+    "Measured",
     "Outcome",
     "Problem",
     "ProblemSource",
+    "Ramp",
     "Replay",
     "RevealPlan",
     "Role",
@@ -99,6 +104,7 @@ __all__ = [
     "PerProblem",
     "CosineBinomial",
     "CosineDecay",
+    "Curriculum",
     "LinearDecay",
     "StepDecay",
     "UniformWindow",
