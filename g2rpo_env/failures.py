@@ -21,6 +21,18 @@ State = tuple[float, ...]
 """What a rule remembers of one problem: a few numbers."""
 
 
+def rising_shares(name: str, shares: Sequence[float]) -> tuple[float, ...]:
+    """Return shares as floats.
+
+    Raises:
+        ConfigurationError: there is none, or they do not rise within (0, 1].
+    """
+    shares = tuple(float(share) for share in shares)
+    if not shares or not all(a < b for a, b in zip((0.0, *shares), shares, strict=False)) or shares[-1] > 1:
+        raise ConfigurationError(f"{name}={shares} must be rising shares in (0, 1], at least one")
+    return shares
+
+
 @dataclass
 class FailureTriggered(Bounded):
     """Base class: keeps a state per problem; a rule says how it begins, how it moves and what share it reveals.
@@ -112,10 +124,7 @@ class Stages(FailureTriggered):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.stages = tuple(float(share) for share in self.stages)
-        rising = all(0 < a < b for a, b in zip((1e-9, *self.stages), self.stages, strict=False))
-        if not self.stages or not rising or self.stages[-1] > 1:
-            raise ConfigurationError(f"stages={self.stages} must be rising shares in (0, 1], at least one")
+        self.stages = rising_shares("stages", self.stages)
 
     def _begin(self) -> State:
         return (0,)
