@@ -15,8 +15,9 @@ from g2rpo_env.memory import remember
 GROW, SHRINK = 1.3, 0.6
 """Factors of the step after an error of the same sign and of the other sign. Noise alone gives both equally often, and
 1.3 * 0.6 < 1: the step shrinks; a lasting error lets it grow."""
-FIRST_STEP, LEAST_STEP, GREATEST_STEP = 0.25, 0.02, 0.5
-"""Steps as shares of ``max_length``: at the start, and their bounds. The lower one keeps the rule awake."""
+LEAST_STEP, GREATEST_STEP = 0.02, 0.5
+"""Bounds of the step as shares of ``max_length``. It starts at the upper one, because updates at a useless length are
+lost or worse; the lower one keeps the rule awake."""
 FARTHEST = 0.5
 """How far the length of a problem may lie from that of all, as a share of ``max_length``."""
 
@@ -28,8 +29,8 @@ class SelfTuning(Bounded):
     With L = ``max_length`` and e = (target - r) / target for r below the target, (target - r) / (1 - target) above it:
 
     * **All problems**: l <- clip(l + L a e). The step a grows by 1.3 while e keeps its sign and shrinks to 0.6 of
-      itself when the sign changes, within [0.02, 0.5]; it starts at 0.25. At zero success e = 1: the length rises by a
-      quarter of the solution, then by more, and is at its bound after four updates at most.
+      itself when the sign changes, within [0.02, 0.5]; it starts at 0.5. At zero success e = 1: the length
+      rises by half of the solution and is at its bound after two updates.
     * **One problem**: o_p <- clip(o_p + own a (r - r_p)), within half of L; it is shown l + L o_p. Problems that
       succeed less often than the others get more, those that succeed more often less; newcomers have o_p = 0.
     * **To zero**: nothing has to be scheduled. As the policy learns, the set point is held by ever shorter reveals, and
@@ -38,7 +39,7 @@ class SelfTuning(Bounded):
 
     Why a set point: the length of a rule of ratios depends for ever on where it began, here the start is forgotten; and
     success around 1/2 is where the rewards of a group differ most, p (1 - p). Where the revealed tokens are in the loss
-    longer reveals do better, so a higher target does.
+    longer reveals do better, and so does a target of 0.7.
 
     Source: our own. The step follows Kesten (Accelerated stochastic approximation, 1958: shrink it when the error
     changes its sign) and Rprop (Riedmiller and Braun, 1993: let it grow while it does not). In the simulator
@@ -57,10 +58,10 @@ class SelfTuning(Bounded):
         ConfigurationError: an argument breaks its rule.
 
     >>> rule = SelfTuning(length=10, max_length=100)
-    >>> [round(rule.update(reward=r), 2) for r in (0.0, 0.0, 0.0)]          # 10 + 25, + 32.5, + 42.25 and no further
-    [35.0, 67.5, 100.0]
-    >>> round(rule.update(reward=0.75), 3)                                # the other sign: 100 - 42.25 * 0.6 * 0.5
-    87.325
+    >>> [round(rule.update(reward=r), 2) for r in (0.0, 0.0, 0.0)]                    # 10 + 50, + 50 and no further
+    [60.0, 100.0, 100.0]
+    >>> round(rule.update(reward=0.75), 3)                                # the other sign: 100 - 50 * 0.6 * 0.5
+    85.0
     """
 
     source: str = "guided"
@@ -68,7 +69,7 @@ class SelfTuning(Bounded):
     max_length: float | None = 120.0
     target: float = 0.5
     own: float = 1.0
-    _step: float = field(default=FIRST_STEP, init=False, repr=False)
+    _step: float = field(default=GREATEST_STEP, init=False, repr=False)
     _sign: int = field(default=0, init=False, repr=False)
     _own: dict[str, float] = field(default_factory=dict, init=False, repr=False)
     _told: float | None = field(default=None, init=False, repr=False, compare=False)

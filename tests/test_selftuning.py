@@ -26,17 +26,17 @@ def visit(success: dict[str, tuple[int, int]], guided: bool = True, valid: bool 
 
 
 def test_steps_by_hand() -> None:
-    # L = 100, target 0.5. r = 0.25: e = 0.5, + 25 * 0.5; r = 0: the step grows to 0.325, + 32.5;
-    # r = 1: e = -1, other sign, step 0.195; r = 0.5: e = 0 changes nothing, and neither step nor sign
+    # L = 100, target 0.5. r = 0.25: e = 0.5, + 50 * 0.5; r = 0: the step is at its bound, + 50; r = 1: e = -1, other
+    # sign, - 30; r = 0.5: e = 0 changes nothing, and neither step nor sign; r = 1: the step grows, - 39
     rule = SelfTuning(length=10, max_length=100)
     lengths = [rule.update(reward=r) for r in (0.25, 0.0, 1.0, 0.5, 1.0)]
-    assert lengths == pytest.approx([22.5, 55.0, 35.5, 35.5, 35.5 - 25.35])
+    assert lengths == pytest.approx([35.0, 85.0, 55.0, 55.0, 16.0])
 
 
 def test_errors_are_relative_to_the_way_there_is() -> None:
     # target 0.8: r = 0.9 is half of the way up to 1, r = 0.4 half of the way down to 0
-    assert SelfTuning(length=50, max_length=100, target=0.8).update(reward=0.9) == pytest.approx(37.5)
-    assert SelfTuning(length=50, max_length=100, target=0.8).update(reward=0.4) == pytest.approx(62.5)
+    assert SelfTuning(length=50, max_length=100, target=0.8).update(reward=0.9) == pytest.approx(25)
+    assert SelfTuning(length=50, max_length=100, target=0.8).update(reward=0.4) == pytest.approx(75)
 
 
 def test_the_step_stays_within_its_bounds() -> None:
@@ -51,10 +51,10 @@ def test_the_step_stays_within_its_bounds() -> None:
 
 
 def test_offsets_by_hand() -> None:
-    # mean 0.5; easy 1.0 and hard 0.0: offsets -/+ 0.25 * 0.5 of 100 around the common length, which stays at 50
+    # mean 0.5; easy 1.0 and hard 0.0: offsets -/+ 0.5 * 0.5 of 100 around the common length, which stays at 50
     rule = SelfTuning(length=50, max_length=100)
     assert rule.update(visit({"easy": (4, 4), "hard": (0, 4)})) == 50
-    assert rule.plan(["easy", "hard", "new"], [0, 0, 0]) == pytest.approx([37.5, 62.5, 50])
+    assert rule.plan(["easy", "hard", "new"], [0, 0, 0]) == pytest.approx([25, 75, 50])
 
 
 def test_without_a_gain_all_problems_have_one_length() -> None:
@@ -72,7 +72,7 @@ def test_offsets_and_lengths_stay_in_range() -> None:
 
 def test_plain_episodes_count_where_nothing_is_revealed() -> None:
     rule = SelfTuning(length=0, max_length=100)
-    assert rule.update(visit({"a": (0, 4)}, guided=False)) == 25  # no guided episode at length 0, and no success
+    assert rule.update(visit({"a": (0, 4)}, guided=False)) == 50  # no guided episode at length 0, and no success
     held = SelfTuning(length=0, max_length=100)
     assert held.update(visit({"a": (4, 4)}, guided=False)) == 0
 

@@ -148,9 +148,9 @@ def test_help_ends_as_the_ability_grows() -> None:
     assert (np.nanmean(seen.guided[:, -20:], axis=1) > 0.45).all()
 
 
-def test_zero_success_asks_for_everything_within_four_updates() -> None:
-    assert (self_tuned("zero", 0.1 * WHOLE).length[:, 4:] == WHOLE).all()
-    assert (self_tuned("zero", 0.0).length[:, 4:] == WHOLE).all()
+def test_zero_success_asks_for_everything_within_two_updates() -> None:
+    assert (self_tuned("zero", 0.1 * WHOLE).length[:, 2:] == WHOLE).all()
+    assert (self_tuned("zero", 0.0).length[:, 2:] == WHOLE).all()
 
 
 @pytest.mark.parametrize("kind", ["noise", "trend", "zero", "jump", "harder"])
