@@ -141,6 +141,6 @@ def chosen(who: Assignment | str) -> Assignment:
     """
     if isinstance(who, str) and who in WHO:
         return WHO[who]
-    if isinstance(who, str) or not callable(getattr(who, "share", None)):
+    if isinstance(who, str) or not (callable(getattr(who, "share", None)) and hasattr(who, "guides_all")):
         raise ConfigurationError(f"who={who!r} must be one of {', '.join(WHO)}, or an object such as Levels((0.5, 1))")
     return who
