@@ -8,7 +8,12 @@ NAMESPACE = "g2rpo_env"
 
 TASKS = {
     "Addition-v0": "g2rpo_env.envs.arithmetic:Addition",
+    "Chain-v0": "g2rpo_env.envs.chain:Chain",
+    "Countdown-v0": "g2rpo_env.envs.countdown:Countdown",
     "GSM8K-v0": "g2rpo_env.envs.mathematics.gsm8k:GSM8K",
+    "LinearEquation-v0": "g2rpo_env.envs.linear_equation:LinearEquation",
+    "Multiplication-v0": "g2rpo_env.envs.multiplication:Multiplication",
+    "WordProblem-v0": "g2rpo_env.envs.word_problem:WordProblem",
 }
 """Name -> ``"module:Name"`` of the task class; imported when an environment is made, not before."""
 
