@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,10 @@ import numpy as np
 
 from g2rpo_env.agents.policy import CausalLMPolicy
 from g2rpo_env.agents.rollout import collect, token_vector_env
-from g2rpo_env.episode import Episode, Groups, group_episodes
+from g2rpo_env.episode import Episode, Group, Groups, group_episodes
+from g2rpo_env.failures import rising_shares
+from g2rpo_env.guidance import find_guidance
+from g2rpo_env.reveal import EncodedProblem
 from g2rpo_env.verdict import Outcome, Verdict
 
 
@@ -20,6 +24,67 @@ class Rollout:
     def __call__(self, policy: CausalLMPolicy, envs: Any) -> Groups:
         """Return the groups of one update."""
         return collect(policy, envs)
+
+
+SHARE_OF: dict[str, Callable[[EncodedProblem, float], float]] = {
+    "tokens": lambda encoded, share: share * encoded.revealable,
+    "steps": lambda encoded, share: share * len(encoded.step_ends),
+    "fraction": lambda encoded, share: share,
+}
+"""What a share of one solution is in each unit of a reveal."""
+
+
+@dataclass(frozen=True)
+class Reroll:
+    """Groups without a right answer are sampled again at once, with more and more of the solution, until one is right.
+
+    GHPO (read in hkgc-1/GHPO, ghpo_trainer.py lines 831-833): 25, 50, 75 % for groups that fail. With one stage
+    it is the re-roll of Guide (arXiv 2506.13923, read in guide_rl 2f27715).
+
+    Deviations:
+
+    1. All groups stay in the update, those that failed as well: they give no gradient, but what was sampled for them is
+       counted, and the controller sees it.
+    2. What is sampled after a reveal is trained after that reveal, so no importance correction is needed. Guide trains
+       the prompt without the hint on it; that suits a hint text in the prompt, not the beginning of the answer.
+    3. A group that is sampled again takes a new number in the seeded order, and the problem of that number is left out.
+
+    Args:
+        stages: Rising shares of each solution, in (0, 1].
+
+    Raises:
+        ConfigurationError: the shares break their rule.
+    """
+
+    stages: tuple[float, ...] = (0.25, 0.5, 0.75)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stages", rising_shares("stages", self.stages))
+
+    def __call__(self, policy: CausalLMPolicy, envs: Any) -> Groups:
+        """Return the groups of one update, first those of all lanes, then those sampled again."""
+        base, guidance = token_vector_env(envs), find_guidance(envs)
+        share_of = SHARE_OF["tokens" if guidance is None else guidance.unit]
+        everything = Groups(collect(policy, envs))
+        failed = {block: group for block, group in enumerate(everything) if all_wrong(group)}
+        for stage in self.stages:
+            if not failed:
+                break
+            mask = np.zeros(base.num_envs, bool)
+            problems, reveal = np.full(base.num_envs, None, object), np.zeros(base.num_envs)
+            for block, group in failed.items():
+                lanes = slice(block * base.group_size, (block + 1) * base.group_size)
+                mask[lanes], problems[lanes] = True, group.problem_id
+                reveal[lanes] = share_of(base.task.lookup(group.problem_id), stage)
+            again = collect(policy, envs, options={"reset_mask": mask, "problem": problems, "reveal": reveal})
+            everything.extend(again)
+            failed = {block: group for block, group in zip(failed, again, strict=True) if all_wrong(group)}
+        return everything
+
+
+def all_wrong(group: Group) -> bool:
+    """Whether a group was graded and has no right answer."""
+    return any(e.valid for e in group.episodes) and not any(e.correct for e in group.episodes)
 
 
 @dataclass(frozen=True)

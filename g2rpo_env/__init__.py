@@ -15,6 +15,9 @@ if not (Path(__file__).parent / "envs").is_dir():
 from g2rpo_env import errors
 from g2rpo_env._version import __version__
 
+# Who is guided
+from g2rpo_env.assignment import FirstMembers, Levels, RandomMembers, even_levels
+
 # The admission test
 from g2rpo_env.checks import check_env, check_vector_env
 
@@ -29,17 +32,24 @@ from g2rpo_env.controller import (
 )
 from g2rpo_env.core import TokenEnv
 
+# The order of problems
+from g2rpo_env.curriculum import Curriculum, Measured, Ramp
+
 # Records
 from g2rpo_env.episode import Episode, Group, Groups, Role
+from g2rpo_env.failures import ShortestPrefix, SmallestHint, Stages
 
 # Guidance
 from g2rpo_env.guidance import GuidanceWrapper, VectorGuidanceWrapper, find_guidance
+from g2rpo_env.memory import ItemResponse, PerProblem
 
 # Problems and verdicts: what a task of your own is made of
 from g2rpo_env.problem import Problem, ProblemSource
 from g2rpo_env.registration import env_ids, register_all, register_task
 from g2rpo_env.reveal import RevealPlan
-from g2rpo_env.schedules import Replay
+from g2rpo_env.schedules import CosineBinomial, CosineDecay, LinearDecay, Replay, StepDecay, UniformWindow
+from g2rpo_env.selftuning import SelfTuning
+from g2rpo_env.simulator import LearnerModel, Simulation, simulate_controller
 from g2rpo_env.task import Task
 from g2rpo_env.tokenizer import char_tokenizer, load_tokenizer
 from g2rpo_env.vector import TokenVectorEnv
@@ -57,9 +67,11 @@ __all__ = [
     "Groups",
     "GuidanceWrapper",
     "OfficialCadence",
+    "Measured",
     "Outcome",
     "Problem",
     "ProblemSource",
+    "Ramp",
     "Replay",
     "RevealPlan",
     "Role",
@@ -80,4 +92,23 @@ __all__ = [
     "load_tokenizer",
     "register_all",
     "register_task",
+    "FirstMembers",
+    "Levels",
+    "RandomMembers",
+    "even_levels",
+    "ShortestPrefix",
+    "SelfTuning",
+    "SmallestHint",
+    "Stages",
+    "ItemResponse",
+    "PerProblem",
+    "CosineBinomial",
+    "CosineDecay",
+    "Curriculum",
+    "LinearDecay",
+    "StepDecay",
+    "UniformWindow",
+    "LearnerModel",
+    "Simulation",
+    "simulate_controller",
 ]

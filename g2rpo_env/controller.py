@@ -2,6 +2,10 @@
 
 A controller knows no environment and no agent. Its length is a float, rounded only where it is used. Every controller
 has ``update``, ``plan``, ``length``, ``history``, ``state_dict`` and ``load_state_dict``.
+
+Here lie the base class and the rules with one length for all problems that follow the success. Rules that do not look
+at it are in :mod:`g2rpo_env.schedules`, rules with a memory of each problem in :mod:`g2rpo_env.memory`, those that act
+on failure in :mod:`g2rpo_env.failures`, the one that needs no tuning in :mod:`g2rpo_env.selftuning`.
 """
 
 from __future__ import annotations
@@ -88,9 +92,14 @@ class Controller:
         value = feedback.reward(self.source) if feedback is not None else float(reward)  # type: ignore[arg-type]
         if not (math.isnan(value) or 0 <= value <= 1):
             raise ConfigurationError(f"reward={value} must be a mean success in [0, 1]")
+        if feedback is not None:
+            self._learn(feedback)
         self.length = float(self._next_unseen(value) if math.isnan(value) else self._next(value))
         self.history.append({"reward": value, "length": self.length})
         return self.length
+
+    def _learn(self, feedback: Feedback) -> None:
+        """Take the episodes themselves, before the mean; for rules that remember each problem."""
 
     def _next(self, reward: float) -> float:
         raise NotImplementedError
@@ -114,7 +123,7 @@ class Controller:
 
 
 @dataclass
-class _Bounded(Controller):
+class Bounded(Controller):
     """A controller whose length stays in [min_length, max_length]."""
 
     min_length: float = 1.0
@@ -151,7 +160,7 @@ class FixedGuidance(Controller):
 
 
 @dataclass
-class AdaptiveGuidance(_Bounded):
+class AdaptiveGuidance(Bounded):
     """G²RPO-A: the reveal length follows the inverse of the success, l <- l * (past success) / (current success).
 
     **Raw rule** (``max_factor=None``), arXiv 2508.13023 as a press article gives it (third-party; the paper's body
@@ -281,7 +290,7 @@ PRIOR = 8.0
 
 
 @dataclass
-class OfficialCadence(_Bounded):
+class OfficialCadence(Bounded):
     """The rule of the official code (read in T-Lab-CUHKSZ/G2RPO-A 0d98af8, g2rpoa_trainer.py lines 640-690).
 
     Every third update: l <- int(l * mean(r of the two before) / r), clipped; nothing changes where either is 0, so a
@@ -314,7 +323,7 @@ class OfficialCadence(_Bounded):
 
 
 @dataclass
-class TargetSuccess(_Bounded):
+class TargetSuccess(Bounded):
     """Holds the success at a set point: l <- l * exp(-gain * (r - target)).
 
     Our own rule, not the paper's. It needs no history, cannot drift (the set point pulls it back) and grows at zero

@@ -198,9 +198,10 @@ class TokenEnv(gym.Env[Observation, np.int64]):
     def _reveal(self, problem_id: str, root: int, group: int, amount: float | None) -> int:
         plan = self.reveal_plan or NO_REVEAL
         if amount is None:
-            if self.reveal_plan is None or not plan.is_guided(root, group, 0, 1):
+            share = 0.0 if self.reveal_plan is None else plan.share(root, group, 0, 1)
+            if share == 0:
                 return 0
-            amount = plan.lengths([problem_id], [0])[0]
+            amount = share * plan.lengths([problem_id], [0])[0]
         return reveal_tokens(self.task.lookup(problem_id), float(amount), plan.unit, plan.cap)
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
 
+from g2rpo_env.assignment import Assignment, chosen
 from g2rpo_env.core import TokenEnv
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.reveal import RevealPlan
@@ -36,6 +37,11 @@ class _Guidance:
             )
         if base.reveal_plan is not None:
             raise ConfigurationError("env already has a guidance wrapper; an environment follows one reveal plan")
+        if plan.unit == "steps" and base.task.max_steps == 0:
+            raise ConfigurationError(
+                "unit='steps' needs problems with steps, and no problem of this task has one: use unit='tokens' or "
+                "'fraction', or give the problems steps"
+            )
         self.plan = plan
         base.reveal_plan = plan
 
@@ -58,7 +64,16 @@ class _Guidance:
         """Take lengths from ``controller.plan`` at every reset, until :attr:`length` is set again.
 
         Call it again after each ``controller.update`` so that :attr:`length` shows the current value.
+
+        Raises:
+            ConfigurationError: the controller looks at the success of members that this plan does not have, or its
+                length does not suit the unit.
         """
+        if controller.source == "unguided" and self.plan.ratio == 1 and chosen(self.plan.who).guides_all:
+            raise ConfigurationError(
+                f"{type(controller).__name__} has source='unguided', but ratio=1 leaves no member of a group without "
+                "guidance: use a ratio below 1, or source='all' or 'guided'"
+            )
         self.length = controller.length
         self.plan.rule = controller.plan
 
@@ -66,6 +81,11 @@ class _Guidance:
     def ratio(self) -> float:
         """Share of the members of a group that are guided."""
         return self.plan.ratio
+
+    @property
+    def who(self) -> Assignment:
+        """Which members are guided, and with what share of the length."""
+        return chosen(self.plan.who)
 
     @property
     def longest(self) -> float:
@@ -124,8 +144,8 @@ class GuidanceWrapper(_Guidance, gym.Wrapper, RecordConstructorArgs):
 class VectorGuidanceWrapper(_Guidance, gym.vector.VectorWrapper, RecordConstructorArgs):
     """Reveals a prefix of the ground-truth solution to a share of the members of every group.
 
-    ceil(ratio * G) members of each group are guided, the first ones; with groups of one each episode is guided with
-    probability ``ratio`` from a random stream of its own.
+    ceil(ratio * G) members of each group are guided, the first ones unless ``who`` says otherwise; with groups of one
+    each episode is guided with probability ``ratio`` from a random stream of its own.
 
     Args:
         env: A vector environment built on TokenVectorEnv.
@@ -133,6 +153,7 @@ class VectorGuidanceWrapper(_Guidance, gym.vector.VectorWrapper, RecordConstruct
         unit: ``tokens``, ``steps`` or ``fraction``, see GuidanceWrapper.
         ratio: Share of the members of a group that are guided, in [0, 1].
         reveal_cap: ``final_answer`` or ``before_answer``, see GuidanceWrapper.
+        who: ``first`` or ``random`` members, or an object of :mod:`g2rpo_env.assignment`: ``Levels((1/3, 2/3))``.
 
     Raises:
         ConfigurationError: an argument breaks its rule, or the environment is guided already.
@@ -145,10 +166,11 @@ class VectorGuidanceWrapper(_Guidance, gym.vector.VectorWrapper, RecordConstruct
         unit: str = "tokens",
         ratio: float = 0.25,
         reveal_cap: str = "final_answer",
+        who: Assignment | str = "first",
     ) -> None:
-        RecordConstructorArgs.__init__(self, length=length, unit=unit, ratio=ratio, reveal_cap=reveal_cap)
+        RecordConstructorArgs.__init__(self, length=length, unit=unit, ratio=ratio, reveal_cap=reveal_cap, who=who)
         gym.vector.VectorWrapper.__init__(self, env)
-        self._install(env, TokenVectorEnv, RevealPlan(float(length), unit, ratio, reveal_cap))
+        self._install(env, TokenVectorEnv, RevealPlan(float(length), unit, ratio, reveal_cap, who=who))
 
 
 def find_guidance(env: Any) -> GuidanceWrapper | VectorGuidanceWrapper | None:

@@ -14,9 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from g2rpo_env.assignment import Assignment, FirstMembers, chosen, members_guided
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.problem import Problem
-from g2rpo_env.streams import Seed, stream
+from g2rpo_env.streams import Seed
+
+__all__ = ["CAPS", "UNITS", "EncodedProblem", "RevealPlan", "first_occurrence", "members_guided", "reveal_tokens"]
 
 
 @dataclass(frozen=True)
@@ -137,15 +140,6 @@ def reveal_tokens(
     return min(UNITS[unit](encoded, min(amount, 1e9), limit), limit)
 
 
-def members_guided(ratio: float, group_size: int) -> int:
-    """Return how many members of a group are guided: ceil(ratio * G - 1e-9), so that 0.1 of 10 is 1.
-
-    >>> [members_guided(ratio, 8) for ratio in (0.0, 0.01, 0.25, 1.0)]
-    [0, 1, 2, 8]
-    """
-    return max(0, math.ceil(ratio * group_size - 1e-9))
-
-
 @dataclass
 class RevealPlan:
     """What the environment reveals at its next resets; a guidance wrapper writes it.
@@ -153,11 +147,13 @@ class RevealPlan:
     Attributes:
         length: Length for every guided episode, in ``unit``, a float that is rounded only where it is used.
         unit: A key of :data:`UNITS`.
-        ratio: Share of the members of a group that are guided, in [0, 1]: the first ceil(ratio * G) of them. For
-            groups of one each episode is guided with this probability, from a stream of its own.
+        ratio: Share of the members of a group that are guided, in [0, 1]: ceil(ratio * G) of them. For groups of one
+            each episode is guided with this probability, from a stream of its own.
         cap: A key of :data:`CAPS`.
         rule: Optional (problem_ids, members) -> lengths, asked at every reset instead of ``length``; this is how a
             controller with per-problem lengths is followed.
+        who: Which members are guided, and with what share of the length: an object of :mod:`g2rpo_env.assignment` or
+            one of its names.
     """
 
     length: float = 0.0
@@ -165,8 +161,10 @@ class RevealPlan:
     ratio: float = 1.0
     cap: str = "final_answer"
     rule: Callable[[Sequence[str], Sequence[int]], Any] | None = None
+    who: Assignment | str = FirstMembers()
 
     def __post_init__(self) -> None:
+        self.who = chosen(self.who)
         self.validate()
 
     def validate(self) -> None:
@@ -182,11 +180,13 @@ class RevealPlan:
         if self.cap not in CAPS:
             raise ConfigurationError(f"reveal_cap={self.cap!r} must be one of {', '.join(CAPS)}")
 
+    def share(self, root: Seed, group: int, member: int, group_size: int) -> float:
+        """Return the share of the length that this member gets, in [0, 1]; 0 for members without guidance."""
+        return chosen(self.who).share(root, group, member, group_size, self.ratio)
+
     def is_guided(self, root: Seed, group: int, member: int, group_size: int) -> bool:
         """Whether this member is guided; a pure function of the key, whatever the lane or the order."""
-        if group_size == 1:
-            return bool(stream(root, "guided", group, member).random() < self.ratio)
-        return member < members_guided(self.ratio, group_size)
+        return self.share(root, group, member, group_size) > 0
 
     def lengths(self, problem_ids: Sequence[str], members: Sequence[int]) -> np.ndarray:
         """Return the length in ``unit`` for each episode, float (N,)."""

@@ -3,11 +3,258 @@
 from __future__ import annotations
 
 import math
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from g2rpo_env.controller import Controller
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.streams import stream
+
+
+@dataclass
+class Schedule(Controller):
+    """Base class of rules that only count updates: ``length`` is where they start, ``_at`` says where they are.
+
+    Args:
+        length: Length of the first update, in the unit of the guidance wrapper.
+        updates: Update after which nothing changes any more, >= 1.
+
+    Raises:
+        ConfigurationError: an argument breaks its rule.
+    """
+
+    updates: int = 100
+    _done: int = field(default=0, init=False, repr=False)
+    _start: float = field(default=0.0, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.updates < 1:
+            raise ConfigurationError(f"updates={self.updates} must be at least 1")
+        self._start = self.length
+
+    @property
+    def progress(self) -> float:
+        """Share of the schedule that is over, in [0, 1]."""
+        return min(self._done / self.updates, 1.0)
+
+    def _at(self) -> float:
+        """Return the length after ``_done`` updates."""
+        raise NotImplementedError
+
+    def _next(self, reward: float) -> float:
+        self._done += 1
+        return self._at()
+
+    def _next_unseen(self, reward: float) -> float:
+        return self._next(reward)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return length, history, where the schedule began and the number of updates done."""
+        return {**super().state_dict(), "_done": self._done, "_start": self._start}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state."""
+        super().load_state_dict(state)
+        self._done, self._start = state["_done"], state["_start"]
+
+
+@dataclass
+class LinearDecay(Schedule):
+    """l_t = start + (end - start) t / T, and ``end`` from update T on.
+
+    The rule that the official G²RPO-A code ships beside its adaptive one, 3072 to 0 over the training (read in
+    T-Lab-CUHKSZ/G2RPO-A 0d98af8, trainer/rule-based-decay.py lines 553 and 638). Deviation: T counts updates, and start
+    and end are arguments.
+
+    Args:
+        length: Start.
+        updates: T, >= 1.
+        end: Last length, >= 0; it may lie above the start.
+
+    >>> decay = LinearDecay(length=40, updates=4)
+    >>> [decay.update(reward=0.5) for _ in range(5)]
+    [30.0, 20.0, 10.0, 0.0, 0.0]
+    """
+
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.end >= 0 and math.isfinite(self.end)):
+            raise ConfigurationError(f"end={self.end} must be finite and at least 0")
+
+    def _at(self) -> float:
+        return self._start + (self.end - self._start) * self.progress
+
+
+@dataclass
+class CosineDecay(LinearDecay):
+    """l_t = end + (start - end) (1 + cos(pi t / T)) / 2, and ``end`` from update T on.
+
+    The common cosine schedule, as a baseline; no paper's claim hangs on it.
+
+    >>> decay = CosineDecay(length=40, updates=4)
+    >>> [round(decay.update(reward=0.5), 3) for _ in range(4)]
+    [34.142, 20.0, 5.858, 0.0]
+    """
+
+    def _at(self) -> float:
+        return self.end + (self._start - self.end) * _half_cosine(self.progress)
+
+
+@dataclass
+class StepDecay(LinearDecay):
+    """l_t = max(end, start * factor^floor(t / every)) until update T, ``end`` from then on.
+
+    The common step schedule, as a baseline; no paper's claim hangs on it.
+
+    Args:
+        length: Start.
+        updates: T, >= 1.
+        end: Last length, in [0, start].
+        factor: Share that is left after each step, in (0, 1).
+        every: Updates between two steps, >= 1.
+
+    >>> decay = StepDecay(length=40, updates=5, every=2)
+    >>> [decay.update(reward=0.5) for _ in range(5)]
+    [40.0, 20.0, 20.0, 10.0, 0.0]
+    """
+
+    factor: float = 0.5
+    every: int = 20
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.end > self.length:
+            raise ConfigurationError(f"end={self.end} must lie in [0, length={self.length}]")
+        if not 0 < self.factor < 1:
+            raise ConfigurationError(f"factor={self.factor} must lie in (0, 1)")
+        if self.every < 1:
+            raise ConfigurationError(f"every={self.every} must be at least 1")
+
+    def _at(self) -> float:
+        if self._done >= self.updates:
+            return self.end
+        return max(self.end, self._start * self.factor ** (self._done // self.every))
+
+
+@dataclass
+class _Drawn(Schedule):
+    """A schedule that draws a share of the whole for each episode, from a stream of its own.
+
+    The draw belongs to (seed, number of updates, problem, member): the same problem twice in one update gets the same
+    lengths, and a resumed run those it would have had.
+    """
+
+    seed: int = 0
+    low: float = 0.05
+    high: float = 0.95
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.low <= self.high <= 1:
+            raise ConfigurationError(f"low={self.low} and high={self.high} must keep 0 <= low <= high <= 1")
+        if self.seed < 0:
+            raise ConfigurationError(f"seed={self.seed} must be at least 0")
+
+    def plan(self, problem_ids: Sequence[str], members: Sequence[int]) -> np.ndarray:
+        """Return the reveal length of each episode, float (N,), one draw each."""
+        return np.array(
+            [
+                self._start * self._draw(stream(self.seed, "schedule", self._done, zlib.crc32(p.encode()), int(m)))
+                for p, m in zip(problem_ids, members, strict=True)
+            ]
+        )
+
+    def _draw(self, random: np.random.Generator) -> float:
+        """Return a share of the whole in [0, 1]."""
+        raise NotImplementedError
+
+
+@dataclass
+class CosineBinomial(_Drawn):
+    """UFT's schedule: k ~ Binomial(slices, p_t) slices are shown, p_t = low + (high - low)(1 + cos(pi t / T)) / 2.
+
+    From update T on nothing is shown. Source: UFT, read in liumy2010/UFT, rl_dataset.py lines 143-161: 5 slices,
+    p_t = 0.05 + 0.45 (1 + cos(pi t / 300)) and nothing after step 300 of 500.
+
+    Deviations: a slice is a fifth of ``length``, not of each solution (with unit ``fraction`` and length 1 it is);
+    UFT's likelihood of the hint with weight 0.001 belongs to the loss, not here.
+
+    Args:
+        length: The whole; after each update it shows the expected length, whole * p_t.
+        updates: T, >= 1.
+        seed: Of the draws, >= 0.
+        low: p at the end, in [0, high].
+        high: p at the start, in [low, 1].
+        slices: Number of equal slices, >= 1.
+
+    >>> rule = CosineBinomial(length=1.0, updates=2)
+    >>> round(rule.update(reward=0.5), 6), rule.update(reward=0.5)
+    (0.5, 0.0)
+    """
+
+    updates: int = 300
+    slices: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.slices < 1:
+            raise ConfigurationError(f"slices={self.slices} must be at least 1")
+
+    @property
+    def probability(self) -> float:
+        """p_t, 0 once the schedule is over."""
+        return 0.0 if self._done >= self.updates else self.low + (self.high - self.low) * _half_cosine(self.progress)
+
+    def _at(self) -> float:
+        return self._start * self.probability
+
+    def _draw(self, random: np.random.Generator) -> float:
+        return float(random.binomial(self.slices, self.probability)) / self.slices
+
+
+@dataclass
+class UniformWindow(_Drawn):
+    """Prefix-RFT's schedule: l ~ U(low_t, high) of the whole, low_t falling from high to low along a cosine.
+
+    low_t = low + (high - low)(1 + cos(pi t / T)) / 2. Source: Prefix-RFT as a secondary note gives it (third-party: the
+    lower end falls from 95 % to 5 % along a cosine; the upper end is from memory, low confidence).
+
+    Deviation: one hybrid episode in N is the ``ratio`` of the guidance wrapper, not part of the rule.
+
+    Args:
+        length: The whole; after each update it shows the expected length, whole * (low_t + high) / 2.
+        updates: T, >= 1.
+        seed: Of the draws, >= 0.
+        low: Lower end of the window at the end, in [0, high].
+        high: Upper end of the window, in [low, 1].
+
+    >>> rule = UniformWindow(length=100, updates=2)
+    >>> round(rule.update(reward=0.5), 6), round(rule.update(reward=0.5), 6)     # low_t: 0.5, then 0.05
+    (72.5, 50.0)
+    """
+
+    @property
+    def floor(self) -> float:
+        """low_t."""
+        return self.low + (self.high - self.low) * _half_cosine(self.progress)
+
+    def _at(self) -> float:
+        return self._start * (self.floor + self.high) / 2
+
+    def _draw(self, random: np.random.Generator) -> float:
+        return float(random.uniform(self.floor, self.high))
+
+
+def _half_cosine(progress: float) -> float:
+    """Return (1 + cos(pi x)) / 2, from 1 at 0 to 0 at 1."""
+    return (1 + math.cos(math.pi * progress)) / 2
 
 
 @dataclass

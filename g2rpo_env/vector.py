@@ -329,8 +329,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         for i, problem_id in enumerate(problem_ids):
             amount = None if amounts is None else amounts[i]
             if amount is None or np.isnan(amount):
-                guided = plan.is_guided(self._root, groups[i], members[i], self.group_size)
-                amount = planned[i] if guided else 0.0
+                amount = planned[i] * plan.share(self._root, groups[i], members[i], self.group_size)
             out.append(reveal_tokens(self.task.lookup(problem_id), float(amount), plan.unit, plan.cap))
         return out
 

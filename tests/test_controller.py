@@ -1,11 +1,36 @@
 """Controllers: the formulas by hand, and the properties they promise under noise, at zero reward and at the floor."""
 
+import copy
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from g2rpo_env import AdaptiveGuidance, Feedback, FixedGuidance, OfficialCadence, TargetSuccess
+from g2rpo_env import (
+    AdaptiveGuidance,
+    Controller,
+    CosineBinomial,
+    CosineDecay,
+    Feedback,
+    FixedGuidance,
+    ItemResponse,
+    LinearDecay,
+    OfficialCadence,
+    PerProblem,
+    Replay,
+    SelfTuning,
+    ShortestPrefix,
+    SmallestHint,
+    Stages,
+    StepDecay,
+    TargetSuccess,
+    TokenVectorEnv,
+    UniformWindow,
+    VectorGuidanceWrapper,
+)
+from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.errors import ConfigurationError
 
 RULES = [
@@ -125,8 +150,6 @@ def test_feedback_sources_leave_out_invalid_episodes() -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
 def test_state_dict_continues_exactly(rule: object) -> None:
-    import copy
-
     rewards = np.random.default_rng(1).random(40)
     whole, first = copy.deepcopy(rule), copy.deepcopy(rule)
     for reward in rewards:
@@ -176,3 +199,85 @@ def test_the_bounded_rule_leaves_zero_by_one_unit_and_fractions_by_a_twentieth()
     assert [tokens.update(reward=0) for _ in range(3)] == [0, 1, 1.25]
     fraction = AdaptiveGuidance(length=0, min_length=0, max_length=1)
     assert [fraction.update(reward=0) for _ in range(3)] == [0, 0.05, 0.0625]
+
+
+def test_the_saved_names_of_classes_hold() -> None:
+    import importlib
+
+    import g2rpo_env
+
+    for name in ("AdaptiveGuidance", "OfficialCadence", "TargetSuccess", "FixedGuidance"):
+        kind = getattr(importlib.import_module("g2rpo_env.controller"), name)
+        assert kind is getattr(g2rpo_env, name) and kind.__module__ == "g2rpo_env.controller"
+
+
+# -- every rule of the library -----------------------------------------------------------------------------------------
+
+EVERY = [
+    *RULES,
+    LinearDecay(length=6, updates=5),
+    CosineDecay(length=6, updates=5),
+    StepDecay(length=6, updates=5, every=1),
+    CosineBinomial(length=9, updates=5),
+    UniformWindow(length=9, updates=5),
+    Replay(lengths=(6, 5, 4, 3, 2)),
+    PerProblem(length=6, max_length=9, rule=TargetSuccess(gain=0.5)),
+    ItemResponse(length=6, max_length=9),
+    Stages(max_length=9),
+    SmallestHint(max_length=9),
+    ShortestPrefix(max_length=9),
+    SelfTuning(length=6, max_length=9),
+]
+
+
+def test_every_rule_is_listed_here() -> None:
+    import g2rpo_env
+
+    exported = {
+        name
+        for name, kind in vars(g2rpo_env).items()
+        if isinstance(kind, type) and issubclass(kind, Controller) and kind is not Controller
+    }
+    assert exported == {type(rule).__name__ for rule in EVERY}
+
+
+@pytest.mark.parametrize("rule", EVERY, ids=lambda rule: type(rule).__name__)
+def test_every_rule_keeps_its_promises_under_any_feedback(rule: Controller) -> None:
+    """Lengths are finite and not negative, plans are pure, an update without valid episodes does no harm."""
+    random = np.random.default_rng(0)
+    rule = copy.deepcopy(rule)
+    for _ in range(30):
+        ids = np.repeat(random.choice(list("abcdef"), 4), 4).astype(object)
+        members = np.tile(np.arange(4), 4)
+        planned = rule.plan(ids.tolist(), members.tolist())
+        assert planned.shape == (16,) and np.isfinite(planned).all() and (planned >= 0).all()
+        assert (rule.plan(ids.tolist(), members.tolist()) == planned).all()
+        guided = (members < 2) & (planned > 0)
+        valid = np.full(16, random.random() < 0.8)
+        correct = random.random(16) < random.choice([0.0, 0.5, 1.0])
+        length = rule.update(Feedback(ids, members, guided, (5 * guided).astype(int), correct, valid))
+        assert length == rule.length and math.isfinite(length) and length >= 0
+    assert len(rule.history) == 30
+    assert json.loads(json.dumps(rule.state_dict())) is not None
+
+
+@pytest.mark.parametrize("rule", EVERY, ids=lambda rule: type(rule).__name__)
+def test_every_rule_trains_an_agent_and_is_saved_and_loaded_with_it(rule: Controller, tmp_path: Path) -> None:
+    from g2rpo_env.agents import GRPO, CausalLMPolicy, recipes
+
+    def make_envs() -> VectorGuidanceWrapper:
+        task = Addition(digits=1, max_new_tokens=12)
+        return VectorGuidanceWrapper(TokenVectorEnv(task, 8, group_size=4), rule.length, ratio=0.5)
+
+    policy = CausalLMPolicy.tiny(make_envs(), 0, hidden_size=16, layers=1)
+    agent = recipes.make("g2rpo-a", policy, make_envs(), seed=1, controller=rule)
+    agent.learn(2)
+    agent.save(tmp_path)
+    again = GRPO.load(tmp_path, make_envs())
+    assert again.recipe == agent.recipe
+    agent.learn(2)
+    again.learn(2)
+    assert again.controller.state_dict() == agent.controller.state_dict()
+    assert [e.tokens_T.tolist() for e in again.groups.episodes] == [e.tokens_T.tolist() for e in agent.groups.episodes]
+    fitted = recipes.fitted(rule, make_envs())
+    assert type(fitted) is type(rule)

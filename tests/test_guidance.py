@@ -15,6 +15,7 @@ from g2rpo_env import (
     Controller,
     FixedGuidance,
     GuidanceWrapper,
+    Levels,
     TokenEnv,
     TokenVectorEnv,
     VectorGuidanceWrapper,
@@ -228,3 +229,31 @@ def test_the_wrapper_records_its_arguments_and_is_made_again_from_the_spec() -> 
     assert isinstance(again, GuidanceWrapper)
     assert (again.length, again.unit, again.ratio, again.reveal_cap) == (1, "steps", 1.0, "final_answer")
     assert again.reset(seed=0)[1] == env.reset(seed=0)[1]
+
+
+# -- options that contradict each other -------------------------------------------------------------------------------
+
+
+def test_a_rule_that_looks_at_plain_members_needs_some() -> None:
+    envs = guided(4, ratio=1.0)
+    with pytest.raises(ConfigurationError, match="source='unguided', but ratio=1 leaves no member"):
+        envs.follow(AdaptiveGuidance(10, source="unguided"))
+    assert envs.length == 4 and envs.plan.rule is None
+    guided(4, ratio=0.5).follow(AdaptiveGuidance(10, source="unguided"))
+    guided(4, ratio=1.0, who=Levels((0, 1))).follow(AdaptiveGuidance(10, source="unguided"))  # share 0 is plain
+
+
+class WithoutSteps(Addition):
+    """Sums whose solutions are the final part alone."""
+
+    def __init__(self) -> None:
+        super().__init__(digits=1)
+        self.max_steps = 0  # what a task finds out about its problems
+
+
+def test_lengths_in_steps_need_problems_with_steps() -> None:
+    with pytest.raises(ConfigurationError, match="unit='steps' needs problems with steps"):
+        GuidanceWrapper(TokenEnv(WithoutSteps()), 1, "steps")
+    with pytest.raises(ConfigurationError, match="unit='steps' needs problems with steps"):
+        VectorGuidanceWrapper(TokenVectorEnv(WithoutSteps(), 4), 1, "steps")
+    GuidanceWrapper(TokenEnv(WithoutSteps()), 1, "tokens")

@@ -1,10 +1,22 @@
-"""Replay: a list of lengths, whatever the reward."""
+"""Schedules: the formulas by hand, draws that resume, and Replay, a list of lengths whatever the reward."""
 
+import json
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 
-from g2rpo_env import FixedGuidance, Replay
+from g2rpo_env import (
+    Controller,
+    CosineBinomial,
+    CosineDecay,
+    FixedGuidance,
+    LinearDecay,
+    Replay,
+    StepDecay,
+    UniformWindow,
+)
 from g2rpo_env.errors import ConfigurationError
 
 
@@ -59,3 +71,95 @@ def test_the_plan_is_the_current_length_for_everybody() -> None:
 def test_bad_lengths_are_named(lengths: tuple[float, ...], words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         Replay(lengths=lengths)
+
+
+# -- schedules that only count ----------------------------------------------------------------------------------------
+
+
+def played(rule: Controller, updates: int) -> list[float]:
+    return [rule.update(reward=0.5) for _ in range(updates)]
+
+
+def test_linear_decay_by_hand() -> None:
+    assert played(LinearDecay(length=30, updates=3, end=6), 4) == pytest.approx([22, 14, 6, 6])
+
+
+def test_cosine_decay_by_hand() -> None:
+    # 6 + 24 (1 + cos(pi t / 3)) / 2: cos = 1/2, -1/2, -1
+    assert played(CosineDecay(length=30, updates=3, end=6), 4) == pytest.approx([24, 12, 6, 6])
+
+
+def test_step_decay_by_hand() -> None:
+    rule = StepDecay(length=32, updates=8, every=2, factor=0.25, end=1)
+    assert played(rule, 9) == [32, 8, 8, 2, 2, 1, 1, 1, 1]  # 32 / 4^3 = 0.5 is below the end
+
+
+def test_the_probability_of_uft_by_hand() -> None:
+    # 0.05 + 0.45 (1 + cos(pi t / 4)): 0.95 at 0, 0.818 at 1, 0.5 at 2, 0.182 at 3, nothing from 4 on
+    rule = CosineBinomial(length=10, updates=4)
+    assert rule.probability == pytest.approx(0.95)
+    assert played(rule, 5) == pytest.approx([8.18198, 5, 1.81802, 0, 0], abs=1e-5)
+
+
+def test_draws_of_uft_are_slices_with_the_mean_of_the_binomial() -> None:
+    rule = CosineBinomial(length=10, updates=4)
+    played(rule, 2)
+    drawn = rule.plan([f"p{i}" for i in range(600)], [0] * 600)
+    assert set(np.unique(drawn)) <= {0, 2, 4, 6, 8, 10} and drawn.mean() == pytest.approx(5, abs=0.3)
+    assert drawn.var() == pytest.approx(4 * 5 * 0.25, rel=0.2)  # (10/5)^2 n p (1 - p)
+    played(rule, 2)
+    assert (rule.plan(["a"] * 9, range(9)) == 0).all()
+
+
+def test_the_window_of_prefix_rft_by_hand() -> None:
+    rule = UniformWindow(length=100, updates=4)
+    assert rule.floor == pytest.approx(0.95) and rule.plan(["a"], [0]) == pytest.approx([95])
+    played(rule, 2)
+    assert rule.floor == pytest.approx(0.5)
+    drawn = rule.plan([f"p{i}" for i in range(500)], [0] * 500)
+    assert 50 <= drawn.min() < 53 and 92 < drawn.max() <= 95 and drawn.mean() == pytest.approx(rule.length, abs=2)
+    played(rule, 2)
+    assert rule.floor == pytest.approx(0.05) and rule.length == pytest.approx(50)
+
+
+@pytest.mark.parametrize("make", [CosineBinomial, UniformWindow])
+def test_draws_belong_to_seed_update_problem_and_member(make: Any) -> None:
+    rule = make(length=1000, updates=10)
+    rule.update(reward=0.5)
+    ids, members = [f"p{i}" for i in range(20)], list(range(20))
+    drawn = rule.plan(ids, members)
+    assert (rule.plan(ids[::-1], members[::-1])[::-1] == drawn).all()  # whatever the order
+    for other in (make(length=1000, updates=10, seed=1), make(length=1000, updates=10)):
+        other.update(reward=0.9)
+        assert (other.plan(ids, members) == drawn).all() == (other.seed == rule.seed)
+    rule.update(reward=0.5)
+    assert (rule.plan(ids, members) != drawn).any()
+    assert (rule.plan(ids, [m + 1 for m in members]) != rule.plan(ids, members)).any()
+
+
+@pytest.mark.parametrize("make", [LinearDecay, CosineDecay, StepDecay, CosineBinomial, UniformWindow])
+def test_schedules_go_on_without_valid_episodes_and_continue_from_a_state(make: Any) -> None:
+    whole, first, second = (make(length=50, updates=9) for _ in range(3))
+    expected = played(whole, 7)
+    assert [first.update(reward=math.nan), *played(first, 2)] == expected[:3]
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert played(second, 4) == expected[3:]
+    assert second.plan(["a", "b"], [0, 1]).tolist() == whole.plan(["a", "b"], [0, 1]).tolist()
+
+
+@pytest.mark.parametrize(
+    "make,words",
+    [
+        (lambda: LinearDecay(updates=0), "updates=0"),
+        (lambda: CosineDecay(end=-1), "end=-1"),
+        (lambda: StepDecay(length=10, end=20), r"end=20 must lie in \[0, length=10.0\]"),
+        (lambda: StepDecay(factor=1.0), "factor=1.0"),
+        (lambda: StepDecay(every=0), "every=0"),
+        (lambda: CosineBinomial(low=0.9, high=0.5), "low=0.9 and high=0.5"),
+        (lambda: CosineBinomial(slices=0), "slices=0"),
+        (lambda: UniformWindow(seed=-1), "seed=-1"),
+    ],
+)
+def test_bad_schedules_are_named(make: Any, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        make()

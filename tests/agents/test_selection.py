@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from g2rpo_env.agents.selection import DropUniform, KeepAll, KeepCorrect
+from g2rpo_env.agents.selection import DropUniform, KeepAll, KeepCorrect, SplitGuided
 from g2rpo_env.episode import Group, Groups
 
 
@@ -49,3 +49,23 @@ def test_selections_return_groups_with_totals(three_groups: Any) -> None:
         groups, rewards = selection(*three_groups)
         assert isinstance(groups, Groups) and len(groups) == len(rewards)
         assert [len(g) for g in groups] == [len(r) for r in rewards]
+
+
+def test_split_guided_makes_two_groups_of_one(make_episode: Any) -> None:
+    from g2rpo_env.agents.advantages import GroupNormalized
+
+    members = tuple(
+        make_episode("prs" if member < 2 else "ps", correct=member in (0, 3), member=member) for member in range(4)
+    )
+    groups, rewards = SplitGuided()(Groups([Group(members)]), [np.array([1.0, 0.0, 0.0, 0.5])])
+    assert [[e.member for e in group.episodes] for group in groups] == [[0, 1], [2, 3]]
+    assert [r.tolist() for r in rewards] == [[1.0, 0.0], [0.0, 0.5]]
+    # each kind has mean 0 of its own; +-1/2 / (1/sqrt 2) for the guided ones
+    advantages = [GroupNormalized(eps=0.0)(r) for r in rewards]
+    assert advantages[0] == pytest.approx([0.5**0.5, -(0.5**0.5)]) and advantages[1].sum() == pytest.approx(0)
+
+
+def test_split_guided_leaves_groups_of_one_kind_whole(make_episode: Any) -> None:
+    group = Group(tuple(make_episode("ps", member=member) for member in range(3)))
+    groups, rewards = SplitGuided()(Groups([group]), [np.arange(3.0)])
+    assert [g.episodes for g in groups] == [group.episodes] and rewards[0].tolist() == [0, 1, 2]

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from g2rpo_env.agents.strategies import RevealOnly, Rollout
+from g2rpo_env.agents.strategies import Reroll, RevealOnly, Rollout
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError, VocabularyMismatchError
+from g2rpo_env.verdict import Outcome, Verdict
 
 GUIDED = {"length": 5, "ratio": 0.5}
 
@@ -73,3 +74,84 @@ def test_episodes_of_a_strategy_own_their_arrays(make_envs: Any, make_policy: An
         kept = [e.tokens_T.copy() for e in groups.episodes]
         strategy(make_policy(envs), envs)
         assert all(np.array_equal(e.tokens_T, k) for e, k in zip(groups.episodes, kept, strict=True))
+
+
+# -- sampling failed groups again -------------------------------------------------------------------------------------
+
+
+class RightAfter:
+    """Answers of problems are right from a number of looks at that problem on."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks, self.seen = looks, {}
+
+    def __call__(self, problems: Any, completions: Any) -> list[Verdict]:
+        verdicts = []
+        for problem in problems:
+            self.seen[problem.problem_id] = self.seen.get(problem.problem_id, 0) + 1
+            right = self.seen[problem.problem_id] > self.looks
+            verdicts.append(Verdict(Outcome.CORRECT if right else Outcome.WRONG))
+        return verdicts
+
+
+def rerolled(make_envs: Any, make_policy: Any, looks: int, **options: Any) -> Any:
+    """Groups of one update of two groups of four, each problem right after so many answers."""
+    envs = make_envs(8, 4, digits=2, verifier=RightAfter(looks), **options)
+    envs.reset(seed=0)
+    return Reroll()(make_policy(envs), envs)
+
+
+def test_groups_that_succeed_are_not_sampled_again(make_envs: Any, make_policy: Any) -> None:
+    groups = rerolled(make_envs, make_policy, looks=0)
+    assert len(groups) == 2 and {e.reveal for e in groups.episodes} == {0}
+
+
+@pytest.mark.parametrize(
+    "guidance", [None, {"length": 0, "unit": "tokens"}, {"length": 0, "unit": "fraction"}], ids=str
+)
+def test_failed_groups_get_more_at_every_stage_until_one_is_right(
+    make_envs: Any, make_policy: Any, guidance: Any
+) -> None:
+    # two digits: 18 tokens may be revealed; 4 + 4 answers are wrong, the ninth is right: 0, then 4.5 -> 5, then 9
+    groups = rerolled(make_envs, make_policy, looks=8, guidance=guidance)
+    assert [{e.reveal for e in group.episodes} for group in groups] == [{0}, {0}, {5}, {5}, {9}, {9}]
+    assert [any(e.correct for e in group.episodes) for group in groups] == [False] * 4 + [True] * 2
+    assert len({group.group for group in groups}) == 6
+    assert [group.problem_id for group in groups[2:4]] == [group.problem_id for group in groups[:2]]
+
+
+def test_steps_are_shares_of_the_steps(make_envs: Any, make_policy: Any) -> None:
+    groups = rerolled(make_envs, make_policy, looks=99, guidance={"length": 0, "unit": "steps"})
+    # shares 1/4, 1/2, 3/4 of two steps of 9 tokens, rounded half up: 1, 1, 2
+    assert [{e.reveal for e in group.episodes} for group in groups] == [{0}, {0}, {9}, {9}, {9}, {9}, {18}, {18}]
+
+
+def test_only_the_failed_groups_are_sampled_again(make_envs: Any, make_policy: Any) -> None:
+    class FirstProblem(RightAfter):
+        def __call__(self, problems: Any, completions: Any) -> list[Verdict]:
+            self.first = getattr(self, "first", sorted({p.problem_id for p in problems})[0])
+            return [
+                Verdict(Outcome.CORRECT if p.problem_id == self.first else Outcome.WRONG) for p in problems
+            ]
+
+    envs = make_envs(8, 4, digits=2, verifier=FirstProblem(0))
+    envs.reset(seed=0)
+    groups = Reroll(stages=(1.0,))(make_policy(envs), envs)
+    assert [len(group.episodes) for group in groups] == [4, 4, 4]
+    wrong = [group.problem_id for group in groups[:2] if not group.episodes[0].correct]
+    assert [groups[2].problem_id] == wrong and {e.reveal for e in groups[2].episodes} == {18}
+
+
+def test_it_trains(make_envs: Any, make_policy: Any) -> None:
+    from g2rpo_env.agents import recipes
+
+    envs = make_envs(8, 4, digits=1)
+    agent = recipes.make("grpo", make_policy(envs), envs, seed=1, strategy=Reroll())
+    agent.learn(2)
+    assert agent.updates == 2 and agent.sampled_tokens > 0
+
+
+@pytest.mark.parametrize("stages", [(), (0.5, 0.5), (0.0, 1.0), (0.5, 1.5)])
+def test_stages_that_do_not_rise_are_named(stages: Any) -> None:
+    with pytest.raises(ConfigurationError, match="stages="):
+        Reroll(stages=stages)
