@@ -9,6 +9,10 @@ NAMESPACE = "g2rpo_env"
 TASKS = {
     "Addition-v0": "g2rpo_env.envs.arithmetic:Addition",
     "GSM8K-v0": "g2rpo_env.envs.mathematics.gsm8k:GSM8K",
+    "HumanEval-v0": "g2rpo_env.envs.coding.humaneval:HumanEval",
+    "MBPP-v0": "g2rpo_env.envs.coding.mbpp:MBPP",
+    "MiniPython-v0": "g2rpo_env.envs.coding.minipython:MiniPython",
+    "CodeDataset-v0": "g2rpo_env.envs.coding.codedata:CodeDataset",
 }
 """Name -> ``"module:Name"`` of the task class; imported when an environment is made, not before."""
 

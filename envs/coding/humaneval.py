@@ -49,7 +49,7 @@ def check(candidate):
             assert abs(poly(*arguments, candidate(*copy.deepcopy(arguments)))) <= TOLERANCE
             continue
         expected = REFERENCE(*copy.deepcopy(arguments))
-        if len(repr(expected)) > MOST:
+        if not isinstance(expected, int) and len(repr(expected)) > MOST:  # huge ints have no repr
             continue
         got = candidate(*copy.deepcopy(arguments))
         assert got == expected or (

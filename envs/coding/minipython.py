@@ -140,7 +140,7 @@ def _from(domain: str, end: bool) -> tuple[Operation, ...]:
 
 def count_problems(operations: int) -> tuple[int, int]:
     """Return how many structures and how many problems of so many operations there are, examples aside."""
-    structures, problems = dict.fromkeys(TYPES, (1)), dict.fromkeys(TYPES, len(VARIABLES))
+    structures, problems = dict.fromkeys(TYPES, 1), dict.fromkeys(TYPES, len(VARIABLES))
     for left in range(operations, 0, -1):
         kinds = [o for domain in TYPES for o in _from(domain, left == 1)]
         # From the last operation to the first it would be the same: a chain is counted by what it ends in.
