@@ -19,7 +19,7 @@ from g2rpo_env.envs.coding.checks import RULES
 from g2rpo_env.envs.coding.programs import CodeProblem, fenced_block, logical_lines
 from g2rpo_env.envs.coding.rows import read_dataset, read_file, text_of, texts_of
 from g2rpo_env.envs.coding.verifier import ProgramVerifier
-from g2rpo_env.envs.dataset import PlacedRow, RowSource
+from g2rpo_env.envs.dataset import RowSource
 from g2rpo_env.errors import ConfigurationError, DataError
 from g2rpo_env.problem import SPLITS
 from g2rpo_env.task import Task
@@ -226,7 +226,7 @@ class CodeDataset(Task):
 
     def __init__(
         self,
-        data: str | Path,
+        data: str | Path | None = None,
         split: str = "train",
         tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
         max_new_tokens: int = 1024,
@@ -241,6 +241,8 @@ class CodeDataset(Task):
         timeout: float = 3.0,
         workers: int | None = None,
     ) -> None:
+        if data is None:
+            raise ConfigurationError("data must be given: a file of code problems with tests, or a Hub name")
         if compare not in RULES:
             raise ConfigurationError(f"compare={compare!r} must be one of {', '.join(RULES)}")
         super().__init__(
