@@ -1,4 +1,4 @@
-"""HumanEval: the installed problems, their steps and stop strings, the inputs of HumanEval+, and data that is missing."""
+"""HumanEval: the installed problems, their steps and stop strings, the inputs of HumanEval+, missing data."""
 
 import gzip
 import json
