@@ -12,6 +12,7 @@ import numpy as np
 from g2rpo_env.agents.policy import CausalLMPolicy
 from g2rpo_env.agents.rollout import collect
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.estimators import pass_at_k
 from g2rpo_env.problem import distinct_ids
 from g2rpo_env.vector import TokenVectorEnv
 
@@ -54,22 +55,6 @@ class Evaluation:
             "problems": len(self.problem_ids),
             "samples": self.correct_PS.shape[1],
         }
-
-
-def pass_at_k(samples: int, correct: int, k: int) -> float:
-    """Return the unbiased estimate 1 - C(n-c, k) / C(n, k) of pass@k (arXiv 2107.03374, equation 1).
-
-    Args:
-        samples: n, number of samples, >= k.
-        correct: c, how many of them are correct.
-        k: Number of tries.
-
-    >>> pass_at_k(4, 1, 2)
-    0.5
-    """
-    if not 1 <= k <= samples:
-        raise ConfigurationError(f"k={k} must lie in [1, samples={samples}]")
-    return 1.0 - math.comb(samples - correct, k) / math.comb(samples, k)
 
 
 def evaluate(

@@ -14,6 +14,10 @@ TASKS = {
     "LinearEquation-v0": "g2rpo_env.envs.linear_equation:LinearEquation",
     "Multiplication-v0": "g2rpo_env.envs.multiplication:Multiplication",
     "WordProblem-v0": "g2rpo_env.envs.word_problem:WordProblem",
+    "HumanEval-v0": "g2rpo_env.envs.coding.humaneval:HumanEval",
+    "MBPP-v0": "g2rpo_env.envs.coding.mbpp:MBPP",
+    "MiniPython-v0": "g2rpo_env.envs.coding.minipython:MiniPython",
+    "CodeDataset-v0": "g2rpo_env.envs.coding.codedata:CodeDataset",
 }
 """Name -> ``"module:Name"`` of the task class; imported when an environment is made, not before."""
 

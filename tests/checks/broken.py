@@ -3,6 +3,7 @@
 import ast
 import functools
 import inspect
+import json
 import traceback
 import warnings
 from collections.abc import Callable, Iterable
@@ -21,18 +22,33 @@ EOS = TASK.eos_token_id
 OPTIONS: dict[str, dict[str, Any]] = {
     "Addition-v0": {"digits": 2},
     "Chain-v0": {"operations": 3},
+    "CodeDataset-v0": {"max_new_tokens": 16},
     "Countdown-v0": {"numbers": 3},
     "GSM8K-v0": {"max_new_tokens": 24},
+    "HumanEval-v0": {"max_new_tokens": 16},
     "LinearEquation-v0": {"terms": 3},
+    "MBPP-v0": {"max_new_tokens": 16},
+    "MiniPython-v0": {"operations": 1},
     "Multiplication-v0": {"digits": 2},
     "WordProblem-v0": {"hops": 2},
 }
 """Short problems, so that the tests are short."""
+FILES = {"GSM8K-v0": "", "MBPP-v0": "mbpp.jsonl", "CodeDataset-v0": "code.jsonl"}
+"""Data of the ids that need some, in the folder of the tests."""
 
 
 def made(name: str, folder: Path) -> dict[str, Any]:
     """The arguments of a shipped id."""
-    return {**OPTIONS.get(name, {}), **({"data": folder} if name.startswith("GSM8K") else {})}
+    rows = [
+        {
+            "task_id": number, "text": f"Add {number}.", "code": f"def f(x):\n    y = x + {number}\n    return y",
+            "test_list": [f"assert f(1) == {number + 1}"],
+        }
+        for number in (*range(1, 4), *range(11, 14), *range(511, 514), *range(601, 604))
+    ]  # fmt: skip
+    for file in ("mbpp.jsonl", "code.jsonl"):
+        (folder / file).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return {**OPTIONS.get(name, {}), **({"data": folder / FILES[name]} if name in FILES else {})}
 
 
 @functools.cache

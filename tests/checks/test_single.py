@@ -30,6 +30,8 @@ def _warnings_are_errors() -> Any:
 @pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize("name", TASKS)
 def test_every_shipped_id_passes(name: str, split: str, gsm8k_folder: Path) -> None:
+    if (name, split) == ("HumanEval-v0", "train"):
+        pytest.skip("HumanEval has only a test split")
     env = gym.make(f"g2rpo_env/{name}", split=split, **made(name, gsm8k_folder))
     check_env(env)
     check_env(env.unwrapped)

@@ -1,0 +1,156 @@
+"""MBPP: 974 small Python problems in words, each with three asserts and a reference solution.
+
+    {"task_id": 2, "text": "Write a function to find the similar elements ...", "code": "def similar_elements(...",
+     "test_list": ["assert similar_elements((3, 4, 5, 6),(5, 7, 4, 10)) == (4, 5)", ...], "test_setup_code": ""}
+
+Source: Austin et al. 2021, arXiv 2108.07732; data under CC BY 4.0, github.com/google-research/google-research.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from g2rpo_env.envs.coding.programs import CodeProblem, steps_and_final
+from g2rpo_env.envs.coding.rows import read_dataset, read_file, text_of, texts_of
+from g2rpo_env.envs.coding.verifier import ProgramVerifier
+from g2rpo_env.envs.dataset import PlacedRow, RowSource
+from g2rpo_env.errors import ConfigurationError, DataError
+from g2rpo_env.task import Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+HUB_NAME = "google-research-datasets/mbpp"
+TEMPLATE = '"""\n{text}\n{tests}\n"""\n'
+SPLITS = {"train": (601, 974), "validation": (511, 600), "test": (11, 510), "prompt": (1, 10), "warmstart": (601, 974)}
+"""First and last ``task_id`` of each split (section 2.1 of the paper); ``warmstart`` is ``train``."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where the rows of MBPP come from and how they become problems; the arguments of :class:`MBPP`."""
+
+    data: str | Path | None = None
+    sanitized: bool = False
+    template: str = TEMPLATE
+
+    def __post_init__(self) -> None:
+        if self.template.count("{text}") != 1 or self.template.count("{tests}") > 1:
+            raise ConfigurationError(
+                f"template={self.template!r} must hold '{{text}}' exactly once and '{{tests}}' at most once"
+            )
+
+    def load(self, split: str) -> MBPPSource:
+        """Return the source of one split.
+
+        Raises:
+            ConfigurationError: there is no such split, or the rows hold none of it.
+            DataError: the rows cannot be read.
+        """
+        if split not in SPLITS:
+            raise ConfigurationError(f"split={split!r} must be one of {', '.join(SPLITS)}")
+        first, last = SPLITS[split]
+        numbered = [(self._number(row, where), where, row) for where, row in self._read(split)]
+        problems = [self._problem(*placed) for placed in numbered if first <= placed[0] <= last]
+        if not problems:
+            raise ConfigurationError(f"split={split!r} is empty: the data hold no task_id in [{first}, {last}]")
+        return MBPPSource(problems, split, self)
+
+    def _read(self, split: str) -> list[PlacedRow]:
+        if self.data is None or not (Path(self.data).suffix or Path(self.data).exists()):
+            config = "sanitized" if self.sanitized else "full"
+            return read_dataset(str(self.data or HUB_NAME), config, "train" if split == "warmstart" else split)
+        rows = read_file(Path(self.data))
+        if self.sanitized and "prompt" not in rows[0][1]:
+            raise ConfigurationError(
+                f"sanitized=True needs the sanitised file, whose rows have the field 'prompt'; {str(self.data)!r} is "
+                "the full set"
+            )
+        return rows
+
+    @staticmethod
+    def _number(row: dict[str, Any], where: str) -> int:
+        number = row.get("task_id")
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise DataError(f"{where}: field 'task_id' must be a whole number, got {number!r:.80}")
+        return number
+
+    def _problem(self, number: int, where: str, row: dict[str, Any]) -> CodeProblem:
+        text = text_of(row, "text" if "text" in row else "prompt", where)
+        code, asserts = text_of(row, "code", where), texts_of(row, "test_list", where)
+        setup = text_of(row, "test_setup_code", where, default="")
+        if row.get("test_imports"):
+            setup = "\n".join([*texts_of(row, "test_imports", where), setup])
+        tests = "\n".join(asserts)
+        before, _, rest = self.template.partition("{text}")  # one after the other: a text may hold '{tests}' itself
+        prompt = before.replace("{tests}", tests) + text + rest.replace("{tests}", tests)
+        steps, final = steps_and_final(code)
+        return CodeProblem(f"MBPP/{number}", prompt, steps, final, code, asserts=asserts, setup=setup)
+
+
+class MBPPSource(RowSource):
+    """The rows of one split; ids are ``"MBPP/601"``, the number of the task."""
+
+    splits: tuple[str, ...] = tuple(SPLITS)
+
+    def __init__(self, problems: Sequence[CodeProblem], split: str, rows: Rows) -> None:
+        super().__init__(problems, split)
+        self.rows = rows
+
+    def with_split(self, split: str) -> MBPPSource:
+        """Return the source on another split."""
+        return self if split == self.split else self.rows.load(split)
+
+
+class MBPP(Task):
+    """The task of ``g2rpo_env/MBPP-v0``: a text and its asserts in, a whole program out.
+
+    Splits by number of the task: ``train`` 601-974 (``warmstart`` is the same), ``validation`` 511-600, ``test``
+    11-510, ``prompt`` 1-10. Steps are the logical lines of the reference solution.
+
+    Args:
+        data: mbpp.jsonl, sanitized-mbpp.json, a Hub name, or None for google-research-datasets/mbpp on the Hub.
+        split: ``train``, ``validation``, ``test``, ``prompt`` or ``warmstart``.
+        tokenizer: Fast tokenizer, folder, or None for the built-in character tokenizer.
+        max_new_tokens: Budget of sampled tokens.
+        max_length: See Task.
+        stop_strings: See Task.
+        sanitized: Take the 427 problems that its authors checked by hand; a local file must be the sanitised one.
+        template: Prompt with ``{text}`` and, if the asserts are to be shown, ``{tests}`` in it.
+        reward: ``all`` tests must pass, or the ``share`` of them that pass is paid.
+        format_reward: Share of the reward, in [0, 1), that is paid for a complete fenced block, right or wrong.
+        timeout: Seconds for loading a program and all its tests.
+        workers: Programs checked at the same time; None takes as many as there are cores.
+
+    Raises:
+        ConfigurationError: an argument breaks its rule.
+        DataError: a file cannot be read; the message names file and line.
+        BudgetError: a problem does not fit into ``max_length``.
+    """
+
+    def __init__(
+        self,
+        data: str | Path | None = None,
+        split: str = "train",
+        tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
+        max_new_tokens: int = 512,
+        max_length: int | None = None,
+        stop_strings: Sequence[str] = (),
+        sanitized: bool = False,
+        template: str = TEMPLATE,
+        reward: str = "all",
+        format_reward: float = 0.0,
+        timeout: float = 3.0,
+        workers: int | None = None,
+    ) -> None:
+        super().__init__(
+            Rows(data, sanitized, template).load(split),
+            ProgramVerifier(reward, format_reward, timeout, workers),
+            tokenizer=tokenizer,
+            max_new_tokens=max_new_tokens,
+            max_length=max_length,
+            stop_strings=stop_strings,
+        )
