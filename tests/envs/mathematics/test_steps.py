@@ -76,7 +76,8 @@ def test_steps_joined_are_the_text_and_none_is_blank(name: str, text: str) -> No
 @st.composite
 def solutions(draw: st.DrawFn) -> tuple[str, list[tuple[int, int]]]:
     """A LaTeX text of sentences and formulas, and where the formulas stand."""
-    inner = st.lists(st.sampled_from(["x", ". ", "\n", "1.5. ", "\\{", "\\frac{a. b}{c}", "! Z"]), max_size=5).map("".join)
+    parts = st.sampled_from(["x", ". ", "\n", "1.5. ", "\\{", "\\frac{a. b}{c}", "! Z"])
+    inner = st.lists(parts, max_size=5).map("".join)
     kinds = [("$y", "$"), ("$$y", "$$"), ("\\(", "\\)"), ("\\[", "\\]"), ("\\begin{align}", "\\end{align}")]
     text, spans = "", []
     for _ in range(draw(st.integers(1, 6))):
