@@ -9,6 +9,12 @@ NAMESPACE = "g2rpo_env"
 TASKS = {
     "Addition-v0": "g2rpo_env.envs.arithmetic:Addition",
     "GSM8K-v0": "g2rpo_env.envs.mathematics.gsm8k:GSM8K",
+    "MathDataset-v0": "g2rpo_env.envs.mathematics.math_dataset:MathDataset",
+    "MATH-v0": "g2rpo_env.envs.mathematics.presets:MATH",
+    "AIME-v0": "g2rpo_env.envs.mathematics.presets:AIME",
+    "SVAMP-v0": "g2rpo_env.envs.mathematics.presets:SVAMP",
+    "AQuA-v0": "g2rpo_env.envs.mathematics.presets:AQuA",
+    "OpenR1Math-v0": "g2rpo_env.envs.mathematics.presets:OpenR1Math",
 }
 """Name -> ``"module:Name"`` of the task class; imported when an environment is made, not before."""
 
