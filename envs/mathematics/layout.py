@@ -9,7 +9,9 @@ from typing import Any
 
 from g2rpo_env.envs.dataset import SURROGATE, Row
 from g2rpo_env.envs.mathematics.equality import MathVerifier
-from g2rpo_env.envs.mathematics.extraction import boxed, extract
+from g2rpo_env.envs.mathematics.exact import rational
+from g2rpo_env.envs.mathematics.extraction import TAIL, boxed, extract
+from g2rpo_env.envs.mathematics.normalisation import normalise
 from g2rpo_env.envs.mathematics.prompts import CLOSING, OPENING, template_text
 from g2rpo_env.envs.mathematics.steps import SPLITTERS
 from g2rpo_env.errors import ConfigurationError, DataError
@@ -23,6 +25,7 @@ BOX_CLOSING = "So the final answer is $\\boxed{{answer}}$."
 
 _STATEMENT = re.compile(r"\\+f?box|<answer>|####|answer\s*(?:is|:|=)", re.IGNORECASE)
 _BOX = re.compile(r"\\+f?box(?:ed)?\s*\{")
+_PROSE = re.compile(r"(?<!\\)\b[A-Za-z]{4,}")
 _THOUSANDS = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _SIMPLE_FRACTION = re.compile(r"(-?)\\[dt]?frac\{(\d+)\}\{(\d+)\}")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
@@ -30,11 +33,26 @@ _CHECK = MathVerifier(rules=RULES, symbolic=False)  # arithmetic and spelling al
 
 
 def states_answer(step: str, answer: str) -> bool:
-    """Whether a step states the final answer, by one of :data:`RULES`."""
+    """Whether a step states the final answer, or may do so in another form, by one of :data:`RULES`.
+
+    >>> [states_answer(text, "1/2") for text in ("The answer is 0.5.", r"\\boxed{x}", r"\\boxed{3}", "it is 1/2")]
+    [True, True, False, False]
+    """
     if not _STATEMENT.search(step):
         return False
     found = (extract(step, (rule,)) for rule in RULES)
-    return any(one is not None and bool(one.answer) and _CHECK.equal(answer, one.answer).correct for one in found)
+    return any(one is not None and _may_equal(answer, one.answer) for one in found)
+
+
+def _may_equal(answer: str, found: str) -> bool:
+    if not found.strip():
+        return False
+    if _CHECK.equal(answer, found).correct:
+        return True
+    # Two numbers that differ are settled, and so is prose. Whether two formulas are equal may take algebra, which would
+    # be slow for a whole data set: what is in doubt is hidden.
+    numbers = [rational(normalise(text).text) for text in (answer, found[:TAIL])]
+    return None in numbers and not _PROSE.search(found)
 
 
 @dataclass(frozen=True)
@@ -154,8 +172,9 @@ class Layout:
         if isinstance(value, str):
             found = _NUMBER.search(value)
             return float(found.group()) if found else None
-        known = isinstance(value, int | float) and abs(value) < float("inf")
-        return float(value) if known else None
+        if isinstance(value, int | float) and abs(value) < float("inf"):
+            return float(value)
+        return None
 
 
 def _tagged(steps: tuple[str, ...], final: str, answer: str) -> tuple[tuple[str, ...], str]:

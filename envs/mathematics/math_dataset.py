@@ -158,27 +158,20 @@ def checksums(text: str | None) -> str | dict[str, str] | None:
     return {name.strip(): digest.strip() for name, _, digest in (part.rpartition(":") for part in text.split(","))}
 
 
-class MathDataset(Task):
-    """The task of ``g2rpo_env/MathDataset-v0``: any data set of mathematics, with a mapping of its fields.
-
-    Splits that the data names (by file, folder or on the Hub) are served as they are; what it lacks of ``validation``
-    and ``test`` is taken out of ``train`` by a hash of the question. No question is in two splits.
+class MathTask(Task):
+    """A task over rows of mathematics: what MathDataset and the data sets known by name share.
 
     Args:
         data: A .jsonl, .json, .csv or .parquet file, a folder of them, or the name of a Hub data set.
         split: ``train``, ``validation``, ``test`` or ``warmstart`` (the rows of train).
+        layout: How rows become problems.
+        prepare: Applied to every row before.
         tokenizer: Fast tokenizer, folder, or None for the built-in character tokenizer.
         max_new_tokens: Budget of sampled tokens.
         max_length: Upper bound of the length of the observation; None computes it from the problems.
         stop_strings: Texts that end an answer besides the end token.
-        question: Field of the question.
-        solution: Field of the worked solution, or None: nothing can be revealed then.
-        answer: Field of the final answer, or None to take it from the solution.
-        mark: With ``answer=None``: the answer is the rest of the line after the last such mark, such as ``####``; None
-            for the content of the last ``\\boxed{}``.
-        steps: How solutions are cut: ``lines``, ``sentences`` (and display equations) or ``paragraphs``.
-        level: Field of the difficulty, or None: the number of steps then.
-        closing: Ends a solution that does not state its answer, with ``{answer}`` in it.
+        system: Message of the system for the template ``chat``.
+        format_weight: Weight of the format reward, 0 or 1 times the weight, for the template ``think``; >= 0.
         config: Configuration on the Hub, or sub-folder of a local folder.
         revision: Branch, tag or commit on the Hub.
         streaming: Read from the Hub without a copy on disk; useful together with ``limit``.
@@ -189,10 +182,6 @@ class MathDataset(Task):
         divide: Pool all rows of the data and divide them anew by these shares.
         template: ``plain``, ``boxed``, ``think``, ``chat`` (the tokenizer's chat template), or a text with
             ``{question}`` in it that ends with a line break.
-        system: Message of the system for the template ``chat``.
-        format_weight: Weight of the format reward (0 to 1 times the weight) for the template ``think``, >= 0.
-        layout: The mapping as a whole, instead of the arguments above; for tasks built on this one.
-        prepare: Applied to every row before the mapping; for tasks built on this one.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -203,6 +192,89 @@ class MathDataset(Task):
     def __init__(
         self,
         data: str | Path,
+        split: str,
+        layout: Layout,
+        prepare: Prepare = as_it_is,
+        *,
+        tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
+        max_new_tokens: int = 512,
+        max_length: int | None = None,
+        stop_strings: Sequence[str] = (),
+        system: str | None = None,
+        format_weight: float = 0.0,
+        config: str | None = None,
+        revision: str | None = None,
+        streaming: bool = False,
+        limit: int | None = None,
+        checksum: str | None = None,
+        validation_fraction: float = 0.1,
+        test_fraction: float = 0.1,
+        divide: bool = False,
+    ) -> None:
+        chat = layout.template == "chat"
+        if system is not None and not chat:
+            raise ConfigurationError(
+                f"system={system!r:.40} must come with template='chat', got template={layout.template!r}"
+            )
+        tokenizer = load_tokenizer(tokenizer)
+        frame = chat_frame(tokenizer, system) if chat else ((), ())
+        tables = load_tables(
+            data, config=config, revision=revision, streaming=streaming, limit=limit, checksum=checksums(checksum)
+        )
+        rows = MathRows(tables, layout, prepare, validation_fraction, test_fraction, divide)
+        super().__init__(
+            rows.source(split),
+            math_verifier(layout.template, format_weight),
+            tokenizer=tokenizer,
+            max_new_tokens=max_new_tokens,
+            max_length=max_length,
+            stop_strings=stop_strings,
+            frame=frame,
+        )
+
+
+class MathDataset(MathTask):
+    """The task of ``g2rpo_env/MathDataset-v0``: any data set of mathematics, with a mapping of its fields.
+
+    Splits that the data names (by file, folder or on the Hub) are served as they are; what it lacks of ``validation``
+    and ``test`` is taken out of ``train`` by a hash of the question. No question is in two splits.
+
+    Args:
+        data: See MathTask.
+        split: See MathTask.
+        tokenizer: See MathTask.
+        max_new_tokens: See MathTask.
+        max_length: See MathTask.
+        stop_strings: See MathTask.
+        question: Field of the question.
+        solution: Field of the worked solution, or None: nothing can be revealed then.
+        answer: Field of the final answer, or None to take it from the solution.
+        mark: With ``answer=None``: the answer is the rest of the line after the last such mark, such as ``####``; None
+            for the content of the last ``\\boxed{}``.
+        steps: How solutions are cut: ``lines``, ``sentences`` (and display equations) or ``paragraphs``.
+        level: Field of the difficulty, or None: the number of steps then.
+        closing: Ends a solution that does not state its answer, with ``{answer}`` in it.
+        template: See MathTask.
+        system: See MathTask.
+        format_weight: See MathTask.
+        config: See MathTask.
+        revision: See MathTask.
+        streaming: See MathTask.
+        limit: See MathTask.
+        checksum: See MathTask.
+        validation_fraction: See MathTask.
+        test_fraction: See MathTask.
+        divide: See MathTask.
+
+    Raises:
+        ConfigurationError: an argument breaks its rule.
+        DataError: the data cannot be read or has another checksum; the message names file, row and field.
+        BudgetError: a problem does not fit into ``max_length``.
+    """
+
+    def __init__(
+        self,
+        data: str | Path | None = None,
         split: str = "train",
         tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
         max_new_tokens: int = 512,
@@ -215,6 +287,9 @@ class MathDataset(Task):
         steps: str = "sentences",
         level: str | None = None,
         closing: str = BOX_CLOSING,
+        template: str = "plain",
+        system: str | None = None,
+        format_weight: float = 0.0,
         config: str | None = None,
         revision: str | None = None,
         streaming: bool = False,
@@ -223,14 +298,13 @@ class MathDataset(Task):
         validation_fraction: float = 0.1,
         test_fraction: float = 0.1,
         divide: bool = False,
-        template: str = "plain",
-        system: str | None = None,
-        format_weight: float = 0.0,
-        layout: Layout | None = None,
-        prepare: Prepare = as_it_is,
     ) -> None:
-        if layout is None:
-            layout = Layout(
+        if data is None:
+            raise ConfigurationError("data=None must be a path or the name of a Hub data set")
+        super().__init__(
+            data,
+            split,
+            Layout(
                 question=question,
                 solution=solution,
                 answer=answer,
@@ -239,23 +313,21 @@ class MathDataset(Task):
                 level=level,
                 template=template,
                 closing=closing,
-            )
-        if system is not None and template != "chat":
-            raise ConfigurationError(f"system={system!r:.40} must come with template='chat', got template={template!r}")
-        tokenizer = load_tokenizer(tokenizer)
-        frame = chat_frame(tokenizer, system) if template == "chat" else ((), ())
-        tables = load_tables(
-            data, config=config, revision=revision, streaming=streaming, limit=limit, checksum=checksums(checksum)
-        )
-        rows = MathRows(tables, layout, prepare, validation_fraction, test_fraction, divide)
-        super().__init__(
-            rows.source(split),
-            math_verifier(template, format_weight),
+            ),
             tokenizer=tokenizer,
             max_new_tokens=max_new_tokens,
             max_length=max_length,
             stop_strings=stop_strings,
-            frame=frame,
+            system=system,
+            format_weight=format_weight,
+            config=config,
+            revision=revision,
+            streaming=streaming,
+            limit=limit,
+            checksum=checksum,
+            validation_fraction=validation_fraction,
+            test_fraction=test_fraction,
+            divide=divide,
         )
 
 

@@ -1,8 +1,4 @@
-"""Data sets that are known by name: MATH, AIME, SVAMP, AQuA, OpenR1-Math. Each is MathDataset with its fields set.
-
-Every preset takes the arguments of :class:`MathDataset` that its own signature names; for all others use
-``MathDataset`` with the fields written out.
-"""
+"""Data sets that are known by name: MATH, AIME, SVAMP, AQuA, OpenR1-Math. Each is a layout and a function of rows."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from g2rpo_env.envs.dataset import Row
 from g2rpo_env.envs.mathematics.layout import Layout, states_answer, text_of
-from g2rpo_env.envs.mathematics.math_dataset import MathDataset
+from g2rpo_env.envs.mathematics.math_dataset import MathTask
 from g2rpo_env.errors import ConfigurationError, DataError
 
 if TYPE_CHECKING:
@@ -34,7 +30,7 @@ _OPTION_NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 _LETTER_OF_OPTION = re.compile(r"\s*\(?([A-Ea-e])\s*[).:]\s*")
 
 
-class MATH(MathDataset):
+class MATH(MathTask):
     """The task of ``g2rpo_env/MATH-v0``: competition problems with LaTeX solutions and levels 1 to 5.
 
     Source: Hendrycks et al. 2021, arXiv 2103.03874. Rows: ``problem``, ``solution`` with its answer in ``\\boxed{}``,
@@ -42,24 +38,24 @@ class MATH(MathDataset):
     ``train/algebra/1.json``. The subset of 500 problems is ``data="HuggingFaceH4/MATH-500", split="test"``.
 
     Args:
-        data: See MathDataset; None for all problems, from the Hub.
-        split: See MathDataset.
-        tokenizer: See MathDataset.
-        max_new_tokens: See MathDataset.
-        max_length: See MathDataset.
-        stop_strings: See MathDataset.
+        data: See MathTask; None for all problems, from the Hub.
+        split: See MathTask.
+        tokenizer: See MathTask.
+        max_new_tokens: See MathTask.
+        max_length: See MathTask.
+        stop_strings: See MathTask.
         levels: Only these levels, from 1 to 5; ``()`` for all.
         subjects: Only these subjects, such as ``Algebra`` or ``Number Theory``, in any case; ``()`` for all.
-        template: See MathDataset.
-        system: See MathDataset.
-        format_weight: See MathDataset.
-        config: See MathDataset.
-        revision: See MathDataset.
-        limit: See MathDataset.
-        checksum: See MathDataset.
-        validation_fraction: See MathDataset.
-        test_fraction: See MathDataset.
-        divide: See MathDataset.
+        template: See MathTask.
+        system: See MathTask.
+        format_weight: See MathTask.
+        config: See MathTask.
+        revision: See MathTask.
+        limit: See MathTask.
+        checksum: See MathTask.
+        validation_fraction: See MathTask.
+        test_fraction: See MathTask.
+        divide: See MathTask.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -95,10 +91,12 @@ class MATH(MathDataset):
         super().__init__(
             MATH_HUB if data is None else data,
             split,
-            tokenizer,
-            max_new_tokens,
-            max_length,
-            stop_strings,
+            Layout("problem", answer=None, level="level", template=template),
+            partial(prepare_math, frozenset(levels), wanted),
+            tokenizer=tokenizer,
+            max_new_tokens=max_new_tokens,
+            max_length=max_length,
+            stop_strings=stop_strings,
             config=config,
             revision=revision,
             limit=limit,
@@ -106,11 +104,8 @@ class MATH(MathDataset):
             validation_fraction=validation_fraction,
             test_fraction=test_fraction,
             divide=divide,
-            template=template,
             system=system,
             format_weight=format_weight,
-            layout=Layout("problem", answer=None, level="level", template=template),
-            prepare=partial(prepare_math, frozenset(levels), wanted),
         )
 
 
@@ -129,24 +124,24 @@ def _subject(name: str) -> str:
     return " ".join(re.split(r"[\s_&-]+", name.lower())).replace(" and ", " ")
 
 
-class AIME(MathDataset):
+class AIME(MathTask):
     """The task of ``g2rpo_env/AIME-v0``: problems of an invitational examination; answers are whole numbers to 999.
 
     Rows: ``problem``, ``answer``, and ``solution`` where there is one. They are few and meant for tests: unless the
     data names splits or ``test_fraction`` is below 1, all are ``test``.
 
     Args:
-        data: See MathDataset; None for the 30 problems of 2024, from the Hub.
-        split: See MathDataset.
-        tokenizer: See MathDataset.
-        max_new_tokens: See MathDataset.
-        max_length: See MathDataset.
-        stop_strings: See MathDataset.
-        template: See MathDataset.
-        system: See MathDataset.
-        format_weight: See MathDataset.
-        revision: See MathDataset.
-        checksum: See MathDataset.
+        data: See MathTask; None for the 30 problems of 2024, from the Hub.
+        split: See MathTask.
+        tokenizer: See MathTask.
+        max_new_tokens: See MathTask.
+        max_length: See MathTask.
+        stop_strings: See MathTask.
+        template: See MathTask.
+        system: See MathTask.
+        format_weight: See MathTask.
+        revision: See MathTask.
+        checksum: See MathTask.
         validation_fraction: Share of the rows that ``validation`` takes.
         test_fraction: Share of the rows that ``test`` takes; below 1 the rest is ``train``.
 
@@ -174,20 +169,19 @@ class AIME(MathDataset):
         super().__init__(
             AIME_HUB if data is None else data,
             split,
-            tokenizer,
-            max_new_tokens,
-            max_length,
-            stop_strings,
+            Layout("problem", template=template, may_lack_solution=True),
+            prepare_aime,
+            tokenizer=tokenizer,
+            max_new_tokens=max_new_tokens,
+            max_length=max_length,
+            stop_strings=stop_strings,
             revision=revision,
             checksum=checksum,
             validation_fraction=validation_fraction,
             test_fraction=test_fraction,
             divide=test_fraction < 1,
-            template=template,
             system=system,
             format_weight=format_weight,
-            layout=Layout("problem", template=template, may_lack_solution=True),
-            prepare=prepare_aime,
         )
 
 
@@ -204,26 +198,26 @@ def prepare_aime(row: Row, where: str) -> Row:
     return {**row, "answer": str(int(answer))}
 
 
-class SVAMP(MathDataset):
+class SVAMP(MathTask):
     """The task of ``g2rpo_env/SVAMP-v0``: one-step word problems; the solution is an equation.
 
     Source: Patel et al. 2021, arXiv 2103.07191. Rows: ``Body``, ``Question``, ``Equation``, ``Answer``, ``Type``.
 
     Args:
-        data: SVAMP.json, a folder, or None for the Hub; see MathDataset.
-        split: See MathDataset.
-        tokenizer: See MathDataset.
-        max_new_tokens: See MathDataset.
-        max_length: See MathDataset.
-        stop_strings: See MathDataset.
-        template: See MathDataset.
-        system: See MathDataset.
-        format_weight: See MathDataset.
-        revision: See MathDataset.
-        checksum: See MathDataset.
-        validation_fraction: See MathDataset.
-        test_fraction: See MathDataset.
-        divide: See MathDataset.
+        data: SVAMP.json, a folder, or None for the Hub; see MathTask.
+        split: See MathTask.
+        tokenizer: See MathTask.
+        max_new_tokens: See MathTask.
+        max_length: See MathTask.
+        stop_strings: See MathTask.
+        template: See MathTask.
+        system: See MathTask.
+        format_weight: See MathTask.
+        revision: See MathTask.
+        checksum: See MathTask.
+        validation_fraction: See MathTask.
+        test_fraction: See MathTask.
+        divide: See MathTask.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -250,23 +244,22 @@ class SVAMP(MathDataset):
         super().__init__(
             SVAMP_HUB if data is None else data,
             split,
-            tokenizer,
-            max_new_tokens,
-            max_length,
-            stop_strings,
+            Layout(
+                solution="Equation", answer="Answer", steps="lines", level="operations", template=template,
+                closing=HASHES_CLOSING,
+            ),
+            prepare_svamp,
+            tokenizer=tokenizer,
+            max_new_tokens=max_new_tokens,
+            max_length=max_length,
+            stop_strings=stop_strings,
             revision=revision,
             checksum=checksum,
             validation_fraction=validation_fraction,
             test_fraction=test_fraction,
             divide=divide,
-            template=template,
             system=system,
             format_weight=format_weight,
-            layout=Layout(
-                solution="Equation", answer="Answer", steps="lines", level="operations", template=template,
-                closing=HASHES_CLOSING,
-            ),
-            prepare=prepare_svamp,
         )  # fmt: skip
 
 
@@ -278,7 +271,7 @@ def prepare_svamp(row: Row, where: str) -> Row:
     return {**row, "question": joined, "operations": operations}
 
 
-class AQuA(MathDataset):
+class AQuA(MathTask):
     """The task of ``g2rpo_env/AQuA-v0``: algebra with five options and free-text rationales; the answer is a letter.
 
     Source: Ling et al. 2017, arXiv 1705.04146. Rows: ``question``, ``options`` (``"A)32400"``), ``rationale``,
@@ -286,21 +279,21 @@ class AQuA(MathDataset):
     ``reveal_cap="before_answer"`` stops before either.
 
     Args:
-        data: Folder with train.json, dev.json and test.json, a file, or None for the Hub; see MathDataset.
-        split: See MathDataset.
-        tokenizer: See MathDataset.
-        max_new_tokens: See MathDataset.
-        max_length: See MathDataset.
-        stop_strings: See MathDataset.
-        template: See MathDataset.
-        system: See MathDataset.
-        format_weight: See MathDataset.
-        revision: See MathDataset.
-        limit: See MathDataset.
-        checksum: See MathDataset.
-        validation_fraction: See MathDataset.
-        test_fraction: See MathDataset.
-        divide: See MathDataset.
+        data: Folder with train.json, dev.json and test.json, a file, or None for the Hub; see MathTask.
+        split: See MathTask.
+        tokenizer: See MathTask.
+        max_new_tokens: See MathTask.
+        max_length: See MathTask.
+        stop_strings: See MathTask.
+        template: See MathTask.
+        system: See MathTask.
+        format_weight: See MathTask.
+        revision: See MathTask.
+        limit: See MathTask.
+        checksum: See MathTask.
+        validation_fraction: See MathTask.
+        test_fraction: See MathTask.
+        divide: See MathTask.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -328,24 +321,23 @@ class AQuA(MathDataset):
         super().__init__(
             AQUA_HUB if data is None else data,
             split,
-            tokenizer,
-            max_new_tokens,
-            max_length,
-            stop_strings,
+            Layout(
+                solution="rationale", answer="correct", steps="lines", aliases="aliases", template=template,
+                closing=HASHES_CLOSING, states=states_letter,
+            ),
+            prepare_aqua,
+            tokenizer=tokenizer,
+            max_new_tokens=max_new_tokens,
+            max_length=max_length,
+            stop_strings=stop_strings,
             revision=revision,
             limit=limit,
             checksum=checksum,
             validation_fraction=validation_fraction,
             test_fraction=test_fraction,
             divide=divide,
-            template=template,
             system=system,
             format_weight=format_weight,
-            layout=Layout(
-                solution="rationale", answer="correct", steps="lines", aliases="aliases", template=template,
-                closing=HASHES_CLOSING, states=states_letter,
-            ),
-            prepare=prepare_aqua,
         )  # fmt: skip
 
 
@@ -381,7 +373,7 @@ def states_letter(step: str, letter: str) -> bool:
     return bool(re.search(words, step) or re.fullmatch(alone, step)) or states_answer(step, letter)
 
 
-class OpenR1Math(MathDataset):
+class OpenR1Math(MathTask):
     """The task of ``g2rpo_env/OpenR1Math-v0``: problems with reasoning traces of a strong model, as in the paper.
 
     Rows: ``problem``, ``answer``, ``generations`` (list of texts), and for each whether it was verified
@@ -389,23 +381,23 @@ class OpenR1Math(MathDataset):
     paragraphs; a row without one is left out. The difficulty is the share of generations that were not verified.
 
     Args:
-        data: See MathDataset; None for open-r1/OpenR1-Math-220k on the Hub.
-        split: See MathDataset.
-        tokenizer: See MathDataset.
-        max_new_tokens: See MathDataset.
-        max_length: See MathDataset.
-        stop_strings: See MathDataset.
-        template: See MathDataset.
-        system: See MathDataset.
-        format_weight: See MathDataset.
-        config: See MathDataset.
-        revision: See MathDataset.
-        streaming: See MathDataset.
-        limit: See MathDataset.
-        checksum: See MathDataset.
-        validation_fraction: See MathDataset.
-        test_fraction: See MathDataset.
-        divide: See MathDataset.
+        data: See MathTask; None for open-r1/OpenR1-Math-220k on the Hub.
+        split: See MathTask.
+        tokenizer: See MathTask.
+        max_new_tokens: See MathTask.
+        max_length: See MathTask.
+        stop_strings: See MathTask.
+        template: See MathTask.
+        system: See MathTask.
+        format_weight: See MathTask.
+        config: See MathTask.
+        revision: See MathTask.
+        streaming: See MathTask.
+        limit: See MathTask.
+        checksum: See MathTask.
+        validation_fraction: See MathTask.
+        test_fraction: See MathTask.
+        divide: See MathTask.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -435,10 +427,12 @@ class OpenR1Math(MathDataset):
         super().__init__(
             OPEN_R1_HUB if data is None else data,
             split,
-            tokenizer,
-            max_new_tokens,
-            max_length,
-            stop_strings,
+            Layout("problem", "trace", steps="paragraphs", level="failed", template=template),
+            prepare_open_r1,
+            tokenizer=tokenizer,
+            max_new_tokens=max_new_tokens,
+            max_length=max_length,
+            stop_strings=stop_strings,
             config=config,
             revision=revision,
             streaming=streaming,
@@ -447,11 +441,8 @@ class OpenR1Math(MathDataset):
             validation_fraction=validation_fraction,
             test_fraction=test_fraction,
             divide=divide,
-            template=template,
             system=system,
             format_weight=format_weight,
-            layout=Layout("problem", "trace", steps="paragraphs", level="failed", template=template),
-            prepare=prepare_open_r1,
         )
 
 

@@ -110,11 +110,18 @@ def test_fields_are_texts_or_numbers(value: Any, text: str) -> None:
 def test_only_stated_answers_count() -> None:
     assert states_answer(r"so \boxed{\frac12}", "0.5") and states_answer("The answer is 5.", "5")
     assert not states_answer("so it is 5", "5") and not states_answer(r"\boxed{4}", "5")
+    assert not states_answer("put it into \\boxed{}", "5")
+    # What only algebra could settle is hidden; prose is not.
+    assert states_answer(r"so \boxed{x+1}", "1+x") and states_answer("The answer is $1+x$.", "x+1")
+    assert not states_answer("The answer is supposed to be whole.", "1+x")
 
 
 # -- any solution ---------------------------------------------------------------------------------------------------
 
-PARTS = ["Add. ", "It is 7.\n", "$a.b$ ", "\\[c\\]\n\n", "The answer is 7. ", "\\boxed{7} ", "\\boxed{1}. ", "#### 7\n"]
+PARTS = [
+    "Add. ", "It is 7.\n", "$a.b$ ", "\\[c\\]\n\n", "The answer is 7. ", "\\boxed{7} ", "\\boxed{1}. ", "\\boxed{x} ",
+    "#### 7\n",
+]  # fmt: skip
 
 
 @settings(deadline=None, max_examples=200)

@@ -270,6 +270,11 @@ def test_bad_arguments_are_named(tmp_path: Path, options: dict[str, Any], words:
         MathDataset(write(tmp_path / "rows.jsonl"), **options)
 
 
+def test_without_data_there_is_no_task() -> None:
+    with pytest.raises(ConfigurationError, match="data=None must be a path or the name of a Hub data set"):
+        MathDataset()
+
+
 def test_a_row_with_a_renamed_field_is_named_with_file_row_and_fields(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", [ROWS[0], {"problem": "Q?", "solution": "S", "answer": "1"}])
     with pytest.raises(
