@@ -53,8 +53,8 @@ class Accuracy:
 class ThinkFormat:
     """1 where the completion has the format of the template ``think``, else 0. Bounds [0, 1].
 
-    See :func:`g2rpo_env.envs.mathematics.prompts.tagged` for what is left free. A strict regular expression, which asks
-    for exact line breaks or for a tag that the prompt already holds, pays nobody: a published run scored 0 of 4,830.
+    See :func:`g2rpo_env.envs.mathematics.prompts.tagged` for what is left free. A strict regular expression may pay
+    nobody: with one, a published run scored 0 of 4,830.
     """
 
     bounds = (0.0, 1.0)

@@ -223,6 +223,19 @@ def test_a_hub_that_cannot_be_reached_says_how_to_go_without(monkeypatch: pytest
         MATH()
 
 
+def test_parquet_as_on_the_hub_makes_a_task(tmp_path: Path) -> None:
+    import datasets
+
+    rows = data_set_rows("OpenR1Math-v0", range(6))
+    (tmp_path / "default").mkdir()
+    for part in range(2):
+        table = datasets.Dataset.from_list(rows[3 * part : 3 * part + 3])
+        table.to_parquet(str(tmp_path / f"default/train-0000{part}-of-00002.parquet"))
+    task = OpenR1Math(tmp_path, config="default", **WHOLE)
+    want = OpenR1Math(write(tmp_path / "rows.jsonl", rows), **WHOLE)
+    assert list(task.source.longest()) == list(want.source.longest()) and task.source.num_problems == 6
+
+
 # -- played back ----------------------------------------------------------------------------------------------------
 
 
