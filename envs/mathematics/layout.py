@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from g2rpo_env.envs.dataset import SURROGATE, Row
@@ -24,7 +26,9 @@ TAG_RULES = ("tag", "boxed", "hashes", "phrase")
 BOX_CLOSING = "So the final answer is $\\boxed{{answer}}$."
 
 _STATEMENT = re.compile(r"\\+f?box|<answer>|####|answer\s*(?:is|:|=)", re.IGNORECASE)
+_UNFINISHED = re.compile(r"(?:answer|ans|option|choice|is|####|<answer>|box(?:ed)?)\W*$", re.IGNORECASE)
 _BOX = re.compile(r"\\+f?box(?:ed)?\s*\{")
+_LETTER = re.compile(r"\(?[A-Ea-e]\)?")
 _PROSE = re.compile(r"(?<!\\)\b[A-Za-z]{4,}")
 _THOUSANDS = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _SIMPLE_FRACTION = re.compile(r"(-?)\\[dt]?frac\{(\d+)\}\{(\d+)\}")
@@ -47,12 +51,21 @@ def states_answer(step: str, answer: str) -> bool:
 def _may_equal(answer: str, found: str) -> bool:
     if not found.strip():
         return False
+    left, right = _value(answer[:TAIL]), _value(found[:TAIL])
+    if left is not None and right is not None and abs(left - right) > abs(left) / 1000 and "%" not in answer + found:
+        return False
     if _CHECK.equal(answer, found).correct:
         return True
-    # Two numbers that differ are settled, and so is prose. Whether two formulas are equal may take algebra, which would
-    # be slow for a whole data set: what is in doubt is hidden.
-    numbers = [rational(normalise(text).text) for text in (answer, found[:TAIL])]
-    return None in numbers and not _PROSE.search(found)
+    if _LETTER.fullmatch(answer) and _LETTER.fullmatch(found):
+        return False
+    # Two letters or numbers that differ are settled, and so is prose. Whether two formulas are equal may take algebra,
+    # which would be slow for a whole data set: what is in doubt is hidden.
+    return None in (left, right) and not _PROSE.search(found)
+
+
+@lru_cache(maxsize=1024)
+def _value(text: str) -> Fraction | None:
+    return rational(normalise(text).text)
 
 
 @dataclass(frozen=True)
@@ -157,12 +170,11 @@ class Layout:
         return tuple(units[:first]), final
 
     def _states(self, units: tuple[str, ...], number: int, answer: str) -> bool:
-        """Whether a unit states the answer, alone or together with the next one, as ``Answer:`` on a line before it."""
-        return self.states(units[number], answer) or (
-            number + 1 < len(units)
-            and not self.states(units[number + 1], answer)
-            and self.states(units[number] + units[number + 1], answer)
-        )
+        """Whether a unit states the answer, alone or with the next one, as ``Answer:`` on a line before."""
+        if self.states(units[number], answer):
+            return True
+        unfinished = number + 1 < len(units) and _UNFINISHED.search(units[number][-40:])
+        return bool(unfinished) and self.states(units[number] + units[number + 1], answer)
 
     def _listed(self, row: Row) -> list[str]:
         return [] if self.aliases is None else [str(alias) for alias in row.get(self.aliases) or ()]

@@ -184,6 +184,34 @@ def test_bad_mappings_are_named(fields: dict[str, Any], words: str) -> None:
         Layout(**fields)
 
 
+ANYTHING = st.text(max_size=40) | st.text(st.characters(), max_size=8) | st.none() | st.integers() | st.floats()
+LATEX = st.lists(
+    st.sampled_from(
+        ["\\boxed{", "}", "{", "$", "\\frac", "####", "<answer>", "</think>", "answer is ", "7", "\n\n", "\ud83d"]
+    ),
+    max_size=12,
+).map("".join)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    row=st.fixed_dictionaries(
+        {}, optional={name: ANYTHING | LATEX for name in ("question", "solution", "answer", "level")}
+    ),
+    answer=st.sampled_from(["answer", None]),
+    steps=st.sampled_from(["lines", "sentences", "paragraphs"]),
+    template=st.sampled_from(["plain", "think"]),
+)
+def test_any_row_becomes_a_problem_or_a_named_error(row: Any, answer: Any, steps: str, template: str) -> None:
+    try:
+        made = problem(row, answer=answer, steps=steps, template=template, level="level")
+    except DataError as error:
+        assert str(error).startswith("rows.jsonl, line 1: ")
+        return
+    assert made.final and made.answer.strip() and made.prompt.strip() and all(step.strip() for step in made.steps)
+    made.solution.encode()
+
+
 @pytest.mark.parametrize("answer", ["9" * 200_000, "9^{9^9}", "{" * 5000, "__import__('os')", "\x00", "\\text{}"])
 def test_hostile_answers_become_problems_or_errors_in_time(answer: str) -> None:
     made = problem({**ROW, "answer": answer})
