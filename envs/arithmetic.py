@@ -11,27 +11,33 @@ names the answer: "8+7+0=15,5\\n" "5+6+1=12,25\\n" "3+4+1=08,825\\n".
 
 from __future__ import annotations
 
-import hashlib
-import operator
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from g2rpo_env.errors import ConfigurationError, UnknownProblemError
-from g2rpo_env.problem import SPLITS, Problem
-from g2rpo_env.streams import Seed, stream
+import numpy as np
+
+from g2rpo_env.envs.generated import MARK, GeneratedSource, MarkVerifier, default_budget, level_range
+from g2rpo_env.errors import UnknownProblemError
+from g2rpo_env.problem import Problem
 from g2rpo_env.task import Task
-from g2rpo_env.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-MARK = "#"
 MAX_DIGITS = 18
 
-# Share of all problems, in percent, by a hash of the unordered pair of numbers: 3+5 and 5+3 are never apart.
-_BUCKETS = {"test": range(0, 10), "validation": range(10, 20), "warmstart": range(20, 40), "train": range(40, 100)}
+
+def random_pair(random: np.random.Generator, digits: int) -> tuple[int, int]:
+    """Return two random numbers of that many digits."""
+    floor = 10 ** (digits - 1) if digits > 1 else 0
+    return int(random.integers(floor, 10**digits)), int(random.integers(floor, 10**digits))
+
+
+def unordered(problem_id: str, sign: str) -> str:
+    """Return ``"a+b"`` with the lesser number first, so that two orders of one pair are one structure."""
+    return sign.join(map(str, sorted(map(int, problem_id.split(sign)))))
 
 
 def column_steps(a: int, b: int, running: bool = False) -> tuple[str, ...]:
@@ -57,23 +63,26 @@ def column_steps(a: int, b: int, running: bool = False) -> tuple[str, ...]:
     return tuple(steps)
 
 
-class AdditionSource:
+class AdditionSource(GeneratedSource):
     """Sums of two numbers of the same number of digits; the id of a problem is its text, such as ``"358+467"``.
 
     Args:
         digits: Digits of both numbers, an int or an inclusive range (low, high) drawn uniformly, within [1, 18].
-        split: One of :data:`g2rpo_env.problem.SPLITS`; the splits are disjoint.
+        split: One of :data:`g2rpo_env.problem.SPLITS`; 3+5 and 5+3 are never apart.
         running: Each step also states the digits of the sum known so far.
     """
 
-    splits: tuple[str, ...] = SPLITS
-    num_problems = None
-
     def __init__(self, digits: int | Sequence[int] = 3, split: str = "train", running: bool = False) -> None:
-        low, high = _digit_range(digits)
-        if split not in SPLITS:
-            raise ConfigurationError(f"split={split!r} must be one of {', '.join(SPLITS)}")
-        self.low, self.high, self.split, self.running = low, high, split, running
+        super().__init__(level_range("digits", digits, 1, MAX_DIGITS), split)
+        self.running = running
+
+    def sample(self, random: np.random.Generator, level: int) -> str:
+        """Return a random sum of two numbers of ``level`` digits."""
+        return "+".join(str(number) for number in random_pair(random, level))
+
+    def structure(self, problem_id: str) -> str:
+        """Return the sum with its lesser number first."""
+        return unordered(problem_id, "+")
 
     def get(self, problem_id: str) -> Problem:
         """Return the problem of an id, of any split; raises UnknownProblemError."""
@@ -87,58 +96,10 @@ class AdditionSource:
         steps = column_steps(int(a), int(b), self.running)
         return Problem(problem_id, f"{problem_id}=", steps, MARK + answer, answer)
 
-    def draw(self, seed: Seed, index: int) -> str:
-        """Return the index-th problem of the seeded order; never one of another split."""
-        random = stream(seed, "problem", index)
-        digits = int(random.integers(self.low, self.high + 1))
-        floor = 10 ** (digits - 1) if digits > 1 else 0
-        while True:
-            a, b = int(random.integers(floor, 10**digits)), int(random.integers(floor, 10**digits))
-            if split_of(a, b) == self.split:
-                return f"{a}+{b}"
-
     def longest(self) -> Iterable[Problem]:
         """Return the sum of the greatest numbers."""
         nines = "9" * self.high
         return [self.get(f"{nines}+{nines}")]
-
-    def with_split(self, split: str) -> AdditionSource:
-        """Return the same source on another split."""
-        return AdditionSource((self.low, self.high), split, self.running)
-
-
-def _digit_range(digits: int | Sequence[int]) -> tuple[int, int]:
-    try:
-        low, high = (operator.index(d) for d in (digits if isinstance(digits, Sequence) else (digits, digits)))
-    except (TypeError, ValueError):  # not two, or no ints
-        low, high = 0, 0
-    if not 1 <= low <= high <= MAX_DIGITS:
-        raise ConfigurationError(
-            f"digits={digits!r} must be an int or an inclusive range (low, high) within [1, {MAX_DIGITS}]"
-        )
-    return low, high
-
-
-def split_of(a: int, b: int) -> str:
-    """Return the split that a problem belongs to."""
-    key = f"{min(a, b)}+{max(a, b)}".encode()
-    bucket = int.from_bytes(hashlib.sha256(key).digest()[:8], "big") % 100
-    return next(name for name, buckets in _BUCKETS.items() if bucket in buckets)
-
-
-class AdditionVerifier:
-    """Correct if the digits after the last ``#``, up to the end, are the sum."""
-
-    def __call__(self, problems: Sequence[Problem], completions: Sequence[str]) -> list[Verdict]:
-        """Return one verdict per completion."""
-        return [self._grade(p.answer, c) for p, c in zip(problems, completions, strict=True)]
-
-    @staticmethod
-    def _grade(gold: str, completion: str) -> Verdict:
-        _, mark, answer = completion.rpartition(MARK)
-        if not mark:
-            return Verdict(Outcome.NO_ANSWER)
-        return Verdict(Outcome.CORRECT if answer == gold else Outcome.WRONG, answer)
 
 
 class Addition(Task):
@@ -169,13 +130,11 @@ class Addition(Task):
         running: bool = False,
     ) -> None:
         source = AdditionSource(digits, split, running)
-        if max_new_tokens is None:
-            max_new_tokens = max(len(p.solution) for p in source.longest()) + 5
         super().__init__(
             source,
-            AdditionVerifier(),
+            MarkVerifier(),
             tokenizer=tokenizer,
-            max_new_tokens=max_new_tokens,
+            max_new_tokens=default_budget(source, max_new_tokens),
             max_length=max_length,
             stop_strings=stop_strings,
         )

@@ -10,7 +10,8 @@ import gymnasium as gym
 import g2rpo_env
 from g2rpo_env import Problem, Task, Verdict
 from g2rpo_env.agents import CausalLMPolicy, collect, recipes
-from g2rpo_env.envs.arithmetic import AdditionSource, AdditionVerifier
+from g2rpo_env.envs.arithmetic import AdditionSource
+from g2rpo_env.envs.generated import MarkVerifier
 from g2rpo_env.tokenizer import encode
 
 
@@ -25,7 +26,7 @@ def guess(split: str = "train", tokenizer: str | None = None, max_new_tokens: in
     """Return one-digit sums with several tries; ``max_new_tokens`` is the budget of all tries together."""
     return Task(
         AdditionSource(1, split),
-        AdditionVerifier(),
+        MarkVerifier(),
         tokenizer=tokenizer,
         max_new_tokens=max_new_tokens,
         max_tries=max_tries,

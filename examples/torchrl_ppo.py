@@ -17,7 +17,7 @@ import torch
 import tyro
 from tensordict.nn import TensorDictModule
 from torch import nn
-from torchrl.envs import GymWrapper, SerialEnv
+from torchrl.envs import ExplorationType, GymWrapper, SerialEnv
 from torchrl.modules import ActorValueOperator, ProbabilisticActor, ValueOperator
 from torchrl.objectives import ClipPPOLoss
 from torchrl.objectives.value import GAE
@@ -90,6 +90,7 @@ def make_actor_critic(env: gym.Env, width: int) -> ActorValueOperator:
         TensorDictModule(head, ["state"], ["logits"]),
         in_keys=["logits"],
         distribution_class=torch.distributions.Categorical,
+        default_interaction_type=ExplorationType.RANDOM,  # sample; its own default takes the likeliest token
         return_log_prob=True,
     )
     context = TensorDictModule(Context(env, width), ["tokens", "length"], ["state"])

@@ -8,13 +8,18 @@ NAMESPACE = "g2rpo_env"
 
 TASKS = {
     "Addition-v0": "g2rpo_env.envs.arithmetic:Addition",
-    "GSM8K-v0": "g2rpo_env.envs.mathematics.gsm8k:GSM8K",
-    "MathDataset-v0": "g2rpo_env.envs.mathematics.math_dataset:MathDataset",
-    "MATH-v0": "g2rpo_env.envs.mathematics.presets:MATH",
     "AIME-v0": "g2rpo_env.envs.mathematics.presets:AIME",
-    "SVAMP-v0": "g2rpo_env.envs.mathematics.presets:SVAMP",
     "AQuA-v0": "g2rpo_env.envs.mathematics.presets:AQuA",
+    "Chain-v0": "g2rpo_env.envs.chain:Chain",
+    "Countdown-v0": "g2rpo_env.envs.countdown:Countdown",
+    "GSM8K-v0": "g2rpo_env.envs.mathematics.gsm8k:GSM8K",
+    "LinearEquation-v0": "g2rpo_env.envs.linear_equation:LinearEquation",
+    "MATH-v0": "g2rpo_env.envs.mathematics.presets:MATH",
+    "MathDataset-v0": "g2rpo_env.envs.mathematics.math_dataset:MathDataset",
+    "Multiplication-v0": "g2rpo_env.envs.multiplication:Multiplication",
     "OpenR1Math-v0": "g2rpo_env.envs.mathematics.presets:OpenR1Math",
+    "SVAMP-v0": "g2rpo_env.envs.mathematics.presets:SVAMP",
+    "WordProblem-v0": "g2rpo_env.envs.word_problem:WordProblem",
 }
 """Name -> ``"module:Name"`` of the task class; imported when an environment is made, not before."""
 

@@ -238,7 +238,7 @@ def text_files() -> Iterator[Path]:
     """Yield every text file of the repository that is not generated."""
     for folder, below, files in os.walk(ROOT):
         below[:] = [name for name in below if not GENERATED.fullmatch(name)]
-        for path in (Path(folder) / name for name in files):
+        for path in (Path(folder) / name for name in files if not GENERATED.fullmatch(name)):
             try:
                 path.read_text(encoding="utf-8")
             except UnicodeDecodeError:

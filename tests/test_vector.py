@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import g2rpo_env.task
 from g2rpo_env import Outcome, Task, TokenEnv, TokenVectorEnv, VectorGuidanceWrapper, Verdict
-from g2rpo_env.envs.arithmetic import Addition, AdditionSource, AdditionVerifier
+from g2rpo_env.envs.arithmetic import Addition, AdditionSource
+from g2rpo_env.envs.generated import MarkVerifier
 from g2rpo_env.errors import ConfigurationError, InvalidActionError, ResetNeededError, UnknownProblemError
 from g2rpo_env.tokenizer import char_tokenizer, encode
 
@@ -589,7 +590,7 @@ def test_the_seed_also_seeds_the_generator_that_gymnasium_promises() -> None:
 
 def replying(num_envs: int, **options: Any) -> TokenVectorEnv:
     """Lanes with two tries, a reply of one character and a budget of 6."""
-    source, verifier = AdditionSource(1), AdditionVerifier()
+    source, verifier = AdditionSource(1), MarkVerifier()
     task = Task(source, verifier, max_new_tokens=6, max_tries=2, reply=lambda *_: "?!", max_reply_tokens=1)
     return TokenVectorEnv(task, num_envs, autoreset_mode="DISABLED", **options)
 

@@ -49,9 +49,9 @@ def main(argv: Sequence[str]) -> None:
         raise ConfigurationError(f"repeats={options.repeats} must be at least 1")
     rows = BENCHMARKS[options.what](options.repeats)
     table = Table(title=TITLES[options.what])
-    table.add_column("what", no_wrap=True)
-    table.add_column("figure", justify="right")
-    table.add_column("unit")
+    table.add_column("what", overflow="fold")
+    table.add_column("figure", justify="right", no_wrap=True)
+    table.add_column("unit", no_wrap=True)
     for row in rows:
         table.add_row(row.name, f"{row.value:,.{2 if row.unit in ('ratio', 's') else 0}f}", row.unit)
     Console().print(table)

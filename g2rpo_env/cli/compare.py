@@ -43,8 +43,10 @@ class CompareOptions(EnvOptions):
     """Budget of each algorithm: it ends with the update that reaches it."""
     updates: int = 100
     """Updates of algorithms that sample nothing, such as sft."""
-    seeds: tuple[int, ...] = (0,)
-    """Root seeds; each has a base of its own."""
+    seed: int = 0
+    """First root seed."""
+    seeds: int = 1
+    """Number of root seeds, seed, seed + 1, ...; each has a base of its own."""
     policy: str | None = None
     """Folder of the base; without it a warm-started tiny model per seed."""
     evaluation_problems: int = 512
@@ -61,10 +63,9 @@ def main(argv: Sequence[str]) -> None:
     kind = with_task_options(CompareOptions, early(argv, "env")["env"] or CompareOptions.env)
     kind = dataclasses.make_dataclass("Compare", [("guidance", *nested(guidance_options(45.0)))], bases=(kind,))
     options = parse(kind, argv, "compare")
-    if options.sampled_tokens < 1 or options.updates < 1:
-        raise ConfigurationError(
-            f"sampled_tokens={options.sampled_tokens} and updates={options.updates} must be at least 1"
-        )
+    for name in ("sampled_tokens", "updates", "seeds"):
+        if getattr(options, name) < 1:
+            raise ConfigurationError(f"{name}={getattr(options, name)} must be at least 1")
     chains = make_chains(options.algorithms, options.learning_rates)
     new_folder(options.out)
     prepare_torch(None)
@@ -79,7 +80,7 @@ def main(argv: Sequence[str]) -> None:
         evaluation_problems=options.evaluation_problems,
     )
     jobs, bases = [], {}
-    for seed in options.seeds:
+    for seed in range(options.seed, options.seed + options.seeds):
         one = replace(setting, seed=seed)
         folder = options.out / f"seed-{seed}"
         base = make_base(one, options.policy, options.warm, folder / "base")

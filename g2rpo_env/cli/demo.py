@@ -153,7 +153,7 @@ def show(found: Outcome) -> None:
     """Print the table and what it says."""
     problems = len(found.base.problem_ids)
     table = Table(title=f"Greedy unguided accuracy on {problems} test problems nobody trained on, seed {found.seed}")
-    for column in ("", "accuracy", "95 % interval", "above grpo", "95 % interval", "lr", "sampled tokens"):
+    for column in ("", "accuracy", "95 % interval", "above grpo", "95 % interval", "lr", "tokens"):
         table.add_column(column, no_wrap=True, justify="left" if not column else "right")
     rows = found.summary()
     for label in ROWS:

@@ -11,7 +11,8 @@ import torch
 
 from g2rpo_env import TokenVectorEnv, VectorGuidanceWrapper
 from g2rpo_env.agents import CausalLMPolicy
-from g2rpo_env.envs.arithmetic import AdditionSource, AdditionVerifier
+from g2rpo_env.envs.arithmetic import AdditionSource
+from g2rpo_env.envs.generated import MarkVerifier
 from g2rpo_env.episode import Episode, Role
 from g2rpo_env.problem import Problem
 from g2rpo_env.task import Task
@@ -96,9 +97,9 @@ def make_episode() -> Callable[..., Episode]:
 
 
 @pytest.fixture(scope="session")
-def addition_verifier() -> AdditionVerifier:
+def addition_verifier() -> MarkVerifier:
     """The real verifier of the task."""
-    return AdditionVerifier()
+    return MarkVerifier()
 
 
 @pytest.fixture(scope="session")

@@ -21,12 +21,14 @@ TASK = Addition(digits=1, max_new_tokens=6)
 EOS = TASK.eos_token_id
 OPTIONS: dict[str, dict[str, Any]] = {"Addition-v0": {"digits": 2}, "GSM8K-v0": {"max_new_tokens": 24}}
 
+DATA_SETS = ("MathDataset-v0", "MATH-v0", "AIME-v0", "SVAMP-v0", "AQuA-v0", "OpenR1Math-v0")
+
 
 def made(name: str, folder: Path) -> dict[str, Any]:
     """The arguments of a shipped id."""
-    if name not in OPTIONS:
+    if name in DATA_SETS:
         return stand_in(name, folder)
-    return {**OPTIONS[name], **({"data": folder} if name.startswith("GSM8K") else {})}
+    return {**OPTIONS.get(name, {}), **({"data": folder} if name.startswith("GSM8K") else {})}
 
 
 @functools.cache

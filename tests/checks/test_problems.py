@@ -12,8 +12,9 @@ from broken import TASK, refusal, unbroken
 
 from g2rpo_env import Outcome, Problem, Task, Verdict
 from g2rpo_env.checks import check_task, problems
-from g2rpo_env.envs.arithmetic import AdditionSource, AdditionVerifier
+from g2rpo_env.envs.arithmetic import AdditionSource
 from g2rpo_env.envs.dataset import RowSource
+from g2rpo_env.envs.generated import MarkVerifier
 from g2rpo_env.errors import ConfigurationError
 
 
@@ -62,7 +63,7 @@ def grading(grade: Callable[[Problem, str], Verdict]) -> Task:
 
 
 def right(problem: Problem, completion: str) -> Verdict:
-    return AdditionVerifier()([problem], [completion])[0]
+    return MarkVerifier()([problem], [completion])[0]
 
 
 def raising(problem: Problem, completion: str) -> Verdict:
@@ -215,7 +216,7 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
         r"gives an ERROR verdict on '' \(no #\); .* is NO_ANSWER or WRONG",
     ),
     "swallows": (
-        lambda: Swallowing(AdditionSource(1), AdditionVerifier(), max_new_tokens=6),
+        lambda: Swallowing(AdditionSource(1), MarkVerifier(), max_new_tokens=6),
         "must give an ERROR verdict when the verifier raises, got wrong",
     ),
 }

@@ -15,7 +15,8 @@ from broken import EOS, TASK, env_with, made, refusal, unbroken
 
 from g2rpo_env import GuidanceWrapper, Task, TokenEnv, TokenVectorEnv, check_env, check_vector_env
 from g2rpo_env.checks import single
-from g2rpo_env.envs.arithmetic import Addition, AdditionSource, AdditionVerifier
+from g2rpo_env.envs.arithmetic import Addition, AdditionSource
+from g2rpo_env.envs.generated import MarkVerifier
 from g2rpo_env.registration import TASKS
 
 
@@ -262,7 +263,7 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "options": (lambda: env_with(reset=taking_its_options), "reset must not change its options"),
     "lambda": (
-        lambda: TokenEnv(Task(AdditionSource(1), lambda p, c: AdditionVerifier()(p, c), max_new_tokens=6)),
+        lambda: TokenEnv(Task(AdditionSource(1), lambda p, c: MarkVerifier()(p, c), max_new_tokens=6)),
         "pickling fails.*not lambdas",
     ),
     "copies": (lambda: Forgetful(TASK), "copy.deepcopy in mid-episode must give an environment that continues alike"),

@@ -1,6 +1,7 @@
 """What a source may be, and the temperature that goes with it."""
 
 import pytest
+from arguments import QUIET, TINY
 
 from g2rpo_env.cli.checkpoints import load_policy, weights
 from g2rpo_env.errors import ConfigurationError
@@ -21,8 +22,6 @@ def test_anything_else_is_refused(tmp_path):
 
 
 def test_the_temperature_of_the_training_comes_with_the_checkpoint(command, tmp_path):
-    from conftest import QUIET, TINY
-
     run = tmp_path / "run"
     assert command("train", *TINY, *QUIET, "--updates", 1, "--temperature", 0.5, "--out", run)[0] == 0
     assert load_policy(run).temperature == 0.5

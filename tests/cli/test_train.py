@@ -5,7 +5,7 @@ import os
 import signal
 
 import pytest
-from conftest import QUIET, TINY
+from arguments import QUIET, TINY
 
 from g2rpo_env.cli import train as module
 from g2rpo_env.report.run_folder import RunFolder

@@ -5,19 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from opening import opened
 
 from g2rpo_env.envs.coding import Sandbox
-from g2rpo_env.errors import SandboxUnavailableError
-
-
-def opened(**options: object) -> Sandbox:
-    """Return a sandbox that runs, or skip."""
-    box = Sandbox(**options)  # type: ignore[arg-type]
-    try:
-        assert box.level
-    except SandboxUnavailableError as error:
-        pytest.skip(str(error))
-    return box
 
 
 @pytest.fixture(scope="session", params=[True, False], ids=["namespaces", "fallback"])

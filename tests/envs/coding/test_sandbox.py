@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import opened
+from opening import opened
 
 from g2rpo_env.envs.coding import CodeCheck, CodeOutcome, CodeVerdict, Sandbox, shared_sandbox, syscalls
 from g2rpo_env.envs.coding import sandbox as sandbox_module
@@ -363,7 +363,11 @@ def test_nothing_outlives_its_owner(tmp_path: Path, signum: int, level: str) -> 
     tmp_path.chmod(0o711)
     environment = {**os.environ, "PYTHONPATH": IMPORT_PATH, "TMPDIR": str(tmp_path)}
     owner = subprocess.Popen(
-        [sys.executable, "-c", OWNER, level], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+        [sys.executable, "-c", OWNER, level],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore Ctrl-C
     )
     assert owner.stdout is not None and owner.stdout.readline() == b"ready\n"
     time.sleep(0.3)

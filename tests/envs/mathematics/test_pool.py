@@ -63,6 +63,14 @@ def test_threads_and_a_timer_of_the_caller(worker: SymbolicWorker) -> None:
     assert found == ["equal"] * 4 and fired == [1]
 
 
+def test_the_memory_of_a_big_caller_is_not_that_of_its_worker() -> None:
+    ballast = bytearray(700 << 20)  # the system counts it as the worker's own until that runs its own program
+    worker = SymbolicWorker(memory_mib=2048)
+    worker.compare("1", "1")
+    assert worker.pid is not None and len(ballast) > 2048 << 18
+    worker.close()
+
+
 def test_a_copy_has_no_process(worker: SymbolicWorker) -> None:
     worker.compare("1", "1")
     assert worker.pid is not None and pickle.loads(pickle.dumps(worker)).pid is None

@@ -1,0 +1,119 @@
+"""What all generated tasks share: seeded problems without end, splits that never leak, answers behind a mark.
+
+A problem's id is its own text, from which :meth:`GeneratedSource.get` makes it again: nothing is stored.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.problem import SPLITS, Problem
+from g2rpo_env.streams import Seed, stream
+from g2rpo_env.verdict import Outcome, Verdict
+
+MARK = "#"
+TRIES = 64
+"""Numbers are tried so often for one structure before another structure is drawn."""
+
+# Share of all structures, in percent, by a hash of each.
+_BUCKETS = {"test": range(0, 10), "validation": range(10, 20), "warmstart": range(20, 40), "train": range(40, 100)}
+
+
+def split_of(structure: str) -> str:
+    """Return the split that all problems of a structure belong to."""
+    bucket = int.from_bytes(hashlib.sha256(structure.encode()).digest()[:8], "big") % 100
+    return next(name for name, buckets in _BUCKETS.items() if bucket in buckets)
+
+
+class GeneratedSource(ABC):
+    """Problems drawn at random, level by level; the splits share out their structures.
+
+    Args:
+        level: Range (low, high) of the level of difficulty, drawn uniformly, whatever a level is (digits, operations).
+        split: One of :data:`g2rpo_env.problem.SPLITS`; the splits are disjoint by :meth:`structure`.
+    """
+
+    splits: tuple[str, ...] = SPLITS
+    num_problems = None
+
+    def __init__(self, level: tuple[int, int], split: str) -> None:
+        if split not in SPLITS:
+            raise ConfigurationError(f"split={split!r} must be one of {', '.join(SPLITS)}")
+        self.low, self.high = level
+        self.split = split
+
+    @abstractmethod
+    def sample(self, random: np.random.Generator, level: int) -> str:
+        """Return the id of a random problem of a level, of any split."""
+
+    @abstractmethod
+    def structure(self, problem_id: str) -> str:
+        """Return what of a problem must not be in two splits."""
+
+    @abstractmethod
+    def get(self, problem_id: str) -> Problem:
+        """Return the problem of an id, of any split; raises UnknownProblemError."""
+
+    @abstractmethod
+    def longest(self) -> Iterable[Problem]:
+        """Return texts as long as the longest prompt and the longest solution; they need not be problems."""
+
+    def draw(self, seed: Seed, index: int) -> str:
+        """Return the index-th problem of the seeded order; never one of another split."""
+        random = stream(seed, "problem", index)
+        level = int(random.integers(self.low, self.high + 1))
+        while True:
+            problem_id = self.sample(random, level)
+            if split_of(self.structure(problem_id)) == self.split:
+                return problem_id
+
+    def with_split(self, split: str) -> GeneratedSource:
+        """Return the same source on another split; raises ConfigurationError if there is none of that name."""
+        other = copy.copy(self)
+        GeneratedSource.__init__(other, (self.low, self.high), split)
+        return other
+
+
+def level_range(name: str, level: int | Sequence[int], least: int, most: int) -> tuple[int, int]:
+    """Return a level or an inclusive range of levels as (low, high).
+
+    Raises:
+        ConfigurationError: it is neither, or leaves [least, most].
+    """
+    try:
+        low, high = (operator.index(n) for n in (level if isinstance(level, Sequence) else (level, level)))
+    except (TypeError, ValueError):  # not two, or no ints
+        low, high = least - 1, least - 1
+    if not least <= low <= high <= most:
+        raise ConfigurationError(
+            f"{name}={level!r} must be an int or an inclusive range (low, high) within [{least}, {most}]"
+        )
+    return low, high
+
+
+def default_budget(source: GeneratedSource, max_new_tokens: int | None) -> int:
+    """Return the budget of sampled tokens: by default the longest solution, its end token and 4 more."""
+    longest = max(len(problem.solution) for problem in source.longest())
+    return longest + 5 if max_new_tokens is None else max_new_tokens
+
+
+class MarkVerifier:
+    """Correct if what stands behind the last ``#``, up to the end, is the answer, character for character."""
+
+    def __call__(self, problems: Sequence[Problem], completions: Sequence[str]) -> list[Verdict]:
+        """Return one verdict per completion."""
+        return [self._grade(p.answer, c) for p, c in zip(problems, completions, strict=True)]
+
+    @staticmethod
+    def _grade(gold: str, completion: str) -> Verdict:
+        _, mark, answer = completion.rpartition(MARK)
+        if not mark:
+            return Verdict(Outcome.NO_ANSWER)
+        return Verdict(Outcome.CORRECT if answer == gold else Outcome.WRONG, answer)

@@ -1,0 +1,120 @@
+"""Multiplication: long multiplication with a running total, one step per pair of digits; generated, no download.
+
+    prompt     "47*36="
+    steps      "7*6+0+0=42\\n" "4*6+0+4=28,282\\n"   the row of 6: digit * digit + digit of the total + carry
+               "7*3+8+0=29\\n" "4*3+2+2=16,1692\\n"  the row of 3, one place to the left; each row ends with the total
+    final      "#1692"
+    answer     "1692"
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from g2rpo_env.envs.arithmetic import random_pair, unordered
+from g2rpo_env.envs.generated import MARK, GeneratedSource, MarkVerifier, default_budget, level_range
+from g2rpo_env.errors import UnknownProblemError
+from g2rpo_env.problem import Problem
+from g2rpo_env.task import Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+MAX_DIGITS = 9
+
+
+def long_multiplication(a: int, b: int) -> tuple[str, ...]:
+    """Return the steps of a * b, both >= 0, the least significant digits first.
+
+    >>> long_multiplication(47, 36)
+    ('7*6+0+0=42\\n', '4*6+0+4=28,282\\n', '7*3+8+0=29\\n', '4*3+2+2=16,1692\\n')
+    """
+    upper, lower = [int(d) for d in reversed(str(a))], [int(d) for d in reversed(str(b))]
+    total = [0] * (len(upper) + len(lower))
+    steps = []
+    for place, y in enumerate(lower):
+        carry = 0
+        for column, x in enumerate(upper):
+            known = total[place + column]
+            result = x * y + known + carry
+            steps.append(f"{x}*{y}+{known}+{carry}={result:02d}\n")
+            carry, total[place + column] = divmod(result, 10)
+        total[place + len(upper)] = carry
+        steps[-1] = f"{steps[-1][:-1]},{a * int(str(b)[-place - 1 :])}\n"
+    return tuple(steps)
+
+
+class MultiplicationSource(GeneratedSource):
+    """Products of two numbers of the same number of digits; the id of a problem is its text, such as ``"47*36"``.
+
+    Args:
+        digits: Digits of both numbers, an int or an inclusive range (low, high) drawn uniformly, within [1, 9].
+        split: One of :data:`g2rpo_env.problem.SPLITS`; 3*5 and 5*3 are never apart.
+    """
+
+    def __init__(self, digits: int | Sequence[int] = (3, 4), split: str = "train") -> None:
+        super().__init__(level_range("digits", digits, 1, MAX_DIGITS), split)
+
+    def sample(self, random: np.random.Generator, level: int) -> str:
+        """Return a random product of two numbers of ``level`` digits."""
+        return "*".join(str(number) for number in random_pair(random, level))
+
+    def structure(self, problem_id: str) -> str:
+        """Return the product with its lesser number first."""
+        return unordered(problem_id, "*")
+
+    def get(self, problem_id: str) -> Problem:
+        """Return the problem of an id, of any split; raises UnknownProblemError."""
+        match = re.fullmatch(r"(0|[1-9][0-9]*)\*(0|[1-9][0-9]*)", problem_id)
+        a, b = match.groups() if match else ("", "")
+        if len(a) != len(b) or not self.low <= len(a) <= self.high:
+            raise UnknownProblemError(
+                f"problem={problem_id!r} must be 'a*b', both numbers of {self.low} to {self.high} digits"
+            )
+        answer = str(int(a) * int(b))
+        return Problem(problem_id, f"{problem_id}=", long_multiplication(int(a), int(b)), MARK + answer, answer)
+
+    def longest(self) -> Iterable[Problem]:
+        """Return the product of the greatest numbers."""
+        nines = "9" * self.high
+        return [self.get(f"{nines}*{nines}")]
+
+
+class Multiplication(Task):
+    """The task of ``g2rpo_env/Multiplication-v0``: long multiplication, one step per pair of digits.
+
+    Args:
+        digits: Digits of both numbers, an int or an inclusive range (low, high), within [1, 9].
+        split: ``train``, ``validation``, ``test`` or ``warmstart``; disjoint by a hash of the unordered pair.
+        tokenizer: Fast tokenizer, folder, or None for the built-in character tokenizer.
+        max_new_tokens: Budget of sampled tokens; None gives the longest solution, its end token and 4 more.
+        max_length: See Task.
+        stop_strings: See Task.
+
+    Raises:
+        ConfigurationError: an argument breaks its rule.
+    """
+
+    def __init__(
+        self,
+        digits: int | Sequence[int] = (3, 4),
+        split: str = "train",
+        tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
+        max_new_tokens: int | None = None,
+        max_length: int | None = None,
+        stop_strings: Sequence[str] = (),
+    ) -> None:
+        source = MultiplicationSource(digits, split)
+        super().__init__(
+            source,
+            MarkVerifier(),
+            tokenizer=tokenizer,
+            max_new_tokens=default_budget(source, max_new_tokens),
+            max_length=max_length,
+            stop_strings=stop_strings,
+        )
