@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,12 @@ def check_row(row: Any, fields: Sequence[str], where: str) -> None:
     if not isinstance(row, dict):
         raise DataError(f"{where}: a row must be a JSON object, got {type(row).__name__}")
     for name in fields:
-        if not isinstance(row.get(name), str) or not row[name].strip():
+        if name not in row:
+            raise DataError(
+                f"{where}: field {name!r} must be a text that is not empty, got None: there is no such field, "
+                f"the row has {', '.join(map(repr, row)) or 'none'}"
+            )
+        if not isinstance(row[name], str) or not row[name].strip():
             raise DataError(f"{where}: field {name!r} must be a text that is not empty, got {row.get(name)!r:.80}")
         surrogate = SURROGATE.search(row[name])
         if surrogate:
@@ -72,22 +78,44 @@ def check_row(row: Any, fields: Sequence[str], where: str) -> None:
             )
 
 
-def read_hub(name: str, config: str, split: str, fields: Sequence[str]) -> list[PlacedRow]:
+def read_hub(
+    name: str,
+    config: str | None,
+    split: str,
+    fields: Sequence[str] = (),
+    *,
+    revision: str | None = None,
+    streaming: bool = False,
+    limit: int | None = None,
+) -> list[PlacedRow]:
     """Return the rows of one split of a Hub data set (or of a local folder in the Hub's layout), with their places.
+
+    Args:
+        name: Name on the Hub.
+        config: Its configuration, or None for the default one.
+        split: Split of the data set.
+        fields: See :func:`check_row`.
+        revision: Branch, tag or commit.
+        streaming: Read rows as they arrive, without a copy on disk; together with ``limit`` only those are read.
+        limit: Take so many rows from the start, None for all.
 
     Raises:
         DataError: there is no such data set, it cannot be reached, or a row is malformed.
     """
     import datasets
 
+    options: dict[str, Any] = {} if revision is None else {"revision": revision}
+    if streaming:
+        options["streaming"] = True
     try:
-        loaded = datasets.load_dataset(name, config, split=split)
+        loaded = datasets.load_dataset(name, config, split=split, **options)
+        found = [dict(row) for row in islice(loaded, limit)]
     except (OSError, ValueError) as error:  # what the datasets library raises for what it cannot find, reach or read
         raise DataError(
             f"data={name!r} must be a local folder with {split}.jsonl, a .jsonl file, or a Hub data set that can be "
             f"loaded: {error}"
         ) from None
-    rows = [(f"{name} ({config}, {split}), row {number}", dict(row)) for number, row in enumerate(loaded, 1)]
+    rows = [(f"{name} ({config or 'default'}, {split}), row {number}", row) for number, row in enumerate(found, 1)]
     for where, row in rows:
         check_row(row, fields, where)
     return rows

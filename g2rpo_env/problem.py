@@ -25,6 +25,10 @@ class Problem:
         steps: Ground-truth reasoning, one text per step, separators included.
         final: Text that states the final answer, such as ``"#### 72"``.
         answer: The bare answer, such as ``"72"``, what a verifier compares with.
+        aliases: Other texts that give the answer away, such as that of the right option where ``answer`` is its
+            letter; ``reveal_cap="before_answer"`` stops before them too.
+        level: How hard the problem is where the source says or has measured it, greater = harder, in units of the
+            source: a level, or the share of tries that failed. None if it does not say.
     """
 
     problem_id: str
@@ -32,6 +36,13 @@ class Problem:
     steps: tuple[str, ...]
     final: str
     answer: str
+    aliases: tuple[str, ...] = ()
+    level: float | None = None
+
+    @property
+    def difficulty(self) -> float:
+        """What curricula sort by, greater = harder: the level, or the number of steps where the source has none."""
+        return float(len(self.steps)) if self.level is None else self.level
 
     @property
     def solution(self) -> str:

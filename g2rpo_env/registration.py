@@ -8,11 +8,17 @@ NAMESPACE = "g2rpo_env"
 
 TASKS = {
     "Addition-v0": "g2rpo_env.envs.arithmetic:Addition",
+    "AIME-v0": "g2rpo_env.envs.mathematics.presets:AIME",
+    "AQuA-v0": "g2rpo_env.envs.mathematics.presets:AQuA",
     "Chain-v0": "g2rpo_env.envs.chain:Chain",
     "Countdown-v0": "g2rpo_env.envs.countdown:Countdown",
     "GSM8K-v0": "g2rpo_env.envs.mathematics.gsm8k:GSM8K",
     "LinearEquation-v0": "g2rpo_env.envs.linear_equation:LinearEquation",
+    "MATH-v0": "g2rpo_env.envs.mathematics.presets:MATH",
+    "MathDataset-v0": "g2rpo_env.envs.mathematics.math_dataset:MathDataset",
     "Multiplication-v0": "g2rpo_env.envs.multiplication:Multiplication",
+    "OpenR1Math-v0": "g2rpo_env.envs.mathematics.presets:OpenR1Math",
+    "SVAMP-v0": "g2rpo_env.envs.mathematics.presets:SVAMP",
     "WordProblem-v0": "g2rpo_env.envs.word_problem:WordProblem",
     "HumanEval-v0": "g2rpo_env.envs.coding.humaneval:HumanEval",
     "MBPP-v0": "g2rpo_env.envs.coding.mbpp:MBPP",

@@ -43,8 +43,9 @@ class EncodedProblem:
 
     @cached_property
     def before_answer(self) -> int:
-        """Number of solution tokens before the first occurrence of the final answer, see :func:`first_occurrence`."""
-        first = first_occurrence(self.problem.answer, self.problem.solution)
+        """Number of solution tokens before the answer or an alias first occurs, see :func:`first_occurrence`."""
+        texts = (self.problem.answer, *self.problem.aliases)
+        first = min(first_occurrence(text, self.problem.solution) for text in texts)
         return int(np.searchsorted(self.end_T, first, side="right"))
 
     @property

@@ -75,6 +75,8 @@ class Task:
             role 3, and the policy goes on; the budget is for all tries, and the last one is graded.
         reply: What it says then, (problem, text of the try, verdict) -> text; needed for ``max_tries`` > 1.
         max_reply_tokens: A longer reply is cut, >= 1.
+        frame: Token ids before and after every prompt, such as those of a chat template; they are the only special
+            tokens in a context, because the text of problems is encoded as data.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -94,6 +96,7 @@ class Task:
         max_tries: int = 1,
         reply: Reply | None = None,
         max_reply_tokens: int = 64,
+        frame: tuple[Sequence[int], Sequence[int]] = ((), ()),
     ) -> None:
         if max_new_tokens < 2:
             raise ConfigurationError(f"max_new_tokens={max_new_tokens} must be at least 2: an answer and its end")
@@ -118,6 +121,9 @@ class Task:
         self.max_length = max_length
         self.stop_strings = tuple(stop_strings)
         self.max_tries, self.reply, self.max_reply_tokens = max_tries, reply, max_reply_tokens
+        self.frame = (np.asarray(frame[0], np.int32), np.asarray(frame[1], np.int32))
+        if any(((ids < 0) | (ids >= self.vocab_size)).any() for ids in self.frame):
+            raise ConfigurationError(f"frame={frame!r:.80} must hold token ids in [0, {self.vocab_size})")
         self._encoded: dict[str, EncodedProblem] = {}
         self._answer_tokens: np.ndarray | None = None
         self._stop_table = _stop_table(self.tokenizer, self.stop_strings, self.eos_token_id)
@@ -148,7 +154,7 @@ class Task:
         """
         encoded = self._encoded.get(problem.problem_id)
         if encoded is None:
-            encoded = encode_problem(self.tokenizer, problem)
+            encoded = encode_problem(self.tokenizer, problem, self.frame)
             if not len(encoded.prompt_T):
                 raise ConfigurationError(f"problem {problem.problem_id!r} must have a prompt of at least one token")
             if len(self._encoded) >= CACHE_SIZE:
@@ -161,7 +167,7 @@ class Task:
         problems = list(self.source.longest())
         prompt = reveal = crossing = 0
         for first in range(0, len(problems), CHUNK):
-            for problem, size in measure(self.tokenizer, problems[first : first + CHUNK]):
+            for problem, size in measure(self.tokenizer, problems[first : first + CHUNK], self.frame):
                 self._check_fits(problem, size)
                 prompt = max(prompt, size.prompt)
                 reveal = max(reveal, size.revealable)
@@ -176,6 +182,7 @@ class Task:
         if self.source.num_problems is None:
             # Generated problems: any of them may split into more tokens than the sample, never into more than bytes.
             prompt, reveal = _byte_bounds(problems)
+            prompt += sum(map(len, self.frame))
         self.max_reveal = reveal
         self.max_steps = max(len(problem.steps) for problem in problems)
         length = prompt + reveal + self.max_new_tokens + self._reply_room
@@ -343,9 +350,17 @@ def task_class(name: str) -> Callable[..., Task]:
     return getattr(importlib.import_module(module), attribute)
 
 
-def encode_problem(tokenizer: PreTrainedTokenizerFast, problem: Problem) -> EncodedProblem:
-    """Return the tokens of prompt and solution with step boundaries and reveal bounds."""
+NO_FRAME = (np.zeros(0, np.int32), np.zeros(0, np.int32))
+"""No token ids before the prompt, none after it."""
+
+
+def encode_problem(
+    tokenizer: PreTrainedTokenizerFast, problem: Problem, frame: tuple[np.ndarray, np.ndarray] = NO_FRAME
+) -> EncodedProblem:
+    """Return the tokens of prompt, frame included, and solution with step boundaries and reveal bounds."""
     prompt_T, _ = encode(tokenizer, problem.prompt)
+    if len(frame[0]) or len(frame[1]):
+        prompt_T = np.concatenate([frame[0], prompt_T, frame[1]])
     solution_T, ends = encode(tokenizer, problem.solution)
     lengths = list(accumulate(map(len, problem.steps)))
     # Tokens that end at or before a boundary lie before it: one that spans the boundary stays hidden.
@@ -368,18 +383,24 @@ class Size:
     crossing: bool
 
 
-def measure(tokenizer: PreTrainedTokenizerFast, problems: Sequence[Problem]) -> list[tuple[Problem, Size]]:
+def measure(
+    tokenizer: PreTrainedTokenizerFast,
+    problems: Sequence[Problem],
+    frame: tuple[np.ndarray, np.ndarray] = NO_FRAME,
+) -> list[tuple[Problem, Size]]:
     """Return the sizes of problems, the same that :func:`encode_problem` gives one by one."""
     prompts = encode_batch(tokenizer, [p.prompt for p in problems])
     solutions = encode_batch(tokenizer, [p.solution for p in problems], offsets=True)
-    crossings = _crossings(tokenizer, problems, prompts, solutions)
+    # Tokens of a frame stand between prompt and solution: no token can span the two.
+    crossings = [False] * len(problems) if len(frame[1]) else _crossings(tokenizer, problems, prompts, solutions)
+    around = sum(map(len, frame))
     sizes = []
     for problem, prompt, solution, crossing in zip(problems, prompts, solutions, crossings, strict=True):
         ids = solution.ids
         # All tokens before the one that holds the first character of the final part; all if there is none.
         end = solution.char_to_token(sum(map(len, problem.steps)))
         revealable = len(ids) if end is None else end
-        sizes.append((problem, Size(len(prompt.ids), revealable, crossing)))
+        sizes.append((problem, Size(len(prompt.ids) + around, revealable, crossing)))
     return sizes
 
 

@@ -1,11 +1,11 @@
 """Shared fixtures: small data, a merging tokenizer, real data when there is some; long tests only when CI is set."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from standins import GSM8K_ROWS, write_rows
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -25,22 +25,6 @@ def data_folder() -> Path:
     if not folder:
         pytest.skip("G2RPO_DATA is not set: it names the folder with the real data sets")
     return Path(folder)
-
-
-GSM8K_ROWS = [
-    # question, worked solution: the answer stands in the last step, with a thousands separator, or not at all
-    ("Ann has 3 boxes of 4 pens. How many pens?", "She has 3*4=<<3*4=12>>12 pens.\n#### 12"),
-    ("A car costs $1,000 and a bus $234 more. The bus?", "The bus adds 234.\nIt is 1000+234=$1,234.\n#### 1,234"),
-    ("Bo eats half of 9 pies. How many are left?", "He eats 9/2=<<9/2=4.5>>4.5 pies.\n4.5 are left.\n#### 4.5"),
-    ("It is 2 degrees and drops by 5. How cold?", "It drops below zero.\nBy three degrees.\n#### -3"),
-    ("Naïve café: £5 for <eos> each, two of them?", "Two at 5 are 2*5=10 £.\n\n#### 10"),
-]
-
-
-def write_rows(path: Path, rows: list[tuple[str, str]]) -> Path:
-    """Write GSM8K-like rows as JSON Lines."""
-    path.write_text("".join(json.dumps({"question": q, "answer": a}) + "\n" for q, a in rows), encoding="utf-8")
-    return path
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from standins import stand_in
 
 import g2rpo_env
 from g2rpo_env import GuidanceWrapper, Outcome, Problem, Task, TokenEnv, Verdict, render
@@ -53,15 +54,24 @@ def addition(**options: Any) -> TokenEnv:
     return TokenEnv(Addition(digits=2, **options))
 
 
+GENERATED = [
+    f"g2rpo_env/{name}-v0" for name in ("Chain", "Countdown", "LinearEquation", "Multiplication", "WordProblem")
+]
+DATA_SETS = [f"g2rpo_env/{name}-v0" for name in ("MathDataset", "MATH", "AIME", "SVAMP", "AQuA", "OpenR1Math")]
+
 # -- checkers -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("guided", [False, True], ids=["plain", "guided"])
-@pytest.mark.parametrize("env_id", ["g2rpo_env/Addition-v0", "g2rpo_env/GSM8K-v0"])
+@pytest.mark.parametrize("env_id", ["g2rpo_env/Addition-v0", "g2rpo_env/GSM8K-v0", *GENERATED, *DATA_SETS])
 def test_both_checkers_pass_without_a_warning(env_id: str, guided: bool, gsm8k_folder: Path) -> None:
     from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
     options = {"data": gsm8k_folder, "max_new_tokens": 8} if "GSM8K" in env_id else {"digits": 2}
+    if env_id in GENERATED:
+        options = {}
+    if env_id in DATA_SETS:
+        options = stand_in(env_id.removeprefix("g2rpo_env/"), gsm8k_folder)
     env = gym.make(env_id, render_mode="ansi", **options)
     if guided:
         env = GuidanceWrapper(env, length=0.5, unit="fraction")
@@ -76,7 +86,8 @@ def test_both_checkers_pass_without_a_warning(env_id: str, guided: bool, gsm8k_f
 def test_every_registered_id_is_checked_above() -> None:
     shipped = {"g2rpo_env/" + name for name in g2rpo_env.registration.TASKS}
     checked_by_executing = {f"g2rpo_env/{name}-v0" for name in ("HumanEval", "MBPP", "MiniPython", "CodeDataset")}
-    checked = {"g2rpo_env/Addition-v0", "g2rpo_env/GSM8K-v0"} | checked_by_executing  # the latter in tests/checks
+    checked = {"g2rpo_env/Addition-v0", "g2rpo_env/GSM8K-v0", *GENERATED, *DATA_SETS}
+    checked |= checked_by_executing  # in tests/checks
     assert shipped == checked, "add the new id to the checkers' test"
 
 

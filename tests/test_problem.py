@@ -27,6 +27,12 @@ def test_a_problem_is_frozen_and_equal_by_value() -> None:
         problem.prompt = "x"  # type: ignore[misc]
 
 
+def test_every_problem_has_a_difficulty_its_level_or_its_number_of_steps() -> None:
+    assert Problem("p", "Q", ("a", "b"), "#", "1").difficulty == 2.0
+    assert Problem("p", "Q", ("a", "b"), "#", "1", level=0.25).difficulty == 0.25
+    assert Problem("p", "Q", (), "#", "1", level=0.0).difficulty == 0.0
+
+
 @pytest.mark.parametrize("asked,given", [(1, 1), (4, 4), (7, 7), (50, 7)])
 def test_distinct_ids_are_distinct_and_at_most_all_there_are(asked: int, given: int) -> None:
     ids = distinct_ids(rows(7), asked, seed=0)

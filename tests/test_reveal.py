@@ -1,5 +1,6 @@
 """How much is revealed, and to whom: by hand, and the promise that the final answer never is."""
 
+import dataclasses
 import re
 from fractions import Fraction
 from typing import Any
@@ -174,6 +175,13 @@ def test_the_final_answer_is_never_revealed(
     assert "####" not in shown
     if cap == "before_answer":
         assert not stands_in(problem.answer, shown)
+
+
+def test_before_answer_stops_before_an_alias_as_well() -> None:
+    problem = Problem("p", "Q\n", ("It is 905, so B.\n",), "#B", "B")
+    for aliases, shown in (((), "It is 905, so "), (("$905", "905"), "It is "), (("7",), "It is 905, so ")):
+        tokens = encode_problem(char_tokenizer(), dataclasses.replace(problem, aliases=aliases))
+        assert reveal_tokens(tokens, 99, "tokens", "before_answer") == len(shown)
 
 
 def test_before_answer_leaves_out_the_answer_and_nothing_before_it() -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from g2rpo_env.envs import generated
 from g2rpo_env.envs.coding.programs import CodeProblem
 from g2rpo_env.envs.coding.verifier import ProgramVerifier
 from g2rpo_env.errors import ConfigurationError, UnknownProblemError
@@ -39,9 +40,6 @@ CONSTANTS = {"n": "123456789", "m": "23456789", "k": "123", "c": "abc", "d": "xy
 MAX_EXAMPLE = 40
 """Characters of an example; problems with longer ones are not drawn."""
 HIDDEN = 8  # inputs of the test
-
-# Share of all structures, in percent, by a hash of the operations without their constants.
-_BUCKETS = {"test": range(0, 10), "validation": range(10, 20), "warmstart": range(20, 40), "train": range(40, 100)}
 
 
 @dataclass(frozen=True)
@@ -155,9 +153,7 @@ def count_problems(operations: int) -> tuple[int, int]:
 
 def split_of(domain: str, steps: Sequence[Step]) -> str:
     """Return the split of a structure: the type and the operations, without names and constants."""
-    key = f"{domain}: {', '.join(operation.words for operation, _ in steps)}".encode()
-    bucket = int.from_bytes(hashlib.sha256(key).digest()[:8], "big") % 100
-    return next(name for name, buckets in _BUCKETS.items() if bucket in buckets)
+    return generated.split_of(f"{domain}: {', '.join(operation.words for operation, _ in steps)}")
 
 
 def fill(template: str, step: Step, variable: str) -> str:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from g2rpo_env.envs.dataset import PlacedRow, Row, RowSource, read_hub, read_jsonl
 from g2rpo_env.envs.mathematics.numeric import MARK, NumberVerifier, parse_number
+from g2rpo_env.envs.mathematics.steps import lines
 from g2rpo_env.errors import ConfigurationError, DataError
 from g2rpo_env.problem import SPLITS, Problem
 from g2rpo_env.task import Task
@@ -25,7 +26,7 @@ from g2rpo_env.task import Task
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-HUB_NAME, HUB_CONFIG = "openai/gsm8k", "main"
+HUB_NAME, HUB_CONFIGS = "openai/gsm8k", ("main", "socratic")
 FIELDS = ("question", "answer")
 _ANNOTATION = re.compile(r"<<[^<>]*>>")
 _NO_DIGIT = re.compile(r"[^\d./-]")
@@ -39,6 +40,7 @@ class Rows:
     calculator: bool = False
     template: str = "{question}\n"
     validation_fraction: float = 0.1
+    socratic: bool = False
 
     def __post_init__(self) -> None:
         if self.template.count("{question}") != 1:
@@ -73,10 +75,10 @@ class Rows:
 
     def _read(self, path: Path | None, stem: str) -> list[PlacedRow]:
         if path is not None and path.is_dir():
-            return read_jsonl(path / f"{stem}.jsonl", FIELDS)
+            return read_jsonl(path / f"{stem}{'_socratic' if self.socratic else ''}.jsonl", FIELDS)
         if path is not None and path.suffix:
             raise DataError(f"data={str(path)!r} must be a folder with train.jsonl and test.jsonl, or a .jsonl file")
-        return read_hub(HUB_NAME if path is None else str(self.data), HUB_CONFIG, stem, FIELDS)
+        return read_hub(HUB_NAME if path is None else str(self.data), HUB_CONFIGS[self.socratic], stem, FIELDS)
 
     def _held_out(self, question: str) -> bool:
         # By the question alone: another template must not move a problem from test to validation.
@@ -93,11 +95,11 @@ class Rows:
         number = parse_number(answer)
         if not mark or number is None:
             raise DataError(f"{where}: field 'answer' must end with '#### ' and a number, got {text[-40:]!r}")
-        # Every line keeps its line break, so that the steps joined are the worked text, without its empty lines.
-        steps = tuple(line + "\n" for line in worked.strip("\n").split("\n") if line.strip())
+        steps = lines(worked) if worked.strip() else ()
         prompt = self.template.replace("{question}", row["question"])
         bare = str(number) if number.denominator == 1 else _NO_DIGIT.sub("", answer).rstrip(".")
-        return Problem(problem_id, prompt, steps, f"{MARK} {answer}", bare)
+        # Steps and final part joined are the text of the row, character for character.
+        return Problem(problem_id, prompt, steps, text[len("".join(steps)) :], bare)
 
 
 class GSM8KSource(RowSource):
@@ -138,6 +140,8 @@ class GSM8K(Task):
         calculator: Keep the calculator annotations ``<<48/2=24>>`` in the steps.
         template: Prompt with ``{question}`` in it; end it with a line break, so that no token spans the boundary.
         validation_fraction: Share of the test rows that ``validation`` takes, in [0, 1).
+        socratic: Take the rows whose steps begin with the question they answer, ``How many ...? ** ...``: the files
+            train_socratic.jsonl and test_socratic.jsonl, or the configuration ``socratic`` on the Hub.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -156,9 +160,10 @@ class GSM8K(Task):
         calculator: bool = False,
         template: str = "{question}\n",
         validation_fraction: float = 0.1,
+        socratic: bool = False,
     ) -> None:
         super().__init__(
-            Rows(data, calculator, template, validation_fraction).load(split),
+            Rows(data, calculator, template, validation_fraction, socratic).load(split),
             NumberVerifier(),
             tokenizer=tokenizer,
             max_new_tokens=max_new_tokens,

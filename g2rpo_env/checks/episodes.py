@@ -79,14 +79,14 @@ def _infos_have_their_keys(frames: list[Frame], task: Task) -> None:
 
 
 def check_info(info: dict[str, Any], expected: dict[str, type], when: str) -> None:
-    """Require exactly these keys with exactly these types."""
+    """Require exactly these keys with exactly these types; a verdict may be of a class of its own."""
     require(
         set(info) == set(expected),
         f"info {when} must have the keys {sorted(expected)}, got {sorted(info)}",
     )
     for key, kind in expected.items():
         require(
-            type(info[key]) is kind,
+            type(info[key]) is kind or (kind is Verdict and isinstance(info[key], Verdict)),
             f"info[{key!r}] {when} must be of type {kind.__name__}, got {type(info[key]).__name__}",
         )
 

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from standins import stand_in
 
 from g2rpo_env import Task, TokenEnv
 from g2rpo_env.envs.arithmetic import Addition
@@ -36,9 +37,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
 FILES = {"GSM8K-v0": "", "MBPP-v0": "mbpp.jsonl", "CodeDataset-v0": "code.jsonl"}
 """Data of the ids that need some, in the folder of the tests."""
 
+DATA_SETS = ("MathDataset-v0", "MATH-v0", "AIME-v0", "SVAMP-v0", "AQuA-v0", "OpenR1Math-v0")
+
 
 def made(name: str, folder: Path) -> dict[str, Any]:
     """The arguments of a shipped id."""
+    if name in DATA_SETS:
+        return stand_in(name, folder)
     rows = [
         {
             "task_id": number, "text": f"Add {number}.", "code": f"def f(x):\n    y = x + {number}\n    return y",

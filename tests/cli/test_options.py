@@ -11,17 +11,22 @@ from g2rpo_env import AdaptiveGuidance
 from g2rpo_env.cli.options import early, env_spec, make_envs, options_type, parse, task_options, values
 from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.envs.mathematics.gsm8k import GSM8K
+from g2rpo_env.envs.mathematics.presets import AQuA
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.registration import TASKS
 
 
-@pytest.mark.parametrize(("env_id", "kind"), [("g2rpo_env/Addition-v0", Addition), ("g2rpo_env/GSM8K-v0", GSM8K)])
+@pytest.mark.parametrize(
+    ("env_id", "kind"),
+    [("g2rpo_env/Addition-v0", Addition), ("g2rpo_env/GSM8K-v0", GSM8K), ("g2rpo_env/AQuA-v0", AQuA)],
+)
 def test_the_options_of_an_id_are_the_arguments_of_its_task(env_id, kind):
     expected = {n: p.default for n, p in inspect.signature(kind).parameters.items() if n != "split"}
     assert values(task_options(env_id)()) == expected
 
 
 def test_every_option_is_described():
-    for env_id in ("g2rpo_env/Addition-v0", "g2rpo_env/GSM8K-v0"):
+    for env_id in (f"g2rpo_env/{name}" for name in TASKS):
         for field in dataclasses.fields(task_options(env_id)):
             text = typing.get_args(field.type)[1].help
             assert text and not text.startswith("See "), field.name
@@ -32,6 +37,13 @@ def test_a_part_inherits_descriptions_and_takes_other_defaults():
     options = parse(kind, ["--max-factor", "1.5"], "test")
     assert options.window == 7 and options.max_factor == 1.5
     assert not hasattr(options, "length") and not hasattr(options, "history")
+
+
+def test_a_data_set_and_its_fields():
+    kind = task_options("g2rpo_env/MathDataset-v0")
+    options = parse(kind, ["--data", "rows.jsonl", "--question", "q", "--limit", "5", "--solution", "None"], "test")
+    assert (options.data, options.question, options.limit, options.solution) == ("rows.jsonl", "q", 5, None)
+    assert list(parse(task_options("g2rpo_env/MATH-v0"), ["--levels", "1", "5"], "test").levels) == [1, 5]
 
 
 def test_a_number_or_a_range_of_digits():

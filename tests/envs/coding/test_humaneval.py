@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import opened
+from opening import opened
 
 from g2rpo_env.envs.coding.humaneval import STOP_STRINGS, HumanEval, HumanEvalSource, load_problems
 from g2rpo_env.envs.coding.programs import CodeProblem

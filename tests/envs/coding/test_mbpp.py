@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import opened
+from opening import opened
 
 from g2rpo_env.envs.coding.mbpp import MBPP, SPLITS, Rows
 from g2rpo_env.errors import ConfigurationError, DataError

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import opened
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opening import opened
 
 from g2rpo_env.envs.coding import minipython
 from g2rpo_env.envs.coding.minipython import (

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import opened
+from opening import opened
 
 from g2rpo_env.envs.coding.humaneval import load_problems
 from g2rpo_env.envs.coding.samples import evaluate_samples, read_samples, write_samples

@@ -5,7 +5,7 @@ import pickle
 from typing import Any
 
 import pytest
-from conftest import opened
+from opening import opened
 
 from g2rpo_env.envs.coding import verifier as module
 from g2rpo_env.envs.coding.programs import CodeProblem

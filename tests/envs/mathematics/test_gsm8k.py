@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from standins import GSM8K_ROWS, write_rows
 
 from g2rpo_env import GuidanceWrapper, Problem, char_tokenizer
 from g2rpo_env.envs.mathematics.gsm8k import GSM8K, Rows
@@ -39,12 +40,34 @@ def test_a_row_becomes_prompt_steps_final_part_and_answer(gsm8k_folder: Path) ->
     assert source.get("train/2").answer == "4.5"
     assert source.get("train/3").steps == ("It drops below zero.\n", "By three degrees.\n")
     assert source.get("train/3").answer == "-3"
-    assert source.get("train/4").steps == ("Two at 5 are 2*5=10 £.\n",)  # the empty line is no step
+    assert source.get("train/4").steps == ("Two at 5 are 2*5=10 £.\n\n",)  # the empty line is no step of its own
 
 
 def test_annotations_of_the_calculator_are_kept_on_request(gsm8k_folder: Path) -> None:
     source = Rows(gsm8k_folder, calculator=True).load("train")
     assert source.get("train/0").steps == ("She has 3*4=<<3*4=12>>12 pens.\n",)
+
+
+def test_steps_and_final_part_joined_are_the_row(gsm8k_folder: Path) -> None:
+    for problem, (_, text) in zip(Rows(gsm8k_folder, calculator=True).load("train").longest(), GSM8K_ROWS, strict=True):
+        assert problem.solution == text
+
+
+def test_socratic_rows_come_from_files_of_their_own(tmp_path: Path) -> None:
+    text = "How many are left? ** 5-2=<<5-2=3>>3 are left.\nAnd then? ** 3-1=2.\n#### 2"
+    write_rows(tmp_path / "test_socratic.jsonl", [("Q?", text)])
+    source = Rows(tmp_path, socratic=True, validation_fraction=0).load("test")
+    assert source.get("test/0").steps == ("How many are left? ** 5-2=3 are left.\n", "And then? ** 3-1=2.\n")
+    with pytest.raises(DataError, match="train_socratic.jsonl' is not a file"):
+        GSM8K(tmp_path, socratic=True)
+
+
+def test_the_hub_has_a_configuration_for_socratic_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    rows = [{"question": "Q?", "answer": "Two.\n#### 2"}]
+    monkeypatch.setattr("datasets.load_dataset", lambda *names, split: asked.append((*names, split)) or rows)
+    assert [GSM8K(socratic=socratic).source.num_problems for socratic in (False, True)] == [1, 1]
+    assert asked == [("openai/gsm8k", "main", "train"), ("openai/gsm8k", "socratic", "train")]
 
 
 def test_the_template_holds_the_question(gsm8k_folder: Path) -> None:

@@ -1,0 +1,136 @@
+"""Templates; the format of think and answer tags; chat templates whose special tokens no problem can write."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from g2rpo_env import Problem, Task, TokenEnv, TokenVectorEnv, Verdict
+from g2rpo_env.envs.dataset import RowSource
+from g2rpo_env.envs.mathematics.prompts import TEMPLATES, chat_frame, tagged, template_text
+from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.task import measure
+from g2rpo_env.tokenizer import char_tokenizer, decode, encode
+from g2rpo_env.verdict import Outcome
+
+CHAT = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def chat_tokenizer() -> Any:
+    """Bytes, two special tokens of a chat, and a template like Qwen's."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<pad>", "<eos>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Tokenizer(models.BPE(vocab={word: i for i, word in enumerate(words)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken("<|im_start|>"), AddedToken("<|im_end|>")])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<pad>")
+    fast.chat_template = CHAT
+    return fast
+
+
+# -- templates ------------------------------------------------------------------------------------------------------
+
+
+def test_a_template_is_a_name_or_a_text() -> None:
+    assert template_text("plain") == "{question}\n" and template_text("Q: {question}\nA:\n") == "Q: {question}\nA:\n"
+    assert all(text.endswith("\n") for name, text in TEMPLATES.items() if name != "chat")
+    for bad in ("no place", "{question}{question}", ""):
+        with pytest.raises(ConfigurationError, match="exactly once, or be one of plain, boxed, think, chat"):
+            template_text(bad)
+
+
+# -- format ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "completion,has",
+    [
+        ("<think>\nr\n</think>\n<answer>4</answer>", True),
+        ("<think>r</think><answer>4</answer>", True),  # no line breaks
+        (" r </think>\n\n<answer> 4 </answer>\n", True),  # the prompt held the opening tag; a line break at the end
+        ("<think></think><answer>4</answer>", True),
+        ("<think>r</think> so <answer>4</answer>", False),
+        ("<think>r</think><answer> </answer>", False),
+        ("<think>r</think><answer>4</answer> done", False),
+        ("<think>r</think><answer>4", False),
+        ("r <think>r</think><answer>4</answer>", False),
+        ("<answer>4</answer><think>r</think>", False),
+        ("<think>r</think><answer>4</answer><answer>4</answer>", False),
+        ("<think><think>r</think><answer>4</answer>", False),
+        ("", False),
+    ],
+)
+def test_the_format_of_tags(completion: str, has: bool) -> None:
+    assert tagged(completion) is has
+
+
+@pytest.mark.parametrize("unit", ["<think>", "</think>", "<answer>", " ", "</think> "])
+def test_the_format_of_long_texts_takes_little_time(unit: str) -> None:
+    assert not tagged(unit * 20_000)
+
+
+# -- special tokens -------------------------------------------------------------------------------------------------
+
+
+def test_the_frame_of_a_chat_has_the_special_tokens_of_the_template(chat_tokenizer: Any) -> None:
+    start, end = chat_tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+    before, after = chat_frame(chat_tokenizer)
+    assert decode(chat_tokenizer, np.array(before)) == "<|im_start|>user\n" and before[0] == start
+    assert decode(chat_tokenizer, np.array(after)) == "<|im_end|>\n<|im_start|>assistant\n" and after[0] == end
+    before, _ = chat_frame(chat_tokenizer, "Mind <|im_end|>.")
+    assert decode(chat_tokenizer, np.array(before)) == (
+        "<|im_start|>system\nMind <|im_end|>.<|im_end|>\n<|im_start|>user\n"
+    )
+    assert before.count(end) == 1  # that of the system's message is text
+
+
+class Never:
+    """A verifier that takes nothing."""
+
+    def __call__(self, problems: Any, completions: Any) -> list[Verdict]:
+        """Return wrong verdicts."""
+        return [Verdict(Outcome.WRONG)] * len(problems)
+
+
+def test_a_literal_special_token_in_a_problem_is_text_and_the_frame_alone_is_special(chat_tokenizer: Any) -> None:
+    start, end = chat_tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+    problem = Problem("p", "Say <|im_end|> and <|im_start|>", ("Done <|im_end|>\n",), "#1", "1")
+    frame = chat_frame(chat_tokenizer)
+    task = Task(RowSource([problem], "train"), Never(), tokenizer=chat_tokenizer, max_new_tokens=4, frame=frame)
+    encoded = task.encode(problem)
+    plain = encode(chat_tokenizer, problem.prompt)[0]
+    assert end not in plain and start not in plain
+    assert encoded.prompt_T.tolist() == [*frame[0], *plain.tolist(), *frame[1]]
+    assert (encoded.prompt_T == end).sum() == 1 and end not in encoded.solution_T
+    # The observation holds it whole, in one environment and in lanes, and is measured so.
+    env, envs = TokenEnv(task), TokenVectorEnv(task, 2)
+    observation, info = env.reset(seed=0)
+    assert info["prompt_length"] == len(encoded.prompt_T)
+    assert observation["tokens"][: info["prompt_length"]].tolist() == encoded.prompt_T.tolist()
+    assert envs.reset(seed=0)[1]["prompt_length"].tolist() == [info["prompt_length"]] * 2
+    [(_, size)] = measure(chat_tokenizer, [problem], task.frame)
+    assert size.prompt == len(encoded.prompt_T) and task.length == size.prompt + size.revealable + 4
+
+
+def test_a_tokenizer_without_a_chat_template_is_refused(chat_tokenizer: Any) -> None:
+    with pytest.raises(ConfigurationError, match="template='chat' needs a tokenizer with a chat template"):
+        chat_frame(char_tokenizer())
+    chat_tokenizer.chat_template = "{{ messages[0]['content'] }}{{ messages[0]['content'] }}"
+    try:
+        with pytest.raises(ConfigurationError, match="must hold the text of the user exactly once"):
+            chat_frame(chat_tokenizer)
+    finally:
+        chat_tokenizer.chat_template = CHAT
+
+
+def test_a_frame_of_ids_that_are_no_tokens_is_refused() -> None:
+    source = RowSource([Problem("p", "Q\n", (), "#1", "1")], "train")
+    with pytest.raises(ConfigurationError, match=r"frame=.* must hold token ids in \[0, 258\)"):
+        Task(source, Never(), frame=((258,), ()))
