@@ -140,20 +140,20 @@ class _HeadLogProbs(torch.autograd.Function):
         temperature, size, chunk = ctx.options
         wide = torch.promote_types(weight.dtype, torch.float32)
         for_weight = torch.zeros(weight.shape, dtype=wide, device=weight.device) if ctx.needs_input_grad[1] else None
-        for_hidden = []
-        parts = zip(hidden.split(chunk), target.split(chunk), (gradient / temperature).split(chunk), strict=True)
-        for part, wanted, slope in parts:
+        for_hidden, slopes = torch.empty_like(hidden), gradient / temperature
+        parts = zip(*(rows.split(chunk) for rows in (hidden, target, slopes, for_hidden)), strict=True)
+        for part, wanted, slope, out in parts:
             # d log p(target) / d logits = (one-hot(target) - p) / temperature
             share = kept[0] * -slope[:, None] if kept else _probabilities(part, weight[:size], temperature)
             share = (share if kept else share.mul_(-slope[:, None])).scatter_add_(-1, wanted[:, None], slope[:, None])
             share = share.to(weight.dtype)
-            for_hidden.append(share @ weight[:size])
+            out.copy_(share @ weight[:size])
             if for_weight is not None and weight.dtype == wide:
                 for_weight[:size].addmm_(share.T, part)
             elif for_weight is not None:
                 for_weight[:size].add_(share.T @ part)
         to_weight = None if for_weight is None else for_weight.to(weight.dtype)
-        return torch.cat(for_hidden), to_weight, None, None, None, None
+        return for_hidden, to_weight, None, None, None, None
 
 
 def _scaled(hidden: torch.Tensor, weight: torch.Tensor, temperature: float) -> torch.Tensor:
