@@ -135,7 +135,7 @@ class _HeadLogProbs(torch.autograd.Function):
         return torch.cat(picked)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         hidden, weight, target, *kept = ctx.saved_tensors
         temperature, size, chunk = ctx.options
         wide = torch.promote_types(weight.dtype, torch.float32)
