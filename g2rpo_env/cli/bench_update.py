@@ -166,7 +166,7 @@ def trl_trainer(model: Any) -> Any:
     )
     trainer: Any = GRPOTrainer(
         model=model,
-        reward_funcs=lambda completions, **_: [0.0] * len(completions),
+        reward_funcs=_no_reward,
         args=config,
         train_dataset=Dataset.from_dict({"prompt": ["1+1="] * 4}),
         processing_class=char_tokenizer(),
@@ -174,6 +174,10 @@ def trl_trainer(model: Any) -> Any:
     trainer.current_gradient_accumulation_steps = 1
     trainer.model.train()
     return trainer
+
+
+def _no_reward(completions: list[Any], **_: Any) -> list[float | None]:
+    return [0.0] * len(completions)
 
 
 def trl_inputs(batch: Batch) -> dict[str, torch.Tensor]:
