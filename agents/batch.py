@@ -24,6 +24,7 @@ class Batch:
         advantage_NT: float32.
         weight_NT: float32, weight of a token in the loss, 0 for those outside it.
         reference_log_probs_NT: float32 or None, where a part requires them.
+        id_N2: int64 or None, group and member of each episode, for messages.
     """
 
     tokens_NT: torch.Tensor
@@ -33,6 +34,7 @@ class Batch:
     advantage_NT: torch.Tensor
     weight_NT: torch.Tensor
     reference_log_probs_NT: torch.Tensor | None = None
+    id_N2: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.tokens_NT)
@@ -43,7 +45,8 @@ class Batch:
         taken: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
-            taken[field.name] = None if value is None else value[rows, :end]
+            columns = slice(None) if field.name == "id_N2" else slice(end)
+            taken[field.name] = None if value is None else value[rows, columns]
         return Batch(**taken)
 
     def minibatches(self, size: int | None) -> Iterator[Batch]:
@@ -55,9 +58,58 @@ class Batch:
         for start in range(0, len(self), size):
             yield self.take(order[start : start + size])
 
+    def microbatches(self, size: int | None = None, tokens: int | None = None) -> Iterator[Batch]:
+        """Yield the rows in parts for one forward pass each, longest episodes together; see :func:`split_lengths`.
+
+        Args:
+            size: Most episodes in a part; None for no limit.
+            tokens: Most tokens in a part, padding included; None for no limit.
+        """
+        lengths = self.mask_NT.sum(-1)
+        order = torch.argsort(lengths, descending=True, stable=True)
+        ends = split_lengths(lengths[order].tolist(), size, tokens)
+        if len(ends) == 1:
+            yield self
+            return
+        for start, end in zip([0, *ends], ends, strict=False):
+            yield self.take(order[start:end])
+
     def with_old_log_probs(self, log_probs_NT: torch.Tensor, role: int) -> Batch:
         """Return the batch with old log-probabilities filled in where the token has a role."""
         return replace(self, old_log_probs_NT=torch.where(self.role_NT == role, log_probs_NT, self.old_log_probs_NT))
+
+
+PASS = 256
+"""What one more forward pass costs, in tokens: launches, and the addition of its gradients to those before."""
+
+
+def split_lengths(lengths: Sequence[int], size: int | None = None, tokens: int | None = None) -> list[int]:
+    """Return the ends of the consecutive parts with the least padding, where a part costs PASS tokens on top.
+
+    Exact, by dynamic programming over the last part; ties go to the longer part, so that the result is one.
+
+    Args:
+        lengths: Lengths of N episodes, descending.
+        size: Most episodes in a part.
+        tokens: Most tokens in a part with padding; an episode that is longer alone gets a part of its own.
+
+    >>> split_lengths([100] * 8), split_lengths([1000] * 2 + [100] * 8), split_lengths([4, 3, 2], tokens=6)
+    ([8], [2, 10], [1, 3])
+    """
+    width_N = np.asarray(lengths, np.int64)
+    cost, last = np.zeros(len(width_N) + 1, np.int64), [0] * (len(width_N) + 1)
+    for end in range(1, len(width_N) + 1):
+        rows = end - np.arange(end)
+        total = rows * width_N[:end]
+        fits = (rows <= (size or end)) & ((total <= (tokens or total.max())) | (rows == 1))
+        costs = np.where(fits, cost[:end] + total + PASS, np.iinfo(np.int64).max)
+        last[end] = int(costs.argmin())
+        cost[end] = costs[last[end]]
+    ends, end = [], len(width_N)
+    while end > 0:
+        ends.append(end)
+        end = last[end]
+    return ends[::-1]
 
 
 def make_batch(
@@ -91,6 +143,7 @@ def make_batch(
         old_log_probs_NT=padded(log_probs, np.float32),
         advantage_NT=advantage[:, None].expand(size, width),
         weight_NT=padded(weight, np.float32),
+        id_N2=torch.tensor([(e.group, e.member) for e in episodes], device=device),
     )
 
 

@@ -15,13 +15,14 @@ import torch
 
 from g2rpo_env.agents.batch import Batch, make_batch
 from g2rpo_env.agents.evaluation import Evaluation, evaluate
+from g2rpo_env.agents.memory import checkpointing, named_out_of_memory
 from g2rpo_env.agents.policy import CausalLMPolicy
 from g2rpo_env.agents.progress import Progress
 from g2rpo_env.agents.recipes import Recipe
 from g2rpo_env.agents.rollout import token_vector_env
 from g2rpo_env.controller import Feedback
 from g2rpo_env.episode import Episode, Group, Groups, Role
-from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, NonFiniteError, ResumeError
+from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, NonFiniteError, OutOfMemoryError, ResumeError
 from g2rpo_env.guidance import find_guidance
 
 STATE_FILE, CONFIG_FILE = "training_state.pt", "agent.json"
@@ -69,7 +70,7 @@ class GRPO:
         self.reference = copy.deepcopy(policy.model) if self.recipe.requires("reference_log_probs") else None
         options = self.recipe.optimizer
         self.optimizer = torch.optim.AdamW(
-            policy.model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
+            policy.model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=options.fused
         )
         self.updates = 0
         self.sampled_tokens = 0
@@ -92,7 +93,9 @@ class GRPO:
             progress_bar: Show reward, reveal length and time left, as a bar in a terminal, as plain lines elsewhere.
 
         Raises:
-            NonFiniteError: a reward, a loss or a gradient is NaN or infinite; the gradient step is not taken.
+            NonFiniteError: a reward, a log-probability, a loss or a gradient is NaN or infinite; the gradient step is
+                not taken.
+            OutOfMemoryError: the update does not fit; the gradient step is not taken.
         """
         if updates < 0:
             raise ConfigurationError(f"updates={updates} must be at least 0")
@@ -134,7 +137,8 @@ class GRPO:
             return dict(NO_STEP)
         weights = [self.recipe.token_weight(e) for e in episodes]
         batch = make_batch(episodes, advantage_N, weights, self.policy.device)
-        batch = self._complete(batch)
+        with named_out_of_memory(f"update {self.updates + 1}", *batch.mask_NT.shape):
+            batch = self._complete(batch)
         epochs = (batch.minibatches(options.minibatch) for _ in range(options.epochs))
         return mean_metrics([self._step(minibatch) for epoch in epochs for minibatch in epoch])
 
@@ -151,14 +155,21 @@ class GRPO:
         return batch
 
     def _log_probs(self, model: Any, batch: Batch) -> torch.Tensor:
+        """Return the log-probabilities of the tokens in the loss under a model, float32 (N, T); 0 elsewhere."""
+        options = self.recipe.optimizer
         scorer = CausalLMPolicy(model, self.policy.tokenizer, temperature=self.policy.temperature)
-        size = self.recipe.optimizer.microbatch or len(batch)
-        parts = zip(batch.tokens_NT.split(size), batch.mask_NT.split(size), strict=True)
-        return torch.cat([scorer.token_log_probs(tokens_NT, mask_NT) for tokens_NT, mask_NT in parts])
+        found = torch.zeros_like(batch.weight_NT)
+        rows = torch.arange(len(batch), device=found.device)[:, None].expand_as(batch.tokens_NT)
+        indexed = dataclasses.replace(batch, id_N2=rows[:, :1])
+        for part in indexed.microbatches(options.microbatch, options.microbatch_tokens):
+            log_probs = scorer.token_log_probs(part.tokens_NT, part.mask_NT, part.weight_NT > 0)
+            assert part.id_N2 is not None
+            found[part.id_N2[:, 0], : log_probs.shape[1]] = log_probs.to(found.dtype)
+        return found
 
     def _step(self, batch: Batch) -> dict[str, Any]:
         """Take one gradient step, accumulated over microbatches with the global count as the one denominator."""
-        options, recipe = self.recipe.optimizer, self.recipe
+        options = self.recipe.optimizer
         count = float(batch.weight_NT.sum())
         if count == 0:
             return dict(NO_STEP)
@@ -166,19 +177,43 @@ class GRPO:
         # Without a reference term an episode of advantage 0 has no gradient: it counts, but needs no forward pass.
         useful = (batch.advantage_NT[:, 0] != 0) | (self.reference is not None)
         totals: dict[str, float] = {"loss": 0.0}
-        on_policy = options.epochs == 1 and options.minibatch is None
-        for part in batch.take(torch.nonzero(useful)[:, 0]).minibatches(options.microbatch) if useful.any() else ():
-            log_probs = self.policy.token_log_probs(part.tokens_NT, part.mask_NT)
-            if on_policy:
+        try:
+            with named_out_of_memory(f"update {self.updates + 1}", *batch.mask_NT.shape):
+                if useful.any():
+                    rows = batch.take(torch.nonzero(useful)[:, 0])
+                    for part in rows.microbatches(options.microbatch, options.microbatch_tokens):
+                        for name, value in self._accumulate(part, count).items():
+                            totals[name] = totals.get(name, 0.0) + value
+                totals["grad_norm"] = self._apply(totals["loss"])
+        except (NonFiniteError, OutOfMemoryError):
+            self.optimizer.zero_grad(set_to_none=True)
+            raise
+        return totals
+
+    def _accumulate(self, part: Batch, count: float) -> dict[str, float]:
+        """Add the gradients of a microbatch and return its share of the metrics."""
+        options, recipe = self.recipe.optimizer, self.recipe
+        with checkpointing(self.policy.model, options.checkpointing):
+            log_probs = self.policy.token_log_probs(part.tokens_NT, part.mask_NT, part.weight_NT > 0)
+            self._check_finite(log_probs, part)
+            if options.epochs == 1 and options.minibatch is None:  # on-policy
                 part = part.with_old_log_probs(log_probs.detach(), Role.REVEALED)
             result = recipe.loss(log_probs, part)
             total = result.total + recipe.reference(log_probs, part)
             (total / count).backward()
-            totals["loss"] += float(total.detach()) / count
-            for name, value in result.metrics.items():
-                totals[name] = totals.get(name, 0.0) + float(value) / count
-        totals["grad_norm"] = self._apply(totals["loss"])
-        return totals
+        metrics = {name: float(value) / count for name, value in result.metrics.items()}
+        return {"loss": float(total.detach()) / count, **metrics}
+
+    def _check_finite(self, log_probs_NT: torch.Tensor, part: Batch) -> None:
+        wrong = ~torch.isfinite(log_probs_NT.detach())
+        if wrong.any() and part.id_N2 is not None:
+            row, position = torch.nonzero(wrong)[0].tolist()
+            group, member = part.id_N2[row].tolist()
+            raise NonFiniteError(
+                f"update {self.updates + 1}: the log-probability of token {position} of group {group}, member "
+                f"{member} is {log_probs_NT[row, position].item()}, it must be finite; the weights were left as they "
+                "were"
+            )
 
     def _apply(self, loss: float) -> float:
         options, parameters = self.recipe.optimizer, list(self.policy.model.parameters())

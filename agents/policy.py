@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from g2rpo_env.agents.decoder import Decoder
+from g2rpo_env.agents.scoring import score
 from g2rpo_env.errors import BudgetError, ConfigurationError, NonFiniteError, VocabularyMismatchError
 from g2rpo_env.tokenizer import check_tokenizer, decode, encode, same_vocabulary
 
@@ -164,16 +165,22 @@ class CausalLMPolicy:
         """Return log-probabilities of the sampling distribution, float32 (..., V), from raw logits (..., >= V)."""
         return torch.log_softmax(logits[..., : self.vocab_size].float() / self.temperature, dim=-1)
 
-    def token_log_probs(self, tokens_NT: torch.Tensor, mask_NT: torch.Tensor) -> torch.Tensor:
-        """Return the log-probability of each token given those before it, float32 (N, T); 0 at the first.
+    def token_log_probs(
+        self, tokens_NT: torch.Tensor, mask_NT: torch.Tensor, where_NT: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return the log-probability of each token given those before it, (N, T), float32 or the model's wider type.
+
+        Never holds the logits of all tokens, see :mod:`g2rpo_env.agents.scoring`.
 
         Args:
             tokens_NT: int64, right-padded.
             mask_NT: bool, True where there is a token.
+            where_NT: bool, the tokens that are asked for; None for all. The others get 0, and so does the first.
         """
-        logits = self.model(input_ids=tokens_NT, attention_mask=mask_NT.long(), use_cache=False).logits[:, :-1]
-        picked = self.log_probs(logits).gather(-1, tokens_NT[:, 1:, None]).squeeze(-1)
-        return torch.nn.functional.pad(picked, (1, 0))
+        asked_NT = mask_NT if where_NT is None else where_NT & mask_NT
+        return score(
+            self.model, tokens_NT, mask_NT, asked_NT, temperature=self.temperature, vocab_size=self.vocab_size
+        )
 
     @torch.inference_mode()
     def complete(self, prompt: str, max_new_tokens: int = 128, *, greedy: bool = True, seed: int = 0) -> str:

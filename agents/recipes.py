@@ -45,7 +45,12 @@ class Optimizer:
         max_grad_norm: The gradient is scaled down to this norm, > 0.
         epochs: Passes over the episodes of an update, >= 1.
         minibatch: Episodes per gradient step; None for all.
-        microbatch: Episodes per forward pass; gradients are accumulated exactly, so it changes memory, not results.
+        microbatch: Most episodes per forward pass. Gradients are accumulated exactly, so it changes memory, not
+            results. Episodes of like length go together, in as many passes as save time.
+        microbatch_tokens: Most tokens per forward pass, padding included; an episode is never split.
+        checkpointing: Keep no activations within layers and compute them again in the backward pass: less memory, a
+            third more time, the same results.
+        fused: Update all weights in one kernel.
     """
 
     learning_rate: float = 3e-5
@@ -56,6 +61,9 @@ class Optimizer:
     epochs: int = 1
     minibatch: int | None = None
     microbatch: int | None = None
+    microbatch_tokens: int | None = None
+    checkpointing: bool = False
+    fused: bool = True
 
     def __post_init__(self) -> None:
         if not self.learning_rate > 0:
@@ -67,7 +75,7 @@ class Optimizer:
                 raise ConfigurationError(f"{name}={getattr(self, name)} must be at least 0")
         if self.decay is not None and self.decay <= self.warmup:
             raise ConfigurationError(f"decay={self.decay} must be None or above warmup={self.warmup}")
-        for name in ("epochs", "minibatch", "microbatch"):
+        for name in ("epochs", "minibatch", "microbatch", "microbatch_tokens"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigurationError(f"{name}={value} must be at least 1")

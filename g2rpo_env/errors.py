@@ -52,6 +52,10 @@ class NonFiniteError(G2RPOError, ArithmeticError):
     """A reward, a log-probability or a loss that is NaN or infinite."""
 
 
+class OutOfMemoryError(G2RPOError, MemoryError):
+    """An update that does not fit into memory; the message names the options that make it smaller."""
+
+
 class RunExistsError(G2RPOError, FileExistsError):
     """A run folder that already holds a run; nothing is ever overwritten."""
 

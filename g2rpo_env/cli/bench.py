@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -30,10 +31,10 @@ TOKEN = 5  # any token that ends nothing
 
 @dataclass
 class BenchOptions:
-    """Measure one process; torch is not used. Close other programs first, and compare ratios rather than figures."""
+    """Measure one process. Close other programs first, and compare ratios rather than figures."""
 
     what: Positional[str] = "env"
-    """What to measure: env, sandbox, or verify (pairs in the folder that G2RPO_DATA names)."""
+    """What to measure: env, sandbox, verify (pairs in the folder that G2RPO_DATA names), update, memory (with trl)."""
     json: Path | None = None
     """File for the measurements."""
     repeats: int = 5
@@ -84,8 +85,21 @@ BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
     "env": bench_env,
     "sandbox": bench_sandbox,
     "verify": bench_verify,
+    "update": lambda repeats: _later("update", repeats),
+    "memory": lambda repeats: _later("memory", repeats),
 }
-TITLES = {"env": "Stepping, one process", "sandbox": "Checking programs", "verify": "Checking answers, one process"}
+TITLES = {
+    "env": "Stepping, one process",
+    "sandbox": "Checking programs",
+    "verify": "Checking answers, one process",
+    "update": "One gradient step",
+    "memory": "Memory of an update, a fresh process each",
+}
+
+
+def _later(what: str, repeats: int) -> list[Row]:
+    """Return the measurements of a module that needs torch, which the others do without."""
+    return getattr(importlib.import_module(f"g2rpo_env.cli.bench_{what}"), f"bench_{what}")(repeats)
 
 
 def make_lanes(lanes: int, **kwargs: Any) -> gym.vector.VectorEnv:

@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from g2rpo_env.agents.batch import Batch, make_batch
+from g2rpo_env.agents import batch as module
+from g2rpo_env.agents.batch import Batch, make_batch, split_lengths
 from g2rpo_env.agents.token_weights import TokenMean
 from g2rpo_env.episode import Role
 
@@ -70,3 +73,40 @@ def test_a_training_prefix_replaces_the_context_of_the_sampled_tokens(make_episo
     assert batch.weight_NT.tolist() == [[0, 0, 1, 1, 0], [0, 1, 1, 1, 1]]
     assert batch.role_NT[0, :4].tolist() == [Role.PROMPT, Role.PROMPT, Role.SAMPLED, Role.SAMPLED]
     assert batch.old_log_probs_NT[0].tolist() == [0, 0, -1, -2, 0]
+
+
+def best_cost(lengths: list[int], size: int | None, tokens: int | None) -> int:
+    """The least cost of any way to cut, tried one by one."""
+    if not lengths:
+        return 0
+    costs = []
+    for first in range(1, len(lengths) + 1):
+        if first > 1 and (first > (size or first) or first * lengths[0] > (tokens or first * lengths[0])):
+            break
+        costs.append(first * lengths[0] + module.PASS + best_cost(lengths[first:], size, tokens))
+    return min(costs)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 900), min_size=1, max_size=7),
+    size=st.none() | st.integers(1, 7),
+    tokens=st.none() | st.integers(1, 3000),
+)
+def test_parts_keep_the_limits_and_cost_the_least(lengths: list[int], size: int | None, tokens: int | None) -> None:
+    lengths = sorted(lengths, reverse=True)
+    ends = split_lengths(lengths, size, tokens)
+    parts = [lengths[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+    assert [n for part in parts for n in part] == lengths and all(parts)
+    assert all(len(part) <= (size or 7) for part in parts)
+    assert all(len(part) == 1 or len(part) * part[0] <= (tokens or 10**9) for part in parts)
+    cost = sum(len(part) * part[0] + module.PASS for part in parts)
+    assert cost == best_cost(lengths, size, tokens)
+
+
+def test_parts_for_one_pass_each_hold_every_episode_once(batch: Batch) -> None:
+    # 3, 5 and 2 tokens: 5 alone and 3 with 2 are 5 + 6 tokens, within 6 per pass
+    parts = list(batch.microbatches(tokens=6))
+    assert [tuple(part.tokens_NT.shape) for part in parts] == [(1, 5), (2, 3)]
+    assert [part.advantage_NT[:, 0].tolist() for part in parts] == [[2], [1, 3]]
+    assert [p.id_N2.shape for p in parts if p.id_N2 is not None] == [(1, 2), (2, 2)]
+    assert list(batch.microbatches()) == [batch]

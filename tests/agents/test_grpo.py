@@ -24,7 +24,7 @@ from g2rpo_env.agents.shaping import TruncationPenalty
 from g2rpo_env.agents.token_weights import SequenceMean, TokenMean
 from g2rpo_env.agents.warm_start import WarmStart, warm_start
 from g2rpo_env.episode import Role
-from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, NonFiniteError, ResumeError
+from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, NonFiniteError, OutOfMemoryError, ResumeError
 from g2rpo_env.verdict import Outcome, Verdict
 
 GUIDED = {"length": 6, "ratio": 0.5}
@@ -140,8 +140,10 @@ def test_gradients_do_not_depend_on_the_microbatch(
 ) -> None:
     parts = {"token_weight": weight} if reference is None else {"token_weight": weight, "reference": reference}
     results = []
-    for microbatch in (None, 1, 2, 3):
-        agent = make_agent(optimizer=Optimizer(microbatch=microbatch), **parts)
+    options: list[dict[str, Any]] = [{}, *({"microbatch": n} for n in (1, 2, 3)), {"checkpointing": True}]
+    options += [{"microbatch_tokens": n} for n in (1, 6, 11, 12, 18)]
+    for kind in options:
+        agent = make_agent(optimizer=Optimizer(**kind), **parts)
         batch = batch_of(agent, three_episodes, [1, -2, 0.5], [0.9, 1.1, 1.0])
         batch = Batch(**{**vars(batch), "reference_log_probs_NT": batch.old_log_probs_NT - 0.3})
         results.append(gradients(agent, batch))
@@ -150,13 +152,39 @@ def test_gradients_do_not_depend_on_the_microbatch(
         assert same_gradients(results[0][1], found, 1e-5)
 
 
+def test_episodes_of_unlike_length_are_passed_apart_with_the_same_gradients(
+    make_agent: Any, make_episode: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    episodes = [make_episode("p" + "s" * n, member=i) for i, n in enumerate([3, 40, 5, 39, 4])]
+    results, widths = [], []
+    for cost in (1 << 30, 0):
+        monkeypatch.setattr("g2rpo_env.agents.batch.PASS", cost)
+        agent = make_agent()
+        batch = batch_of(agent, episodes, [1, -2, 0.5, 1, 1], [0.9, 1.1, 1.0, 1.0, 1.0])
+        widths.append([part.tokens_NT.shape for part in batch.microbatches()])
+        results.append(gradients(agent, batch))
+    assert widths == [[(5, 41)], [(1, 41), (1, 40), (1, 6), (1, 5), (1, 4)]]
+    assert results[1][0]["loss"] == pytest.approx(results[0][0]["loss"], abs=1e-6)
+    assert same_gradients(results[0][1], results[1][1], 1e-5)
+
+
+def test_reference_log_probs_come_back_in_the_order_of_the_episodes(make_agent: Any, make_episode: Any) -> None:
+    agent = make_agent(optimizer=Optimizer(microbatch=2))
+    episodes = [make_episode("p" + "s" * n, member=i) for i, n in enumerate([3, 9, 5])]
+    batch = make_batch(episodes, np.ones(3), [TokenMean()(e) for e in episodes], torch.device("cpu"))
+    with torch.no_grad():
+        found = agent._log_probs(agent.policy.model, batch)
+        expected = agent.policy.token_log_probs(batch.tokens_NT, batch.mask_NT)
+    assert torch.allclose(found, expected, atol=1e-5) and (found[:, 1] != 0).all()
+
+
 def log_prob_gradient(agent: GRPO, episode: Any) -> torch.Tensor:
     """Gradient of the loss with respect to the log-probability of each token of one episode."""
     caught: list[torch.Tensor] = []
     score = agent.policy.token_log_probs
 
-    def spy(tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        log_probs = score(tokens, mask)
+    def spy(tokens: torch.Tensor, mask: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+        log_probs = score(tokens, mask, where)
         log_probs.retain_grad()
         caught.append(log_probs)
         return log_probs
@@ -398,8 +426,9 @@ def test_saving_changes_nothing(make_agent: Any, tmp_path: Path) -> None:
 
 def test_dtype_and_temperature_survive_saving(make_envs: Any, tmp_path: Path) -> None:
     envs = make_envs(8, 4)
-    policy = CausalLMPolicy.tiny(envs, hidden_size=32, layers=1, temperature=0.7)
-    policy.model.bfloat16()
+    CausalLMPolicy.tiny(envs, hidden_size=32, layers=1).save_pretrained(tmp_path)
+    # Loaded as bfloat16 and not made so by .bfloat16(), which would round the rotary frequencies too.
+    policy = CausalLMPolicy.from_pretrained(tmp_path, temperature=0.7, dtype="bfloat16")
     agent = recipes.make("grpo", policy, envs, optimizer=FAST)
     agent.learn(1)
     agent.save(tmp_path)
@@ -451,6 +480,44 @@ def test_a_loss_or_gradient_that_is_not_finite_raises_and_leaves_the_weights(
         agent.learn(1)
     assert same_weights(before, weights_of(agent.policy)) and agent.updates == 0
     assert not agent.optimizer.state and all(p.grad is None for p in agent.policy.model.parameters())
+
+
+def test_log_probs_that_are_not_finite_name_the_episode_and_leave_the_weights(
+    make_agent: Any, weights_of: Any, same_weights: Any
+) -> None:
+    agent = make_agent()
+    score, before = agent.policy.token_log_probs, weights_of(agent.policy)
+
+    def broken(tokens: torch.Tensor, mask: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+        log_probs = score(tokens, mask, where)
+        return log_probs.index_put((torch.tensor([2]), torch.tensor([7])), torch.tensor(math.nan))
+
+    agent.policy.token_log_probs = broken  # type: ignore[method-assign]
+    with pytest.raises(NonFiniteError, match=r"update 1: .* token 7 of group \d, member \d is nan"):
+        agent.learn(1)
+    assert same_weights(before, weights_of(agent.policy)) and not agent.optimizer.state
+    assert all(p.grad is None for p in agent.policy.model.parameters())
+
+
+def test_running_out_of_memory_names_the_options_and_the_run_goes_on_afterwards(
+    make_agent: Any, weights_of: Any, same_weights: Any
+) -> None:
+    agent = make_agent()
+    score, before = agent.policy.token_log_probs, weights_of(agent.policy)
+    agent.policy.token_log_probs = lambda *_: torch.empty(1 << 60)  # type: ignore[method-assign]
+    with pytest.raises(OutOfMemoryError, match="update 1: 16 episodes .* microbatch_tokens"):
+        agent.learn(1)
+    assert same_weights(before, weights_of(agent.policy)) and agent.updates == 0
+    agent.policy.token_log_probs = score  # type: ignore[method-assign]
+    assert agent.update()["grad_norm"] > 0
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_fused_or_not_the_step_is_the_same(make_agent: Any, weights_of: Any, fused: bool) -> None:
+    agent, other = (make_agent(optimizer=Optimizer(learning_rate=1e-3, fused=kind)) for kind in (fused, False))
+    agent.learn(1), other.learn(1)
+    ours, theirs = weights_of(agent.policy), weights_of(other.policy)
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in ours)
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf])

@@ -278,6 +278,7 @@ def test_sft_trains_on_every_revealed_token_alike(make_agent: Any) -> None:
         ({"epochs": 0}, "epochs=0"),
         ({"minibatch": 0}, "minibatch=0"),
         ({"microbatch": 0}, "microbatch=0"),
+        ({"microbatch_tokens": 0}, "microbatch_tokens=0"),
     ],
 )
 def test_optimiser_options_that_break_their_rule_are_named(options: dict[str, Any], words: str) -> None:

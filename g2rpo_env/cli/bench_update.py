@@ -1,0 +1,204 @@
+"""``g2rpo-env bench update``: one gradient step, beside TRL's loss with the same optimiser on the same batch."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from g2rpo_env.agents import GRPO, CausalLMPolicy
+from g2rpo_env.agents.batch import Batch
+from g2rpo_env.agents.recipes import Optimizer, Recipe
+from g2rpo_env.cli.rows import Row
+from g2rpo_env.episode import Role
+from g2rpo_env.errors import MissingDependencyError
+from g2rpo_env.tokenizer import char_tokenizer
+
+THREADS = 2
+PROMPT = 16
+"""Tokens of each prompt."""
+SIZES = {"vocab_size": 8192, "hidden_size": 384, "num_hidden_layers": 10}
+"""A model of 21 M parameters."""
+CASES = {"equal": [112] * 8, "spread 1:8": [24, 48, 72, 96, 120, 144, 168, 192]}
+"""Name -> sampled tokens of each episode."""
+TOLERANCE = 1e-4
+"""Largest difference between the losses of both sides."""
+
+
+def bench_update(repeats: int) -> list[Row]:
+    """Return the seconds of a gradient step of ours and of TRL's, and of the backbone alone, which nobody can beat.
+
+    Raises:
+        AssertionError: the losses of both sides differ.
+        MissingDependencyError: TRL is missing.
+    """
+    torch.set_num_threads(THREADS)
+    rows = []
+    for name, lengths in CASES.items():
+        model = model_of(**SIZES)
+        case = case_of(model, lengths)
+        ours, theirs = our_step(copy.deepcopy(model), case), trl_step(copy.deepcopy(model), case)
+        same_loss(ours(), theirs())  # the first step of both, which also warms them up
+        sides = {"ours": ours, "TRL": theirs, "backbone": backbone_passes(model, case)}
+        taken = medians(sides, repeats)
+        title = f"{name} lengths, {THREADS} threads"
+        rows += [Row(f"update, {title}: {side}", seconds, "s") for side, seconds in taken.items()]
+        rows.append(Row(f"TRL / ours, {title}", taken["TRL"] / taken["ours"], "ratio"))
+        rows.append(Row(f"TRL / backbone alone, {title}: ceiling", taken["TRL"] / taken["backbone"], "ratio"))
+    return rows
+
+
+def medians(sides: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Return the median seconds of each side; they take turns, so that what else the machine does hits all alike."""
+    taken: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(repeats):
+        for name, work in sides.items():
+            started = time.perf_counter()
+            work()
+            taken[name].append(time.perf_counter() - started)
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def same_loss(ours: float, theirs: float) -> None:
+    """Raise AssertionError unless both losses are the same."""
+    assert abs(ours - theirs) <= TOLERANCE * max(1.0, abs(theirs)), f"loss {ours} of ours, {theirs} of TRL's"
+
+
+def model_of(vocab_size: int, hidden_size: int, num_hidden_layers: int) -> Any:
+    """Return a Qwen3 with random weights and tied embeddings."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=vocab_size,
+        hidden_size=hidden_size,
+        intermediate_size=hidden_size * 8 // 3,
+        num_hidden_layers=num_hidden_layers,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        head_dim=hidden_size // 4,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=1,
+        pad_token_id=0,
+    )
+    return Qwen3ForCausalLM(config).eval()
+
+
+def case_of(model: Any, lengths: Sequence[int]) -> Batch:
+    """Return a batch of random tokens whose old log-probabilities lie near what a random policy has."""
+    random = torch.Generator().manual_seed(0)
+    rows, width = len(lengths), PROMPT + max(lengths)
+    size = model.config.vocab_size
+    mask = torch.arange(width) < PROMPT + torch.tensor(lengths)[:, None]
+    sampled = mask & (torch.arange(width) >= PROMPT)
+    noise = 0.1 * torch.randn(rows, width, generator=random)
+    advantage = torch.randn(rows, 1, generator=random)
+    return Batch(
+        tokens_NT=torch.randint(2, size, (rows, width), generator=random) * mask,
+        mask_NT=mask,
+        role_NT=torch.where(sampled, Role.SAMPLED, Role.PROMPT).to(torch.int8),
+        old_log_probs_NT=(noise - float(np.log(size))) * sampled,
+        advantage_NT=advantage.expand(rows, width),
+        weight_NT=sampled / sampled.sum(-1, keepdim=True),
+    )
+
+
+def our_agent(model: Any) -> GRPO:
+    """Return an agent that trains the model; its environment is never stepped."""
+    policy = CausalLMPolicy(model, char_tokenizer())
+    policy.vocab_size = model.config.vocab_size  # all of the head takes part, as on the other side
+    envs = gym.make_vec("g2rpo_env/Addition-v0", num_envs=2, group_size=2, tokenizer=policy.tokenizer)
+    return GRPO(policy, envs, recipe=Recipe(optimizer=Optimizer(learning_rate=1e-6)))
+
+
+def our_step(model: Any, batch: Batch) -> Callable[[], float]:
+    """Return what takes one gradient step of ours and gives its loss."""
+    agent = our_agent(model)
+    return lambda: float(agent._step(batch)["loss"])
+
+
+def trl_step(model: Any, batch: Batch) -> Callable[[], float]:
+    """Return what takes one gradient step with TRL's loss and gives that."""
+    trainer, inputs = trl_trainer(model), trl_inputs(batch)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, weight_decay=0.0, fused=True)
+
+    def step() -> float:
+        loss = trainer._compute_loss(trainer.model, inputs)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return float(loss.detach())
+
+    return step
+
+
+def trl_trainer(model: Any) -> Any:
+    """Return TRL's trainer with what is ours: single precision, no checkpointing, mean of episodes, no KL term."""
+    try:
+        from trl import GRPOConfig, GRPOTrainer
+    except ImportError as error:
+        raise MissingDependencyError("bench update needs trl: install g2rpo-env[benchmark]") from error
+    from datasets import Dataset
+
+    config = GRPOConfig(
+        output_dir=tempfile.mkdtemp(),
+        loss_type="grpo",
+        beta=0.0,
+        temperature=1.0,
+        bf16=False,
+        use_cpu=True,
+        gradient_checkpointing=False,
+        disable_dropout=True,
+        optim="adamw_torch_fused",
+        per_device_train_batch_size=2,
+        num_generations=2,
+        report_to=[],
+    )
+    trainer: Any = GRPOTrainer(
+        model=model,
+        reward_funcs=_no_reward,
+        args=config,
+        train_dataset=Dataset.from_dict({"prompt": ["1+1="] * 4}),
+        processing_class=char_tokenizer(),
+    )
+    trainer.current_gradient_accumulation_steps = 1
+    trainer.model.train()
+    return trainer
+
+
+def _no_reward(completions: list[Any], **_: Any) -> list[float | None]:
+    return [0.0] * len(completions)
+
+
+def trl_inputs(batch: Batch) -> dict[str, torch.Tensor]:
+    """Return the batch as TRL's loss takes it: prompts and completions apart."""
+    return {
+        "prompt_ids": batch.tokens_NT[:, :PROMPT],
+        "prompt_mask": batch.mask_NT[:, :PROMPT].long(),
+        "completion_ids": batch.tokens_NT[:, PROMPT:],
+        "completion_mask": batch.mask_NT[:, PROMPT:].long(),
+        "advantages": batch.advantage_NT[:, 0],
+        "old_per_token_logps": batch.old_log_probs_NT[:, PROMPT:],
+    }
+
+
+def backbone_passes(model: Any, batch: Batch) -> Callable[[], None]:
+    """Return what runs the layers forward and backward over our parts of the batch, with no head and no loss."""
+
+    def run() -> None:
+        for part in batch.microbatches():
+            inputs = {"input_ids": part.tokens_NT, "attention_mask": part.mask_NT.long(), "use_cache": False}
+            model.base_model(**inputs).last_hidden_state.sum().backward()
+        model.zero_grad(set_to_none=True)
+
+    return run
