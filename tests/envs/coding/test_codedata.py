@@ -10,7 +10,8 @@ from conftest import opened
 from g2rpo_env.envs.coding.codedata import CodeDataset, Rows, read_cases
 from g2rpo_env.errors import ConfigurationError, DataError
 
-ASSERTS = {"prompt": "Add one.", "solution": "def f(x):\n    y = x + 1\n    return y\n", "asserts": ["assert f(1) == 2"]}
+SOLUTION = "def f(x):\n    y = x + 1\n    return y\n"
+ASSERTS = {"prompt": "Add one.", "solution": SOLUTION, "asserts": ["assert f(1) == 2"]}
 CHECK = {
     "prompt": "def f(x):\n", "canonical_solution": "    y = x + 1\n    return y\n", "entry_point": "f",
     "test": "def check(candidate):\n    assert candidate(1) == 2\n",
