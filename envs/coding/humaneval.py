@@ -112,7 +112,7 @@ def _problem(row: dict[str, Any], where: str) -> CodeProblem:
 
 
 def _with_inputs(problem: CodeProblem, where: str, row: dict[str, Any]) -> CodeProblem:
-    inputs = [row.get("base_input"), row.get("plus_input")]
+    inputs: list[Any] = [row.get("base_input"), row.get("plus_input")]
     if not all(isinstance(part, list) for part in inputs) or not isinstance(row.get("atol"), int | float):
         raise DataError(f"{where}: base_input and plus_input must be lists and atol a number")
     solution = text_of(row, "canonical_solution", where)  # corrected and faster where HumanEval's fails its inputs

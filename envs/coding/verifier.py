@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from g2rpo_env.envs.coding.checks import CodeOutcome, CodeVerdict
 from g2rpo_env.envs.coding.programs import CodeProblem, fenced_block
@@ -49,7 +49,7 @@ class ProgramVerifier:
         if not 0 <= format_reward < 1:
             raise ConfigurationError(f"format_reward={format_reward} must lie in [0, 1)")
         self.reward, self.format_reward = reward, format_reward
-        self.options = {"timeout": timeout, "workers": workers or _cores(), "memory_mb": memory_mb}
+        self.options: dict[str, Any] = {"timeout": timeout, "workers": workers or _cores(), "memory_mb": memory_mb}
         Sandbox(**self.options)  # refuses bad options here, not in the middle of a training; starts nothing
 
     def __call__(self, problems: Sequence[Problem], completions: Sequence[str]) -> list[Verdict]:
