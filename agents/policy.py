@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from g2rpo_env.agents.decoder import Decoder
+from g2rpo_env.agents.fast_decoder import FastDecoder, reason_against
 from g2rpo_env.errors import BudgetError, ConfigurationError, NonFiniteError, VocabularyMismatchError
 from g2rpo_env.tokenizer import check_tokenizer, decode, encode, same_vocabulary
 
@@ -28,6 +29,8 @@ class CausalLMPolicy:
         tokenizer: The fast tokenizer of the environments the policy is used with.
         temperature: Of the sampling distribution, > 0; recorded and trained log-probabilities are those of this
             distribution.
+        own_decoder: Whether rollouts step Qwen3 and Llama models through :mod:`g2rpo_env.agents.fast_decoder`; False
+            steps every model through its own forward.
 
     Raises:
         ConfigurationError: ``temperature`` is not above 0.
@@ -36,12 +39,18 @@ class CausalLMPolicy:
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, temperature: float = 1.0
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        *,
+        temperature: float = 1.0,
+        own_decoder: bool = True,
     ) -> None:
         if not temperature > 0:
             raise ConfigurationError(f"temperature={temperature} must be above 0 (evaluate with mode='greedy')")
         check_tokenizer(tokenizer)
         self.model, self.tokenizer, self.temperature = model, tokenizer, float(temperature)
+        self.own_decoder = own_decoder
         self.vocab_size = len(tokenizer)
         if model.config.vocab_size < self.vocab_size:
             raise VocabularyMismatchError(
@@ -156,8 +165,10 @@ class CausalLMPolicy:
                 f"{positions}; lower max_new_tokens or max_length"
             )
 
-    def decoder(self, num_lanes: int) -> Decoder:
-        """Return the state of a rollout over lanes, with an empty cache."""
+    def decoder(self, num_lanes: int) -> Decoder | FastDecoder:
+        """Return the state of a rollout over lanes, with an empty cache: the own decode path where it fits."""
+        if self.own_decoder and reason_against(self.model) is None:
+            return FastDecoder(self, num_lanes)
         return Decoder(self, num_lanes)
 
     def log_probs(self, logits: torch.Tensor) -> torch.Tensor:
