@@ -49,17 +49,22 @@ def reason_against(model: Any) -> str | None:
         return f"rope_type={rope!r} depends on the length of the sequence"
     if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
         return "a module has a forward hook"
-    for layer in model.model.layers:
-        for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
-            if type(getattr(layer.self_attn, name)) is not torch.nn.Linear:
-                return f"{name} is an adapter or quantised"
-        for name in ("gate_proj", "up_proj", "down_proj"):
-            if type(getattr(layer.mlp, name)) is not torch.nn.Linear:
-                return f"{name} is an adapter or quantised"
+    if (name := _unusual_linear(model)) is not None:
+        return f"{name} is an adapter or quantised"
     parameters = list(model.parameters())
     if len({(p.dtype, p.device) for p in parameters}) != 1:
         return "its parameters have more than one dtype or device"
     return None
+
+
+def _unusual_linear(model: Any) -> str | None:
+    for layer in model.model.layers:
+        parts = [(layer.self_attn, name) for name in ("q_proj", "k_proj", "v_proj", "o_proj")]
+        parts += [(layer.mlp, name) for name in ("gate_proj", "up_proj", "down_proj")]
+        for module, name in parts:
+            if type(getattr(module, name)) is not torch.nn.Linear:
+                return name
+    return None if type(model.lm_head) is torch.nn.Linear else "lm_head"
 
 
 @dataclass(frozen=True)
