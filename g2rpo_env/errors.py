@@ -52,6 +52,10 @@ class NonFiniteError(G2RPOError, ArithmeticError):
     """A reward, a log-probability or a loss that is NaN or infinite."""
 
 
+class GenerationError(G2RPOError, RuntimeError):
+    """Answers of another generator that do not fit: too few, unfinished, or not from the policy's distribution."""
+
+
 class RunExistsError(G2RPOError, FileExistsError):
     """A run folder that already holds a run; nothing is ever overwritten."""
 

@@ -18,6 +18,7 @@ EXPECTED = {
     errors.ResetNeededError: gym_error.ResetNeeded,
     errors.InvalidActionError: gym_error.InvalidAction,
     errors.NonFiniteError: ArithmeticError,
+    errors.GenerationError: RuntimeError,
     errors.RunExistsError: FileExistsError,
     errors.ResumeError: RuntimeError,
     errors.ConformanceError: AssertionError,

@@ -30,10 +30,10 @@ TOKEN = 5  # any token that ends nothing
 
 @dataclass
 class BenchOptions:
-    """Measure one process; torch is not used. Close other programs first, and compare ratios rather than figures."""
+    """Measure one process. Close other programs first, and compare ratios rather than figures."""
 
     what: Positional[str] = "env"
-    """What to measure: env, sandbox, or verify (pairs in the folder that G2RPO_DATA names)."""
+    """What to measure: env, rollout, sandbox, or verify (pairs in the folder that G2RPO_DATA names)."""
     json: Path | None = None
     """File for the measurements."""
     repeats: int = 5
@@ -80,12 +80,25 @@ def bench_env(repeats: int) -> list[Row]:
     return rows
 
 
+def bench_rollout(repeats: int) -> list[Row]:
+    """Return the measurements of :mod:`g2rpo_env.cli.bench_rollout`."""
+    from g2rpo_env.cli.bench_rollout import bench_rollout  # imports torch, which the others do without
+
+    return bench_rollout(repeats)
+
+
 BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
     "env": bench_env,
+    "rollout": bench_rollout,
     "sandbox": bench_sandbox,
     "verify": bench_verify,
 }
-TITLES = {"env": "Stepping, one process", "sandbox": "Checking programs", "verify": "Checking answers, one process"}
+TITLES = {
+    "env": "Stepping, one process",
+    "rollout": "Rollouts of a tiny model",
+    "sandbox": "Checking programs",
+    "verify": "Checking answers, one process",
+}
 
 
 def make_lanes(lanes: int, **kwargs: Any) -> gym.vector.VectorEnv:
