@@ -13,7 +13,9 @@ import numpy as np
 import torch
 
 from g2rpo_env.agents.decoder import Decoder
+from g2rpo_env.agents.fast_decoder import FastDecoder, reason_against
 from g2rpo_env.agents.scoring import score
+from g2rpo_env.agents.truncation import Truncation
 from g2rpo_env.errors import BudgetError, ConfigurationError, NonFiniteError, VocabularyMismatchError
 from g2rpo_env.tokenizer import check_tokenizer, decode, encode, same_vocabulary
 
@@ -27,22 +29,37 @@ class CausalLMPolicy:
     Args:
         model: Any transformers causal LM; its vocabulary may be padded beyond the tokenizer's, those logits are masked.
         tokenizer: The fast tokenizer of the environments the policy is used with.
-        temperature: Of the sampling distribution, > 0; recorded and trained log-probabilities are those of this
-            distribution.
+        temperature: Of the sampling distribution, > 0; trained log-probabilities are those of the distribution at this
+            temperature, recorded ones those of the sampling distribution, which top_k, top_p and min_p may truncate.
+        top_k: Sample among the k likeliest tokens, >= 1; None for all.
+        top_p: Sample among the fewest likeliest tokens that hold this share of the probability, in (0, 1].
+        min_p: Sample among the tokens at least this many times as likely as the likeliest, in [0, 1].
+        own_decoder: Whether rollouts step Qwen3 and Llama models through :mod:`g2rpo_env.agents.fast_decoder`; False
+            steps every model through its own forward.
 
     Raises:
-        ConfigurationError: ``temperature`` is not above 0.
+        ConfigurationError: ``temperature`` is not above 0, or top_k, top_p or min_p out of its range.
         TokenizerError: the tokenizer cannot be used.
         VocabularyMismatchError: the model has fewer logits than the tokenizer has tokens.
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, temperature: float = 1.0
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        own_decoder: bool = True,
     ) -> None:
         if not temperature > 0:
             raise ConfigurationError(f"temperature={temperature} must be above 0 (evaluate with mode='greedy')")
+        self.truncation = Truncation(top_k, top_p, min_p)
         check_tokenizer(tokenizer)
         self.model, self.tokenizer, self.temperature = model, tokenizer, float(temperature)
+        self.own_decoder = own_decoder
         self.vocab_size = len(tokenizer)
         if model.config.vocab_size < self.vocab_size:
             raise VocabularyMismatchError(
@@ -157,13 +174,24 @@ class CausalLMPolicy:
                 f"{positions}; lower max_new_tokens or max_length"
             )
 
-    def decoder(self, num_lanes: int) -> Decoder:
-        """Return the state of a rollout over lanes, with an empty cache."""
+    def decoder(self, num_lanes: int) -> Decoder | FastDecoder:
+        """Return the state of a rollout over lanes, with an empty cache: the own decode path where it fits."""
+        if self.own_decoder and reason_against(self.model) is None:
+            return FastDecoder(self, num_lanes)
         return Decoder(self, num_lanes)
 
     def log_probs(self, logits: torch.Tensor) -> torch.Tensor:
-        """Return log-probabilities of the sampling distribution, float32 (..., V), from raw logits (..., >= V)."""
+        """Return log-probabilities at the policy's temperature, float32 (..., V), from raw logits (..., >= V).
+
+        This is the distribution that is trained: all tokens have a probability above 0.
+        """
         return torch.log_softmax(logits[..., : self.vocab_size].float() / self.temperature, dim=-1)
+
+    def sampling_log_probs(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return log-probabilities of the sampling distribution, float32 (..., V): -inf for what top_k, top_p and min_p
+        leave out, the rest sums to 1. Without them it is :meth:`log_probs`.
+        """
+        return self.truncation(self.log_probs(logits))
 
     def token_log_probs(
         self, tokens_NT: torch.Tensor, mask_NT: torch.Tensor, where_NT: torch.Tensor | None = None
@@ -211,7 +239,7 @@ class CausalLMPolicy:
         for position in range(length, length + max_new_tokens):
             logits = decoder.advance(tokens, np.array([position]), lane)
             u = None if greedy else uniforms[position - len(ids), None]
-            token = int(choose(self.log_probs(logits), u)[0])
+            token = int(choose(self.sampling_log_probs(logits), u)[0])
             if token == self.tokenizer.eos_token_id:
                 break
             tokens[0, position] = token

@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode
 
 from g2rpo_env.agents.policy import CausalLMPolicy, choose
 from g2rpo_env.episode import Episode, Groups, group_episodes
-from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.errors import ConfigurationError, NonFiniteError
 from g2rpo_env.streams import Seed, stream
 from g2rpo_env.vector import TokenVectorEnv
 
@@ -23,43 +23,104 @@ def collect(
     greedy: bool = False,
     seed: int | None = None,
     options: dict[str, Any] | None = None,
+    groups: int | None = None,
+    refill: bool = True,
 ) -> Groups:
-    """Reset all lanes, sample every episode to its end and return the groups.
+    """Sample episodes to their ends and return the groups: one episode per lane, or more of them than lanes.
 
     The tokens of an episode come from a random stream keyed by (root seed, group, member): they depend neither on
-    the number of lanes nor on their order.
+    the number of lanes nor on their order, nor on ``refill``.
 
     Args:
         policy: The policy.
         envs: A TokenVectorEnv, wrapped or not, with autoreset_mode DISABLED.
         greedy: Take the likeliest token instead of sampling.
         seed: New root seed of the environment; None continues its seeded order of problems.
-        options: Reset options.
+        options: Reset options, without ``groups``.
+        groups: Number of groups, >= 1; their members wait for a lane. None resets all lanes once.
+        refill: A lane that has finished takes the next waiting member at once; False waits until all have finished.
 
     Raises:
-        ConfigurationError: the environment restarts lanes by itself.
+        ConfigurationError: the environment restarts lanes by itself, or ``groups`` breaks its rule.
         VocabularyMismatchError, BudgetError: policy and environment do not fit.
         NonFiniteError: the policy's logits are NaN or infinite.
     """
     base = token_vector_env(envs)
     policy.check_fits(envs)
-    observation, info = envs.reset(seed=seed, options=options)
-    recorder = _Recorder(base, info)
-    uniforms = None if greedy else _uniforms(base, recorder)
+    feed = _Feed(envs, base, groups, seed, options)
+    observation, info = feed.first()
+    recorder = Recorder(base)
     decoder = policy.decoder(base.num_envs)
+    uniforms = np.zeros((base.num_envs, base.task.max_new_tokens))
     actions = np.zeros(base.num_envs, np.int64)
     steps = np.zeros(base.num_envs, np.int64)
-    lanes = np.flatnonzero(base.active)
-    while len(lanes):
-        log_probs = policy.log_probs(decoder.advance(observation["tokens"], observation["length"][:, 0], lanes))
-        chosen = choose(log_probs, None if uniforms is None else uniforms[lanes, steps[lanes]])
+    running = np.zeros(base.num_envs, np.bool_)
+    started = feed.started
+    while True:
+        if len(started):
+            recorder.begin(started, info)
+            running[started], steps[started] = True, 0
+            if not greedy:
+                uniforms[started] = [recorder.uniforms(lane) for lane in started]
+        lanes = np.flatnonzero(running)
+        if not len(lanes):
+            return group_episodes(recorder.episodes)
+        logits = decoder.advance(observation["tokens"], observation["length"][:, 0], lanes)
+        log_probs = policy.sampling_log_probs(logits)
+        try:
+            chosen = choose(log_probs, None if greedy else uniforms[lanes, steps[lanes]])
+        except NonFiniteError:
+            raise NonFiniteError(recorder.not_finite(lanes, steps, log_probs)) from None
         actions[lanes] = chosen.cpu().numpy()
         recorder.record(lanes, observation["length"][lanes, 0], log_probs.gather(1, chosen[:, None])[:, 0])
         steps[lanes] += 1
         observation, reward, terminated, truncated, info = envs.step(actions)
-        recorder.finish(np.flatnonzero(terminated | truncated), reward, terminated, info)
-        lanes = np.flatnonzero(base.active)
-    return group_episodes(recorder.episodes)
+        finished = np.flatnonzero((terminated | truncated) & running)
+        started = finished[:0]
+        if len(finished):
+            recorder.finish(finished, reward, terminated, info)
+            running[finished] = False
+            if feed.waiting and (refill or not running.any()):
+                observation, info = feed.next(np.flatnonzero(~running))
+                started = feed.started
+                decoder.restart(started)
+
+
+class _Feed:
+    """Starts episodes: all lanes at once, or the members of ``groups`` one after the other as lanes become free."""
+
+    def __init__(
+        self, envs: Any, base: TokenVectorEnv, groups: int | None, seed: int | None, options: dict[str, Any] | None
+    ) -> None:
+        self.envs, self.lanes, self.seed, self.options = envs, base.num_envs, seed, options
+        self.started = np.arange(base.num_envs)
+        self.waiting: list[tuple[int, int]] | None = None
+        if groups is not None:
+            if groups < 1:
+                raise ConfigurationError(f"groups={groups} must be None or at least 1")
+            if options:
+                raise ConfigurationError("options must be None with groups: lanes take whatever member is next")
+            numbers = base.take_groups(groups, seed=seed)
+            self.waiting = [(group, member) for group in numbers for member in range(base.group_size)]
+            self.waiting.reverse()  # taken from the end
+
+    def first(self) -> tuple[Any, dict[str, Any]]:
+        if self.waiting is None:
+            return self.envs.reset(seed=self.seed, options=self.options)  # type: ignore[no-any-return]
+        return self.next(self.started)
+
+    def next(self, free: np.ndarray) -> tuple[Any, dict[str, Any]]:
+        """Start waiting members in free lanes; ``started`` says in which."""
+        assert self.waiting is not None
+        self.started = free[: len(self.waiting)]
+        mask = np.zeros(self.lanes, np.bool_)
+        group, member = np.zeros(self.lanes, np.int64), np.zeros(self.lanes, np.int64)
+        mask[self.started] = True
+        for lane in self.started:
+            group[lane], member[lane] = self.waiting.pop()
+        return self.envs.reset(  # type: ignore[no-any-return]
+            options={"reset_mask": mask, "group": group, "member": member}
+        )
 
 
 def token_vector_env(envs: Any) -> TokenVectorEnv:
@@ -75,42 +136,69 @@ def token_vector_env(envs: Any) -> TokenVectorEnv:
     return base
 
 
-def _uniforms(base: TokenVectorEnv, recorder: _Recorder) -> np.ndarray:
-    """Return one uniform number per lane and step, float64 (N, budget), each lane from its episode's stream."""
-    root, budget = base.root_seed, base.task.max_new_tokens
-    keys = zip(recorder.info["group"], recorder.info["member"], strict=True)
-    return np.stack([sampling_stream(root, int(g), int(m)).random(budget) for g, m in keys])
-
-
 def sampling_stream(root: Seed, group: int, member: int) -> np.random.Generator:
     """Return the stream that the tokens of one episode are sampled from."""
     return stream(root, "sample", group, member)
 
 
-class _Recorder:
-    """Collects log-probabilities while lanes run and makes an Episode of each when it ends."""
+COLUMNS = ("problem_id", "group", "member", "reveal_length")
+"""What a record takes from the reset info."""
 
-    def __init__(self, base: TokenVectorEnv, info: dict[str, Any]) -> None:
-        self.base, self.info = base, info
+
+class Recorder:
+    """Collects log-probabilities while lanes run and makes an Episode of each when it ends.
+
+    Args:
+        base: The environment whose lanes are recorded.
+    """
+
+    def __init__(self, base: TokenVectorEnv) -> None:
+        self.base = base
         self.log_probs = np.zeros((base.num_envs, base.task.length), np.float32)
+        self.starts: list[dict[str, Any]] = [{} for _ in range(base.num_envs)]
         self.episodes: list[Episode] = []
 
-    def record(self, lanes: np.ndarray, position: np.ndarray, log_probs: torch.Tensor) -> None:
-        self.log_probs[lanes, position] = log_probs.float().cpu().numpy()
+    def begin(self, lanes: np.ndarray, info: dict[str, Any]) -> None:
+        """Note which episodes lanes have begun, given the info of their reset."""
+        self.log_probs[lanes] = 0.0
+        for lane in lanes:
+            self.starts[lane] = {key: info[key][lane] for key in COLUMNS}
+
+    def uniforms(self, lane: int) -> np.ndarray:
+        """Return one number per step for the episode of a lane, float64 (budget,), from the episode's own stream."""
+        start = self.starts[lane]
+        generator = sampling_stream(self.base.root_seed, int(start["group"]), int(start["member"]))
+        return generator.random(self.base.task.max_new_tokens)
+
+    def record(self, lanes: np.ndarray, position: np.ndarray, log_probs: Any) -> None:
+        """Note the log-probabilities of the tokens that lanes write at ``position``."""
+        values = log_probs.float().cpu().numpy() if isinstance(log_probs, torch.Tensor) else log_probs
+        self.log_probs[lanes, position] = values
+
+    def not_finite(self, lanes: np.ndarray, steps: np.ndarray, log_probs: torch.Tensor) -> str:
+        """Return the message for logits that are not finite: whose they are, and at which step."""
+        row = int(torch.nonzero(~torch.isfinite(log_probs.max(-1).values))[0])
+        start = self.starts[lanes[row]]
+        return (
+            f"the policy's logits are NaN or infinite at step {int(steps[lanes[row]])} of the episode with "
+            f"problem_id={start['problem_id']!r}, group={int(start['group'])}, member={int(start['member'])}"
+        )
 
     def finish(self, lanes: np.ndarray, reward: np.ndarray, terminated: np.ndarray, info: dict[str, Any]) -> None:
+        """Make episodes of lanes that have ended, given what their last step returned."""
         for lane in lanes:
             tokens_T, role_T = self.base.episode_tokens(lane)
+            start = self.starts[lane]
             self.episodes.append(
                 Episode(
                     tokens_T=tokens_T,
                     role_T=role_T,
                     logprob_T=self.log_probs[lane, : len(tokens_T)].copy(),
-                    problem_id=str(self.info["problem_id"][lane]),
-                    group=int(self.info["group"][lane]),
-                    member=int(self.info["member"][lane]),
+                    problem_id=str(start["problem_id"]),
+                    group=int(start["group"]),
+                    member=int(start["member"]),
                     seed=self.base.root_seed,
-                    reveal=int(self.info["reveal_length"][lane]),
+                    reveal=int(start["reveal_length"]),
                     reward=float(reward[lane]),
                     verdict=info["verdict"][lane],
                     valid=bool(info["valid"][lane]),

@@ -19,11 +19,21 @@ from g2rpo_env.verdict import Outcome, Verdict
 
 @dataclass(frozen=True)
 class Rollout:
-    """One episode per lane, sampled through the environment."""
+    """Episodes sampled through the environment, token by token.
+
+    Args:
+        groups: Groups per update; there may be more members than lanes. None: one episode per lane.
+        refill: A lane that has finished takes the next waiting member at once, so that long answers do not hold up the
+            rest; False waits until all lanes have finished. The tokens are the same, see
+            :func:`~g2rpo_env.agents.rollout.collect`. No lane works ahead: an update gets its own groups, whole.
+    """
+
+    groups: int | None = None
+    refill: bool = True
 
     def __call__(self, policy: CausalLMPolicy, envs: Any) -> Groups:
         """Return the groups of one update."""
-        return collect(policy, envs)
+        return collect(policy, envs, groups=self.groups, refill=self.refill)
 
 
 SHARE_OF: dict[str, Callable[[EncodedProblem, float], float]] = {

@@ -289,8 +289,8 @@ def check_render_mode(mode: str | None, known: Sequence[str]) -> None:
         raise ConfigurationError(f"render_mode={mode!r} must be None or one of {', '.join(map(repr, known))}")
 
 
-NEEDS = {"member": "problem", "prefix_roles": "prefix"}
-"""Reset option -> the one without which it would be ignored."""
+NEEDS = {"member": ("problem", "group"), "prefix_roles": ("prefix",)}
+"""Reset option -> those without any of which it would be ignored."""
 
 
 def check_options(options: dict[str, Any], known: tuple[str, ...]) -> None:
@@ -299,5 +299,6 @@ def check_options(options: dict[str, Any], known: tuple[str, ...]) -> None:
     if unknown:
         raise ConfigurationError(f"reset option {unknown[0]!r} is unknown; known are {', '.join(known)}")
     for name, needed in NEEDS.items():
-        if options.get(name) is not None and options.get(needed) is None:
-            raise ConfigurationError(f"options[{name!r}] must come with options[{needed!r}]: it means nothing alone")
+        if options.get(name) is not None and all(options.get(other) is None for other in needed):
+            others = " or ".join(f"options[{other!r}]" for other in needed)
+            raise ConfigurationError(f"options[{name!r}] must come with {others}: it means nothing alone")

@@ -56,6 +56,10 @@ class OutOfMemoryError(G2RPOError, MemoryError):
     """An update that does not fit into memory; the message names the options that make it smaller."""
 
 
+class GenerationError(G2RPOError, RuntimeError):
+    """Answers of another generator that do not fit: too few, unfinished, or not from the policy's distribution."""
+
+
 class RunExistsError(G2RPOError, FileExistsError):
     """A run folder that already holds a run; nothing is ever overwritten."""
 

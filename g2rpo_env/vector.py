@@ -41,7 +41,7 @@ UNSIGNED = {np.dtype(f"{kind}{size}"): np.dtype(f"u{size}") for kind in "iu" for
 FINAL_TYPES = {"correct": np.bool_, "valid": np.bool_}
 """Type of a column of the final info; any other holds objects."""
 
-LANE_OPTIONS = ("reset_mask", "problem", "member", "reveal", "prefix", "prefix_roles")
+LANE_OPTIONS = ("reset_mask", "problem", "group", "member", "reveal", "prefix", "prefix_roles")
 
 
 class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
@@ -55,9 +55,10 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
     are ignored. ``active`` says who runs. ``NEXT_STEP`` (default for group_size 1) and ``SAME_STEP`` are Gymnasium's.
 
     **Reset options**, each per lane: ``reset_mask`` (bool (N,), only these lanes start again), ``problem`` (ids, None
-    for lanes that are not reset), ``member`` (ints), ``reveal`` (lengths in the unit of the guidance wrapper; NaN or
-    None = as planned), ``prefix`` and ``prefix_roles`` (lists of token arrays, None = none). A scalar holds for all
-    lanes. A mask that splits a group needs ``problem``. A lane reset with problem and member joins the newest group of
+    for lanes that are not reset), ``group`` (numbers from :meth:`take_groups`, for lanes that start members of groups
+    drawn before), ``member`` (ints), ``reveal`` (lengths in the unit of the guidance wrapper; NaN or None = as
+    planned), ``prefix`` and ``prefix_roles`` (lists of token arrays, None = none). A scalar holds for all lanes. A mask
+    that splits a group needs ``problem`` or ``group``. A lane reset with problem and member joins the newest group of
     that problem since the last reset of all lanes that still lacks the member, otherwise it opens a group. Options are
     never changed. A reset that fails changes nothing.
 
@@ -209,6 +210,24 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         info = self._begin(lanes, starts, groups, members)
         return self._observation(), info
 
+    def take_groups(self, count: int, *, seed: int | Sequence[int] | None = None) -> list[int]:
+        """Take the next groups out of the seeded order and return their numbers, for ``options["group"]`` of resets.
+
+        Their members may start in any lane at any time, so that there can be more of them than lanes; nobody else gets
+        these groups.
+
+        Args:
+            count: How many, >= 1.
+            seed: New root seed; None continues.
+
+        Raises:
+            ConfigurationError: ``count`` is below 1, or the seed negative.
+        """
+        if count < 1:
+            raise ConfigurationError(f"count={count} must be at least 1")
+        self._reseed(seed)
+        return [self._next_group() for _ in range(count)]
+
     def _reseed(self, seed: int | Sequence[int] | None) -> None:
         if seed is None and self._root is not None:
             return
@@ -234,7 +253,14 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         self, lanes: np.ndarray, options: dict[str, Any]
     ) -> tuple[list[Start], list[int], list[int]]:
         problems = self._per_lane(options, "problem", lanes)
-        if problems is None:
+        numbers = self._per_lane(options, "group", lanes)
+        if numbers is not None:
+            if problems is not None:
+                raise ConfigurationError("options['group'] must come without options['problem']: a group has its own")
+            problem_ids, groups, members = self._taken_groups(
+                lanes, numbers, self._per_lane(options, "member", lanes)
+            )
+        elif problems is None:
             problem_ids, groups, members = self._draw_groups(lanes)
         else:
             problem_ids, groups, members = self._given_groups(
@@ -294,14 +320,31 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         if missing:
             raise ConfigurationError(f"options['problem'] is None for lane {missing[0]}, which is to be reset")
         problem_ids = [str(problem) for problem in problems]
+        members = self._checked_members(lanes, members)
+        groups = [self._join(p, m) for p, m in zip(problem_ids, members, strict=True)]
+        return problem_ids, groups, members
+
+    def _taken_groups(
+        self, lanes: np.ndarray, numbers: list[Any], members: list[Any] | None
+    ) -> tuple[list[str], list[int], list[int]]:
+        groups = [int(number) for number in numbers]
+        own = [g >= 0 and g % self.world_size == self.rank and g // self.world_size < self._counter for g in groups]
+        if not all(own):
+            raise ConfigurationError(
+                f"options['group']={groups[own.index(False)]} must be a number that take_groups() gave since the last "
+                "seed"
+            )
+        problem_of = {group: self.task.source.draw(self._root, group) for group in set(groups)}
+        return [problem_of[g] for g in groups], groups, self._checked_members(lanes, members)
+
+    def _checked_members(self, lanes: np.ndarray, members: list[Any] | None) -> list[int]:
         if members is None:
-            members = [int(lane) % self.group_size for lane in lanes]
+            return [int(lane) % self.group_size for lane in lanes]
         members = [int(member) for member in members]
         bad = [m for m in members if not 0 <= m < self.group_size]
         if bad:
             raise ConfigurationError(f"options['member']={bad[0]} must lie in [0, group_size={self.group_size})")
-        groups = [self._join(p, m) for p, m in zip(problem_ids, members, strict=True)]
-        return problem_ids, groups, members
+        return members
 
     def _join(self, problem_id: str, member: int) -> int:
         """Return the newest group of the problem that still lacks this member, or a new one."""

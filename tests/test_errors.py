@@ -19,6 +19,7 @@ EXPECTED = {
     errors.InvalidActionError: gym_error.InvalidAction,
     errors.NonFiniteError: ArithmeticError,
     errors.OutOfMemoryError: MemoryError,
+    errors.GenerationError: RuntimeError,
     errors.RunExistsError: FileExistsError,
     errors.ResumeError: RuntimeError,
     errors.ConformanceError: AssertionError,

@@ -265,6 +265,51 @@ def test_a_reset_of_all_lanes_forgets_groups_that_were_never_filled() -> None:
     assert info["group"][1] == 3
 
 
+def test_members_of_groups_taken_out_of_the_order_start_in_any_lane() -> None:
+    envs = vector(4, 2)
+    groups = envs.take_groups(3, seed=5)
+    assert groups == [0, 1, 2] == vector(4, 2).take_groups(3, seed=5)
+    problems = [TASK.source.draw(5, group) for group in groups]
+    _, info = envs.reset(options={"group": [2, 0, 0, 1], "member": [1, 0, 1, 0]})
+    assert info["group"].tolist() == [2, 0, 0, 1] and info["member"].tolist() == [1, 0, 1, 0]
+    assert info["problem_id"].tolist() == [problems[group] for group in (2, 0, 0, 1)]
+    mask = np.array([False, True, False, False])
+    _, info = envs.reset(options={"reset_mask": mask, "group": [0, 1, 0, 0], "member": 1})
+    assert (info["group"][1], info["member"][1], info["problem_id"][1]) == (1, 1, problems[1])
+    assert envs.active.all()
+    _, info = envs.reset()  # whoever draws next gets the groups after them
+    assert info["group"].tolist() == [3, 3, 4, 4]
+
+
+def test_ranks_take_groups_of_their_own() -> None:
+    parts = [vector(2, 2, rank=rank, world_size=2).take_groups(3, seed=1) for rank in range(2)]
+    assert parts == [[0, 2, 4], [1, 3, 5]]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"group": 3, "member": 0}, r"options\['group'\]=3 must be a number that take_groups"),
+        ({"group": -1, "member": 0}, "=-1 must"),
+        ({"group": 0, "member": 2}, r"options\['member'\]=2"),
+        ({"group": 0, "problem": "1+1"}, "without options"),
+        ({"group": [0]}, "one entry per lane"),
+    ],
+)
+def test_bad_group_options_change_nothing(options: dict[str, Any], words: str) -> None:
+    envs = vector(4, 2)
+    envs.take_groups(3, seed=0)
+    before = envs.state_dict()
+    with pytest.raises(ConfigurationError, match=words):
+        envs.reset(options=options)
+    assert envs.state_dict() == before and not envs.active.any()
+
+
+def test_taking_no_groups_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="count=0"):
+        vector(4, 2).take_groups(0)
+
+
 def test_per_lane_reveals_leave_the_plan_to_the_lanes_without_one() -> None:
     envs = VectorGuidanceWrapper(vector(4, group_size=2), length=3, ratio=0.5)
     _, info = envs.reset(seed=0, options={"reveal": [np.nan, 5, None, 0]})

@@ -34,7 +34,8 @@ class BenchOptions:
     """Measure one process. Close other programs first, and compare ratios rather than figures."""
 
     what: Positional[str] = "env"
-    """What to measure: env, sandbox, verify (pairs in the folder that G2RPO_DATA names), update, memory (with trl)."""
+    """What to measure: env, sandbox, verify (pairs in the folder that G2RPO_DATA names), rollout, update and memory
+    (these two with the extra ``benchmark``)."""
     json: Path | None = None
     """File for the measurements."""
     repeats: int = 5
@@ -85,6 +86,7 @@ BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
     "env": bench_env,
     "sandbox": bench_sandbox,
     "verify": bench_verify,
+    "rollout": lambda repeats: _later("rollout", repeats),
     "update": lambda repeats: _later("update", repeats),
     "memory": lambda repeats: _later("memory", repeats),
 }
@@ -92,6 +94,7 @@ TITLES = {
     "env": "Stepping, one process",
     "sandbox": "Checking programs",
     "verify": "Checking answers, one process",
+    "rollout": "Rollouts of a tiny model",
     "update": "One gradient step",
     "memory": "Memory of an update, a fresh process each",
 }

@@ -45,7 +45,7 @@ def policy(request: pytest.FixtureRequest) -> CausalLMPolicy:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(4.0)
-    return CausalLMPolicy(model, char_tokenizer(), temperature=1.5)
+    return CausalLMPolicy(model, char_tokenizer(), temperature=1.5, own_decoder=False)
 
 
 def recomputed(policy: CausalLMPolicy, episodes: list[Any]) -> list[np.ndarray]:

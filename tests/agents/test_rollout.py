@@ -201,3 +201,144 @@ def test_collected_log_probs_carry_no_gradient_and_leave_the_policy_as_it_was(
     collect(policy, envs, seed=0)
     assert same_weights(before, weights_of(policy))
     assert all(p.grad is None and p.requires_grad for p in policy.model.parameters())
+
+
+# -- more episodes than lanes -----------------------------------------------------------------------------------------
+
+SPREAD = {"digits": (1, 4), "max_new_tokens": 24, "stop_strings": tuple("0123456789abcd")}
+"""Episodes that end at different steps."""
+
+
+def spread(make_envs: Any, make_policy: Any, num_envs: int, dtype: torch.dtype, **options: Any) -> tuple[Any, Any]:
+    """An environment and a policy whose episodes end at different steps."""
+    envs = make_envs(num_envs, 4, **SPREAD, **options)
+    policy = make_policy(envs, scale=1.5)
+    policy.model.to(dtype)
+    return policy, envs
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own", "any model"])
+@pytest.mark.parametrize("guidance", [None, {"length": 5, "ratio": 0.5}], ids=["plain", "guided"])
+def test_refill_waves_and_many_lanes_give_the_same_tokens_in_float64(
+    make_envs: Any, make_policy: Any, own: bool, guidance: Any
+) -> None:
+    runs = []
+    for lanes, refill in ((8, True), (8, False), (4, True), (48, True)):
+        policy, envs = spread(make_envs, make_policy, lanes, torch.float64, guidance=guidance)
+        policy.own_decoder = own
+        runs.append(collect(policy, envs, seed=3, groups=12, refill=refill))
+    policy, envs = spread(make_envs, make_policy, 48, torch.float64, guidance=guidance)
+    runs.append(collect(policy, envs, seed=3))  # one episode per lane, drawn by the environment
+    for groups in runs:
+        assert [[(e.group, e.member) for e in g.episodes] for g in groups] == [
+            [(g, m) for m in range(4)] for g in range(12)
+        ]
+        for mine, first in zip(groups.episodes, runs[0].episodes, strict=True):
+            assert mine.problem_id == first.problem_id and mine.reveal == first.reveal
+            assert np.array_equal(mine.tokens_T, first.tokens_T)
+            assert np.allclose(mine.logprob_T, first.logprob_T, atol=1e-6)
+            assert (mine.reward, mine.verdict.outcome, mine.terminated) == (
+                first.reward, first.verdict.outcome, first.terminated,
+            )  # fmt: skip
+    assert len({int(e.sampled_T.sum()) for e in runs[0].episodes}) > 5
+
+
+def test_refill_leaves_the_distribution_as_it_is_in_float32(make_envs: Any, make_policy: Any) -> None:
+    # Rounding may tip a token, rarely: at most 1 % of the episodes. And over other seeds the lengths of 400 episodes
+    # with refill and 400 without come from one distribution, as far as a two-sample chi-square test can tell.
+    from scipy.stats import chi2_contingency
+
+    policy, envs = spread(make_envs, make_policy, 16, torch.float32)
+    one, two = (by_key(collect(policy, envs, seed=5, groups=100, refill=refill)) for refill in (True, False))
+    assert sum(np.array_equal(one[key].tokens_T, two[key].tokens_T) for key in one) >= 0.99 * len(one)
+    other = collect(policy, envs, seed=6, groups=100, refill=False).episodes
+    bins = [0, 1, 2, 4, 8, 16, 24, 25]
+    counts = [
+        np.histogram([int(e.sampled_T.sum()) for e in episodes], bins)[0] for episodes in (one.values(), other)
+    ]
+    table = np.array(counts)[:, np.sum(counts, axis=0) > 0]
+    assert chi2_contingency(table).pvalue > 0.01
+
+
+def watched(policy: Any, lanes: int, monkeypatch: Any, change: Any = None) -> list[int]:
+    """Make a policy use one decoder; return the list that gets the number of lanes of each pass."""
+    decoder = policy.decoder(lanes)
+    advance, taken = decoder.advance, []
+
+    def noted(tokens: Any, length: Any, lanes: Any) -> torch.Tensor:
+        taken.append(len(lanes))
+        logits = advance(tokens, length, lanes)
+        return logits if change is None else change(logits, len(taken))
+
+    monkeypatch.setattr(decoder, "advance", noted)
+    monkeypatch.setattr(policy, "decoder", lambda lanes: decoder)
+    return taken
+
+
+def test_refill_takes_fewer_passes_than_waves(make_envs: Any, make_policy: Any, monkeypatch: Any) -> None:
+    passes = []
+    for refill in (True, False):
+        policy, envs = spread(make_envs, make_policy, 8, torch.float32)
+        taken = watched(policy, 8, monkeypatch)
+        tokens = collect(policy, envs, seed=3, groups=20, refill=refill).sampled_tokens
+        passes.append(len(taken))
+        assert sum(taken) == tokens
+    assert tokens / 8 <= passes[0] < 0.75 * passes[1]  # the bound is that of lanes that are all busy at every step
+
+
+def test_fewer_members_than_lanes_leave_lanes_idle(make_envs: Any, make_policy: Any) -> None:
+    policy, envs = spread(make_envs, make_policy, 16, torch.float32)
+    envs.reset(seed=0)  # all lanes run; those that nobody starts are not recorded
+    groups = collect(policy, envs, seed=3, groups=2)
+    assert [(e.group, e.member) for e in groups.episodes] == [(g, m) for g in range(2) for m in range(4)]
+
+
+def test_groups_go_on_in_the_seeded_order(make_envs: Any, make_policy: Any) -> None:
+    policy, envs = spread(make_envs, make_policy, 8, torch.float32)
+    numbers = [[g.group for g in collect(policy, envs, seed=s, groups=n)] for s, n in ((0, 3), (None, 1), (None, 2))]
+    assert numbers == [[0, 1, 2], [3], [4, 5]]
+    state = envs.unwrapped.state_dict()
+    assert [g.group for g in collect(policy, envs)] == [6, 7]
+    envs.unwrapped.load_state_dict(state)
+    assert [g.group for g in collect(policy, envs, groups=2)] == [6, 7]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"groups": 0}, "groups=0"), ({"groups": 2, "options": {"reveal": 1}}, "options must be None")],
+)
+def test_bad_groups_are_refused(make_envs: Any, make_policy: Any, options: dict[str, Any], words: str) -> None:
+    envs = make_envs()
+    with pytest.raises(ConfigurationError, match=words):
+        collect(make_policy(envs), envs, **options)
+
+
+# -- sampling options -------------------------------------------------------------------------------------------------
+
+
+def test_recorded_log_probs_are_those_of_the_truncated_distribution(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(16, 4)
+    model = make_policy(envs, scale=2.0).model
+    policy = CausalLMPolicy(model, envs.unwrapped.tokenizer, temperature=0.8, top_k=5, top_p=0.9, min_p=0.05)
+    for episode in collect(policy, envs, seed=0).episodes:
+        with torch.no_grad():
+            logits = model(torch.from_numpy(episode.tokens_T[None].astype(np.int64))).logits[0]
+        places = np.flatnonzero(episode.sampled_T)
+        rows = policy.sampling_log_probs(logits)[places - 1].numpy()
+        assert np.allclose(rows[np.arange(len(places)), episode.tokens_T[places]], episode.logprob_T[places], atol=1e-4)
+        assert np.isfinite(episode.logprob_T).all() and np.isfinite(rows).sum(1).max() <= 5
+
+
+def test_an_error_about_logits_names_the_step_and_the_episode(
+    make_envs: Any, make_policy: Any, monkeypatch: Any
+) -> None:
+    def broken(logits: torch.Tensor, call: int) -> torch.Tensor:
+        if call == 4:
+            logits[5, 0] = torch.nan
+        return logits
+
+    envs = make_envs(8, 4)
+    policy = make_policy(envs)
+    watched(policy, 8, monkeypatch, broken)
+    with pytest.raises(NonFiniteError, match=r"step 3 of the episode with problem_id='.+', group=1, member=1"):
+        collect(policy, envs, seed=0)

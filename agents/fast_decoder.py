@@ -1,0 +1,395 @@
+"""FastDecoder: an own decode path for the Qwen3 and Llama families, equal to their forward and faster.
+
+Every lane has a row of a static cache and its own position in it. A token is written at its lane's position and the
+attention is masked by length, so lanes of unequal prompts and lanes that start again leave no dead columns behind.
+Query, key and value are one product, and so are gate and up; nothing is computed that the next token does not need.
+
+A prefix is computed once: a lane that begins takes the keys and values of the longest prefix that any row of the cache
+holds, so the members of a group share their prompt, at the start of a rollout and when a lane is filled again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from g2rpo_env.agents.policy import CausalLMPolicy
+
+FAMILIES = {
+    "transformers.models.qwen3.modeling_qwen3": "Qwen3ForCausalLM",
+    "transformers.models.llama.modeling_llama": "LlamaForCausalLM",
+}
+"""Module -> its class whose forward this file repeats; subclasses and adapters may do otherwise."""
+
+ROPES = ("default", "linear", "llama3", "yarn")
+"""Kinds of rotary embedding whose tables do not depend on the length of the sequence."""
+
+ROOM = 64
+"""The cache grows by multiples of this many tokens."""
+
+WORTH_WAITING = 32
+"""Lanes that begin together wait for one of them if they share so many tokens, or half of what they lack."""
+
+
+def reason_against(model: Any) -> str | None:
+    """Return why the own decode path would not equal the forward of a model; None where it does."""
+    kind = type(model)
+    if FAMILIES.get(kind.__module__) != kind.__name__:
+        return f"{kind.__name__} is not of the Qwen3 or Llama family"
+    config = model.config
+    if set(getattr(config, "layer_types", None) or ["full_attention"]) != {"full_attention"}:
+        return "not all layers have full attention"
+    rope = config.rope_parameters["rope_type"]
+    if rope not in ROPES:
+        return f"rope_type={rope!r} depends on the length of the sequence"
+    if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
+        return "a module has a forward hook"
+    if (name := _unusual_linear(model)) is not None:
+        return f"{name} is an adapter or quantised"
+    parameters = list(model.parameters())
+    if len({(p.dtype, p.device) for p in parameters}) != 1:
+        return "its parameters have more than one dtype or device"
+    return None
+
+
+def _unusual_linear(model: Any) -> str | None:
+    for layer in model.model.layers:
+        parts = [(layer.self_attn, name) for name in ("q_proj", "k_proj", "v_proj", "o_proj")]
+        parts += [(layer.mlp, name) for name in ("gate_proj", "up_proj", "down_proj")]
+        for module, name in parts:
+            if type(getattr(module, name)) is not torch.nn.Linear:
+                return name
+    return None if type(model.lm_head) is torch.nn.Linear else "lm_head"
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """Weights of one layer; the fused ones are copies, the others the model's own."""
+
+    qkv: tuple[torch.Tensor, torch.Tensor | None]
+    head_norm: torch.Tensor | None  # (query heads + key heads, head size)
+    out: tuple[torch.Tensor, torch.Tensor | None]
+    gate_up: tuple[torch.Tensor, torch.Tensor | None]
+    down: tuple[torch.Tensor, torch.Tensor | None]
+    norm_before: torch.Tensor
+    norm_after: torch.Tensor
+
+
+def _joined(*parts: torch.nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:
+    weight = torch.cat([part.weight for part in parts])
+    return weight, None if parts[0].bias is None else torch.cat([part.bias for part in parts])
+
+
+def _fuse(layer: Any, query_heads: int, key_heads: int) -> _Layer:
+    attention, mlp = layer.self_attn, layer.mlp
+    head_norm = None
+    if hasattr(attention, "q_norm"):
+        queries = attention.q_norm.weight.expand(query_heads, -1)
+        head_norm = torch.cat([queries, attention.k_norm.weight.expand(key_heads, -1)])
+    return _Layer(
+        qkv=_joined(attention.q_proj, attention.k_proj, attention.v_proj),
+        head_norm=head_norm,
+        out=(attention.o_proj.weight, attention.o_proj.bias),
+        gate_up=_joined(mlp.gate_proj, mlp.up_proj),
+        down=(mlp.down_proj.weight, mlp.down_proj.bias),
+        norm_before=layer.input_layernorm.weight,
+        norm_after=layer.post_attention_layernorm.weight,
+    )
+
+
+class FastDecoder:
+    """Next-token logits for the lanes of a vector environment, as :class:`~g2rpo_env.agents.decoder.Decoder`.
+
+    Weights are those of the live model: when one of them has changed, the fused copies are made anew and the cache is
+    emptied.
+
+    Args:
+        policy: The policy; :func:`reason_against` its model must be None.
+        num_lanes: Number of lanes N.
+    """
+
+    def __init__(self, policy: CausalLMPolicy, num_lanes: int) -> None:
+        model: Any = policy.model
+        config = model.config
+        self.policy = policy
+        self.consumed = np.zeros(num_lanes, np.int64)
+        """int64 (N,), how many tokens of each lane are in the cache."""
+        self.computed = 0
+        """Tokens that went through the layers; less than what lanes consumed where a prefix was shared."""
+        self._model, self._parameters = model, list(model.parameters())
+        self._query_heads, self._heads = config.num_attention_heads, config.num_key_value_heads
+        self._size = model.model.layers[0].self_attn.head_dim
+        self._eps, self._activation = config.rms_norm_eps, model.model.layers[0].mlp.act_fn
+        self._scale = model.model.layers[0].self_attn.scaling
+        self._seen: tuple[int, ...] = ()
+        self._lanes = np.zeros(0, np.int64)  # lane of each row in use
+        self._row = np.full(num_lanes, -1)  # row of each lane, -1 for none
+        self._held = np.zeros(num_lanes, np.int64)  # by row: tokens whose keys and values it holds
+        self._tokens = np.zeros((num_lanes, 0), np.int64)  # by row: these tokens
+        self._room = 0
+
+    # -- weights and cache ------------------------------------------------------------------------------------------
+
+    def _follow_model(self) -> None:
+        """Fuse the weights again if one of them was written since, and forget what the old ones computed."""
+        seen = tuple(p._version for p in self._parameters) + tuple(p.data_ptr() for p in self._parameters)
+        if seen == self._seen:
+            return
+        self._seen = seen
+        body = self._model.model
+        self._layers = [_fuse(layer, self._query_heads, self._heads) for layer in body.layers]
+        self._embedding, self._last_norm = body.embed_tokens.weight, body.norm.weight
+        self._head = self._model.lm_head.weight
+        self._drop_all()
+
+    def _drop_all(self) -> None:
+        self.consumed[:] = 0
+        self._held[:] = 0
+        self._row[:] = -1
+        self._lanes = np.zeros(0, np.int64)
+        self._room, self._tokens = 0, np.zeros((len(self.consumed), 0), np.int64)
+
+    def _reserve(self, length: int) -> None:
+        """Make room for contexts of ``length`` tokens."""
+        if length <= self._room:
+            return
+        old, held = self._room, int(self._held.max(initial=0))
+        self._room = -(-max(length, old * 3 // 2) // ROOM) * ROOM
+        lanes, layers = len(self.consumed), len(self._layers)
+        # Layer l has its keys at 2l and its values at 2l+1; the last cell takes what padding writes.
+        cells = self._head.new_zeros((2 * layers, lanes * self._heads * self._room + 1, self._size))
+        cache = cells[:, :-1].view(2 * layers, lanes, self._heads, self._room, self._size)
+        if held:
+            cache[..., :held, :] = self._cache[..., :held, :]
+        self._cells, self._cache = cells, cache
+        self._tokens = np.pad(self._tokens, ((0, 0), (0, self._room - old)))
+        positions = torch.arange(self._room, device=cells.device)
+        cos, sin = self._model.model.rotary_emb(cells[:1, :1], positions[None])
+        half = self._size // 2
+        self._cos = cos[0][:, None]
+        # rotate_half(x) * sin, written as the halves of x exchanged, times sin with its first half negated
+        self._sin = torch.cat([-sin[0, :, :half], sin[0, :, half:]], dim=-1)[:, None]
+        self._columns = positions
+
+    def _arrange(self, lanes: np.ndarray) -> None:
+        """Give these lanes the first rows: the last rows move into the gaps that other lanes leave."""
+        keep = np.zeros(len(self.consumed), np.bool_)
+        keep[lanes] = True
+        gone = self._lanes[~keep[self._lanes]]
+        if len(gone):
+            self.consumed[gone] = 0
+            rows, count = self._row[gone], len(self._lanes) - len(gone)
+            self._row[gone] = -1
+            gaps = rows[rows < count]
+            tail = np.arange(count, len(self._lanes))
+            movers = tail[~np.isin(tail, rows)]
+            self._copy(movers, gaps)
+            self._lanes[gaps] = self._lanes[movers]
+            self._lanes = self._lanes[:count]
+            self._row[self._lanes] = np.arange(count)
+        new = lanes[self._row[lanes] < 0]
+        if len(new):
+            self._row[new] = np.arange(len(self._lanes), len(self._lanes) + len(new))
+            self._held[self._row[new]] = 0
+            self.consumed[new] = 0
+            self._lanes = np.concatenate([self._lanes, new])
+
+    def _copy(self, sources: np.ndarray, targets: np.ndarray, length: int | None = None) -> None:
+        """Copy what rows hold, or its first ``length`` tokens, into other rows."""
+        if not len(sources):
+            return
+        end = int(self._held[sources].max()) if length is None else length
+        index = [torch.from_numpy(rows).to(self._cells.device) for rows in (sources, targets)]
+        self._cache[:, index[1], :, :end] = self._cache[:, index[0], :, :end]
+        self._tokens[targets] = self._tokens[sources]
+        self._held[targets] = self._held[sources]
+
+    # -- what callers use -------------------------------------------------------------------------------------------
+
+    def restart(self, lanes: np.ndarray) -> None:
+        """Forget the tokens of lanes that have begun another episode."""
+        self.consumed[lanes] = 0  # what their rows hold stays, for whoever begins with the same tokens
+
+    @torch.inference_mode()
+    def advance(self, tokens_NL: np.ndarray, length_N: np.ndarray, lanes: np.ndarray) -> torch.Tensor:
+        """Feed the new tokens of some lanes and return the logits after each one's last token.
+
+        Args:
+            tokens_NL: int, contexts of all lanes.
+            length_N: int (N,), their lengths.
+            lanes: int (K,), the lanes to feed, each with at least one new token.
+
+        Returns:
+            Raw logits (K, model vocabulary), in the order of ``lanes``.
+        """
+        lanes = np.asarray(lanes)
+        self._follow_model()
+        self._arrange(lanes)
+        self._reserve(int(length_N[lanes].max()))
+        # All but the last token of each lane goes ahead and needs no logits; then all lanes take one token together.
+        behind = lanes[length_N[lanes] - self.consumed[lanes] > 1]
+        if len(behind):
+            self._catch_up(tokens_NL, length_N, behind)
+        # The rows in use are the first ones, so the pass is over a slice of the cache, whatever the order of lanes.
+        position = length_N[self._lanes] - 1
+        ids = tokens_NL[self._lanes, position].astype(np.int64)
+        logits = self._step(ids, position)
+        rows = self._row[lanes]
+        self._tokens[np.arange(len(ids)), position] = ids
+        self.consumed[lanes] = length_N[lanes]
+        self._held[: len(ids)] = position + 1
+        return logits if (rows == np.arange(len(rows))).all() else logits[torch.from_numpy(rows).to(logits.device)]
+
+    # -- prefixes ---------------------------------------------------------------------------------------------------
+
+    def _catch_up(self, tokens_NL: np.ndarray, length_N: np.ndarray, lanes: np.ndarray) -> None:
+        """Fill the cache of lanes up to their last token: shared prefixes are copied, the rest is computed."""
+        self._take_prefixes(tokens_NL, length_N, lanes[self.consumed[lanes] == 0])
+        waiting = lanes[length_N[lanes] - self.consumed[lanes] > 1]
+        while len(waiting):
+            leads = self._leads(tokens_NL, length_N, waiting)
+            self._prefill(tokens_NL, length_N, waiting[leads])
+            waiting = waiting[~leads]
+            self._take_prefixes(tokens_NL, length_N, waiting)
+            waiting = waiting[length_N[waiting] - self.consumed[waiting] > 1]
+
+    def _take_prefixes(self, tokens_NL: np.ndarray, length_N: np.ndarray, lanes: np.ndarray) -> None:
+        """Give lanes the longest prefix of their context, without its last token, that a row of the cache holds."""
+        if not len(lanes):
+            return
+        used = len(self._lanes)
+        rows = self._row[lanes]
+        sources = np.zeros(len(lanes), np.int64)
+        shared = np.zeros(len(lanes), np.int64)
+        for i, lane in enumerate(lanes):
+            end = int(length_N[lane]) - 1
+            equal = self._tokens[:used, :end] == tokens_NL[lane, :end]
+            common = np.where(equal.all(1), end, equal.argmin(1)) if end else np.zeros(used, np.int64)
+            common = np.minimum(common, self._held[:used])
+            own, best = common[rows[i]], int(common.argmax())
+            sources[i] = rows[i] if own == common[best] else best
+            shared[i] = common[best]
+        moved = sources != rows
+        # Held lengths change together at the end: a row may be the source of one lane and the target of another.
+        self._copy(sources[moved], rows[moved], int(shared.max()))
+        self._held[rows] = self.consumed[lanes] = shared
+
+    def _leads(self, tokens_NL: np.ndarray, length_N: np.ndarray, lanes: np.ndarray) -> np.ndarray:
+        """Return which lanes are computed now, bool (K,): one of those that share much of what they lack."""
+        contexts = [tokens_NL[lane, : length_N[lane] - 1] for lane in lanes]
+        leads = np.zeros(len(lanes), np.bool_)
+        leader = np.zeros(0, np.int64)
+        for i in sorted(range(len(lanes)), key=lambda i: contexts[i].tolist()):
+            end = min(len(leader), len(contexts[i]))
+            differs = np.flatnonzero(leader[:end] != contexts[i][:end])
+            done = int(self.consumed[lanes[i]])
+            gain = (int(differs[0]) if len(differs) else end) - done
+            if gain <= 0 or gain < min(WORTH_WAITING, (len(contexts[i]) - done) / 2):
+                leads[i], leader = True, contexts[i]
+        return leads
+
+    def _prefill(self, tokens_NL: np.ndarray, length_N: np.ndarray, lanes: np.ndarray) -> None:
+        """Compute the tokens of lanes from what they hold up to their last one, which is left out."""
+        begin, end = self.consumed[lanes], length_N[lanes] - 1
+        offset = np.arange(int((end - begin).max()))
+        position = begin[:, None] + offset
+        real = position < end[:, None]
+        position = np.where(real, position, end[:, None] - 1)
+        rows = self._row[lanes]
+        ids = np.take_along_axis(tokens_NL[lanes], position, axis=1).astype(np.int64)
+        self._fill(rows, ids, position, real)
+        for row, lane, stop in zip(rows, lanes, end, strict=True):
+            self._tokens[row, :stop] = tokens_NL[lane, :stop]
+        self._held[rows] = self.consumed[lanes] = end
+
+    # -- the model --------------------------------------------------------------------------------------------------
+
+    def _step(self, ids: np.ndarray, position: np.ndarray) -> torch.Tensor:
+        """Take one token in each of the first K rows and return the logits, (K, vocabulary)."""
+        device, count, heads = self._cells.device, len(ids), self._heads
+        self.computed += count
+        place = torch.from_numpy(position).to(device)
+        columns = int(position.max()) + 1
+        hidden = functional.embedding(torch.from_numpy(ids).to(device), self._embedding)
+        cos, sin = self._cos[place], self._sin[place]
+        first = (torch.arange(count * heads, device=device) * self._room).view(count, heads)
+        cells = (first + place[:, None]).view(-1)
+        mask = torch.zeros((count, columns), dtype=hidden.dtype, device=device)
+        mask.masked_fill_(self._columns[:columns] > place[:, None], float("-inf"))
+        mask = mask[:, None, None].expand(-1, heads, -1, -1).reshape(count * heads, 1, columns)
+        for number, layer in enumerate(self._layers):
+            query, key, value = self._project(layer, hidden, cos, sin)
+            self._cells[2 * number].index_copy_(0, cells, key.reshape(-1, self._size))
+            self._cells[2 * number + 1].index_copy_(0, cells, value.reshape(-1, self._size))
+            keys = self._cache[2 * number, :count, :, :columns].flatten(0, 1)
+            values = self._cache[2 * number + 1, :count, :, :columns].flatten(0, 1)
+            # The queries that share a key head stand where a sequence of queries would.
+            query = query.reshape(count * heads, -1, self._size)
+            weights = torch.baddbmm(mask, query, keys.mT, alpha=self._scale)
+            mixed = torch.bmm(self._softmax(weights), values).view(count, -1)
+            hidden = self._finish(layer, hidden, mixed)
+        return functional.linear(self._norm(hidden, self._last_norm), self._head)
+
+    def _fill(self, rows: np.ndarray, ids: np.ndarray, position: np.ndarray, real: np.ndarray) -> None:
+        """Take several tokens, ids (K, W), in some rows; padding is written to the spare cell."""
+        device, (count, width), heads = self._cells.device, ids.shape, self._heads
+        self.computed += int(real.sum())
+        place = torch.from_numpy(position).to(device)
+        where = torch.from_numpy(rows).to(device)
+        columns = int(position.max()) + 1
+        hidden = functional.embedding(torch.from_numpy(ids).to(device), self._embedding).view(count * width, -1)
+        cos, sin = self._cos[place.view(-1)], self._sin[place.view(-1)]
+        head = torch.arange(heads, device=device)
+        cells = (where[:, None, None] * heads + head) * self._room + place[:, :, None]
+        cells = cells.masked_fill(~torch.from_numpy(real).to(device)[:, :, None], self._cells.shape[1] - 1).view(-1)
+        seen = (self._columns[:columns] <= place[:, :, None])[:, None]
+        for number, layer in enumerate(self._layers):
+            query, key, value = self._project(layer, hidden, cos, sin)
+            self._cells[2 * number].index_copy_(0, cells, key.reshape(-1, self._size))
+            self._cells[2 * number + 1].index_copy_(0, cells, value.reshape(-1, self._size))
+            if number == len(self._layers) - 1:
+                return  # later layers would only serve logits that nobody reads
+            keys = self._cache[2 * number, :, :, :columns][where]
+            values = self._cache[2 * number + 1, :, :, :columns][where]
+            query = query.view(count, width, self._query_heads, self._size).transpose(1, 2)
+            grouped = self._query_heads != heads
+            mixed = functional.scaled_dot_product_attention(
+                query, keys, values, attn_mask=seen, scale=self._scale, enable_gqa=grouped
+            )
+            hidden = self._finish(layer, hidden, mixed.transpose(1, 2).reshape(count * width, -1))
+
+    def _project(
+        self, layer: _Layer, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return queries, keys and values of tokens (T, width), each (T, heads, head size), rotated to their places."""
+        joined = functional.linear(self._norm(hidden, layer.norm_before), *layer.qkv)
+        joined = joined.view(len(hidden), -1, self._size)
+        turned, value = joined.split((self._query_heads + self._heads, self._heads), dim=1)
+        if layer.head_norm is not None:
+            turned = self._norm(turned, layer.head_norm)
+        swapped = torch.roll(turned, self._size // 2, -1)
+        turned = torch.addcmul(turned * cos, swapped, sin)
+        query, key = turned.split((self._query_heads, self._heads), dim=1)
+        return query, key, value
+
+    def _finish(self, layer: _Layer, hidden: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
+        """Return the hidden states after a layer, given what its attention mixed."""
+        hidden = hidden + functional.linear(mixed, *layer.out)
+        both = functional.linear(self._norm(hidden, layer.norm_after), *layer.gate_up)
+        gate, up = both.chunk(2, dim=-1)
+        return hidden + functional.linear(self._activation(gate) * up, *layer.down)
+
+    def _norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        # In float32 whatever the dtype, float64 included: so does the model's own forward.
+        wide = x.float()
+        return weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self._eps)).to(x.dtype)
+
+    def _softmax(self, weights: torch.Tensor) -> torch.Tensor:
+        if weights.dtype in (torch.float16, torch.bfloat16):
+            return torch.softmax(weights, dim=-1, dtype=torch.float32).to(weights.dtype)
+        return torch.softmax(weights, dim=-1)

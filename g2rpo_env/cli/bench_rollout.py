@@ -1,0 +1,267 @@
+"""``g2rpo-env bench rollout``: rollouts of a tiny model beside Hugging Face's ``generate`` with the same sampling.
+
+Both sides write the same number of tokens after the same prompts, alternately in one process; a figure is the median of
+the rounds. Lengths are given: the end token is written when an episode has its length, and never before.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from g2rpo_env.agents import CausalLMPolicy, collect
+from g2rpo_env.agents.decoder import Decoder
+from g2rpo_env.agents.fast_decoder import FastDecoder
+from g2rpo_env.agents.kv_cache import growing_cache
+from g2rpo_env.cli.rows import Row
+
+LANES, GROUP = 64, 8
+EQUAL = 64
+"""Tokens of each episode where all are equally long."""
+EPISODES, MEAN, SHORTEST, LONGEST = 256, 30, 16, 128
+"""Where lengths are spread: clip(geometric(mean), shortest, longest)."""
+OTHER = 90
+"""Token that is written where an end token was sampled too early."""
+
+
+class GivenLengths(gym.vector.VectorWrapper):
+    """Gives every episode its length, and measures the time inside the environment.
+
+    Args:
+        env: A TokenVectorEnv.
+        lengths: Length by (group, member), with the end token.
+    """
+
+    def __init__(self, env: gym.vector.VectorEnv, lengths: Mapping[tuple[int, int], int]) -> None:
+        super().__init__(env)
+        self.lengths = lengths
+        self.left = np.zeros(env.num_envs, np.int64)
+        self.seconds = 0.0
+        self.end = env.unwrapped.task.eos_token_id  # type: ignore[attr-defined]
+
+    def reset(self, **options: Any) -> Any:
+        """Reset, and look up the lengths of the episodes that start."""
+        started = time.perf_counter()
+        observation, info = self.env.reset(**options)
+        self.seconds += time.perf_counter() - started
+        for lane in np.flatnonzero(info["_group"]):
+            self.left[lane] = self.lengths[int(info["group"][lane]), int(info["member"][lane])]
+        return observation, info
+
+    def step(self, actions: np.ndarray) -> Any:
+        """Step with the end token exactly where an episode has its length."""
+        actions = np.where(actions == self.end, OTHER, actions)
+        actions[self.left == 1] = self.end
+        self.left -= 1
+        started = time.perf_counter()
+        out = self.env.step(actions)
+        self.seconds += time.perf_counter() - started
+        return out
+
+
+class Case:
+    """A tiny model, its environment and the lengths of the episodes.
+
+    Args:
+        lengths: Length of each episode, in the order in which they start; a multiple of ``lanes``.
+        lanes: Lanes, and rows of a batch of ``generate``.
+        policy: A policy with its own weights; None for the tiny one.
+    """
+
+    def __init__(self, lengths: np.ndarray, lanes: int = LANES, policy: CausalLMPolicy | None = None) -> None:
+        self.length, self.lanes, self.groups = lengths, lanes, len(lengths) // GROUP
+        budget = int(lengths.max())
+        base = gym.make_vec(
+            "g2rpo_env/Addition-v0", num_envs=lanes, group_size=GROUP, digits=3, max_new_tokens=budget, copy=False
+        )
+        by_key = {(i // GROUP, i % GROUP): int(length) for i, length in enumerate(lengths)}
+        self.envs = GivenLengths(base, by_key)
+        self.policy = policy or CausalLMPolicy.tiny(base, seed=0)
+        self.prompts = self._prompts(base.unwrapped)
+
+    def _prompts(self, base: Any) -> torch.Tensor:
+        """Return the prompts of all episodes, int64 (episodes, T); with three digits they are equally long."""
+        problems = [base.task.source.draw(0, group) for group in range(self.groups)]
+        rows = [base.task.start(problem, 0).tokens_T for problem in problems for _ in range(GROUP)]
+        return torch.from_numpy(np.stack(rows).astype(np.int64)).to(self.policy.device)
+
+    def ours(self, own: bool, *, refill: bool = True) -> int:
+        """Collect all episodes and return the number of tokens written."""
+        self.policy.own_decoder = own
+        groups = collect(self.policy, self.envs, seed=0, groups=self.groups, refill=refill)
+        return groups.sampled_tokens
+
+    def theirs(self) -> int:
+        """Let ``generate`` write the episodes, a batch of as many as there are lanes at a time."""
+        written = 0
+        for begin in range(0, len(self.length), self.lanes):
+            prompts, length = self.prompts[begin : begin + self.lanes], self.length[begin : begin + self.lanes]
+            written += self._generate(prompts, torch.from_numpy(length).to(prompts.device))
+        return written
+
+    @torch.inference_mode()
+    def _generate(self, prompts: torch.Tensor, length: torch.Tensor) -> int:
+        end, width = self.policy.tokenizer.eos_token_id, prompts.shape[1]
+
+        def given_length(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            scores[:, end] = torch.where(length == ids.shape[1] - width + 1, torch.inf, -torch.inf)
+            return scores
+
+        longest = int(length.max())
+        model: Any = self.policy.model
+        out = model.generate(
+            prompts,
+            attention_mask=torch.ones_like(prompts),
+            max_new_tokens=longest,
+            do_sample=True,
+            temperature=self.policy.temperature,
+            top_k=0,
+            top_p=1.0,
+            eos_token_id=end,
+            pad_token_id=end,
+            logits_processor=[InPlaceOfInfinity(given_length)],
+        )
+        ended = (out[:, width:] == end).int().argmax(1) + 1
+        assert torch.equal(ended, length), "generate did not keep the given lengths"
+        return int(ended.sum())
+
+    @torch.inference_mode()
+    def forward_alone(self, own: bool | None) -> int:
+        """Step the lanes through given tokens without sampling or environment; None is the plain forward."""
+        tokens = np.random.default_rng(0).integers(2, 200, (self.lanes, self.prompts.shape[1] + int(self.length.max())))
+        tokens[:, : self.prompts.shape[1]] = self.prompts[: self.lanes].cpu()
+        lanes = np.arange(self.lanes)
+        ends = range(self.prompts.shape[1], tokens.shape[1])
+        if own is None:
+            ids, model = torch.from_numpy(tokens).to(self.policy.device), self.policy.model
+            cache = growing_cache(model.config)
+            for end in ends:
+                begin = 0 if end == ends[0] else end - 1
+                model(input_ids=ids[:, begin:end], past_key_values=cache, use_cache=True, logits_to_keep=1)
+        else:
+            decoder = FastDecoder(self.policy, self.lanes) if own else Decoder(self.policy, self.lanes)
+            for end in ends:
+                decoder.advance(tokens, np.full(self.lanes, end), lanes)
+        return self.lanes * len(ends)
+
+
+class InPlaceOfInfinity:
+    """A logits processor: where the end token has +inf, all other tokens get -inf and it gets 0.
+
+    Args:
+        change: Writes +inf or -inf at the end token.
+    """
+
+    def __init__(self, change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
+        self.change = change
+
+    def __call__(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return the scores that are sampled from."""
+        scores = self.change(ids, scores)
+        sure = torch.isposinf(scores)
+        return torch.where(sure.any(1, keepdim=True), torch.where(sure, 0.0, -torch.inf), scores)
+
+
+def spread_lengths(episodes: int = EPISODES, seed: int = 0) -> np.ndarray:
+    """Return lengths clip(geometric(mean 30), 16, 128), int64."""
+    return np.random.default_rng(seed).geometric(1 / MEAN, episodes).clip(SHORTEST, LONGEST)
+
+
+def same_computation(case: Case) -> None:
+    """Raise AssertionError unless both paths have the model's logits, and both sides write the same number of tokens."""
+    tokens, policy = case.prompts.cpu().numpy(), case.policy
+    lanes, length = np.arange(case.lanes), np.full(case.lanes, tokens.shape[1])
+    with torch.inference_mode():
+        wanted = policy.log_probs(policy.model(case.prompts[: case.lanes]).logits[:, -1])
+    for own in (FastDecoder, Decoder):
+        got = policy.log_probs(own(policy, case.lanes).advance(tokens[: case.lanes], length, lanes))
+        assert float((got - wanted).abs().max()) < 1e-3, own.__name__
+    wanted_tokens = int(case.length.sum())
+    assert case.ours(True) == case.ours(False) == case.theirs() == wanted_tokens
+
+
+def alternate(sides: Mapping[str, Callable[[], int]], repeats: int) -> dict[str, float]:
+    """Run the sides in turn and return the median of each one's tokens per second."""
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(repeats):
+        for name, run in sides.items():
+            started = time.perf_counter()
+            tokens = run()
+            rates[name].append(tokens / (time.perf_counter() - started))
+    return {name: statistics.median(values) for name, values in rates.items()}
+
+
+def bench_rollout(repeats: int) -> list[Row]:
+    """Return tokens per second of both decode paths and of ``generate``, their ratios and the ceilings."""
+    rows = [Row("threads of torch", torch.get_num_threads(), "threads")]
+    rows += equal_rows(Case(np.full(LANES, EQUAL)), repeats)
+    rows += spread_rows(Case(spread_lengths()), repeats)
+    return rows
+
+
+def equal_rows(case: Case, repeats: int) -> list[Row]:
+    """Return the rows of episodes of equal length."""
+    same_computation(case)
+    shares: list[float] = []
+
+    def own() -> int:
+        case.envs.seconds, started = 0.0, time.perf_counter()
+        tokens = case.ours(True)
+        shares.append(case.envs.seconds / (time.perf_counter() - started))
+        return tokens
+
+    rates = alternate(
+        {
+            "generate": case.theirs,
+            "any-model path": lambda: case.ours(False),
+            "own path": own,
+            "forward alone": lambda: case.forward_alone(None),
+            "own path without sampling and environment": lambda: case.forward_alone(True),
+        },
+        repeats,
+    )
+    title = f"{case.lanes} lanes, {int(case.length[0])} tokens each"
+    return [
+        *rate_rows(title, rates),
+        Row("environment / rollout, own path", statistics.median(shares), "ratio"),
+    ]
+
+
+def spread_rows(case: Case, repeats: int) -> list[Row]:
+    """Return the rows of more episodes than lanes, of spread lengths."""
+    same_computation(case)
+    rates = alternate(
+        {
+            "generate": case.theirs,
+            "any-model path": lambda: case.ours(False),
+            "own path": lambda: case.ours(True),
+            "own path without refill": lambda: case.ours(True, refill=False),
+        },
+        repeats,
+    )
+    waves = case.length.reshape(-1, case.lanes).max(1).sum()
+    title = f"{len(case.length)} episodes on {case.lanes} lanes, lengths spread"
+    return [*rate_rows(title, rates), Row(f"{title}: steps in batches / fewest steps", bound(case, int(waves)), "ratio")]
+
+
+def bound(case: Case, waves: int) -> float:
+    """Return how many times fewer steps refill takes than batches, in the order in which the episodes start."""
+    free = np.zeros(case.lanes, np.int64)
+    for length in case.length:
+        free[free.argmin()] += length
+    return waves / int(free.max())
+
+
+def rate_rows(title: str, rates: dict[str, float]) -> list[Row]:
+    """Return the rates, and the ratio of each to that of ``generate``."""
+    rows = [Row(f"{title}: {name}", rate, "tokens/s") for name, rate in rates.items()]
+    base = rates["generate"]
+    return rows + [
+        Row(f"{title}: {name} / generate", rate / base, "ratio") for name, rate in rates.items() if name != "generate"
+    ]
