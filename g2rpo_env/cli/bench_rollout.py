@@ -174,7 +174,7 @@ def spread_lengths(episodes: int = EPISODES, seed: int = 0) -> np.ndarray:
 
 
 def same_computation(case: Case) -> None:
-    """Raise AssertionError unless both paths have the model's logits, and both sides write the same number of tokens."""
+    """Raise AssertionError unless both paths have the same logits and both sides write as many tokens."""
     tokens, policy = case.prompts.cpu().numpy(), case.policy
     lanes, length = np.arange(case.lanes), np.full(case.lanes, tokens.shape[1])
     with torch.inference_mode():
@@ -247,7 +247,8 @@ def spread_rows(case: Case, repeats: int) -> list[Row]:
     )
     waves = case.length.reshape(-1, case.lanes).max(1).sum()
     title = f"{len(case.length)} episodes on {case.lanes} lanes, lengths spread"
-    return [*rate_rows(title, rates), Row(f"{title}: steps in batches / fewest steps", bound(case, int(waves)), "ratio")]
+    rows = rate_rows(title, rates)
+    return [*rows, Row(f"{title}: steps in batches / fewest steps", bound(case, int(waves)), "ratio")]
 
 
 def bound(case: Case, waves: int) -> float:
