@@ -105,9 +105,11 @@ class _Feed:
             self.waiting.reverse()  # taken from the end
 
     def first(self) -> tuple[Any, dict[str, Any]]:
-        if self.waiting is None:
-            return self.envs.reset(seed=self.seed, options=self.options)  # type: ignore[no-any-return]
-        return self.next(self.started)
+        if self.waiting is not None:
+            return self.next(self.started)
+        observation, info = self.envs.reset(seed=self.seed, options=self.options)
+        self.started = np.flatnonzero(info["_group"])  # all lanes, or those of a reset_mask among the options
+        return observation, info
 
     def next(self, free: np.ndarray) -> tuple[Any, dict[str, Any]]:
         """Start waiting members in free lanes; ``started`` says in which."""
