@@ -26,7 +26,7 @@ def test_python_m_is_the_same_command():
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["train", "--env", "g2rpo_env/Multiplication-v0"], "Multiplication"),
+        (["train", "--env", "g2rpo_env/Sorting-v0"], "Sorting"),
         (["train", "--recipe", "g2rpoa"], "did you mean 'g2rpo-a'"),
         (["train", "--guidance.ratio", "1.5"], "ratio=1.5 must lie in [0, 1]"),
         (["train", "--problems", "0"], "problems=0"),
