@@ -1,13 +1,16 @@
-"""Decoder: a KV cache that follows the lanes of a vector environment.
+"""Decoder: a KV cache that follows the lanes of a vector environment, for any causal language model.
 
 Each forward appends columns to the cache. A lane that has nothing to say in a column has it masked, so lanes of
 unequal prompts, lanes that get several tokens at once and lanes that start again all share one rectangle. Positions
 count a lane's own tokens, so what a lane computes does not depend on the columns it skipped.
+
+What lanes begin with is computed apart, each different beginning once, and written into the first columns of their
+rows: the members of a group share their prompt, and a lane that starts again does not hold up the others.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from g2rpo_env.agents.policy import CausalLMPolicy
 
 COMPACT_BELOW = 0.75
-"""Drop finished lanes from the cache when the share that still runs falls below this."""
+"""Drop finished lanes from the cache when the share that still runs falls below this, and so columns nobody reads."""
 
 
 class Decoder:
@@ -34,13 +37,19 @@ class Decoder:
         self._clear(np.zeros(0, np.int64))
 
     def _clear(self, lanes: np.ndarray) -> None:
-        from g2rpo_env.agents.kv_cache import growing_cache  # imports transformers, which takes seconds
+        from g2rpo_env.agents.kv_cache import GrowingLayer  # imports transformers, which takes seconds
 
-        self._cache = growing_cache(self.policy.model.config)
+        self._cache = self._empty_cache()
+        self._writable = all(isinstance(layer, GrowingLayer) for layer in self._cache.layers)
         self._lanes = lanes  # lane of each row of the cache
         self._row = {int(lane): row for row, lane in enumerate(lanes)}
         self._mask = torch.zeros((len(lanes), 0), dtype=torch.int64, device=self.policy.device)
         self.consumed[lanes] = 0
+
+    def _empty_cache(self) -> Any:
+        from g2rpo_env.agents.kv_cache import growing_cache
+
+        return growing_cache(self.policy.model.config)
 
     @torch.inference_mode()
     def restart(self, lanes: np.ndarray) -> None:
@@ -63,6 +72,8 @@ class Decoder:
             Raw logits (K, model vocabulary), in the order of ``lanes``.
         """
         self._arrange(lanes)
+        if self._writable:
+            self._begin(tokens_NL, length_N, lanes[(self.consumed[lanes] == 0) & (length_N[lanes] > 1)])
         new = length_N[lanes] - self.consumed[lanes]
         rows = np.array([self._row[int(lane)] for lane in lanes])
         width = int(new.max())
@@ -90,6 +101,42 @@ class Decoder:
         )
         self.consumed[lanes] = length_N[lanes]
         return out.logits[torch.from_numpy(rows).to(device), torch.from_numpy(new - 1).to(device)]
+
+    def _begin(self, tokens_NL: np.ndarray, length_N: np.ndarray, lanes: np.ndarray) -> None:
+        """Fill the rows of lanes that hold nothing with all but the last of their tokens."""
+        if not len(lanes):
+            return
+        width = int(length_N[lanes].max()) - 1
+        real = np.arange(width) < length_N[lanes, None] - 1
+        contexts, which = np.unique(np.where(real, tokens_NL[lanes, :width], -1), axis=0, return_inverse=True)
+        device, mask = self.policy.device, contexts >= 0
+        cache = self._empty_cache()
+        self.policy.model.base_model(  # without the head: nobody reads the logits
+            input_ids=torch.from_numpy(np.where(mask, contexts, 0).astype(np.int64)).to(device),
+            attention_mask=torch.from_numpy(mask.astype(np.int64)).to(device),
+            position_ids=torch.arange(width, device=device).expand(len(contexts), -1),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        rows = torch.tensor([self._row[int(lane)] for lane in lanes], device=device)
+        source = torch.from_numpy(which.reshape(-1)).to(device)
+        for layer, begun in zip(self._cache.layers, cache.layers, strict=True):
+            layer.overwrite(rows, begun.keys[source], begun.values[source], len(self._lanes))
+        if self._mask.shape[1] < width:
+            self._mask = torch.nn.functional.pad(self._mask, (0, width - self._mask.shape[1]))
+        self._mask[rows] = 0
+        self._mask[rows, :width] = torch.from_numpy(real.astype(np.int64)).to(device)
+        self.consumed[lanes] = length_N[lanes] - 1
+        self._drop_unread_columns()
+
+    def _drop_unread_columns(self) -> None:
+        """Drop the columns that no lane reads, such as those of before all of them started again."""
+        read = self._mask.any(0)
+        if int(read.sum()) < COMPACT_BELOW * len(read):
+            columns = torch.nonzero(read)[:, 0]
+            for layer in self._cache.layers:
+                layer.select_tokens(columns)
+            self._mask = self._mask[:, columns]
 
     def _arrange(self, lanes: np.ndarray) -> None:
         """Make the rows of the cache hold these lanes: drop finished ones, begin anew where one is missing."""

@@ -385,6 +385,8 @@ class FastDecoder:
         return hidden + functional.linear(self._activation(gate) * up, *layer.down)
 
     def _norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        if x.dtype == torch.float32:
+            return functional.rms_norm(x, x.shape[-1:], eps=self._eps) * weight
         # In float32 whatever the dtype, float64 included: so does the model's own forward.
         wide = x.float()
         return weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self._eps)).to(x.dtype)

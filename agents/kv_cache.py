@@ -42,6 +42,31 @@ class GrowingLayer(DynamicLayer):
         super().batch_select_indices(indices)
         self._buffers = None
 
+    def select_tokens(self, indices: torch.Tensor) -> None:
+        """Keep some columns, that is tokens, of all rows."""
+        self.keys, self.values = self.keys[..., indices, :], self.values[..., indices, :]
+        self._buffers = None
+
+    def overwrite(self, rows: torch.Tensor, key_states: torch.Tensor, value_states: torch.Tensor, num_rows: int) -> None:
+        """Write the first tokens of some rows; where rows are shorter than that, all get zeros to hide by a mask.
+
+        Args:
+            rows: int64 (K,).
+            key_states: (K, heads, tokens, head size), and so ``value_states``.
+            num_rows: Rows of the layer, in case it holds nothing yet.
+        """
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        held, width = self.get_seq_length(), key_states.shape[-2]
+        if held < width:
+            self.update(_blank(key_states, num_rows, width - held), _blank(value_states, num_rows, width - held))
+        self.keys[rows, :, :width] = key_states
+        self.values[rows, :, :width] = value_states
+
+
+def _blank(like: torch.Tensor, rows: int, tokens: int) -> torch.Tensor:
+    return like.new_zeros((rows, like.shape[1], tokens, like.shape[-1]))
+
 
 def _roomy(old: torch.Tensor | None, like: torch.Tensor, begin: int, room: int) -> torch.Tensor:
     buffer = like.new_empty((*like.shape[:-2], room, like.shape[-1]))

@@ -271,13 +271,19 @@ def choose(log_probs_NV: torch.Tensor, uniform_N: np.ndarray | Sequence[float] |
     Raises:
         NonFiniteError: a lane's distribution is not finite.
     """
-    highest_N, token_N = log_probs_NV.max(-1)  # NaN if one of the row is
-    if not torch.isfinite(highest_N).all():
-        row = int(torch.nonzero(~torch.isfinite(highest_N))[0])
-        raise NonFiniteError(f"the policy's logits for row {row} of the batch are NaN or infinite")
     if uniform_N is None:
+        highest_N, token_N = log_probs_NV.max(-1)  # NaN if one of the row is
+        _check_finite(highest_N)
         return token_N
-    cumulative = log_probs_NV.exp().double().cumsum(-1)
+    cumulative = log_probs_NV.exp().cumsum(-1, dtype=torch.float64)
     total = cumulative[:, -1:]
+    _check_finite(total[:, 0].log())  # -inf where all are
     u = torch.as_tensor(np.asarray(uniform_N), dtype=torch.float64, device=total.device)[:, None]
     return torch.searchsorted(cumulative, u * total, right=True).squeeze(-1).clamp_(max=log_probs_NV.shape[-1] - 1)
+
+
+def _check_finite(value_N: torch.Tensor) -> None:
+    finite_N = torch.isfinite(value_N)
+    if not finite_N.all():
+        row = int(torch.nonzero(~finite_N)[0])
+        raise NonFiniteError(f"the policy's logits for row {row} of the batch are NaN or infinite")
