@@ -102,6 +102,11 @@ def _fuse(layer: Any, query_heads: int, key_heads: int) -> _Layer:
     )
 
 
+def _added(hidden: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """Return hidden + linear(x)."""
+    return torch.addmm(hidden if bias is None else hidden + bias, x, weight.T)
+
+
 class FastDecoder:
     """Next-token logits for the lanes of a vector environment, as :class:`~g2rpo_env.agents.decoder.Decoder`.
 
@@ -319,9 +324,7 @@ class FastDecoder:
         cos, sin = self._cos[place], self._sin[place]
         first = (torch.arange(count * heads, device=device) * self._room).view(count, heads)
         cells = (first + place[:, None]).view(-1)
-        mask = torch.zeros((count, columns), dtype=hidden.dtype, device=device)
-        mask.masked_fill_(self._columns[:columns] > place[:, None], float("-inf"))
-        mask = mask[:, None, None].expand(-1, heads, -1, -1).reshape(count * heads, 1, columns)
+        mask = None if int(position.min()) + 1 == columns else self._mask(place, columns, hidden.dtype)
         for number, layer in enumerate(self._layers):
             query, key, value = self._project(layer, hidden, cos, sin)
             self._cells[2 * number].index_copy_(0, cells, key.reshape(-1, self._size))
@@ -329,11 +332,17 @@ class FastDecoder:
             keys = self._cache[2 * number, :count, :, :columns].flatten(0, 1)
             values = self._cache[2 * number + 1, :count, :, :columns].flatten(0, 1)
             # The queries that share a key head stand where a sequence of queries would.
-            query = query.reshape(count * heads, -1, self._size)
-            weights = torch.baddbmm(mask, query, keys.mT, alpha=self._scale)
+            query = query.reshape(count * heads, -1, self._size) * self._scale
+            weights = torch.bmm(query, keys.mT) if mask is None else torch.baddbmm(mask, query, keys.mT)
             mixed = torch.bmm(self._softmax(weights), values).view(count, -1)
             hidden = self._finish(layer, hidden, mixed)
         return functional.linear(self._norm(hidden, self._last_norm), self._head)
+
+    def _mask(self, place: torch.Tensor, columns: int, dtype: torch.dtype) -> torch.Tensor:
+        """Return 0 for what the token at each place may see and -inf for the rest, (rows * key heads, 1, columns)."""
+        mask = torch.zeros((len(place), columns), dtype=dtype, device=place.device)
+        mask.masked_fill_(self._columns[:columns] > place[:, None], float("-inf"))
+        return mask[:, None, None].expand(-1, self._heads, -1, -1).reshape(-1, 1, columns)
 
     def _fill(self, rows: np.ndarray, ids: np.ndarray, position: np.ndarray, real: np.ndarray) -> None:
         """Take several tokens, ids (K, W), in some rows; padding is written to the spare cell."""
@@ -379,10 +388,10 @@ class FastDecoder:
 
     def _finish(self, layer: _Layer, hidden: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
         """Return the hidden states after a layer, given what its attention mixed."""
-        hidden = hidden + functional.linear(mixed, *layer.out)
+        hidden = _added(hidden, mixed, *layer.out)
         both = functional.linear(self._norm(hidden, layer.norm_after), *layer.gate_up)
         gate, up = both.chunk(2, dim=-1)
-        return hidden + functional.linear(self._activation(gate) * up, *layer.down)
+        return _added(hidden, self._activation(gate) * up, *layer.down)
 
     def _norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         if x.dtype == torch.float32:
