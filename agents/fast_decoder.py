@@ -10,6 +10,8 @@ holds, so the members of a group share their prompt, at the start of a rollout a
 
 from __future__ import annotations
 
+import functools
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +104,13 @@ def _fuse(layer: Any, query_heads: int, key_heads: int) -> _Layer:
     )
 
 
+@functools.cache
+def compiled() -> Any:
+    """Return the pass over all layers, compiled for any number of lanes and tokens; says once that this takes time."""
+    print("g2rpo-env: compiling the decode path takes some seconds at its first use in a process", file=sys.stderr)
+    return torch.compile(FastDecoder._pass)
+
+
 def _added(hidden: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """Return hidden + linear(x)."""
     return torch.addmm(hidden if bias is None else hidden + bias, x, weight.T)
@@ -164,22 +173,24 @@ class FastDecoder:
         if length <= self._room:
             return
         old, held = self._room, int(self._held.max(initial=0))
-        self._room = -(-max(length, old * 3 // 2) // ROOM) * ROOM
+        room = -(-max(length, old * 3 // 2) // ROOM) * ROOM
         lanes, layers = len(self.consumed), len(self._layers)
-        # Layer l has its keys at 2l and its values at 2l+1; the last cell takes what padding writes.
-        cells = self._head.new_zeros((2 * layers, lanes * self._heads * self._room + 1, self._size))
-        cache = cells[:, :-1].view(2 * layers, lanes, self._heads, self._room, self._size)
-        if held:
-            cache[..., :held, :] = self._cache[..., :held, :]
-        self._cells, self._cache = cells, cache
-        self._tokens = np.pad(self._tokens, ((0, 0), (0, self._room - old)))
-        positions = torch.arange(self._room, device=cells.device)
-        cos, sin = self._model.model.rotary_emb(cells[:1, :1], positions[None])
+        # Layer l has its keys at 2l and its values at 2l+1; the last row takes what padding writes.
+        before = [self._rows(part) for part in range(2 * layers)] if held else []
+        self._room = room
+        shape = ((lanes + 1) * self._heads * room, self._size)
+        self._cells = [self._head.new_zeros(shape) for _ in range(2 * layers)]
+        for part, full in enumerate(before):
+            self._rows(part)[:, :, :held] = full[:, :, :held]
+        self._tokens = np.pad(self._tokens, ((0, 0), (0, room - old)))
+        positions = torch.arange(room, device=self._head.device)
+        cos, sin = self._model.model.rotary_emb(self._cells[0][None], positions[None])
         half = self._size // 2
         self._cos = cos[0][:, None]
         # rotate_half(x) * sin, written as the halves of x exchanged, times sin with its first half negated
         self._sin = torch.cat([-sin[0, :, :half], sin[0, :, half:]], dim=-1)[:, None]
         self._columns = positions
+        self._first = (torch.arange((lanes + 1) * self._heads, device=positions.device) * room).view(-1, self._heads)
 
     def _arrange(self, lanes: np.ndarray) -> None:
         """Give these lanes the first rows: the last rows move into the gaps that other lanes leave."""
@@ -209,8 +220,10 @@ class FastDecoder:
         if not len(sources):
             return
         end = int(self._held[sources].max()) if length is None else length
-        index = [torch.from_numpy(rows).to(self._cells.device) for rows in (sources, targets)]
-        self._cache[:, index[1], :, :end] = self._cache[:, index[0], :, :end]
+        source, target = (torch.from_numpy(rows).to(self._head.device) for rows in (sources, targets))
+        for part in range(len(self._cells)):
+            rows = self._rows(part)
+            rows[target, :, :end] = rows[source, :, :end]
         self._tokens[targets] = self._tokens[sources]
         self._held[targets] = self._held[sources]
 
@@ -235,7 +248,8 @@ class FastDecoder:
         lanes = np.asarray(lanes)
         self._follow_model()
         self._arrange(lanes)
-        self._reserve(int(length_N[lanes].max()))
+        # Another size would compile another pass, so then there is room for the longest episode at once.
+        self._reserve(tokens_NL.shape[1] if self.policy.compile else int(length_N[lanes].max()))
         # All but the last token of each lane goes ahead and needs no logits; then all lanes take one token together.
         behind = lanes[length_N[lanes] - self.consumed[lanes] > 1]
         if len(behind):
@@ -316,46 +330,65 @@ class FastDecoder:
 
     def _step(self, ids: np.ndarray, position: np.ndarray) -> torch.Tensor:
         """Take one token in each of the first K rows and return the logits, (K, vocabulary)."""
-        device, count, heads = self._cells.device, len(ids), self._heads
-        self.computed += count
-        place = torch.from_numpy(position).to(device)
-        columns = int(position.max()) + 1
-        hidden = functional.embedding(torch.from_numpy(ids).to(device), self._embedding)
-        cos, sin = self._cos[place], self._sin[place]
-        first = (torch.arange(count * heads, device=device) * self._room).view(count, heads)
-        cells = (first + place[:, None]).view(-1)
-        mask = None if int(position.min()) + 1 == columns else self._mask(place, columns, hidden.dtype)
+        device = self._head.device
+        self.computed += len(ids)
+        id_K, place_K = torch.from_numpy(ids).to(device), torch.from_numpy(position).to(device)
+        columns = self._columns[: int(position.max()) + 1]
+        # A size of 1 is a case of its own to the compiler, and not worth it.
+        if not self.policy.compile or min(len(id_K), len(columns)) == 1:
+            return self._pass(id_K, place_K, columns, masked=int(position.min()) + 1 < len(columns))
+        for tensor in (id_K, place_K, columns):
+            torch._dynamo.mark_dynamic(tensor, 0)
+        return compiled()(self, id_K, place_K, columns, masked=True)  # type: ignore[no-any-return]
+
+    def _pass(self, id_K: torch.Tensor, place_K: torch.Tensor, columns: torch.Tensor, masked: bool) -> torch.Tensor:
+        """Return the logits after one token in each of the first rows, (K, vocabulary).
+
+        Args:
+            id_K: int64, the tokens.
+            place_K: int64, their places.
+            columns: int64, 0, 1, ... up to the largest place.
+            masked: Whether the places differ.
+        """
+        count, seen = len(id_K), len(columns)
+        hidden = functional.embedding(id_K, self._embedding)
+        cos, sin = self._cos[place_K], self._sin[place_K]
+        cells = (self._first[:count] + place_K[:, None]).view(-1)
+        mask = self._mask(place_K, columns, hidden.dtype) if masked else None
         for number, layer in enumerate(self._layers):
             query, key, value = self._project(layer, hidden, cos, sin)
             self._cells[2 * number].index_copy_(0, cells, key.reshape(-1, self._size))
             self._cells[2 * number + 1].index_copy_(0, cells, value.reshape(-1, self._size))
-            keys = self._cache[2 * number, :count, :, :columns].flatten(0, 1)
-            values = self._cache[2 * number + 1, :count, :, :columns].flatten(0, 1)
+            keys = self._rows(2 * number)[:count, :, :seen].flatten(0, 1)
+            values = self._rows(2 * number + 1)[:count, :, :seen].flatten(0, 1)
             # The queries that share a key head stand where a sequence of queries would.
-            query = query.reshape(count * heads, -1, self._size) * self._scale
+            query = query.reshape(count * self._heads, -1, self._size) * self._scale
             weights = torch.bmm(query, keys.mT) if mask is None else torch.baddbmm(mask, query, keys.mT)
             mixed = torch.bmm(self._softmax(weights), values).view(count, -1)
             hidden = self._finish(layer, hidden, mixed)
         return functional.linear(self._norm(hidden, self._last_norm), self._head)
 
-    def _mask(self, place: torch.Tensor, columns: int, dtype: torch.dtype) -> torch.Tensor:
-        """Return 0 for what the token at each place may see and -inf for the rest, (rows * key heads, 1, columns)."""
-        mask = torch.zeros((len(place), columns), dtype=dtype, device=place.device)
-        mask.masked_fill_(self._columns[:columns] > place[:, None], float("-inf"))
-        return mask[:, None, None].expand(-1, self._heads, -1, -1).reshape(-1, 1, columns)
+    def _rows(self, part: int) -> torch.Tensor:
+        """Return the keys or values of a layer by row, (rows + 1, key heads, room, head size)."""
+        return self._cells[part].view(-1, self._heads, self._room, self._size)
+
+    def _mask(self, place_K: torch.Tensor, columns: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """Return 0 for what the token at each place may see and -inf for the rest, (K * key heads, 1, columns)."""
+        mask = torch.zeros((len(place_K), len(columns)), dtype=dtype, device=place_K.device)
+        mask = mask.masked_fill(columns > place_K[:, None], float("-inf"))
+        return mask[:, None, None].expand(-1, self._heads, -1, -1).reshape(-1, 1, len(columns))
 
     def _fill(self, rows: np.ndarray, ids: np.ndarray, position: np.ndarray, real: np.ndarray) -> None:
-        """Take several tokens, ids (K, W), in some rows; padding is written to the spare cell."""
-        device, (count, width), heads = self._cells.device, ids.shape, self._heads
+        """Take several tokens, ids (K, W), in some rows; padding is written to the spare row."""
+        device, (count, width), heads = self._head.device, ids.shape, self._heads
         self.computed += int(real.sum())
         place = torch.from_numpy(position).to(device)
         where = torch.from_numpy(rows).to(device)
         columns = int(position.max()) + 1
         hidden = functional.embedding(torch.from_numpy(ids).to(device), self._embedding).view(count * width, -1)
         cos, sin = self._cos[place.view(-1)], self._sin[place.view(-1)]
-        head = torch.arange(heads, device=device)
-        cells = (where[:, None, None] * heads + head) * self._room + place[:, :, None]
-        cells = cells.masked_fill(~torch.from_numpy(real).to(device)[:, :, None], self._cells.shape[1] - 1).view(-1)
+        into = where[:, None].masked_fill(~torch.from_numpy(real).to(device), len(self.consumed))
+        cells = (self._first[into] + place[:, :, None]).view(-1)
         seen = (self._columns[:columns] <= place[:, :, None])[:, None]
         for number, layer in enumerate(self._layers):
             query, key, value = self._project(layer, hidden, cos, sin)
@@ -363,8 +396,8 @@ class FastDecoder:
             self._cells[2 * number + 1].index_copy_(0, cells, value.reshape(-1, self._size))
             if number == len(self._layers) - 1:
                 return  # later layers would only serve logits that nobody reads
-            keys = self._cache[2 * number, :, :, :columns][where]
-            values = self._cache[2 * number + 1, :, :, :columns][where]
+            keys = self._rows(2 * number)[where, :, :columns]
+            values = self._rows(2 * number + 1)[where, :, :columns]
             query = query.view(count, width, self._query_heads, self._size).transpose(1, 2)
             grouped = self._query_heads != heads
             mixed = functional.scaled_dot_product_attention(

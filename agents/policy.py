@@ -36,6 +36,7 @@ class CausalLMPolicy:
         min_p: Sample among the tokens at least this many times as likely as the likeliest, in [0, 1].
         own_decoder: Whether rollouts step Qwen3 and Llama models through :mod:`g2rpo_env.agents.fast_decoder`; False
             steps every model through its own forward.
+        compile: Whether that path goes through ``torch.compile``: faster steps, after some seconds at the first use.
 
     Raises:
         ConfigurationError: ``temperature`` is not above 0, or top_k, top_p or min_p out of its range.
@@ -53,13 +54,14 @@ class CausalLMPolicy:
         top_p: float | None = None,
         min_p: float | None = None,
         own_decoder: bool = True,
+        compile: bool = False,
     ) -> None:
         if not temperature > 0:
             raise ConfigurationError(f"temperature={temperature} must be above 0 (evaluate with mode='greedy')")
         self.truncation = Truncation(top_k, top_p, min_p)
         check_tokenizer(tokenizer)
         self.model, self.tokenizer, self.temperature = model, tokenizer, float(temperature)
-        self.own_decoder = own_decoder
+        self.own_decoder, self.compile = own_decoder, compile
         self.vocab_size = len(tokenizer)
         if model.config.vocab_size < self.vocab_size:
             raise VocabularyMismatchError(
