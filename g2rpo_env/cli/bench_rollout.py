@@ -6,6 +6,7 @@ the rounds. Lengths are given: the end token is written when an episode has its 
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from g2rpo_env.agents.fast_decoder import FastDecoder
 from g2rpo_env.agents.kv_cache import growing_cache
 from g2rpo_env.cli.rows import Row
 
+THREADS = 2
 LANES, GROUP = 64, 8
 EQUAL = 64
 """Tokens of each episode where all are equally long."""
@@ -91,9 +93,9 @@ class Case:
         rows = [base.task.start(problem, 0).tokens_T for problem in problems for _ in range(GROUP)]
         return torch.from_numpy(np.stack(rows).astype(np.int64)).to(self.policy.device)
 
-    def ours(self, own: bool, *, refill: bool = True) -> int:
+    def ours(self, own: bool, *, refill: bool = True, compile: bool = False) -> int:
         """Collect all episodes and return the number of tokens written."""
-        self.policy.own_decoder = own
+        self.policy.own_decoder, self.policy.compile = own, compile
         groups = collect(self.policy, self.envs, seed=0, groups=self.groups, refill=refill)
         return groups.sampled_tokens
 
@@ -199,7 +201,8 @@ def alternate(sides: Mapping[str, Callable[[], int]], repeats: int) -> dict[str,
 
 def bench_rollout(repeats: int) -> list[Row]:
     """Return tokens per second of both decode paths and of ``generate``, their ratios and the ceilings."""
-    rows = [Row("threads of torch", torch.get_num_threads(), "threads")]
+    torch.set_num_threads(THREADS)
+    rows = [Row("threads of torch", THREADS, "threads")]
     rows += equal_rows(Case(np.full(LANES, EQUAL)), repeats)
     rows += spread_rows(Case(spread_lengths()), repeats)
     return rows
@@ -221,6 +224,7 @@ def equal_rows(case: Case, repeats: int) -> list[Row]:
             "generate": case.theirs,
             "any-model path": lambda: case.ours(False),
             "own path": own,
+            **compiled_side(case),
             "forward alone": lambda: case.forward_alone(None),
             "own path without sampling and environment": lambda: case.forward_alone(True),
         },
@@ -233,6 +237,14 @@ def equal_rows(case: Case, repeats: int) -> list[Row]:
     ]
 
 
+def compiled_side(case: Case) -> dict[str, Callable[[], int]]:
+    """Return the compiled own path, already compiled; nothing where torch.compile finds no C++ compiler."""
+    if case.policy.device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++", "cl"))):
+        return {}
+    case.ours(True, compile=True)
+    return {"own path, compiled": lambda: case.ours(True, compile=True)}
+
+
 def spread_rows(case: Case, repeats: int) -> list[Row]:
     """Return the rows of more episodes than lanes, of spread lengths."""
     same_computation(case)
@@ -241,6 +253,7 @@ def spread_rows(case: Case, repeats: int) -> list[Row]:
             "generate": case.theirs,
             "any-model path": lambda: case.ours(False),
             "own path": lambda: case.ours(True),
+            **compiled_side(case),
             "own path without refill": lambda: case.ours(True, refill=False),
         },
         repeats,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import numpy as np
@@ -253,3 +254,13 @@ def test_other_models_are_stepped_through_their_own_forward(make: Any, words: st
     model = make()
     assert words in str(reason_against(model))
     assert isinstance(CausalLMPolicy(model, char_tokenizer()).decoder(2), Decoder)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_the_compiled_pass_is_the_same_and_says_once_that_it_takes_time(capfd: pytest.CaptureFixture[str]) -> None:
+    lanes = Lanes(make_policy_of("qwen3", compile=True))
+    for running in ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5], [0, 2, 4], [2], [2]):
+        lanes.check(*running)
+    again = Lanes(make_policy_of("qwen3", compile=True))
+    again.check(0, 1, 2)
+    assert capfd.readouterr().err.count("g2rpo-env: compiling the decode path") == 1
