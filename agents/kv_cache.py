@@ -47,21 +47,21 @@ class GrowingLayer(DynamicLayer):
         self.keys, self.values = self.keys[..., indices, :], self.values[..., indices, :]
         self._buffers = None
 
-    def overwrite(self, rows: torch.Tensor, key_states: torch.Tensor, value_states: torch.Tensor, num_rows: int) -> None:
+    def overwrite(self, row_K: torch.Tensor, key_states: torch.Tensor, value_states: torch.Tensor, rows: int) -> None:
         """Write the first tokens of some rows; where rows are shorter than that, all get zeros to hide by a mask.
 
         Args:
-            rows: int64 (K,).
+            row_K: int64, which rows.
             key_states: (K, heads, tokens, head size), and so ``value_states``.
-            num_rows: Rows of the layer, in case it holds nothing yet.
+            rows: Rows of the layer, in case it holds nothing yet.
         """
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         held, width = self.get_seq_length(), key_states.shape[-2]
         if held < width:
-            self.update(_blank(key_states, num_rows, width - held), _blank(value_states, num_rows, width - held))
-        self.keys[rows, :, :width] = key_states
-        self.values[rows, :, :width] = value_states
+            self.update(_blank(key_states, rows, width - held), _blank(value_states, rows, width - held))
+        self.keys[row_K, :, :width] = key_states
+        self.values[row_K, :, :width] = value_states
 
 
 def _blank(like: torch.Tensor, rows: int, tokens: int) -> torch.Tensor:

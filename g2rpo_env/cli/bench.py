@@ -34,8 +34,8 @@ class BenchOptions:
     """Measure one process. Close other programs first, and compare ratios rather than figures."""
 
     what: Positional[str] = "env"
-    """What to measure: env, sandbox, verify (pairs in the folder that G2RPO_DATA names), rollout, update and memory
-    (these two with the extra ``benchmark``)."""
+    """What to measure: env, sandbox, verify (pairs in the folder that G2RPO_DATA names), rollout, and step, update
+    and memory (these three with the extra ``benchmark``)."""
     json: Path | None = None
     """File for the measurements."""
     repeats: int = 5
@@ -87,6 +87,7 @@ BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
     "sandbox": bench_sandbox,
     "verify": bench_verify,
     "rollout": lambda repeats: _later("rollout", repeats),
+    "step": lambda repeats: _later("step", repeats),
     "update": lambda repeats: _later("update", repeats),
     "memory": lambda repeats: _later("memory", repeats),
 }
@@ -95,6 +96,7 @@ TITLES = {
     "sandbox": "Checking programs",
     "verify": "Checking answers, one process",
     "rollout": "Rollouts of a tiny model",
+    "step": "A step of GRPO: rollout, verdicts, update",
     "update": "One gradient step",
     "memory": "Memory of an update, a fresh process each",
 }

@@ -110,11 +110,6 @@ class Case:
     @torch.inference_mode()
     def _generate(self, prompts: torch.Tensor, length: torch.Tensor) -> int:
         end, width = self.policy.tokenizer.eos_token_id, prompts.shape[1]
-
-        def given_length(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-            scores[:, end] = torch.where(length == ids.shape[1] - width + 1, torch.inf, -torch.inf)
-            return scores
-
         longest = int(length.max())
         model: Any = self.policy.model
         out = model.generate(
@@ -127,7 +122,7 @@ class Case:
             top_p=1.0,
             eos_token_id=end,
             pad_token_id=end,
-            logits_processor=[InPlaceOfInfinity(given_length)],
+            logits_processor=[EndAt(length, width, end)],
         )
         ended = (out[:, width:] == end).int().argmax(1) + 1
         assert torch.equal(ended, length), "generate did not keep the given lengths"
@@ -153,21 +148,25 @@ class Case:
         return self.lanes * len(ends)
 
 
-class InPlaceOfInfinity:
-    """A logits processor: where the end token has +inf, all other tokens get -inf and it gets 0.
+class EndAt:
+    """A logits processor of ``generate``: the end token is written at a row's length, and never before.
 
     Args:
-        change: Writes +inf or -inf at the end token.
+        length_N: int64, new tokens of each row with the end token.
+        width: Tokens of the prompts.
+        end: The end token.
     """
 
-    def __init__(self, change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
-        self.change = change
+    def __init__(self, length_N: torch.Tensor, width: int, end: int) -> None:
+        self.length_N, self.width, self.end = length_N, width, end
 
     def __call__(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Return the scores that are sampled from."""
-        scores = self.change(ids, scores)
-        sure = torch.isposinf(scores)
-        return torch.where(sure.any(1, keepdim=True), torch.where(sure, 0.0, -torch.inf), scores)
+        """Return the scores (N, V) that are sampled from."""
+        scores[:, self.end] = -torch.inf
+        ends = self.length_N == ids.shape[1] - self.width + 1
+        scores[ends] = -torch.inf
+        scores[ends, self.end] = 0.0
+        return scores
 
 
 def spread_lengths(episodes: int = EPISODES, seed: int = 0) -> np.ndarray:
@@ -238,7 +237,7 @@ def equal_rows(case: Case, repeats: int) -> list[Row]:
 
 
 def compiled_side(case: Case) -> dict[str, Callable[[], int]]:
-    """Return the compiled own path, already compiled; nothing where torch.compile finds no C++ compiler."""
+    """Return the compiled own path, already compiled; empty where torch.compile finds no C++ compiler."""
     if case.policy.device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++", "cl"))):
         return {}
     case.ours(True, compile=True)

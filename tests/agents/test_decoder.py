@@ -196,3 +196,27 @@ def test_a_sliding_window_that_an_episode_would_outgrow_is_refused(make_envs: An
         collect(mistral(8), envs)
     policy = mistral(4096)
     assert largest_difference(policy, collect(policy, envs, seed=0).episodes) < 1e-4
+
+
+def test_members_of_a_group_share_what_they_begin_with(policy: CausalLMPolicy) -> None:
+    seen: list[tuple[int, ...]] = []
+    hook = policy.model.base_model.register_forward_pre_hook(
+        lambda _, __, inputs: seen.append(tuple(inputs["input_ids"].shape)), with_kwargs=True
+    )
+    lanes = Lanes(policy)
+    lanes.tokens[:] = lanes.tokens[0]
+    lanes.length[:] = [9, 9, 9, 4, 4, 1]
+    lanes.decoder.advance(lanes.tokens, lanes.length, np.arange(6))
+    hook.remove()
+    assert seen == [(2, 8), (6, 1)]  # two beginnings, of 8 and 3 tokens, then the last token of all six lanes
+
+
+def test_columns_that_nobody_reads_are_dropped(policy: CausalLMPolicy) -> None:
+    lanes = Lanes(policy)
+    for _ in range(30):
+        lanes.check(0, 1, 2, 3, 4, 5)
+    assert lanes.decoder._mask.shape[1] == 8 + 30  # the longest beginning, and a column for each step
+    lanes.restart(0, 1, 2, 3, 4, 5)
+    lanes.check(0, 1, 2, 3, 4, 5)
+    assert lanes.decoder._mask.shape[1] <= 10
+    lanes.check(0, 1, 2, 3, 4, 5)
