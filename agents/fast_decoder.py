@@ -339,7 +339,7 @@ class FastDecoder:
             return self._pass(id_K, place_K, columns, masked=int(position.min()) + 1 < len(columns))
         for tensor in (id_K, place_K, columns):
             torch._dynamo.mark_dynamic(tensor, 0)
-        return compiled()(self, id_K, place_K, columns, masked=True)  # type: ignore[no-any-return]
+        return compiled()(self, id_K, place_K, columns, masked=True)
 
     def _pass(self, id_K: torch.Tensor, place_K: torch.Tensor, columns: torch.Tensor, masked: bool) -> torch.Tensor:
         """Return the logits after one token in each of the first rows, (K, vocabulary).

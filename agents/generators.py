@@ -84,7 +84,7 @@ def replay(policy: CausalLMPolicy, envs: Any, write: Writer, tolerance: float | 
     recorder = Recorder(base)
     lanes = np.flatnonzero(base.active)
     recorder.begin(lanes, info)
-    starts = [_start(base, info, lane) for lane in lanes]
+    starts = [_start(base, info, int(lane)) for lane in lanes]
     answers = list(write(policy, base, starts))
     if len(answers) != len(starts):
         raise GenerationError(f"the generator returned {len(answers)} answers for {len(starts)} episodes")

@@ -19,6 +19,7 @@ from g2rpo_env.agents.memory import checkpointing, named_out_of_memory
 from g2rpo_env.agents.policy import CausalLMPolicy
 from g2rpo_env.agents.progress import Progress
 from g2rpo_env.agents.recipes import Recipe
+from g2rpo_env.agents.references import make_reference
 from g2rpo_env.agents.rollout import token_vector_env
 from g2rpo_env.controller import Feedback
 from g2rpo_env.episode import Episode, Group, Groups, Role
@@ -67,10 +68,10 @@ class GRPO:
             )
         if self.controller is not None and self.guidance is not None:
             self.guidance.follow(self.controller)
-        self.reference = copy.deepcopy(policy.model) if self.recipe.requires("reference_log_probs") else None
+        self.reference = make_reference(policy) if self.recipe.requires("reference_log_probs") else None
         options = self.recipe.optimizer
         self.optimizer = torch.optim.AdamW(
-            policy.model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=options.fused
+            self._trained(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=options.fused
         )
         self.updates = 0
         self.sampled_tokens = 0
@@ -151,7 +152,8 @@ class GRPO:
             # Nobody sampled the revealed tokens: their old policy is the one before this update.
             batch = batch.with_old_log_probs(self._log_probs(self.policy.model, batch), Role.REVEALED)
         if self.reference is not None:
-            batch = dataclasses.replace(batch, reference_log_probs_NT=self._log_probs(self.reference, batch))
+            with self.reference.model() as model:
+                batch = dataclasses.replace(batch, reference_log_probs_NT=self._log_probs(model, batch))
         return batch
 
     def _log_probs(self, model: Any, batch: Batch) -> torch.Tensor:
@@ -216,7 +218,7 @@ class GRPO:
             )
 
     def _apply(self, loss: float) -> float:
-        options, parameters = self.recipe.optimizer, list(self.policy.model.parameters())
+        options, parameters = self.recipe.optimizer, self._trained()
         if all(p.grad is None for p in parameters):
             return 0.0  # no signal at all: leave weights and optimiser moments alone
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, options.max_grad_norm))
@@ -231,6 +233,10 @@ class GRPO:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return norm
+
+    def _trained(self) -> list[torch.nn.Parameter]:
+        """Return the weights that are trained: all, or those of the adapter."""
+        return [parameter for parameter in self.policy.model.parameters() if parameter.requires_grad]
 
     # -- evaluation, saving, loading --------------------------------------------------------------------------------
 
@@ -262,8 +268,7 @@ class GRPO:
         self.policy.save_pretrained(folder)
         config = {
             "seed": self.seed,
-            "temperature": self.policy.temperature,
-            "dtype": str(self.policy.model.dtype).removeprefix("torch."),
+            "policy": self.policy.to_config(),
             "recipe": self.recipe.to_config(),
         }
         (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
@@ -316,9 +321,7 @@ class GRPO:
         if not (folder / STATE_FILE).is_file() or not (folder / CONFIG_FILE).is_file():
             raise ResumeError(f"folder={str(folder)!r} must hold {CONFIG_FILE} and {STATE_FILE}, written by save()")
         config = json.loads((folder / CONFIG_FILE).read_text())
-        policy = CausalLMPolicy.from_pretrained(
-            folder, temperature=config["temperature"], device=device, dtype=config["dtype"]
-        )
+        policy = CausalLMPolicy.from_pretrained(folder, device=device, **config["policy"])
         agent = cls(policy, envs, seed=config["seed"], recipe=Recipe.from_config(config["recipe"]))
         agent.load_state_dict(torch.load(folder / STATE_FILE, map_location=device, weights_only=True))
         return agent

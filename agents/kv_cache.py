@@ -44,7 +44,8 @@ class GrowingLayer(DynamicLayer):
 
     def select_tokens(self, indices: torch.Tensor) -> None:
         """Keep some columns, that is tokens, of all rows."""
-        self.keys, self.values = self.keys[..., indices, :], self.values[..., indices, :]
+        keys, values = self.states()
+        self.keys, self.values = keys[..., indices, :], values[..., indices, :]
         self._buffers = None
 
     def overwrite(self, row_K: torch.Tensor, key_states: torch.Tensor, value_states: torch.Tensor, rows: int) -> None:
@@ -60,8 +61,14 @@ class GrowingLayer(DynamicLayer):
         held, width = self.get_seq_length(), key_states.shape[-2]
         if held < width:
             self.update(_blank(key_states, rows, width - held), _blank(value_states, rows, width - held))
-        self.keys[row_K, :, :width] = key_states
-        self.values[row_K, :, :width] = value_states
+        keys, values = self.states()
+        keys[row_K, :, :width] = key_states
+        values[row_K, :, :width] = value_states
+
+    def states(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return keys and values of a layer that holds tokens."""
+        assert self.keys is not None and self.values is not None
+        return self.keys, self.values
 
 
 def _blank(like: torch.Tensor, rows: int, tokens: int) -> torch.Tensor:

@@ -5,6 +5,7 @@ A policy is a model, its tokenizer and a sampling temperature, nothing else; the
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from g2rpo_env.agents import adapters
 from g2rpo_env.agents.decoder import Decoder
 from g2rpo_env.agents.fast_decoder import FastDecoder, reason_against
 from g2rpo_env.agents.scoring import score
@@ -110,15 +112,15 @@ class CausalLMPolicy:
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, *, temperature: float = 1.0, device: str = "cpu", dtype: str = "float32"
+        cls, name: str | Path, *, device: str = "cpu", dtype: str = "float32", **options: Any
     ) -> CausalLMPolicy:
         """Return the policy of a Hugging Face folder or Hub name.
 
         Args:
-            name: Local folder (nothing is downloaded) or Hub name.
-            temperature: See the class.
+            name: Local folder (nothing is downloaded) or Hub name; a folder with a LoRA adapter, see :mod:`adapters`.
             device: Torch device.
             dtype: Name of a floating-point torch dtype, such as ``"bfloat16"``.
+            **options: Of the class, such as ``temperature``.
 
         Raises:
             ConfigurationError: there is no such dtype.
@@ -129,12 +131,28 @@ class CausalLMPolicy:
         if not (isinstance(kind, torch.dtype) and kind.is_floating_point):
             raise ConfigurationError(f"dtype={dtype!r} must name a floating-point torch dtype, such as 'bfloat16'")
         tokenizer: Any = AutoTokenizer.from_pretrained(str(name))
-        model: Any = AutoModelForCausalLM.from_pretrained(str(name), dtype=kind)
-        return cls(model.to(device), tokenizer, temperature=temperature)
+        base = adapters.base_folder(name)
+        model: Any = AutoModelForCausalLM.from_pretrained(str(base or name), dtype=kind)
+        if base is not None:
+            model = adapters.load(model, name)
+        return cls(model.to(device), tokenizer, **options)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the arguments with which :meth:`from_pretrained` makes this policy again from its folder."""
+        return {
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "temperature": self.temperature,
+            **dataclasses.asdict(self.truncation),
+            "own_decoder": self.own_decoder,
+            "compile": self.compile,
+        }
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write an ordinary Hugging Face folder: weights, configuration and tokenizer."""
-        self.model.save_pretrained(str(folder))
+        """Write an ordinary Hugging Face folder: weights, configuration and tokenizer; see :mod:`adapters` for LoRA."""
+        if adapters.has_adapter(self.model):
+            adapters.save(self.model, folder)
+        else:
+            self.model.save_pretrained(str(folder))
         self.tokenizer.save_pretrained(str(folder))
 
     # -- using one --------------------------------------------------------------------------------------------------
@@ -208,9 +226,8 @@ class CausalLMPolicy:
             where_NT: bool, the tokens that are asked for; None for all. The others get 0, and so does the first.
         """
         asked_NT = mask_NT if where_NT is None else where_NT & mask_NT
-        return score(
-            self.model, tokens_NT, mask_NT, asked_NT, temperature=self.temperature, vocab_size=self.vocab_size
-        )
+        model = adapters.inner(self.model)
+        return score(model, tokens_NT, mask_NT, asked_NT, temperature=self.temperature, vocab_size=self.vocab_size)
 
     @torch.inference_mode()
     def complete(self, prompt: str, max_new_tokens: int = 128, *, greedy: bool = True, seed: int = 0) -> str:

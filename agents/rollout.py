@@ -61,7 +61,7 @@ def collect(
             recorder.begin(started, info)
             running[started], steps[started] = True, 0
             if not greedy:
-                uniforms[started] = [recorder.uniforms(lane) for lane in started]
+                uniforms[started] = [recorder.uniforms(int(lane)) for lane in started]
         lanes = np.flatnonzero(running)
         if not len(lanes):
             return group_episodes(recorder.episodes)
@@ -120,9 +120,7 @@ class _Feed:
         mask[self.started] = True
         for lane in self.started:
             group[lane], member[lane] = self.waiting.pop()
-        return self.envs.reset(  # type: ignore[no-any-return]
-            options={"reset_mask": mask, "group": group, "member": member}
-        )
+        return self.envs.reset(options={"reset_mask": mask, "group": group, "member": member})
 
 
 def token_vector_env(envs: Any) -> TokenVectorEnv:

@@ -50,7 +50,7 @@ LAYERS = {
     "agents": Layer(
         ("core", "agents"),
         CORE_NEEDS | {"torch", "transformers"},
-        frozenset({"safetensors", "scipy", "tqdm", "stable_baselines3", "datasets"}),
+        frozenset({"peft", "safetensors", "scipy", "tqdm", "stable_baselines3", "datasets"}),
     ),
 }
 """Layers with limits; the tools above them (cli, report, ``__main__``) may import everything."""

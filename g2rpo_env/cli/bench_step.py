@@ -82,13 +82,14 @@ def our_steps(case: Case, *, compile: bool = False) -> Callable[[], list[float]]
     """Return what takes some steps of ours and gives the seconds of all but the first."""
     policy = copy.copy(case.policy)
     policy.model, policy.compile = copy.deepcopy(case.policy.model), compile
+    envs: Any = case.envs.unwrapped
     agent = GRPO(policy, case.envs, recipe=Recipe(optimizer=Optimizer(learning_rate=LEARNING_RATE)))
 
     def run() -> list[float]:
         # Lengths go by group and member, and every update shall have those of the first.
         taken = []
         for _ in range(STEPS):
-            case.envs.unwrapped.load_state_dict({"root": 0, "counter": 0, "open": {}})
+            envs.load_state_dict({"root": 0, "counter": 0, "open": {}})
             started = time.perf_counter()
             metrics = agent.update()
             taken.append(time.perf_counter() - started)

@@ -33,13 +33,13 @@ def weights(source: Path) -> Path:
 
 
 def load_policy(source: Path, temperature: float | None = None) -> CausalLMPolicy:
-    """Return the policy of a run or a folder, at the temperature it was trained at unless another is given."""
+    """Return the policy of a run or a folder, as it was trained, at another temperature if one is given."""
     import json
 
     folder = weights(source)
-    if temperature is None and (folder / CONFIG_FILE).is_file():
-        temperature = json.loads((folder / CONFIG_FILE).read_text())["temperature"]
-    return CausalLMPolicy.from_pretrained(folder, temperature=1.0 if temperature is None else temperature)
+    trained = json.loads((folder / CONFIG_FILE).read_text())["policy"] if (folder / CONFIG_FILE).is_file() else {}
+    given = {} if temperature is None else {"temperature": temperature}
+    return CausalLMPolicy.from_pretrained(folder, **{**trained, **given})
 
 
 def with_task_options(kind: type, env_id: str | None) -> type:

@@ -22,6 +22,7 @@ from g2rpo_env.agents.recipes import Optimizer, Recipe
 from g2rpo_env.agents.references import KLToStart
 from g2rpo_env.agents.shaping import TruncationPenalty
 from g2rpo_env.agents.token_weights import SequenceMean, TokenMean
+from g2rpo_env.agents.truncation import Truncation
 from g2rpo_env.agents.warm_start import WarmStart, warm_start
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, NonFiniteError, OutOfMemoryError, ResumeError
@@ -422,6 +423,15 @@ def test_saving_changes_nothing(make_agent: Any, tmp_path: Path) -> None:
 
     saved.learn(3, save)
     assert lines == run(quiet, 3)
+
+
+def test_how_a_policy_samples_survives_saving(make_agent: Any, make_envs: Any, tmp_path: Path) -> None:
+    agent = make_agent()
+    agent.policy.truncation, agent.policy.own_decoder = Truncation(top_k=3, min_p=0.1), False
+    agent.save(tmp_path)
+    loaded = GRPO.load(tmp_path, make_envs())
+    assert loaded.policy.to_config() == agent.policy.to_config()
+    assert (loaded.policy.truncation.top_k, loaded.policy.own_decoder) == (3, False)
 
 
 def test_dtype_and_temperature_survive_saving(make_envs: Any, tmp_path: Path) -> None:

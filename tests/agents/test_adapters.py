@@ -1,0 +1,139 @@
+"""Adapters: only they are trained, the reference is the model without them, and everything is saved and goes on."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from g2rpo_env.agents import GRPO, CausalLMPolicy, adapters, collect, recipes
+from g2rpo_env.agents.recipes import Optimizer
+from g2rpo_env.agents.references import FrozenCopy, KLToStart, WithoutAdapter, make_reference
+from g2rpo_env.errors import ConfigurationError, MissingDependencyError
+
+FAST = Optimizer(learning_rate=1e-2, warmup=1)
+
+
+@pytest.fixture
+def policy(make_envs: Any, make_policy: Any) -> CausalLMPolicy:
+    """A policy with an adapter of rank 2."""
+    pytest.importorskip("peft", reason="peft is missing: pip install 'g2rpo-env[lora]'")
+    return adapters.add_lora(make_policy(make_envs()), rank=2)
+
+
+def tokens() -> tuple[torch.Tensor, torch.Tensor]:
+    token_NT = torch.arange(20).reshape(2, 10) + 5
+    return token_NT, torch.ones_like(token_NT, dtype=torch.bool)
+
+
+def stir(policy: CausalLMPolicy) -> None:
+    """Give B other values than 0."""
+    for name, parameter in policy.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(1))
+
+
+def test_a_fresh_adapter_changes_nothing_and_freezes_the_rest(make_envs: Any, make_policy: Any) -> None:
+    pytest.importorskip("peft")
+    policy = make_policy(make_envs())
+    before = policy.token_log_probs(*tokens())
+    same = adapters.add_lora(policy, rank=2)
+    assert same is policy
+    assert torch.equal(policy.token_log_probs(*tokens()), before)
+    trained = [name for name, parameter in policy.model.named_parameters() if parameter.requires_grad]
+    assert trained and all("lora_" in name for name in trained)
+
+
+def test_the_scale_by_hand(policy: CausalLMPolicy) -> None:
+    # W + alpha / rank * B A, and alpha is twice the rank unless given
+    stir(policy)
+    layer = policy.model.get_base_model().model.layers[0].self_attn.q_proj
+    a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    weight = adapters.merged(policy).model.layers[0].self_attn.q_proj.weight
+    assert torch.allclose(weight, layer.base_layer.weight + 2 * b @ a, atol=1e-6)
+
+
+def test_a_merged_model_is_an_ordinary_one_and_computes_the_same(policy: CausalLMPolicy) -> None:
+    stir(policy)
+    merged = CausalLMPolicy(adapters.merged(policy), policy.tokenizer)
+    assert not adapters.has_adapter(merged.model) and adapters.has_adapter(policy.model)
+    expected = policy.token_log_probs(*tokens()).detach()
+    torch.testing.assert_close(merged.token_log_probs(*tokens()).detach(), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_rollout_steps_through_the_adapter(make_envs: Any, policy: CausalLMPolicy) -> None:
+    stir(policy)
+    merged = CausalLMPolicy(adapters.merged(policy), policy.tokenizer)
+    one, other = (collect(p, make_envs(8, 4), seed=3).episodes for p in (policy, merged))
+    assert [e.tokens_T.tolist() for e in one] == [e.tokens_T.tolist() for e in other]
+    episode = one[0]
+    token_NT = torch.as_tensor(episode.tokens_T).long()[None]
+    again = policy.token_log_probs(token_NT, torch.ones_like(token_NT, dtype=torch.bool))[0].detach().numpy()
+    np.testing.assert_allclose(episode.logprob_T[episode.sampled_T], again[episode.sampled_T], atol=1e-4)
+
+
+def test_the_reference_is_the_model_without_its_adapter(policy: CausalLMPolicy) -> None:
+    base = policy.token_log_probs(*tokens()).detach()
+    stir(policy)
+    reference = make_reference(policy)
+    assert isinstance(reference, WithoutAdapter) and reference.state_dict() == {}
+    with torch.no_grad(), reference.model() as model:
+        assert model is policy.model
+        assert torch.equal(policy.token_log_probs(*tokens()), base)
+    assert not torch.equal(policy.token_log_probs(*tokens()).detach(), base)
+    assert any(p.requires_grad for p in policy.model.parameters())
+
+
+def test_a_policy_without_an_adapter_is_copied(make_envs: Any, make_policy: Any) -> None:
+    policy = make_policy(make_envs())
+    reference = make_reference(policy)
+    assert isinstance(reference, FrozenCopy)
+    with reference.model() as model:
+        assert model is not policy.model
+
+
+def test_training_moves_the_adapter_only_and_resumes_exactly(
+    make_envs: Any, policy: CausalLMPolicy, tmp_path: Path
+) -> None:
+    before = copy.deepcopy(policy.model.state_dict())
+    agent = recipes.make("grpo", policy, make_envs(16, 4), seed=0, optimizer=FAST, reference=KLToStart(beta=0.1))
+    agent.learn(2)
+    moved = {name for name, value in policy.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved and all("lora_" in name for name in moved)
+    agent.save(tmp_path)
+    expected = [agent.update() for _ in range(2)]
+    loaded = GRPO.load(tmp_path, make_envs(16, 4))
+    assert adapters.has_adapter(loaded.policy.model)
+    assert [loaded.update() for _ in range(2)] == expected
+
+
+def test_checkpointing_reaches_through_the_adapter(make_envs: Any, policy: CausalLMPolicy) -> None:
+    twin = copy.deepcopy(policy)
+    updates = []
+    for one, checkpointing in ((policy, False), (twin, True)):
+        options = Optimizer(learning_rate=1e-2, warmup=1, checkpointing=checkpointing)
+        updates.append(recipes.make("grpo", one, make_envs(16, 4), seed=0, optimizer=options).update())
+    assert updates[0].pop("grad_norm") == pytest.approx(updates[1].pop("grad_norm"), rel=1e-5)
+    assert updates[0]["reward"] == updates[1]["reward"]
+
+
+@pytest.mark.parametrize(("options", "message"), [({"rank": 0}, "rank=0"), ({"alpha": 0.0}, "alpha=0.0")])
+def test_refused_arguments(make_envs: Any, make_policy: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        adapters.add_lora(make_policy(make_envs()), **options)
+
+
+def test_a_second_adapter_is_refused(policy: CausalLMPolicy) -> None:
+    with pytest.raises(ConfigurationError, match="no adapter yet"):
+        adapters.add_lora(policy)
+
+
+def test_a_missing_library_is_named(make_envs: Any, make_policy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(MissingDependencyError, match=r"g2rpo-env\[lora\]"):
+        adapters.add_lora(make_policy(make_envs()))
