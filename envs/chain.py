@@ -5,8 +5,9 @@
     final      "#9"
     answer     "9"
 
-Numbers are single digits, and every result lies in [0, 99], so that what has to be learnt is the order of the
-operations and a small table. Structures (the expression without its numbers) of 3 to 5 operations: 11,475.
+Numbers are single digits, and every result lies in [0, 99], unless ``largest`` says otherwise, so that what has to be
+learnt is the order of the operations and a small table. Structures (the expression without its numbers) of 3 to 5
+operations: 11,475.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 
 from g2rpo_env.envs.expressions import Expression, Operation, numbers, parse, reduce, render, value, whole_value
 from g2rpo_env.envs.generated import MARK, TRIES, GeneratedSource, MarkVerifier, default_budget, level_range
-from g2rpo_env.errors import UnknownProblemError
+from g2rpo_env.errors import ConfigurationError, UnknownProblemError
 from g2rpo_env.problem import Problem
 from g2rpo_env.task import Task
 
@@ -77,23 +78,41 @@ class ChainSource(GeneratedSource):
     Args:
         operations: Number of operations, an int or an inclusive range (low, high) drawn uniformly, within [3, 12].
         split: One of :data:`g2rpo_env.problem.SPLITS`; disjoint by the expression without its numbers.
+        largest: Greatest result, within [99, 9999]; numbers go up to a tenth of it.
+        signs: Operations to draw from, distinct, of ``+-*``.
     """
 
-    def __init__(self, operations: int | Sequence[int] = (3, 5), split: str = "train") -> None:
+    def __init__(
+        self,
+        operations: int | Sequence[int] = (3, 5),
+        split: str = "train",
+        largest: int = LARGEST,
+        signs: str = SIGNS,
+    ) -> None:
         super().__init__(level_range("operations", operations, MIN_OPERATIONS, MAX_OPERATIONS), split)
+        if not 99 <= largest <= 9999:
+            raise ConfigurationError(f"largest={largest} must be within [99, 9999]")
+        if not signs or len(set(signs)) < len(signs) or not set(signs) <= set(SIGNS):
+            raise ConfigurationError(f"signs={signs!r} must be distinct ones of {SIGNS!r}, at least one")
+        self.largest, self.signs = largest, signs
+
+    @property
+    def greatest(self) -> int:
+        """The greatest number: 9 with results up to 99, 99 with results up to 999."""
+        return (self.largest + 1) // 10 - 1
 
     def sample(self, random: np.random.Generator, level: int) -> str:
         """Return a random expression of ``level`` operations."""
         while True:
-            structure = random_structure(random, level, SIGNS)
-            for values in random.integers(1, 10, (TRIES, level + 1)).tolist():
+            structure = random_structure(random, level, self.signs)
+            for values in random.integers(1, self.greatest + 1, (TRIES, level + 1)).tolist():
                 expression = with_numbers(structure, values)
-                if whole_value(expression, 0, LARGEST) is not None:
+                if whole_value(expression, 0, self.largest) is not None:
                     return render(expression)
 
     def structure(self, problem_id: str) -> str:
         """Return the expression without its numbers."""
-        return re.sub(r"\d", "n", problem_id)
+        return re.sub(r"\d+", "n", problem_id)
 
     def get(self, problem_id: str) -> Problem:
         """Return the problem of an id, of any split; raises UnknownProblemError."""
@@ -105,29 +124,30 @@ class ChainSource(GeneratedSource):
         known = (
             self.low <= operations <= self.high
             and render(expression) == problem_id
-            and "/" not in problem_id
-            and all(1 <= number <= 9 for number in numbers(expression))
-            and whole_value(expression, 0, LARGEST) is not None
+            and not (set("+-*/") - set(self.signs)) & set(problem_id)
+            and all(1 <= number <= self.greatest for number in numbers(expression))
+            and whole_value(expression, 0, self.largest) is not None
         )
         if not known:
             raise UnknownProblemError(
-                f"problem={problem_id!r} must be an expression of {self.low} to {self.high} operations + - * on the "
-                f"digits 1 to 9, without needless brackets, all results in [0, {LARGEST}]"
+                f"problem={problem_id!r} must be an expression of {self.low} to {self.high} operations "
+                f"{' '.join(self.signs)} on the numbers 1 to {self.greatest}, without needless brackets, all results "
+                f"in [0, {self.largest}]"
             )
         steps = reduction_steps(expression)
         answer = steps[-1].rstrip("\n").rpartition("=")[2]
         return Problem(problem_id, f"{problem_id}=", steps, MARK + answer, answer)
 
     def longest(self) -> Iterable[Problem]:
-        """Return texts of the greatest lengths: every operation but one in brackets, every result of two digits."""
-        high = self.high
-        prompt = "9" * (high + 1) + "+" * high + "()" * (high - 1) + "="
+        """Return texts of the greatest lengths: all but one in brackets, every number and result of the most digits."""
+        high, most, number = self.high, str(self.largest), str(self.greatest)
+        prompt = number * (high + 1) + "+" * high + "()" * (high - 1) + "="
         steps = []
         for left in range(high - 1, -1, -1):  # operations left after the step
-            two_digits = min(high - left, left + 1)
-            rest = "," + "9" * (left + 1 + two_digits) + "+" * left + "()" * (left - 1) if left else ""
-            steps.append(f"99-99=99{rest}\n")
-        return [Problem("the longest", prompt, tuple(steps), f"{MARK}{LARGEST}", str(LARGEST))]
+            results = min(high - left, left + 1)  # of the left + 1 numbers; the others are still those of the prompt
+            rest = most * results + number * (left + 1 - results) + "+" * left + "()" * (left - 1)
+            steps.append(f"{most}-{most}={most}{',' + rest if left else ''}\n")
+        return [Problem("the longest", prompt, tuple(steps), MARK + most, most)]
 
 
 class Chain(Task):
@@ -135,6 +155,9 @@ class Chain(Task):
 
     Args:
         operations: Number of operations, an int or an inclusive range (low, high), within [3, 12].
+        largest: Greatest result, within [99, 9999]; numbers go up to a tenth of it. With 99 a guess from the answers
+            that come most often is right in 2 % of cases.
+        signs: Operations to draw from, distinct, of ``+-*``.
         split: ``train``, ``validation``, ``test`` or ``warmstart``; disjoint by the expression without its numbers.
         tokenizer: Fast tokenizer, folder, or None for the built-in character tokenizer.
         max_new_tokens: Budget of sampled tokens; None gives the longest solution, its end token and 4 more.
@@ -153,8 +176,10 @@ class Chain(Task):
         max_new_tokens: int | None = None,
         max_length: int | None = None,
         stop_strings: Sequence[str] = (),
+        largest: int = LARGEST,
+        signs: str = SIGNS,
     ) -> None:
-        source = ChainSource(operations, split)
+        source = ChainSource(operations, split, largest, signs)
         super().__init__(
             source,
             MarkVerifier(),

@@ -6,6 +6,7 @@ guidance on the same test problems.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,29 +21,41 @@ from g2rpo_env.agents.agent import AGENTS
 from g2rpo_env.agents.evaluation import mean_over_seeds
 from g2rpo_env.agents.warm_start import WarmStart, warm_started
 from g2rpo_env.cli.checkpoints import with_task_options
-from g2rpo_env.cli.options import EnvOptions, early, guidance_options, nested, parse, prepare_torch, values
+from g2rpo_env.cli.families import ARMS, UNGUIDED, Family, family_of
+from g2rpo_env.cli.options import (
+    EnvOptions,
+    early,
+    guidance_options,
+    nested,
+    parse,
+    prepare_torch,
+    values,
+)
 from g2rpo_env.cli.study import Arm, Result, Setting, evaluate_base, load_agent, run_chains
-from g2rpo_env.cli.tables import interval_text
+from g2rpo_env.cli.tables import interval_text, standing
+from g2rpo_env.controller import Controller
 from g2rpo_env.errors import ConfigurationError, RunExistsError
 from g2rpo_env.report.plots import plot_comparison
-
-UNGUIDED = "@unguided"
-"""Ending of the name of an algorithm that trains without guidance."""
 
 
 @dataclass
 class CompareOptions(EnvOptions):
-    """Train the same base with several algorithms and compare them on the same unguided test problems."""
+    """Train the same base with several algorithms and compare them on the same unguided test problems.
 
-    algorithms: str = "grpo@unguided,sft,g2rpo-a,g2rpo-a-masked"
+    Give --env and --algorithms before --help: the families that the main job was tried on have defaults of their own.
+    """
+
+    algorithms: str = ",".join(ARMS)
     """Recipes, ppo, a2c, or module:Class of your own agents, separated by commas. All train in the guided environment;
     one whose name ends in @unguided does not. sft replays the reveals of g2rpo-a if that is among them."""
     learning_rates: tuple[float, ...] = ()
     """One for all algorithms, or one for each; without it that of each recipe or agent."""
-    sampled_tokens: int = 200_000
-    """Budget of each algorithm: it ends with the update that reaches it."""
+    sampled_tokens: int | None = 200_000
+    """Budget of each algorithm: it ends with the update that reaches it; None counts updates."""
     updates: int = 100
-    """Updates of algorithms that sample nothing, such as sft."""
+    """Updates of each algorithm where no tokens are counted, else of those that sample nothing, such as sft."""
+    decay: bool = False
+    """Let learning rates fall linearly to the last update, where updates are counted."""
     seed: int = 0
     """First root seed."""
     seeds: int = 1
@@ -58,26 +71,26 @@ class CompareOptions(EnvOptions):
 
 def main(argv: Sequence[str]) -> None:
     """Train, evaluate and print the table."""
-    import dataclasses
-
-    kind = with_task_options(CompareOptions, early(argv, "env")["env"] or CompareOptions.env)
-    kind = dataclasses.make_dataclass("Compare", [("guidance", *nested(guidance_options(45.0)))], bases=(kind,))
-    options = parse(kind, argv, "compare")
+    options, family = parse_options(argv)
     for name in ("sampled_tokens", "updates", "seeds"):
-        if getattr(options, name) < 1:
+        if getattr(options, name) is not None and getattr(options, name) < 1:
             raise ConfigurationError(f"{name}={getattr(options, name)} must be at least 1")
-    chains = make_chains(options.algorithms, options.learning_rates)
+    guidance = values(options.guidance)
+    fits = family is not None and family.guidance.items() <= guidance.items()
+    controller = family.controller if family is not None and fits else None
+    chains = make_chains(options.algorithms, options.learning_rates, controller)
     new_folder(options.out)
     prepare_torch(None)
     setting = Setting(
         env=options.env,
         task=values(options.task),
-        guidance=values(options.guidance),
+        guidance=guidance,
         problems=options.problems,
         group_size=options.group_size,
         updates=options.updates,
         sampled_tokens=options.sampled_tokens,
         evaluation_problems=options.evaluation_problems,
+        decay=options.decay and options.sampled_tokens is None,
     )
     jobs, bases = [], {}
     for seed in range(options.seed, options.seed + options.seeds):
@@ -106,9 +119,45 @@ def main(argv: Sequence[str]) -> None:
     print(plot_comparison(curves, options.out / "comparison.png", f"{options.env}, {len(bases)} seeds"))
 
 
-def make_chains(algorithms: str, learning_rates: Sequence[float]) -> list[list[Arm]]:
-    """Return what can train side by side: each algorithm alone, but ``sft`` after the ``g2rpo-a`` that it replays."""
-    arms = {arm.label: arm for arm in make_arms(algorithms, learning_rates)}
+def parse_options(argv: Sequence[str]) -> tuple[Any, Family | None]:
+    """Return the options, and the family whose defaults they have, if the environment has one.
+
+    Task, guidance and warm start are those of the family; rates, updates and decay are so too where it knows all the
+    algorithms, since those that it does not know are compared by the same budget of sampled tokens.
+    """
+    named = early(argv, "env", "algorithms")
+    env, algorithms = named["env"] or CompareOptions.env, named["algorithms"] or CompareOptions.algorithms
+    family = family_of(env)
+    kind = with_task_options(CompareOptions, env)
+    guidance = guidance_options(45.0)
+    kind = dataclasses.make_dataclass("Compare", [("guidance", *nested(guidance))], bases=(kind,))
+    if family is None:
+        return parse(kind, argv, "compare"), None
+    task = next(f.default_factory for f in dataclasses.fields(kind) if f.name == "task")
+    given: dict[str, Any] = {"env": env, "task": task(**family.task), "guidance": guidance(**family.guidance)}
+    given["warm"] = family.warm
+    if family.knows(names_of(algorithms)):
+        given["learning_rates"] = tuple(family.rates[name] for name in names_of(algorithms))
+        given |= {"sampled_tokens": None, "updates": family.updates, "decay": True}
+    return parse(kind, argv, "compare", kind(**given)), family
+
+
+def names_of(algorithms: str) -> list[str]:
+    """Return the names in a list of algorithms."""
+    return [name.strip() for name in algorithms.split(",") if name.strip()]
+
+
+def make_chains(
+    algorithms: str, learning_rates: Sequence[float], controller: Controller | None = None
+) -> list[list[Arm]]:
+    """Return what can train side by side: each algorithm alone, but ``sft`` after the ``g2rpo-a`` that it replays.
+
+    Args:
+        algorithms: See :class:`CompareOptions`.
+        learning_rates: See :class:`CompareOptions`.
+        controller: Replaces that of recipes that need guidance; None leaves it.
+    """
+    arms = {arm.label: with_controller(arm, controller) for arm in make_arms(algorithms, learning_rates)}
     chains = {label: [arm] for label, arm in arms.items()}
     if "sft" in chains and "g2rpo-a" in chains:
         (imitation,) = chains.pop("sft")
@@ -116,9 +165,15 @@ def make_chains(algorithms: str, learning_rates: Sequence[float]) -> list[list[A
     return list(chains.values())
 
 
+def with_controller(arm: Arm, controller: Controller | None) -> Arm:
+    """Return an arm with another controller, if its recipe needs guidance and so has one."""
+    known = arm.algorithm in recipes.RECIPES and recipes.get(arm.algorithm).needs_guidance
+    return replace(arm, controller=controller) if known and arm.algorithm != "sft" else arm
+
+
 def make_arms(algorithms: str, learning_rates: Sequence[float]) -> list[Arm]:
     """Return the arms of a list of algorithms; raises ConfigurationError for unknown names and uneven lists."""
-    names = [name.strip() for name in algorithms.split(",") if name.strip()]
+    names = names_of(algorithms)
     if not names or len(set(names)) < len(names):
         raise ConfigurationError(f"algorithms={algorithms!r} must name at least one algorithm, each once")
     rates: Sequence[float | None] = learning_rates or (None,)
@@ -191,3 +246,20 @@ def show_results(bases: dict[int, Evaluation], results: Sequence[Result]) -> Non
             mean, interval = mean_over_seeds(evaluations)
             table.add_row("all", label, f"{mean:.3f}", interval_text(*interval), "", "", "")
     Console(width=110).print(table)
+    print("\n".join(reading(results)))
+
+
+def reading(results: Sequence[Result]) -> list[str]:
+    """Return where g2rpo-a stands against the first algorithm and against sft on the tokens it revealed, per seed."""
+    lines = []
+    for seed in dict.fromkeys(result.seed for result in results):
+        rows = {result.arm.label: result.evaluation for result in results if result.seed == seed}
+        first = next(iter(rows))
+        if "g2rpo-a" in rows and first != "g2rpo-a":
+            difference, interval = paired_difference(rows["g2rpo-a"], rows[first])
+            lines.append(f"Seed {seed}: g2rpo-a is {difference:+.3f} against {first}, {interval_text(*interval)}.")
+        if "g2rpo-a" in rows and "sft" in rows:
+            difference, (low, high) = paired_difference(rows["g2rpo-a"], rows["sft"])
+            words = f"{interval_text(low, high)}: {standing(low, high)}"
+            lines.append(f"Seed {seed}: g2rpo-a is {difference:+.3f} against sft on the tokens it revealed, {words}.")
+    return lines

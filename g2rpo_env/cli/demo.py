@@ -17,33 +17,20 @@ from rich.console import Console
 from rich.table import Table
 
 from g2rpo_env.agents import Evaluation, paired_difference
-from g2rpo_env.agents.warm_start import WarmStart
 from g2rpo_env.cli.compare import make_base, new_folder
+from g2rpo_env.cli.families import FAMILIES
 from g2rpo_env.cli.options import parse, prepare_torch
 from g2rpo_env.cli.study import Arm, Result, Setting, evaluate_base, run_chains
-from g2rpo_env.cli.tables import interval_text
-from g2rpo_env.controller import AdaptiveGuidance
+from g2rpo_env.cli.tables import interval_text, standing
 from g2rpo_env.report.plots import Curves, plot_curves
 
 ENV = "g2rpo_env/Addition-v0"
-DIGITS = 4
-LONGEST, SHORTEST, RATIO = 51.0, 46.0, 0.5
-"""Reveal length of the first update, which is all that may be revealed, and the least that the controller goes down to.
-
-Left to itself it goes down to about 38 tokens as success grows, and runs of three seeds ended 0.00 to 0.06 lower: on
-a base this weak a shorter reveal teaches less."""
-WARM_START = WarmStart(problems=1024, batch_size=32)
-"""The base has seen 1,024 worked sums: it knows the form, and is confidently wrong on most new problems. A base from
-unlimited sums, stopped at the same success, is nearly right everywhere, and plain GRPO sharpens it without any help."""
-
-GRPO_RATE = 5e-5
-"""What the grid of ``demo-seeds`` found best for plain GRPO."""
-
-CONTROLLER = AdaptiveGuidance(length=LONGEST, min_length=SHORTEST, max_length=LONGEST)
-GRPO = Arm("grpo", "grpo", GRPO_RATE, guided=False)
-GUIDED = Arm("g2rpo-a", "g2rpo-a", 3e-4, controller=CONTROLLER)
-IMITATION = Arm("sft", "sft", 2e-4, replays="g2rpo-a")
-MASKED = Arm("g2rpo-a-masked", "g2rpo-a-masked", 3e-5, controller=CONTROLLER)
+FAMILY = FAMILIES[ENV]
+RATES = FAMILY.rates
+GRPO = Arm("grpo", "grpo", RATES["grpo@unguided"], guided=False)
+GUIDED = Arm("g2rpo-a", "g2rpo-a", RATES["g2rpo-a"], controller=FAMILY.controller)
+IMITATION = Arm("sft", "sft", RATES["sft"], replays="g2rpo-a")
+MASKED = Arm("g2rpo-a-masked", "g2rpo-a-masked", RATES["g2rpo-a-masked"], controller=FAMILY.controller)
 CHAINS = ((GUIDED, IMITATION), (MASKED,), (GRPO,))
 ROWS = ("base", "grpo", "sft", "g2rpo-a", "g2rpo-a-masked")
 
@@ -54,7 +41,7 @@ class DemoOptions:
 
     seed: int = 0
     """Root seed of the base, the problems and all sampling."""
-    updates: int = 160
+    updates: int = FAMILY.updates
     """Updates of each run."""
     out: Path = Path("runs/demo")
     """Folder of summary.json, curves.png and the runs; that of an earlier demo is moved aside, nothing else is."""
@@ -109,8 +96,9 @@ def main(argv: Sequence[str]) -> None:
     new_folder(options.out)
     prepare_torch(None)
     setting = make_setting(options.seed, options.updates)
-    print(f"Column addition, {DIGITS} digits, seed {options.seed}. Warm start of a base on a few sums ...", flush=True)
-    base = make_base(setting, None, WARM_START, options.out / "base")
+    digits = FAMILY.task["digits"]
+    print(f"Column addition, {digits} digits, seed {options.seed}. Warm start of a base on a few sums ...", flush=True)
+    base = make_base(setting, None, FAMILY.warm, options.out / "base")
     print(f"Training in four ways, {options.updates} updates each, side by side ...", flush=True)
     results = run_chains([(setting, base, chain, options.out) for chain in CHAINS])
     found = outcome(setting, base, results)
@@ -121,8 +109,7 @@ def main(argv: Sequence[str]) -> None:
 
 def make_setting(seed: int, updates: int) -> Setting:
     """Return what all runs of a demo share."""
-    task = {"digits": DIGITS, "running": True}
-    guidance = {"length": LONGEST, "ratio": RATIO}
+    task, guidance = dict(FAMILY.task), FAMILY.guidance
     return Setting(env=ENV, task=task, guidance=guidance, updates=updates, seed=seed, decay=True)
 
 
@@ -146,7 +133,7 @@ def write(found: Outcome, out: Path) -> None:
     """Write summary.json and curves.png."""
     (out / "summary.json").write_text(json.dumps(found.summary(), indent=2) + "\n", encoding="utf-8")
     curves: dict[str, Curves] = {label: found.results[label].curves for label in ROWS if label != "base"}
-    plot_curves(curves, out / "curves.png", f"Addition, {DIGITS} digits, seed {found.seed}, one weak base")
+    plot_curves(curves, out / "curves.png", f"Addition, seed {found.seed}, one weak base")
 
 
 def show(found: Outcome) -> None:
@@ -172,17 +159,11 @@ def reading(found: Outcome, rows: dict[str, Any]) -> list[str]:
     """Return what the numbers say, in words that follow from them."""
     guided = rows["g2rpo-a"]
     low, high = guided["above_sft_interval"]
-    if low > 0:
-        standing = "above imitation alone"
-    elif high < 0:
-        standing = "below imitation alone: here more correct traces are all that a model needs"
-    else:
-        standing = "not told apart from imitation alone: here more correct traces are all that a model needs"
     return [
         f"The base answers {found.success:.2%} of sampled validation problems correctly.",
         f"g2rpo-a (revealed tokens in the loss) is {guided['above_grpo']:+.3f} against grpo, 95 % interval "
         f"{interval_text(*guided['above_grpo_interval'])}.",
         f"Against sft on the very tokens it revealed it is {guided['above_sft']:+.3f}, {interval_text(low, high)}: "
-        f"{standing}.",
+        f"{standing(low, high)}.",
         "g2rpo-a-masked trains on sampled tokens only; see docs/guidance.md for why that starves here.",
     ]

@@ -23,7 +23,7 @@ class DemoSeedsOptions:
 
     seeds: tuple[int, ...] = (0, 1, 2)
     """Root seeds; each has a base of its own."""
-    updates: int = 160
+    updates: int = demo.FAMILY.updates
     """Updates of each run."""
     grid: tuple[float, ...] = (1e-5, 2e-5, 5e-5, 1e-4)
     """Learning rates for plain GRPO; that of the demo is always among them."""
@@ -38,11 +38,11 @@ def main(argv: Sequence[str]) -> None:
     new_folder(options.out)
     (options.out / "base").mkdir()
     prepare_torch(None)
-    rates = sorted({*options.grid, demo.GRPO_RATE})
+    rates = sorted({*options.grid, demo.GRPO.learning_rate})
     others = [replace(demo.GRPO, label=f"grpo-{rate:g}", learning_rate=rate) for rate in rates]
-    others = [arm for arm in others if arm.learning_rate != demo.GRPO_RATE]
+    others = [arm for arm in others if arm.learning_rate != demo.GRPO.learning_rate]
     settings = [demo.make_setting(seed, options.updates) for seed in options.seeds]
-    bases = [make_base(s, None, demo.WARM_START, options.out / "base" / f"seed-{s.seed}") for s in settings]
+    bases = [make_base(s, None, demo.FAMILY.warm, options.out / "base" / f"seed-{s.seed}") for s in settings]
     jobs = []
     for setting, base in zip(settings, bases, strict=True):
         chains: list[Sequence[Arm]] = [*demo.CHAINS, *([arm] for arm in others)]
@@ -81,4 +81,4 @@ def show_grid(grid: dict[float, list[float]], seeds: Sequence[int]) -> None:
         table.add_row(f"{rate:g}", *(f"{a:.3f}" for a in accuracies), f"{np.mean(accuracies):.3f}")
     Console(width=100).print(table)
     best = max(grid, key=lambda rate: np.mean(grid[rate]))
-    print(f"Best on average: {best:g}; the demo uses {demo.GRPO_RATE:g}.")
+    print(f"Best on average: {best:g}; the demo uses {demo.GRPO.learning_rate:g}.")

@@ -90,9 +90,17 @@ def early(argv: Sequence[str], *names: str) -> dict[str, str | None]:
     return vars(parser.parse_known_args(list(argv))[0])
 
 
-def parse(kind: type, argv: Sequence[str], command: str) -> Any:
-    """Return the options that ``argv`` states; prints help or what is wrong with them and exits as tyro does."""
-    return tyro.cli(kind, args=list(argv), prog=f"g2rpo-env {command}")
+def parse(kind: type, argv: Sequence[str], command: str, default: Any = None) -> Any:
+    """Return the options that ``argv`` states; prints help or what is wrong with them and exits as tyro does.
+
+    Args:
+        kind: Dataclass of the options.
+        argv: The arguments.
+        command: Name of the command.
+        default: Object of ``kind`` that holds the values of options that are not stated; None takes those of ``kind``.
+    """
+    given = {} if default is None else {"default": default}
+    return tyro.cli(kind, args=list(argv), prog=f"g2rpo-env {command}", **given)
 
 
 # -- environments -----------------------------------------------------------------------------------------------------

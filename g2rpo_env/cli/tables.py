@@ -70,3 +70,12 @@ def write_points(points: Sequence[ResponsePoint], when: str, folder: Path) -> No
     path = folder / "response.json"
     known = json.loads(path.read_text()) if path.is_file() else {}
     path.write_text(json.dumps({**known, when: [asdict(point) for point in points]}, indent=2) + "\n")
+
+
+def standing(low: float, high: float) -> str:
+    """Return where guided GRPO stands, from the interval of its accuracy minus that of imitation alone."""
+    if low > 0:
+        return "above imitation alone"
+    if high < 0:
+        return "below imitation alone: here more correct traces are all that a model needs"
+    return "not told apart from imitation alone: here more correct traces are all that a model needs"

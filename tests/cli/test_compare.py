@@ -2,11 +2,17 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from g2rpo_env.cli.compare import make_arms, make_chains
-from g2rpo_env.cli.study import Arm
+from g2rpo_env.agents.evaluation import summarise
+from g2rpo_env.cli.compare import make_arms, make_chains, parse_options, reading
+from g2rpo_env.cli.families import ARMS, FAMILIES
+from g2rpo_env.cli.options import values
+from g2rpo_env.cli.study import Arm, Result
 from g2rpo_env.errors import ConfigurationError
+
+ADDITION = "g2rpo_env/Addition-v0"
 
 
 def test_arms_have_one_rate_for_all_or_one_each():
@@ -59,3 +65,51 @@ def test_two_algorithms_on_two_seeds_from_a_given_base(command, trained, tmp_pat
     assert "above grpo" in text and "all" in text
     assert (tmp_path / "compare/comparison.png").stat().st_size > 10_000
     assert command("compare", *options, "--out", tmp_path / "compare")[0] == 1
+
+
+def test_a_family_gives_what_the_user_did_not():
+    options, family = parse_options(["--env", ADDITION])
+    assert family is FAMILIES[ADDITION]
+    assert options.learning_rates == tuple(family.rates[name] for name in ARMS)
+    assert (options.sampled_tokens, options.updates, options.decay) == (None, family.updates, True)
+    assert (options.task.digits, options.task.running, options.warm) == (4, True, family.warm)
+    assert family.guidance.items() <= values(options.guidance).items()
+    mine = ["--env", ADDITION, "--digits", "2", "--updates", "7", "--guidance.ratio", "0.25", "--warm.problems", "9"]
+    options, _ = parse_options(mine)
+    assert (options.task.digits, options.updates, options.guidance.ratio, options.warm.problems) == (2, 7, 0.25, 9)
+    assert options.guidance.length == 51.0 and options.warm.batch_size == 32
+
+
+def test_algorithms_that_a_family_does_not_know_share_a_budget_of_tokens():
+    options, _ = parse_options(["--algorithms", "grpo,a2c"])
+    assert (options.learning_rates, options.sampled_tokens, options.decay) == ((), 200_000, False)
+    assert options.task.running
+    options, family = parse_options(["--env", "g2rpo_env/LinearEquation-v0"])
+    assert family is None and options.sampled_tokens == 200_000
+
+
+def test_only_arms_with_a_controller_take_the_family_s():
+    controller = FAMILIES[ADDITION].controller
+    arms = {arm.label: arm for chain in make_chains(",".join(ARMS), (), controller) for arm in chain}
+    assert [name for name, arm in arms.items() if arm.controller is controller] == ["g2rpo-a", "g2rpo-a-masked"]
+
+
+def test_the_standing_against_imitation_is_said_for_each_seed():
+    def result(label, correct, seed):
+        solved = (np.arange(200) < correct)[:, None]
+        ids = tuple(str(n) for n in range(200))
+        return Result(Arm(label, label), seed, summarise(solved, np.ones_like(solved), (1,), "test", "greedy", ids))
+
+    counts = [
+        ("grpo", 40, 0),
+        ("sft", 60, 0),
+        ("g2rpo-a", 100, 0),
+        ("grpo", 40, 1),
+        ("sft", 100, 1),
+        ("g2rpo-a", 60, 1),
+    ]
+    lines = reading([result(*count) for count in counts])
+    assert len(lines) == 4
+    assert "Seed 0: g2rpo-a is +0.300 against grpo" in lines[0] and "above imitation alone" in lines[1]
+    assert "Seed 1: g2rpo-a is +0.100 against grpo" in lines[2] and "-0.200" in lines[3] and "below" in lines[3]
+    assert reading([result("grpo", 40, 0), result("sft", 40, 0)]) == []

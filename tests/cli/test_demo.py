@@ -1,11 +1,13 @@
 """demo: five rows, what the summary says of them, and words that follow from the numbers."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from g2rpo_env.agents.evaluation import summarise
+from g2rpo_env.agents.warm_start import WarmStart
 from g2rpo_env.cli import demo, demo_seeds
 from g2rpo_env.cli.study import Result
 from g2rpo_env.report.plots import Curves
@@ -76,8 +78,9 @@ def test_an_earlier_demo_is_moved_aside_and_nothing_else_is(tmp_path):
 
 @pytest.mark.long
 def test_a_small_demo_and_its_seeds_run_to_the_end(command, tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "DIGITS", 1)
-    monkeypatch.setattr(demo, "WARM_START", demo.WarmStart(success=(0.0, 1.0), max_steps=1, check_every=1, samples=8))
+    warm = WarmStart(success=(0.0, 1.0), max_steps=1, check_every=1, samples=8)
+    task = {**demo.FAMILY.task, "digits": 1}
+    monkeypatch.setattr(demo, "FAMILY", replace(demo.FAMILY, task=task, warm=warm))
     status, text, error = command("demo", "--updates", 2, "--out", tmp_path / "demo")
     assert status == 0, error
     assert tuple(json.loads((tmp_path / "demo/summary.json").read_text())) == demo.ROWS
@@ -86,7 +89,7 @@ def test_a_small_demo_and_its_seeds_run_to_the_end(command, tmp_path, monkeypatc
     assert status == 0, error
     summary = json.loads((tmp_path / "seeds/summary.json").read_text())
     assert set(summary["seeds"]) == {"0", "1"}
-    assert set(summary["grpo_grid"]) == {f"{demo.GRPO_RATE:g}", "0.001"}
+    assert set(summary["grpo_grid"]) == {f"{demo.GRPO.learning_rate:g}", "0.001"}
     assert "Plain GRPO by learning rate" in text
 
 

@@ -53,3 +53,24 @@ def test_too_few_operations_would_leave_splits_empty() -> None:
     with pytest.raises(ConfigurationError, match=r"operations=2 must be .* within \[3, 12\]"):
         ChainSource(2)
     assert {len({ChainSource(3, split).draw(0, i) for i in range(20)}) > 5 for split in ChainSource.splits} == {True}
+
+
+def test_larger_results_and_fewer_signs() -> None:
+    source = ChainSource(4, largest=999, signs="+-")
+    problems = [source.get(source.draw(0, index)) for index in range(200)]
+    assert all(0 <= int(p.answer) <= 999 and "*" not in p.prompt for p in problems)
+    assert any(int(p.answer) > 99 for p in problems)
+    assert ChainSource(3).structure("12+3-4*5") == "n+n-n*n"
+    budget = max(len(p.solution) for p in source.longest())
+    assert all(len(p.solution) <= budget for p in problems)
+    for unknown in ("3*4+5-6+7", "100+3-4-5-6"):
+        with pytest.raises(UnknownProblemError, match="1 to 99"):
+            source.get(unknown)
+
+
+@pytest.mark.parametrize(
+    "options", [{"largest": 98}, {"largest": 10_000}, {"signs": ""}, {"signs": "+/"}, {"signs": "++"}]
+)
+def test_chain_refuses_other_sizes_and_signs(options) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        ChainSource(4, **options)

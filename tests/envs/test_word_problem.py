@@ -3,7 +3,7 @@
 import pytest
 
 from g2rpo_env.envs.word_problem import EVENTS, PEOPLE, THINGS, Story, WordProblemSource, read
-from g2rpo_env.errors import UnknownProblemError
+from g2rpo_env.errors import ConfigurationError, UnknownProblemError
 
 
 def test_a_story_by_hand() -> None:
@@ -75,3 +75,17 @@ def test_what_cannot_be_told_is_unknown(problem_id: str) -> None:
     assert read(problem_id) is None or len(problem_id.split()) - 4 not in range(2, 5)
     with pytest.raises(UnknownProblemError, match="2 to 4 events"):
         WordProblemSource().get(problem_id)
+
+
+def test_larger_results() -> None:
+    source = WordProblemSource(3, largest=999)
+    problems = [source.get(source.draw(0, index)) for index in range(200)]
+    assert all(1 <= int(p.answer) <= 999 for p in problems) and any(int(p.answer) > 99 for p in problems)
+    budget = max(len(p.solution) for p in source.longest())
+    assert all(len(p.solution) <= budget for p in problems)
+    assert Story("Tom", "Ann", "pens", 34, (("triple", ()),)).equations(999) == [("has", "34*3", 102)]
+    with pytest.raises(UnknownProblemError, match="more than 999"):
+        source.get("Tom Ann pens 201 buy,3 buy,3 buy,3")
+    for largest in (98, 10_000):
+        with pytest.raises(ConfigurationError, match=f"largest={largest}"):
+            WordProblemSource(3, largest=largest)
