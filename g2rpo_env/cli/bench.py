@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
-from g2rpo_env.cli.bench_sandbox import bench_sandbox
+from g2rpo_env.cli.bench_sandbox import bench_sandbox, soak
 from g2rpo_env.cli.bench_verify import bench_verify
 from g2rpo_env.cli.options import parse
 from g2rpo_env.cli.rows import Row
@@ -40,6 +40,8 @@ class BenchOptions:
     """File for the measurements."""
     repeats: int = 5
     """Repeats of each measurement, of which the best counts."""
+    soak: int | None = None
+    """With sandbox: make so many mixed honest and hostile checks, and show what they leave behind, instead."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -49,7 +51,9 @@ def main(argv: Sequence[str]) -> None:
         raise ConfigurationError(f"what={options.what!r} must be one of {', '.join(BENCHMARKS)}")
     if options.repeats < 1:
         raise ConfigurationError(f"repeats={options.repeats} must be at least 1")
-    rows = BENCHMARKS[options.what](options.repeats)
+    if options.soak is not None and (options.what != "sandbox" or options.soak < 1):
+        raise ConfigurationError(f"soak={options.soak} must be at least 1, and belongs to sandbox, not {options.what}")
+    rows = BENCHMARKS[options.what](options.repeats) if options.soak is None else soak(options.soak)
     table = Table(title=TITLES[options.what])
     table.add_column("what", overflow="fold")
     table.add_column("figure", justify="right", no_wrap=True)

