@@ -74,7 +74,7 @@ ADDITION = Family(
     unit="tokens",
     ratio=0.5,
     rates=RATES,
-    updates=160,
+    updates=220,
 )
 
 FAMILIES: dict[str, Family] = {"g2rpo_env/Addition-v0": ADDITION}

@@ -201,7 +201,7 @@ def test_a_sliding_window_that_an_episode_would_outgrow_is_refused(make_envs: An
 def test_members_of_a_group_share_what_they_begin_with(policy: CausalLMPolicy) -> None:
     seen: list[tuple[int, ...]] = []
     hook = policy.model.base_model.register_forward_pre_hook(
-        lambda _, __, inputs: seen.append(tuple(inputs["input_ids"].shape)), with_kwargs=True
+        lambda _, given, named: seen.append(tuple((given[0] if given else named["input_ids"]).shape)), with_kwargs=True
     )
     lanes = Lanes(policy)
     lanes.tokens[:] = lanes.tokens[0]
