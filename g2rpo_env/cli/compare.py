@@ -133,7 +133,7 @@ def parse_options(argv: Sequence[str]) -> tuple[Any, Family | None]:
     kind = dataclasses.make_dataclass("Compare", [("guidance", *nested(guidance))], bases=(kind,))
     if family is None:
         return parse(kind, argv, "compare"), None
-    task = next(f.default_factory for f in dataclasses.fields(kind) if f.name == "task")
+    task: Any = next(f.default_factory for f in dataclasses.fields(kind) if f.name == "task")
     given: dict[str, Any] = {"env": env, "task": task(**family.task), "guidance": guidance(**family.guidance)}
     given["warm"] = family.warm
     if family.knows(names_of(algorithms)):
