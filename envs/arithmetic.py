@@ -27,6 +27,19 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 MAX_DIGITS = 18
+DIGITS = "0123456789"
+
+SUM = re.compile(r"(0|[1-9][0-9]*)\+(0|[1-9][0-9]*)")
+
+COLUMNS = tuple(
+    {
+        (x, y): (f"{x}+{y}+{carry}={int(x) + int(y) + carry:02d}", (int(x) + int(y) + carry) // 10)
+        for x in DIGITS
+        for y in DIGITS
+    }
+    for carry in (0, 1)
+)
+"""For each carry: the two digits of a column -> its step, and the carry to the next one."""
 
 
 def random_pair(random: np.random.Generator, digits: int) -> tuple[int, int]:
@@ -37,7 +50,8 @@ def random_pair(random: np.random.Generator, digits: int) -> tuple[int, int]:
 
 def unordered(problem_id: str, sign: str) -> str:
     """Return ``"a+b"`` with the lesser number first, so that two orders of one pair are one structure."""
-    return sign.join(map(str, sorted(map(int, problem_id.split(sign)))))
+    a, b = map(int, problem_id.split(sign))
+    return f"{a}{sign}{b}" if a <= b else f"{b}{sign}{a}"
 
 
 def column_steps(a: int, b: int, running: bool = False) -> tuple[str, ...]:
@@ -53,14 +67,16 @@ def column_steps(a: int, b: int, running: bool = False) -> tuple[str, ...]:
     >>> column_steps(58, 67, running=True)
     ('8+7+0=15,5\\n', '5+6+1=12,125\\n')
     """
-    width = max(len(str(a)), len(str(b)))
-    steps, carry, known = [], 0, ""
-    for place, (x, y) in enumerate(zip(reversed(str(a).zfill(width)), reversed(str(b).zfill(width)), strict=True), 1):
-        total = int(x) + int(y) + carry
-        known = (str(total) if place == width else str(total % 10)) + known
-        steps.append(f"{x}+{y}+{carry}={total:02d}" + (f",{known}" if running else "") + "\n")
-        carry = total // 10
-    return tuple(steps)
+    digits_a, digits_b = str(a), str(b)
+    width = max(len(digits_a), len(digits_b))
+    steps, carry = [], 0
+    for pair in zip(reversed(digits_a.zfill(width)), reversed(digits_b.zfill(width)), strict=True):
+        column, carry = COLUMNS[carry][pair]
+        steps.append(column)
+    if running:
+        known = str(a + b)
+        steps = [f"{step},{known[-place:] if place < width else known}" for place, step in enumerate(steps, 1)]
+    return tuple([step + "\n" for step in steps])
 
 
 class AdditionSource(GeneratedSource):
@@ -78,7 +94,8 @@ class AdditionSource(GeneratedSource):
 
     def sample(self, random: np.random.Generator, level: int) -> str:
         """Return a random sum of two numbers of ``level`` digits."""
-        return "+".join(str(number) for number in random_pair(random, level))
+        a, b = random_pair(random, level)
+        return f"{a}+{b}"
 
     def structure(self, problem_id: str) -> str:
         """Return the sum with its lesser number first."""
@@ -86,7 +103,7 @@ class AdditionSource(GeneratedSource):
 
     def get(self, problem_id: str) -> Problem:
         """Return the problem of an id, of any split; raises UnknownProblemError."""
-        match = re.fullmatch(r"(0|[1-9][0-9]*)\+(0|[1-9][0-9]*)", problem_id)
+        match = SUM.fullmatch(problem_id)
         a, b = match.groups() if match else ("", "")
         if len(a) != len(b) or not self.low <= len(a) <= self.high:
             raise UnknownProblemError(

@@ -15,7 +15,7 @@ import numpy as np
 
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.problem import SPLITS, Problem
-from g2rpo_env.streams import Seed, stream
+from g2rpo_env.streams import Seed, stream, streams
 from g2rpo_env.verdict import Outcome, Verdict
 
 MARK = "#"
@@ -23,13 +23,13 @@ TRIES = 64
 """Numbers are tried so often for one structure before another structure is drawn."""
 
 # Share of all structures, in percent, by a hash of each.
-_BUCKETS = {"test": range(0, 10), "validation": range(10, 20), "warmstart": range(20, 40), "train": range(40, 100)}
+_SHARES = {"test": 10, "validation": 10, "warmstart": 20, "train": 60}
+_SPLIT_OF_PERCENT = tuple(split for split, percent in _SHARES.items() for _ in range(percent))
 
 
 def split_of(structure: str) -> str:
     """Return the split that all problems of a structure belong to."""
-    bucket = int.from_bytes(hashlib.sha256(structure.encode()).digest()[:8], "big") % 100
-    return next(name for name, buckets in _BUCKETS.items() if bucket in buckets)
+    return _SPLIT_OF_PERCENT[int.from_bytes(hashlib.sha256(structure.encode()).digest()[:8], "big") % 100]
 
 
 class GeneratedSource(ABC):
@@ -67,8 +67,17 @@ class GeneratedSource(ABC):
 
     def draw(self, seed: Seed, index: int) -> str:
         """Return the index-th problem of the seeded order; never one of another split."""
-        random = stream(seed, "problem", index)
-        level = int(random.integers(self.low, self.high + 1))
+        return self._draw(stream(seed, "problem", index))
+
+    def draw_many(self, seed: Seed, indices: Sequence[int]) -> list[str]:
+        """Return what :meth:`draw` gives for each index, several times as fast."""
+        if getattr(self.draw, "__func__", None) is not GeneratedSource.draw:  # somebody has an order of their own
+            return [self.draw(seed, index) for index in indices]
+        return [self._draw(random) for random in streams(seed, "problem", indices)]
+
+    def _draw(self, random: np.random.Generator) -> str:
+        # Where there is one level there is nothing to draw, and numpy takes no number from the stream either.
+        level = self.low if self.low == self.high else int(random.integers(self.low, self.high + 1))
         while True:
             problem_id = self.sample(random, level)
             if split_of(self.structure(problem_id)) == self.split:

@@ -54,7 +54,8 @@ class ProblemSource(Protocol):
     """Where problems come from: a generator or a data set.
 
     A source keeps no position: ``draw`` is a pure function of (seed, index), and the environment counts. That makes
-    every order seeded and resumable with two integers.
+    every order seeded and resumable with two integers. A source for which many draws at once are faster than one by one
+    may offer ``draw_many(seed, indices) -> ids``; a vector environment then draws ahead.
     """
 
     split: str

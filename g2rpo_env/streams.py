@@ -8,11 +8,17 @@ of a batch or on how many numbers something else has drawn before; resuming need
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 Seed = int | Sequence[int]
+
+# Of numpy.random.SeedSequence, whose numbers numpy keeps; the algorithm is O'Neill's seed_seq_fe128.
+WORDS, SHIFT = 4, 16
+INIT_A, MULTIPLY_A = 0x43B0D7E5, 0x931E8875
+INIT_B, MULTIPLY_B = 0x8B51F9DD, 0x58F38DED
+MIX_LEFT, MIX_RIGHT = np.uint32(0xCA01F9DD), np.uint32(0x4973F715)
 
 
 def stream(root: Seed, purpose: str, *key: int) -> np.random.Generator:
@@ -31,6 +37,52 @@ def stream(root: Seed, purpose: str, *key: int) -> np.random.Generator:
     entropy = root if isinstance(root, int) else list(root)
     seeds = np.random.SeedSequence(entropy, spawn_key=(zlib.crc32(purpose.encode()), *key))
     return np.random.Generator(np.random.Philox(seeds))
+
+
+def streams(root: Seed, purpose: str, indices: Sequence[int]) -> Iterator[np.random.Generator]:
+    """Yield ``stream(root, purpose, index)`` for each index: the same numbers in a fraction of the time.
+
+    It is one generator that moves from stream to stream: draw from it before the next one is asked for.
+
+    Args:
+        root: Root seed, as for :func:`stream`.
+        purpose: What the numbers are for.
+        indices: Ints in [0, 2^32).
+
+    >>> [int(random.integers(1000)) for random in streams(0, "order", [3, 4])]
+    [358, 63]
+    >>> [int(stream(0, "order", index).integers(1000)) for index in (3, 4)]
+    [358, 63]
+    """
+    philox = np.random.Philox(0)
+    generator = np.random.Generator(philox)
+    state = philox.state  # of a generator that gave no number yet; streams differ in their keys alone
+    for key in _philox_keys(root, purpose, np.asarray(indices, np.uint32)):
+        state["state"]["key"] = key
+        philox.state = state
+        yield generator
+
+
+def _philox_keys(root: Seed, purpose: str, indices: np.ndarray) -> np.ndarray:
+    """Return what Philox takes for its key from the seed sequence of each index, uint64 (N, 2).
+
+    A SeedSequence stirs the words of its entropy into a pool, one after the other, and the index is the last: the pool
+    before it is the same for all.
+    """
+    entropy = [root] if isinstance(root, int) else list(root)
+    pool = np.random.SeedSequence(entropy, spawn_key=(zlib.crc32(purpose.encode()),)).pool
+    words = max(WORDS, sum(max(1, -(-number.bit_length() // 32)) for number in entropy)) + 1
+    first = INIT_A * pow(MULTIPLY_A, WORDS * words, 2**32)
+    hashed = _hashed(indices[:, None], first, MULTIPLY_A)
+    mixed = MIX_LEFT * pool - MIX_RIGHT * hashed
+    return _hashed(mixed ^ (mixed >> SHIFT), INIT_B, MULTIPLY_B).view(np.uint64)
+
+
+def _hashed(values: np.ndarray, first: int, multiply: int) -> np.ndarray:
+    """Return the hash of values, uint32 (N, 4); each column has a multiplier of its own."""
+    constants = np.array([first * multiply**i % 2**32 for i in range(WORDS + 1)], np.uint32)
+    values = (values ^ constants[:-1]) * constants[1:]
+    return values ^ (values >> SHIFT)
 
 
 def fresh_seed() -> int:

@@ -21,7 +21,7 @@ from g2rpo_env.episode import Role
 from g2rpo_env.errors import BudgetError, ConfigurationError
 from g2rpo_env.problem import Problem, ProblemSource
 from g2rpo_env.reveal import EncodedProblem
-from g2rpo_env.tokenizer import char_tokenizer, decode, encode, encode_batch, load_tokenizer
+from g2rpo_env.tokenizer import char_tokenizer, decode, encode, encode_batch, encode_many, load_tokenizer
 from g2rpo_env.verdict import Outcome, Verdict, Verifier
 
 if TYPE_CHECKING:
@@ -125,9 +125,21 @@ class Task:
         if any(((ids < 0) | (ids >= self.vocab_size)).any() for ids in self.frame):
             raise ConfigurationError(f"frame={frame!r:.80} must hold token ids in [0, {self.vocab_size})")
         self._encoded: dict[str, EncodedProblem] = {}
+        self._starts: dict[str, Start] = {}
         self._answer_tokens: np.ndarray | None = None
         self._stop_table = _stop_table(self.tokenizer, self.stop_strings, self.eos_token_id)
         self.length = self._measure()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what pickle and copy take: without what can be made again, the built-in tokenizer included."""
+        state = self.__dict__ | {"_encoded": {}, "_starts": {}}
+        return state | {"tokenizer": None} if self.tokenizer is char_tokenizer() else state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take a state of :meth:`__getstate__`."""
+        self.__dict__.update(state)
+        if self.tokenizer is None:  # there is one built-in tokenizer; a copy of it would be slow, see tokenizer.encode
+            self.tokenizer = char_tokenizer()
 
     # -- problems ---------------------------------------------------------------------------------------------------
 
@@ -137,7 +149,6 @@ class Task:
             return self
         other = copy.copy(self)
         other.source = self.source.with_split(split)
-        other._encoded = {}
         other.length = other._measure()
         return other
 
@@ -161,6 +172,25 @@ class Task:
                 self._encoded.clear()
             self._encoded[problem.problem_id] = encoded
         return encoded
+
+    def prepare(self, problem_ids: Sequence[str]) -> None:
+        """Make what episodes of these problems start from, for all of them at once; :meth:`start` then finds it.
+
+        Raises:
+            UnknownProblemError: the source does not know a problem.
+        """
+        fresh = [problem_id for problem_id in dict.fromkeys(problem_ids) if problem_id not in self._starts]
+        problems = [self.source.get(problem_id) for problem_id in fresh]
+        if len(self._starts) + len(fresh) > CACHE_SIZE:
+            self._starts.clear()
+        prompts = encode_many(self.tokenizer, [problem.prompt for problem in problems])
+        for problem_id, problem, prompt_T in zip(fresh, problems, prompts, strict=True):
+            prompt_T = framed(prompt_T, self.frame)
+            role_T = np.zeros(len(prompt_T), np.int8)  # Role.PROMPT
+            prompt_T.flags.writeable = role_T.flags.writeable = False  # every episode of the problem starts from them
+            self._starts[problem_id] = Start(
+                problem, prompt_T, role_T, len(prompt_T), 0, self.max_new_tokens, len(prompt_T)
+            )
 
     def _measure(self) -> int:
         """Return L; refuse problems that do not fit and report boundaries that tokens would cross."""
@@ -209,20 +239,31 @@ class Task:
     # -- episodes ---------------------------------------------------------------------------------------------------
 
     def start(self, problem_id: str, reveal: int) -> Start:
-        """Return the start of an episode with ``reveal`` solution tokens shown."""
-        encoded = self.lookup(problem_id)
-        prompt = len(encoded.prompt_T)
-        tokens = encoded.prompt_T.copy()
-        roles = np.zeros(prompt + reveal, np.int8)  # Role.PROMPT
-        if reveal:
-            tokens = np.concatenate([tokens, encoded.solution_T[:reveal]])
-            roles[prompt:] = Role.REVEALED
-        if len(tokens) + self.max_new_tokens + self._reply_room > self.length:
+        """Return the start of an episode with ``reveal`` solution tokens shown.
+
+        Raises:
+            UnknownProblemError: the source does not know the problem.
+            ConfigurationError: its prompt is empty.
+            BudgetError: it does not fit.
+        """
+        if problem_id not in self._starts:
+            self.prepare([problem_id])
+        start = self._starts[problem_id]
+        if reveal or not start.prompt_length:  # an empty prompt is refused where problems are encoded
+            start = self._revealed(self.lookup(problem_id), reveal)
+        if len(start.tokens_T) + self.max_new_tokens + self._reply_room > self.length:
             raise BudgetError(
-                f"problem {problem_id!r} is longer than the budget: {len(tokens)} tokens of context + "
+                f"problem {problem_id!r} is longer than the budget: {len(start.tokens_T)} tokens of context + "
                 f"max_new_tokens {self.max_new_tokens} must not exceed {self.length - self._reply_room}"
             )
-        return Start(encoded.problem, tokens, roles, prompt, reveal, self.max_new_tokens, prompt)
+        return start
+
+    def _revealed(self, encoded: EncodedProblem, reveal: int) -> Start:
+        prompt = len(encoded.prompt_T)
+        tokens_T = np.concatenate([encoded.prompt_T, encoded.solution_T[:reveal]])
+        role_T = np.full(len(tokens_T), Role.REVEALED, np.int8)
+        role_T[:prompt] = Role.PROMPT
+        return Start(encoded.problem, tokens_T, role_T, prompt, reveal, self.max_new_tokens, prompt)
 
     def start_from_prefix(self, problem_id: str, prefix: Any, roles: Any = None) -> Start:
         """Return the start of an episode from any token prefix (trees, drafts, two-stage rollouts).
@@ -354,13 +395,17 @@ NO_FRAME = (np.zeros(0, np.int32), np.zeros(0, np.int32))
 """No token ids before the prompt, none after it."""
 
 
+def framed(prompt_T: np.ndarray, frame: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Return the tokens of a prompt between those of a frame."""
+    before, after = frame
+    return np.concatenate([before, prompt_T, after]) if len(before) or len(after) else prompt_T
+
+
 def encode_problem(
     tokenizer: PreTrainedTokenizerFast, problem: Problem, frame: tuple[np.ndarray, np.ndarray] = NO_FRAME
 ) -> EncodedProblem:
     """Return the tokens of prompt, frame included, and solution with step boundaries and reveal bounds."""
-    prompt_T, _ = encode(tokenizer, problem.prompt)
-    if len(frame[0]) or len(frame[1]):
-        prompt_T = np.concatenate([frame[0], prompt_T, frame[1]])
+    prompt_T = framed(encode(tokenizer, problem.prompt)[0], frame)
     solution_T, ends = encode(tokenizer, problem.solution)
     lengths = list(accumulate(map(len, problem.steps)))
     # Tokens that end at or before a boundary lie before it: one that spans the boundary stays hidden.

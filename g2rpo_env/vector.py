@@ -33,13 +33,22 @@ from g2rpo_env.verdict import Verdict
 
 NEVER = np.iinfo(np.int64).max
 
+AHEAD = 256
+"""So many groups are drawn ahead at most."""
+
+MANY = 16_384
+"""With more problems than this in store, all are drawn again as they are needed."""
+
 OpenGroups = dict[str, list[tuple[int, set[int]]]]
 
 UNSIGNED = {np.dtype(f"{kind}{size}"): np.dtype(f"u{size}") for kind in "iu" for size in (1, 2, 4, 8)}
 """Integer type -> the unsigned type of its size."""
 
-FINAL_TYPES = {"correct": np.bool_, "valid": np.bool_}
-"""Type of a column of the final info; any other holds objects."""
+INTEGERS = ("group", "member", "prompt_length", "reveal_length")
+"""Keys of the reset info that hold ints."""
+
+FINAL_KEYS = {object: ("completion", "verdict"), np.bool_: ("correct", "valid")}
+"""Keys of the final info by the type of their column."""
 
 LANE_OPTIONS = ("reset_mask", "problem", "group", "member", "reveal", "prefix", "prefix_roles")
 
@@ -137,6 +146,9 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         self._autoreset_next: list[int] = []
         self._problems: list[Problem | None] = [None] * num_envs
         self._all_lanes = np.arange(num_envs)
+        # Problems of groups, drawn ahead: a pure function of the source and the root seed.
+        self._ahead: dict[int, str] = {}
+        self._ahead_of: tuple[Any, Any] = (None, None)
         # Groups opened by explicit resets that may still take members: problem -> [(group, members started), ...].
         self._open: OpenGroups = {}
 
@@ -266,6 +278,8 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
             problem_ids, groups, members = self._given_groups(
                 lanes, problems, self._per_lane(options, "member", lanes)
             )
+        if not options and self.reveal_plan is None:
+            return [self.task.start(problem_id, 0) for problem_id in problem_ids], groups, members
         prefixes = self._per_lane(options, "prefix", lanes)
         prefix_roles = self._per_lane(options, "prefix_roles", lanes)
         reveals = self._reveals(problem_ids, groups, members, self._per_lane(options, "reveal", lanes))
@@ -296,22 +310,41 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         size = self.group_size
         if size == 1:
             groups = [self._next_group() for _ in lanes]
-            return [self.task.source.draw(self._root, group) for group in groups], groups, [0] * len(groups)
+            return self._drawn(groups), groups, [0] * len(groups)
         blocks, counts = np.unique(lanes // size, return_counts=True)
         if (counts != size).any():
             raise ConfigurationError(
                 f"options['reset_mask'] splits a group of group_size={size}: give options['problem'] (and 'member') "
                 "for the lanes, or mask whole groups"
             )
-        number = {int(block): self._next_group() for block in blocks}
-        groups = [number[int(lane) // size] for lane in lanes]
-        problem_of = {group: self.task.source.draw(self._root, group) for group in number.values()}
-        return [problem_of[g] for g in groups], groups, [int(lane) % size for lane in lanes]
+        number = {block: self._next_group() for block in blocks.tolist()}
+        groups = [number[lane // size] for lane in lanes.tolist()]
+        return self._drawn(groups), groups, [lane % size for lane in lanes.tolist()]
+
+    def _drawn(self, groups: list[int]) -> list[str]:
+        """Return the problems of some groups; a source that draws many at once is asked for the next ones as well."""
+        source = self.task.source
+        if not hasattr(source, "draw_many"):
+            problem_of = {group: source.draw(self._root, group) for group in dict.fromkeys(groups)}
+            return [problem_of[group] for group in groups]
+        if self._ahead_of[0] is not source or self._ahead_of[1] is not self._root or len(self._ahead) > MANY:
+            self._ahead_of = source, self._root
+            self._ahead.clear()
+        missing = [group for group in dict.fromkeys(groups) if group not in self._ahead]
+        if missing:
+            # As many more as there were before, up to a bound: nobody waits long for problems that nobody needs.
+            more = range(self._counter, self._counter + min(self._counter - len(missing), AHEAD))
+            missing += [self._group(number) for number in more]
+            self._ahead.update(zip(missing, source.draw_many(self._root, missing), strict=True))
+            self.task.prepare([self._ahead[group] for group in missing])
+        return [self._ahead[group] for group in groups]
 
     def _next_group(self) -> int:
-        group = self._counter * self.world_size + self.rank
         self._counter += 1
-        return group
+        return self._group(self._counter - 1)
+
+    def _group(self, number: int) -> int:
+        return number * self.world_size + self.rank
 
     def _given_groups(
         self, lanes: np.ndarray, problems: list[Any], members: list[Any] | None
@@ -334,8 +367,8 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
                 f"options['group']={groups[own.index(False)]} must be a number that take_groups() gave since the last "
                 "seed"
             )
-        problem_of = {group: self.task.source.draw(self._root, group) for group in set(groups)}
-        return [problem_of[g] for g in groups], groups, self._checked_members(lanes, members)
+        members = self._checked_members(lanes, members)
+        return self._drawn(groups), groups, members
 
     def _checked_members(self, lanes: np.ndarray, members: list[Any] | None) -> list[int]:
         if members is None:
@@ -393,19 +426,12 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
             self._problems[lane] = start.problem
         self._active[lanes] = True
         self._advance[lanes] = 1
-        self._next_deadline = int(self._deadline.min())
+        self._next_deadline = min(self._next_deadline, self._clock + min(start.budget for start in starts))
         if self._autoreset_next:
             self._autoreset_next = [lane for lane in self._autoreset_next if not self._active[lane]]
-        return self._batch_info(
-            lanes,
-            {
-                "problem_id": ([start.problem.problem_id for start in starts], object),
-                "group": (groups, np.int64),
-                "member": (members, np.int64),
-                "prompt_length": ([start.prompt_length for start in starts], np.int64),
-                "reveal_length": ([start.reveal_length for start in starts], np.int64),
-            },
-        )
+        info = self._columns(lanes, ("problem_id",), [[start.problem.problem_id for start in starts]], object)
+        lengths = [start.prompt_length for start in starts], [start.reveal_length for start in starts]
+        return info | self._columns(lanes, INTEGERS, [groups, members, *lengths], np.int64)
 
     # -- step -------------------------------------------------------------------------------------------------------
 
@@ -472,9 +498,12 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         ends = ends & self._active
         stopped = self._stopped(tokens) if self.task.stop_strings else []
         ends[stopped] = True
-        spent = self._deadline <= self._clock if self._clock >= self._next_deadline else None
-        over = ends if spent is None else ends | spent
-        lanes = np.flatnonzero(over).tolist()
+        over = ends
+        if self._clock >= self._next_deadline:
+            spent = self._deadline <= self._clock
+            self._next_deadline = int(np.min(self._deadline, where=~spent, initial=NEVER))
+            over = ends | spent
+        lanes = over.nonzero()[0].tolist()
         if not lanes:
             return {}
         problems: list[Any] = [self._problems[lane] for lane in lanes]
@@ -488,9 +517,8 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         done = np.array([lanes[i] for i in finished])
         terminations[done] = ends[done]
         truncations[done] = ~ends[done]
-        rows = [final_info(completions[i], verdicts[i]) for i in finished]
         reward[done] = [verdicts[i].reward for i in finished]
-        return self._finish(done, rows)
+        return self._finish(done, [final_info(completions[i], verdicts[i]) for i in finished])
 
     def _stopped(self, tokens: np.ndarray) -> list[int]:
         """Return the running lanes whose new token completed a stop string."""
@@ -525,10 +553,9 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         self._advance[lanes] = 0
         self._cursor[lanes] = self._spare
         self._deadline[lanes] = NEVER
-        final = self._batch_info(
-            lanes,
-            {key: ([row[key] for row in rows], FINAL_TYPES.get(key, object)) for key in rows[0]},
-        )
+        final: dict[str, Any] = {}
+        for dtype, keys in FINAL_KEYS.items():
+            final |= self._columns(lanes, keys, [[row[key] for row in rows] for key in keys], dtype)
         if self.autoreset_mode == AutoresetMode.SAME_STEP:
             final_obs = np.full(self.num_envs, None, dtype=object)
             for lane in lanes:
@@ -536,7 +563,6 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
             mask = self._mask(lanes)
             ended = {"final_obs": final_obs, "_final_obs": mask, "final_info": final, "_final_info": mask.copy()}
             return {**ended, **self._restart(lanes)}
-        self._next_deadline = int(self._deadline.min())
         if self.autoreset_mode == AutoresetMode.NEXT_STEP:
             self._autoreset_next = lanes.tolist()
         return final
@@ -547,19 +573,31 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
 
     # -- info and observation ---------------------------------------------------------------------------------------
 
-    def _batch_info(self, lanes: np.ndarray, columns: dict[str, tuple[list[Any], Any]]) -> dict[str, Any]:
+    def _columns(
+        self, lanes: np.ndarray, keys: Sequence[str], values: list[list[Any]], dtype: type
+    ) -> dict[str, Any]:
         """Return Gymnasium's batched info: per key an array over all lanes and a mask of who has it.
 
         Args:
-            lanes: Who has it.
-            columns: Key -> values of these lanes, and their type.
+            lanes: Who has it, ints (M,).
+            keys: The keys, K of them.
+            values: Values of these lanes, K lists of M.
+            dtype: Type of all of them.
         """
+        shape = len(keys), self.num_envs
+        masks = np.zeros(shape, np.bool_)
+        masks[:, lanes] = True
+        if dtype is object:
+            columns = np.empty(shape, object)  # None
+            for column, row in zip(columns, values, strict=True):
+                for lane, value in zip(lanes.tolist(), row, strict=True):
+                    column[lane] = value
+        else:
+            columns = np.zeros(shape, dtype)
+            columns[:, lanes] = values
         info: dict[str, Any] = {}
-        mask = self._mask(lanes)
-        for key, (values, dtype) in columns.items():
-            array = np.empty(self.num_envs, object) if dtype is object else np.zeros(self.num_envs, dtype)
-            array[lanes] = _objects(values) if dtype is object else values
-            info[key], info[f"_{key}"] = array, mask.copy()
+        for key, column, mask in zip(keys, columns, masks, strict=True):
+            info[key], info[f"_{key}"] = column, mask
         return info
 
     def _mask(self, lanes: np.ndarray) -> np.ndarray:
@@ -617,12 +655,6 @@ def _root_seed(seed: int | Sequence[int]) -> int | list[int]:
     if np.min(root, initial=0) < 0:
         raise ConfigurationError(f"seed={seed} must be at least 0")
     return root
-
-
-def _objects(values: list[Any]) -> np.ndarray:
-    column = np.empty(len(values), dtype=object)
-    column[:] = values
-    return column
 
 
 def _autoreset_mode(mode: AutoresetMode | str | None, group_size: int) -> AutoresetMode:
