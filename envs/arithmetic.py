@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from g2rpo_env.envs.generated import MARK, GeneratedSource, MarkVerifier, default_budget, level_range
+from g2rpo_env.envs.generated import MARK, GeneratedSource, MarkVerifier, default_budget, level_range, split_of
 from g2rpo_env.errors import UnknownProblemError
 from g2rpo_env.problem import Problem
+from g2rpo_env.streams import Seed, bounded, raw_numbers
 from g2rpo_env.task import Task
 
 if TYPE_CHECKING:
@@ -29,11 +30,17 @@ if TYPE_CHECKING:
 MAX_DIGITS = 18
 DIGITS = "0123456789"
 
+MANY_DIGITS = 7
+"""Numbers of more digits are drawn one by one: a generator that draws from a wide range passes over some numbers."""
+
+PAIRS = 6
+"""So many pairs are looked at to find one of the split; the chance that a train problem needs more is 0.004."""
+
 SUM = re.compile(r"(0|[1-9][0-9]*)\+(0|[1-9][0-9]*)")
 
 COLUMNS = tuple(
     {
-        (x, y): (f"{x}+{y}+{carry}={int(x) + int(y) + carry:02d}", (int(x) + int(y) + carry) // 10)
+        (x, y): (f"{x}+{y}+{carry}={int(x) + int(y) + carry:02d}\n", (int(x) + int(y) + carry) // 10)
         for x in DIGITS
         for y in DIGITS
     }
@@ -50,7 +57,12 @@ def random_pair(random: np.random.Generator, digits: int) -> tuple[int, int]:
 
 def unordered(problem_id: str, sign: str) -> str:
     """Return ``"a+b"`` with the lesser number first, so that two orders of one pair are one structure."""
-    a, b = map(int, problem_id.split(sign))
+    a, b = problem_id.split(sign)
+    return ordered(int(a), int(b), sign)
+
+
+def ordered(a: int, b: int, sign: str) -> str:
+    """Return ``"a+b"`` with the lesser number first."""
     return f"{a}{sign}{b}" if a <= b else f"{b}{sign}{a}"
 
 
@@ -70,16 +82,57 @@ def column_steps(a: int, b: int, running: bool = False) -> tuple[str, ...]:
     digits_a, digits_b = str(a), str(b)
     width = max(len(digits_a), len(digits_b))
     steps, carry = [], 0
-    for pair in zip(reversed(digits_a.zfill(width)), reversed(digits_b.zfill(width)), strict=True):
-        column, carry = COLUMNS[carry][pair]
-        steps.append(column)
+    for column in zip(digits_a.zfill(width)[::-1], digits_b.zfill(width)[::-1], strict=True):
+        step, carry = COLUMNS[carry][column]
+        steps.append(step)
     if running:
         known = str(a + b)
-        steps = [f"{step},{known[-place:] if place < width else known}" for place, step in enumerate(steps, 1)]
-    return tuple([step + "\n" for step in steps])
+        steps = [f"{step[:-1]},{known[-place:] if place < width else known}\n" for place, step in enumerate(steps, 1)]
+    return tuple(steps)
 
 
-class AdditionSource(GeneratedSource):
+class PairSource(GeneratedSource):
+    """Problems about two numbers of the same number of digits; the id of a problem is ``"a+b"`` with its sign."""
+
+    sign = "+"
+
+    def sample(self, random: np.random.Generator, level: int) -> str:
+        """Return a random problem on two numbers of ``level`` digits."""
+        a, b = random_pair(random, level)
+        return f"{a}{self.sign}{b}"
+
+    def structure(self, problem_id: str) -> str:
+        """Return the problem with its lesser number first."""
+        return unordered(problem_id, self.sign)
+
+    def draw_many(self, seed: Seed, indices: Sequence[int]) -> list[str]:
+        """Return what ``draw`` gives for each index: the numbers of all of them in a few array operations."""
+        if self.high > MANY_DIGITS or not self._draws_as(PairSource):
+            return super().draw_many(seed, indices)
+        texts = [self._first(pairs) for pairs in self._pairs(raw_numbers(seed, "problem", indices, 2 * PAIRS))]
+        return [self.draw(seed, i) if text is None else text for i, text in zip(indices, texts, strict=True)]
+
+    def _pairs(self, raw: np.ndarray) -> list[list[int]]:
+        """Return the numbers that come first in each stream, a, b, a, b, ...; none where the first will not do."""
+        level = np.full((len(raw), 1), self.low)
+        used = np.ones((len(raw), 1), bool)
+        if self.low < self.high:
+            level, used = bounded(raw[:, :1], self.high - self.low + 1)
+            level, raw = level + self.low, raw[:, 1:-1]
+        floor = np.where(level > 1, 10 ** (level - 1), 0)
+        values, all_used = bounded(raw, 10**level - floor)
+        rows = (values + floor).tolist()
+        return [row if fits else [] for row, fits in zip(rows, used[:, 0] & all_used.all(axis=1), strict=True)]
+
+    def _first(self, numbers: list[int]) -> str | None:
+        """Return the first problem of this split, if there is one among these pairs."""
+        for a, b in zip(numbers[::2], numbers[1::2], strict=True):
+            if split_of(ordered(a, b, self.sign)) == self.split:
+                return f"{a}{self.sign}{b}"
+        return None
+
+
+class AdditionSource(PairSource):
     """Sums of two numbers of the same number of digits; the id of a problem is its text, such as ``"358+467"``.
 
     Args:
@@ -92,15 +145,6 @@ class AdditionSource(GeneratedSource):
         super().__init__(level_range("digits", digits, 1, MAX_DIGITS), split)
         self.running = running
 
-    def sample(self, random: np.random.Generator, level: int) -> str:
-        """Return a random sum of two numbers of ``level`` digits."""
-        a, b = random_pair(random, level)
-        return f"{a}+{b}"
-
-    def structure(self, problem_id: str) -> str:
-        """Return the sum with its lesser number first."""
-        return unordered(problem_id, "+")
-
     def get(self, problem_id: str) -> Problem:
         """Return the problem of an id, of any split; raises UnknownProblemError."""
         match = SUM.fullmatch(problem_id)
@@ -109,9 +153,11 @@ class AdditionSource(GeneratedSource):
             raise UnknownProblemError(
                 f"problem={problem_id!r} must be 'a+b', both numbers of {self.low} to {self.high} digits"
             )
-        answer = str(int(a) + int(b))
-        steps = column_steps(int(a), int(b), self.running)
-        return Problem(problem_id, f"{problem_id}=", steps, MARK + answer, answer)
+        first, second = int(a), int(b)
+        answer = str(first + second)
+        return Problem(
+            problem_id, f"{problem_id}=", column_steps(first, second, self.running), MARK + answer, answer
+        )
 
     def longest(self) -> Iterable[Problem]:
         """Return the sum of the greatest numbers."""

@@ -14,10 +14,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from g2rpo_env.envs.arithmetic import random_pair, unordered
-from g2rpo_env.envs.generated import MARK, GeneratedSource, MarkVerifier, default_budget, level_range
+from g2rpo_env.envs.arithmetic import PairSource
+from g2rpo_env.envs.generated import MARK, MarkVerifier, default_budget, level_range
 from g2rpo_env.errors import UnknownProblemError
 from g2rpo_env.problem import Problem
 from g2rpo_env.task import Task
@@ -49,7 +47,7 @@ def long_multiplication(a: int, b: int) -> tuple[str, ...]:
     return tuple(steps)
 
 
-class MultiplicationSource(GeneratedSource):
+class MultiplicationSource(PairSource):
     """Products of two numbers of the same number of digits; the id of a problem is its text, such as ``"47*36"``.
 
     Args:
@@ -57,16 +55,10 @@ class MultiplicationSource(GeneratedSource):
         split: One of :data:`g2rpo_env.problem.SPLITS`; 3*5 and 5*3 are never apart.
     """
 
+    sign = "*"
+
     def __init__(self, digits: int | Sequence[int] = (3, 4), split: str = "train") -> None:
         super().__init__(level_range("digits", digits, 1, MAX_DIGITS), split)
-
-    def sample(self, random: np.random.Generator, level: int) -> str:
-        """Return a random product of two numbers of ``level`` digits."""
-        return "*".join(str(number) for number in random_pair(random, level))
-
-    def structure(self, problem_id: str) -> str:
-        """Return the product with its lesser number first."""
-        return unordered(problem_id, "*")
 
     def get(self, problem_id: str) -> Problem:
         """Return the problem of an id, of any split; raises UnknownProblemError."""

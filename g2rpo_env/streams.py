@@ -54,13 +54,49 @@ def streams(root: Seed, purpose: str, indices: Sequence[int]) -> Iterator[np.ran
     >>> [int(stream(0, "order", index).integers(1000)) for index in (3, 4)]
     [358, 63]
     """
+    for philox in _bit_streams(root, purpose, indices):
+        yield np.random.Generator(philox)
+
+
+def raw_numbers(root: Seed, purpose: str, indices: Sequence[int], count: int) -> np.ndarray:
+    """Return the first 32-bit numbers of ``stream(root, purpose, index)`` for each index, uint32 (N, count).
+
+    Args:
+        root: Root seed, as for :func:`stream`.
+        purpose: What the numbers are for.
+        indices: Ints in [0, 2^32).
+        count: How many of each, an even number.
+    """
+    words = np.array([philox.random_raw(count // 2) for philox in _bit_streams(root, purpose, indices)], np.uint64)
+    halves = np.stack([words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)], axis=-1)  # the low half comes first
+    return halves.astype(np.uint32).reshape(len(words), count)
+
+
+def bounded(raw: np.ndarray, span: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what ``Generator.integers(span)`` makes of 32-bit numbers (Lemire, arXiv 1805.10941).
+
+    Args:
+        raw: uint32, any shape.
+        span: How many integers to choose from, in [1, 2^32), a shape that broadcasts with ``raw``.
+
+    Returns:
+        values: int64, in [0, span), of the shape of ``raw``.
+        used: bool; False where the generator passes over the number and takes the next one.
+    """
+    span = np.asarray(span, np.uint64)
+    scaled = raw * span
+    used = (scaled & np.uint64(0xFFFFFFFF)) >= (np.uint64(2**32) - span) % span
+    return (scaled >> np.uint64(32)).astype(np.int64), used
+
+
+def _bit_streams(root: Seed, purpose: str, indices: Sequence[int]) -> Iterator[np.random.Philox]:
+    """Yield the bit generator of each stream: one and the same object, moved on."""
     philox = np.random.Philox(0)
-    generator = np.random.Generator(philox)
     state = philox.state  # of a generator that gave no number yet; streams differ in their keys alone
     for key in _philox_keys(root, purpose, np.asarray(indices, np.uint32)):
         state["state"]["key"] = key
         philox.state = state
-        yield generator
+        yield philox
 
 
 def _philox_keys(root: Seed, purpose: str, indices: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -34,9 +34,8 @@ CACHE_SIZE = 16_384
 CHUNK = 1024  # problems measured at once: encodings take much memory
 
 
-@dataclass(frozen=True)
-class Start:
-    """What an episode starts from.
+class Start(NamedTuple):
+    """What an episode starts from; its arrays are not to be changed.
 
     Attributes:
         problem: The problem it is graded against.
@@ -184,13 +183,11 @@ class Task:
         if len(self._starts) + len(fresh) > CACHE_SIZE:
             self._starts.clear()
         prompts = encode_many(self.tokenizer, [problem.prompt for problem in problems])
+        roles = np.zeros(max(map(len, prompts), default=0) + sum(map(len, self.frame)), np.int8)  # Role.PROMPT
         for problem_id, problem, prompt_T in zip(fresh, problems, prompts, strict=True):
             prompt_T = framed(prompt_T, self.frame)
-            role_T = np.zeros(len(prompt_T), np.int8)  # Role.PROMPT
-            prompt_T.flags.writeable = role_T.flags.writeable = False  # every episode of the problem starts from them
-            self._starts[problem_id] = Start(
-                problem, prompt_T, role_T, len(prompt_T), 0, self.max_new_tokens, len(prompt_T)
-            )
+            end = len(prompt_T)
+            self._starts[problem_id] = Start(problem, prompt_T, roles[:end], end, 0, self.max_new_tokens, end)
 
     def _measure(self) -> int:
         """Return L; refuse problems that do not fit and report boundaries that tokens would cross."""

@@ -147,7 +147,7 @@ def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> tuple[np.ndarray, n
 
 
 def encode_many(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[np.ndarray]:
-    """Return the ids that :func:`encode` gives for each text, int32 (T,) each, all made at once.
+    """Return the ids that :func:`encode` gives for each text, int32 (T,) each, all made at once and not to be changed.
 
     Raises:
         TokenizerError: a text holds half a surrogate pair.
@@ -156,6 +156,7 @@ def encode_many(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> lis
         return [np.array(encoding.ids, dtype=np.int32) for encoding in encode_batch(tokenizer, texts)]
     raws = [_utf8(text) for text in texts]
     ids = _byte_tables()[0][np.frombuffer(b"".join(raws), np.uint8)]
+    ids.flags.writeable = False
     ends = list(accumulate(map(len, raws)))
     return [ids[end - len(raw) : end] for raw, end in zip(raws, ends, strict=True)]
 

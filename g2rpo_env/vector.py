@@ -19,7 +19,6 @@ from g2rpo_env.core import (
     action_tokens,
     check_options,
     check_render_mode,
-    final_info,
     token_spaces,
 )
 from g2rpo_env.episode import Role
@@ -43,12 +42,6 @@ OpenGroups = dict[str, list[tuple[int, set[int]]]]
 
 UNSIGNED = {np.dtype(f"{kind}{size}"): np.dtype(f"u{size}") for kind in "iu" for size in (1, 2, 4, 8)}
 """Integer type -> the unsigned type of its size."""
-
-INTEGERS = ("group", "member", "prompt_length", "reveal_length")
-"""Keys of the reset info that hold ints."""
-
-FINAL_KEYS = {object: ("completion", "verdict"), np.bool_: ("correct", "valid")}
-"""Keys of the final info by the type of their column."""
 
 LANE_OPTIONS = ("reset_mask", "problem", "group", "member", "reveal", "prefix", "prefix_roles")
 
@@ -412,13 +405,14 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
     def _begin(
         self, lanes: np.ndarray, starts: list[Start], groups: list[int], members: list[int]
     ) -> dict[str, Any]:
-        for lane, start in zip(lanes.tolist(), starts, strict=True):
+        for lane, before, start in zip(lanes.tolist(), self._length[lanes].tolist(), starts, strict=True):
             end = len(start.tokens_T)
-            row = self._tokens[lane]
-            row[:end] = start.tokens_T
-            row[end:] = 0
-            self._roles[lane, :end] = start.role_T
-            self._roles[lane, end:] = Role.SAMPLED
+            tokens_T, role_T = self._tokens[lane], self._roles[lane]
+            # Nothing was written behind the last episode, so that a restart need not touch the whole row.
+            tokens_T[end:before] = 0
+            role_T[end:before] = Role.SAMPLED
+            tokens_T[:end] = start.tokens_T
+            role_T[:end] = start.role_T
             self._length[lane] = end
             self._cursor[lane] = lane * self.task.length + end
             self._deadline[lane] = self._clock + start.budget
@@ -429,9 +423,16 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         self._next_deadline = min(self._next_deadline, self._clock + min(start.budget for start in starts))
         if self._autoreset_next:
             self._autoreset_next = [lane for lane in self._autoreset_next if not self._active[lane]]
-        info = self._columns(lanes, ("problem_id",), [[start.problem.problem_id for start in starts]], object)
-        lengths = [start.prompt_length for start in starts], [start.reveal_length for start in starts]
-        return info | self._columns(lanes, INTEGERS, [groups, members, *lengths], np.int64)
+        return self._batch_info(
+            lanes,
+            {
+                "problem_id": (object, [start.problem.problem_id for start in starts]),
+                "group": (np.int64, groups),
+                "member": (np.int64, members),
+                "prompt_length": (np.int64, [start.prompt_length for start in starts]),
+                "reveal_length": (np.int64, [start.reveal_length for start in starts]),
+            },
+        )
 
     # -- step -------------------------------------------------------------------------------------------------------
 
@@ -517,8 +518,9 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         done = np.array([lanes[i] for i in finished])
         terminations[done] = ends[done]
         truncations[done] = ~ends[done]
-        reward[done] = [verdicts[i].reward for i in finished]
-        return self._finish(done, [final_info(completions[i], verdicts[i]) for i in finished])
+        completions, verdicts = [completions[i] for i in finished], [verdicts[i] for i in finished]
+        reward[done] = [verdict.reward for verdict in verdicts]
+        return self._finish(done, completions, verdicts)
 
     def _stopped(self, tokens: np.ndarray) -> list[int]:
         """Return the running lanes whose new token completed a stop string."""
@@ -547,15 +549,21 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         self._tries[lane] += 1
         return True
 
-    def _finish(self, lanes: np.ndarray, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    def _finish(self, lanes: np.ndarray, completions: list[str], verdicts: list[Verdict]) -> dict[str, Any]:
         """End or restart finished lanes; return the info of this step."""
         self._active[lanes] = False
         self._advance[lanes] = 0
         self._cursor[lanes] = self._spare
         self._deadline[lanes] = NEVER
-        final: dict[str, Any] = {}
-        for dtype, keys in FINAL_KEYS.items():
-            final |= self._columns(lanes, keys, [[row[key] for row in rows] for key in keys], dtype)
+        final = self._batch_info(
+            lanes,
+            {
+                "completion": (object, completions),
+                "correct": (np.bool_, [verdict.correct for verdict in verdicts]),
+                "valid": (np.bool_, [verdict.valid for verdict in verdicts]),
+                "verdict": (object, verdicts),
+            },
+        )
         if self.autoreset_mode == AutoresetMode.SAME_STEP:
             final_obs = np.full(self.num_envs, None, dtype=object)
             for lane in lanes:
@@ -573,31 +581,24 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
 
     # -- info and observation ---------------------------------------------------------------------------------------
 
-    def _columns(
-        self, lanes: np.ndarray, keys: Sequence[str], values: list[list[Any]], dtype: type
-    ) -> dict[str, Any]:
+    def _batch_info(self, lanes: np.ndarray, columns: dict[str, tuple[type, list[Any]]]) -> dict[str, Any]:
         """Return Gymnasium's batched info: per key an array over all lanes and a mask of who has it.
 
         Args:
             lanes: Who has it, ints (M,).
-            keys: The keys, K of them.
-            values: Values of these lanes, K lists of M.
-            dtype: Type of all of them.
+            columns: Key -> type, and the values of these lanes, M of them.
         """
-        shape = len(keys), self.num_envs
-        masks = np.zeros(shape, np.bool_)
-        masks[:, lanes] = True
-        if dtype is object:
-            columns = np.empty(shape, object)  # None
-            for column, row in zip(columns, values, strict=True):
-                for lane, value in zip(lanes.tolist(), row, strict=True):
-                    column[lane] = value
-        else:
-            columns = np.zeros(shape, dtype)
-            columns[:, lanes] = values
         info: dict[str, Any] = {}
-        for key, column, mask in zip(keys, columns, masks, strict=True):
-            info[key], info[f"_{key}"] = column, mask
+        mask = self._mask(lanes)
+        for key, (dtype, values) in columns.items():
+            if dtype is object:
+                column = np.empty(self.num_envs, object)  # None
+                for lane, value in zip(lanes.tolist(), values, strict=True):
+                    column[lane] = value
+            else:
+                column = np.zeros(self.num_envs, dtype)
+                column[lanes] = values
+            info[key], info[f"_{key}"] = column, mask.copy()
         return info
 
     def _mask(self, lanes: np.ndarray) -> np.ndarray:

@@ -234,3 +234,39 @@ def test_a_task_survives_pickling() -> None:
     problem = one.source.get("58+67")
     assert again.length == one.length and again.source.draw(3, 5) == one.source.draw(3, 5)
     assert again.encode(problem).solution_T.tolist() == one.encode(problem).solution_T.tolist()
+    # a copy of the built-in tokenizer would do without its tables, a hundred times slower
+    assert again.tokenizer is copy.deepcopy(one).tokenizer is char_tokenizer()
+
+
+def test_a_pickle_holds_nothing_that_can_be_made_again() -> None:
+    one = Addition(digits=2)
+    small = len(pickle.dumps(one))
+    for problem_id in [one.source.draw(0, index) for index in range(200)]:
+        one.start(problem_id, 5)
+    assert len(pickle.dumps(one)) == small
+
+
+@pytest.mark.parametrize("frame", [((), ()), ((3, 4), (5,))])
+@pytest.mark.parametrize("merging", [False, True])
+def test_prepared_starts_are_those_made_one_by_one(frame: Any, merging: bool, merging_tokenizer: Any) -> None:
+    tokenizer = merging_tokenizer if merging else None
+    problems = [SHORT_PROMPT, LONG_PROMPT, Problem("c", "é🙂8+\n", ("1\n",), "#1", "1")]
+    prepared = task(*problems, frame=frame, tokenizer=tokenizer)
+    prepared.prepare([problem.problem_id for problem in problems] * 2)
+    for problem in problems:
+        start, alone = prepared.start(problem.problem_id, 0), task(problem, frame=frame, tokenizer=tokenizer)
+        single = alone.start(problem.problem_id, 0)
+        assert [np.asarray(x).tolist() for x in start[1:]] == [np.asarray(x).tolist() for x in single[1:]]
+        assert start.tokens_T.tolist() == prepared.encode(problem).prompt_T.tolist()
+        assert start.problem is problem and set(start.role_T.tolist()) == {0}
+        shown = prepared.start(problem.problem_id, 1)
+        assert shown.tokens_T.tolist() == [*start.tokens_T, prepared.encode(problem).solution_T[0]]
+        assert shown.role_T.tolist() == [0] * start.prompt_length + [1] and shown.answer_start == start.answer_start
+
+
+def test_an_empty_prompt_is_refused_when_its_episode_starts() -> None:
+    wide = Task(Wide([SHORT_PROMPT, Problem("e", "", ("1\n",), "#1", "1")], "train"), accept)
+    wide.prepare(["a", "e"])
+    for reveal in (0, 1):
+        with pytest.raises(ConfigurationError, match="'e' must have a prompt of at least one token"):
+            wide.start("e", reveal)

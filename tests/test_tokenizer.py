@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from g2rpo_env import char_tokenizer, load_tokenizer
 from g2rpo_env.errors import ConfigurationError, TokenizerError
-from g2rpo_env.tokenizer import decode, encode, encode_batch, reduced_vocabulary, same_vocabulary
+from g2rpo_env.tokenizer import decode, encode, encode_batch, encode_many, reduced_vocabulary, same_vocabulary
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=40)
 SPECIAL = st.sampled_from(["<eos>", "<pad>", "\n", "\n5", "=8", "8+", " ", "é", "🙂", "<", "os>"])
@@ -59,6 +59,9 @@ def test_a_batch_has_the_same_tokens_as_its_texts_one_by_one(tokenizer: Any, tex
     for offsets in (False, True):
         batch = encode_batch(tokenizer, texts, offsets=offsets)
         assert [encoding.ids for encoding in batch] == [encode(tokenizer, text)[0].tolist() for text in texts]
+    many = encode_many(tokenizer, texts)
+    assert [ids.tolist() for ids in many] == [encoding.ids for encoding in batch]
+    assert all(ids.dtype == np.int32 for ids in many)
 
 
 def test_a_batch_after_other_settings_of_the_tokenizer_still_takes_text_as_data(merging_tokenizer: Any) -> None:

@@ -176,6 +176,49 @@ def test_the_order_of_groups_does_not_depend_on_the_number_of_lanes(num_envs: in
     assert drawn == reference
 
 
+@pytest.mark.parametrize("seed", [4, [4, 1]])
+@pytest.mark.parametrize("ranks", [{}, {"rank": 1, "world_size": 3}])
+def test_problems_drawn_ahead_are_those_of_the_order(seed: Any, ranks: dict[str, int]) -> None:
+    envs = vector(3, autoreset_mode="SAME_STEP", **ranks)
+    _, info = envs.reset(seed=seed)
+    for _ in range(60):
+        met = dict(zip(info["group"][info["_group"]], info["problem_id"][info["_group"]], strict=True))
+        assert met == {group: TASK.source.draw(seed, int(group)) for group in met}
+        *_, info = envs.step(ending(envs, 0, 2))
+    again = {"problem_id": envs.reset(seed=seed)[1]["problem_id"].tolist()}
+    assert again == {"problem_id": vector(3, **ranks).reset(seed=seed)[1]["problem_id"].tolist()}
+    assert vector(3, **ranks).reset(seed=9)[1]["problem_id"].tolist() == envs.reset(seed=9)[1]["problem_id"].tolist()
+
+
+def test_another_source_or_state_forgets_what_was_drawn_ahead() -> None:
+    envs = TokenVectorEnv(copy.copy(TASK), 2)
+    states, drawn = [], []
+    for number in range(4):
+        states.append(envs.state_dict())
+        drawn.append(envs.reset(seed=6 if number == 0 else None)[1]["problem_id"].tolist())
+    envs.load_state_dict(states[2])
+    assert envs.reset()[1]["problem_id"].tolist() == drawn[2]
+    envs.task.source = TASK.source.with_split("test")
+    assert envs.reset()[1]["problem_id"].tolist() == [envs.task.source.draw(6, index) for index in (6, 7)]
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    reveals=st.lists(st.integers(0, 18), min_size=3, max_size=6),
+    lengths=st.lists(st.integers(1, 6), min_size=3, max_size=6),
+)
+def test_a_restarted_lane_shows_nothing_of_the_episode_before(reveals: list[int], lengths: list[int]) -> None:
+    envs = vector(2, autoreset_mode="DISABLED")
+    for reveal, length in zip(reveals, lengths, strict=False):
+        observation, info = envs.reset(seed=0, options={"reset_mask": mask(0, of=2), "reveal": reveal})
+        begin = int(info["prompt_length"][0] + info["reveal_length"][0])
+        for _ in range(length):
+            end = int(observation["length"][0, 0])
+            assert not observation["tokens"][0, end:].any() and observation["tokens"][0, :end].all()
+            assert envs.roles[0].tolist() == [0] * 6 + [1] * (begin - 6) + [2] * (TASK.length - begin)
+            observation, *_ = envs.step(np.full(2, X))
+
+
 def test_ranks_draw_disjoint_groups_that_together_are_the_order_of_one_process() -> None:
     def draws(rounds: int, **options: int) -> dict[int, str]:
         envs = vector(4, group_size=2, **options)

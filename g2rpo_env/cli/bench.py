@@ -183,11 +183,10 @@ def useful_tokens(mean: int, repeats: int, lanes: int = 256, steps: int = 2000) 
     end = envs.unwrapped.task.eos_token_id  # type: ignore[attr-defined]
     actions = np.where(random.random((steps, lanes)) < 1 / mean, end, TOKEN)
     best = 0.0
-    for _ in range(repeats):
-        envs.reset(seed=0)
-        useful = 0
+    for repeat in range(repeats):
+        envs.reset(seed=repeat)  # problems that are in no store yet
+        useful, waiting = 0, 0
         started = time.perf_counter()
-        waiting = 0
         for row in actions:
             useful += lanes - waiting
             *_, terminated, truncated, _ = envs.step(row)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from g2rpo_env import Outcome, Verdict
 from g2rpo_env.envs.arithmetic import Addition, AdditionSource, column_steps, unordered
 from g2rpo_env.envs.generated import MarkVerifier, split_of
+from g2rpo_env.envs.multiplication import MultiplicationSource
 from g2rpo_env.errors import ConfigurationError, UnknownProblemError
 from g2rpo_env.problem import SPLITS
 from g2rpo_env.tokenizer import encode
@@ -69,6 +70,15 @@ def test_drawn_problems_are_of_the_split_of_the_digits_and_right(
     assert (problem.problem_id, problem.prompt) == (problem_id, f"{problem_id}=")
     assert problem.final == f"#{problem.answer}" and int(problem.answer) == int(a) + int(b)
     assert problem.steps == column_steps(int(a), int(b), running)
+
+
+@pytest.mark.parametrize("kind", [AdditionSource, MultiplicationSource])
+@pytest.mark.parametrize("digits", [1, 2, 5, 7, 8, 9, (1, 3), (2, 7), (3, 8)])
+def test_pairs_drawn_together_are_those_drawn_one_by_one(kind: Any, digits: Any) -> None:
+    # 300 draws: also those for which the numbers looked at hold no pair of the split, or one that is passed over
+    for split in SPLITS:
+        source = kind(digits, split)
+        assert source.draw_many([4, 1], range(300)) == [source.draw([4, 1], index) for index in range(300)]
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

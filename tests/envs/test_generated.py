@@ -1,5 +1,6 @@
 """What every generated task promises: right solutions, wrong answers refused, splits apart, enough problems."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -72,6 +73,35 @@ def test_splits_share_no_structure_and_order_is_a_function_of_seed_and_index(tas
         seen[split] = {source.structure(i) for i in ids}
         assert all(split_of(s) == split for s in seen[split])
         assert ids[:50] != [source.draw(4, index) for index in range(50)]
+
+
+@each_task
+@settings(deadline=None, max_examples=12)
+@given(root=st.one_of(SEEDS, st.lists(SEEDS, min_size=1, max_size=3)), split=st.sampled_from(SPLITS), first=SEEDS)
+def test_many_draws_at_once_are_those_made_one_by_one(task: Task, root: Any, split: str, first: int) -> None:
+    source: Any = task.source.with_split(split)
+    indices = [*range(first, first + 12), 0]
+    assert source.draw_many(root, indices) == [source.draw(root, index) for index in indices]
+
+
+@each_task
+def test_a_source_with_an_order_or_samples_of_its_own_is_drawn_from_as_it_says(task: Task) -> None:
+    class Ordered(type(task.source)):  # type: ignore[misc]
+        def draw(self, seed: Any, index: int) -> str:
+            return f"{seed}, {index}"
+
+    class Sampled(type(task.source)):  # type: ignore[misc]
+        def sample(self, random: Any, level: int) -> str:
+            return f"{level}, {random.integers(1000)}"
+
+        def structure(self, problem_id: str) -> str:
+            return problem_id
+
+    ordered, sampled = copy.copy(task.source), copy.copy(task.source)
+    ordered.__class__, sampled.__class__ = Ordered, Sampled
+    assert ordered.draw_many(3, [5, 6]) == ["3, 5", "3, 6"]
+    assert sampled.draw_many(3, [5, 6]) == [sampled.draw(3, 5), sampled.draw(3, 6)]
+    assert all("," in problem_id for problem_id in sampled.draw_many(3, range(9)))
 
 
 @each_task
