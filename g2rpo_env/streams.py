@@ -110,7 +110,7 @@ def _philox_keys(root: Seed, purpose: str, indices: np.ndarray) -> np.ndarray:
     words = max(WORDS, sum(max(1, -(-number.bit_length() // 32)) for number in entropy)) + 1
     first = INIT_A * pow(MULTIPLY_A, WORDS * words, 2**32)
     hashed = _hashed(indices[:, None], first, MULTIPLY_A)
-    mixed = MIX_LEFT * pool - MIX_RIGHT * hashed
+    mixed: np.ndarray = MIX_LEFT * pool - MIX_RIGHT * hashed
     return _hashed(mixed ^ (mixed >> SHIFT), INIT_B, MULTIPLY_B).view(np.uint64)
 
 
