@@ -1,6 +1,7 @@
 """The simulator by hand; rules under it over 1,000 random settings, and the five faults of the raw rule."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,16 @@ from g2rpo_env import (
     AdaptiveGuidance,
     Controller,
     FixedGuidance,
+    ItemResponse,
     LearnerModel,
+    OfficialCadence,
+    PerProblem,
     SelfTuning,
+    ShortestPrefix,
     Simulation,
+    SmallestHint,
+    Stages,
+    TargetSuccess,
     simulate_controller,
 )
 from g2rpo_env.errors import ConfigurationError
@@ -158,6 +166,27 @@ def test_zero_success_asks_for_everything_within_two_updates() -> None:
 def test_lengths_stay_finite_and_within_their_bounds(kind: str, rule: AdaptiveGuidance) -> None:
     seen = simulate_controller(rule, random_learners(kind), updates=40, seed=2)
     assert np.isfinite(seen.length).all() and seen.length.min() >= 1 and seen.length.max() <= WHOLE
+
+
+OTHERS = [
+    TargetSuccess(max_length=WHOLE),
+    OfficialCadence(max_length=WHOLE),
+    PerProblem(max_length=WHOLE),
+    ItemResponse(max_length=WHOLE),
+    Stages(max_length=WHOLE),
+    SmallestHint(max_length=WHOLE),
+    ShortestPrefix(max_length=WHOLE),
+]
+
+
+@pytest.mark.parametrize("kind", ["noise", "trend", "zero", "jump", "harder"])
+@pytest.mark.parametrize("rule", OTHERS, ids=lambda rule: type(rule).__name__)
+def test_every_rule_stays_finite_and_within_its_bounds(kind: str, rule: Any) -> None:
+    learners = [replace(learner, jump_at=3) for learner in random_learners(kind)]
+    seen = simulate_controller(rule, learners, updates=8, seed=3, pool=10)
+    assert np.isfinite(seen.length).all() and seen.length.min() >= 0 and seen.length.max() <= WHOLE
+    if kind == "zero" and not isinstance(rule, OfficialCadence):  # which never helps a policy that is stuck at zero
+        assert (seen.length[:, -1] >= seen.length[:, 0]).all() and seen.length[:, -1].mean() > seen.length[:, 0].mean()
 
 
 def test_help_comes_back_after_it_has_ended() -> None:
