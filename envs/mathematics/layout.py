@@ -86,8 +86,7 @@ class Layout:
         template: See :func:`g2rpo_env.envs.mathematics.prompts.template_text`.
         closing: What a solution ends with that does not state its answer itself, with ``{answer}`` in it.
         may_lack_solution: Whether a row without a solution is taken.
-        hint: Field of a text that helps and is no part of the solution, for guidance with ``place="hint"``; None if there
-            is none. A row may lack it.
+        hint: Field of a text that helps and is no part of the solution; None if there is none. A row may lack it.
         states: Whether a step states the final answer: from there on nothing is revealed.
     """
 
