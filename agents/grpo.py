@@ -67,6 +67,7 @@ class GRPO:
                 "envs = g2rpo_env.VectorGuidanceWrapper(envs, ...)"
             )
         if self.controller is not None and self.guidance is not None:
+            self.controller.credit(bool(getattr(self.recipe.token_weight, "revealed", False)))
             self.guidance.follow(self.controller)
         self.reference = make_reference(policy) if self.recipe.requires("reference_log_probs") else None
         options = self.recipe.optimizer

@@ -101,6 +101,9 @@ class Controller:
         self.history.append({"reward": value, "length": self.length})
         return self.length
 
+    def credit(self, revealed: bool) -> None:
+        """Take from an agent whether it trains revealed tokens too, before its first update; few rules care."""
+
     def _learn(self, feedback: Feedback) -> None:
         """Take the episodes themselves, before the mean; for rules that remember each problem."""
 

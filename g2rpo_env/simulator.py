@@ -159,6 +159,8 @@ def simulate_controller(
     if not 0 <= ratio <= 1:
         raise ConfigurationError(f"ratio={ratio} must lie in [0, 1]")
     rules, models = _side_by_side(rule, learner_model)
+    for one, model in zip(rules, models, strict=True):
+        one.credit(model.imitation > 0)
     whole_S = np.array([_whole(one) if whole is None else whole for one in rules], dtype=float)
     if not (whole_S > 0).all():
         raise ConfigurationError(f"whole={whole} must be above 0")

@@ -885,3 +885,13 @@ def test_problems_set_aside_are_saved_with_the_environment(make_envs: Any, make_
     assert first + run(resumed, 3) == lines
     source, other = (agent.envs.unwrapped.task.source for agent in (whole, resumed))
     assert source.state_dict() == other.state_dict() and source.updates == 6 and len(source.records) > 8
+
+
+@pytest.mark.parametrize("name,revealed", [("g2rpo-a", True), ("g2rpo-a-masked", False)])
+def test_the_controller_is_told_whether_reveals_are_trained(
+    make_agent: Any, make_envs: Any, tmp_path: Path, name: str, revealed: bool
+) -> None:
+    agent = make_agent(name, GUIDED, controller=SelfTuning(6, max_length=9))
+    assert agent.controller._revealed is revealed
+    agent.save(tmp_path)
+    assert GRPO.load(tmp_path, make_envs(16, 4, guidance=GUIDED)).controller._revealed is revealed
