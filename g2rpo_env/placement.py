@@ -7,7 +7,7 @@ which roles its tokens get. How much of it is the reveal plan's business. Every 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from g2rpo_env.task import Task
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(NamedTuple):
     """What an episode starts from.
 
     Attributes:
