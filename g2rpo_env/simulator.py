@@ -131,7 +131,8 @@ def simulate_controller(
     """Train modelled learners under controllers.
 
     Args:
-        rule: A controller for all settings or one per setting; they are copied, not changed.
+        rule: A controller for all settings or one per setting; they are copied, not changed, and told that revealed
+            tokens are trained where ``imitation`` is above 0.
         learner_model: A learner for all settings or one per setting.
         updates: Number of updates, >= 1.
         problems: Groups per update, >= 1.
