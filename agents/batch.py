@@ -25,6 +25,8 @@ class Batch:
         weight_NT: float32, weight of a token in the loss, 0 for those outside it.
         reference_log_probs_NT: float32 or None, where a part requires them.
         id_N2: int64 or None, group and member of each episode, for messages.
+        off_policy_N1: bool or None, episodes that are trained in another context than they were sampled in, so that
+            their old log-probabilities are those of another distribution even before any step.
     """
 
     tokens_NT: torch.Tensor
@@ -35,6 +37,7 @@ class Batch:
     weight_NT: torch.Tensor
     reference_log_probs_NT: torch.Tensor | None = None
     id_N2: torch.Tensor | None = None
+    off_policy_N1: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.tokens_NT)
@@ -144,6 +147,7 @@ def make_batch(
         advantage_NT=advantage[:, None].expand(size, width),
         weight_NT=padded(weight, np.float32),
         id_N2=torch.tensor([(e.group, e.member) for e in episodes], device=device),
+        off_policy_N1=torch.tensor([[e.train_prefix is not None] for e in episodes], device=device),
     )
 
 

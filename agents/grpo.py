@@ -67,6 +67,7 @@ class GRPO:
                 "envs = g2rpo_env.VectorGuidanceWrapper(envs, ...)"
             )
         if self.controller is not None and self.guidance is not None:
+            self.controller.credit(bool(getattr(self.recipe.token_weight, "revealed", False)))
             self.guidance.follow(self.controller)
         self.reference = make_reference(policy) if self.recipe.requires("reference_log_probs") else None
         options = self.recipe.optimizer
@@ -116,7 +117,7 @@ class GRPO:
         groups = drop_invalid(self.groups)
         rewards = [checked_rewards(recipe.shaping(group), group) for group in groups]
         selected, selected_rewards = recipe.selection(groups, rewards)
-        advantages = [recipe.advantage(reward_G) for reward_G in selected_rewards]
+        advantages = advantages_of(recipe.advantage, selected, selected_rewards)
         self.advantages = {
             (e.group, e.member): float(a)
             for group, advantage_G in zip(selected, advantages, strict=True)
@@ -136,12 +137,37 @@ class GRPO:
         options = self.recipe.optimizer
         if not episodes:
             return dict(NO_STEP)
-        weights = [self.recipe.token_weight(e) for e in episodes]
+        weights = self._weights(episodes, advantage_N)
         batch = make_batch(episodes, advantage_N, weights, self.policy.device)
         with named_out_of_memory(f"update {self.updates + 1}", *batch.mask_NT.shape):
             batch = self._complete(batch)
         epochs = (batch.minibatches(options.minibatch) for _ in range(options.epochs))
         return mean_metrics([self._step(minibatch) for epoch in epochs for minibatch in epoch])
+
+    def _weights(self, episodes: list[Episode], advantage_N: np.ndarray) -> list[np.ndarray]:
+        """Return the loss weights of each episode, after computing what they require."""
+        part = self.recipe.token_weight
+        needed = getattr(part, "requires", ())
+        given: list[dict[str, Any]] = [{} for _ in episodes]
+        if "advantage" in needed:
+            given = [{**one, "advantage": float(a)} for one, a in zip(given, advantage_N, strict=True)]
+        if "entropy" in needed:
+            given = [{**one, "entropy_T": e} for one, e in zip(given, self._reveal_entropies(episodes), strict=True)]
+        return [part(episode, **one) for episode, one in zip(episodes, given, strict=True)]
+
+    def _reveal_entropies(self, episodes: list[Episode]) -> list[np.ndarray]:
+        """Return the policy's entropy at the revealed tokens of each episode, float (T,), 0 elsewhere."""
+        entropies = [np.zeros(len(e.tokens_T)) for e in episodes]
+        rows = [i for i, e in enumerate(episodes) if (e.role_T == Role.REVEALED).any() and e.train_prefix is None]
+        if rows:
+            shown = [episodes[i] for i in rows]
+            where = [(e.role_T == Role.REVEALED).astype(np.float32) for e in shown]
+            batch = make_batch(shown, np.zeros(len(shown)), where, self.policy.device)
+            with named_out_of_memory(f"update {self.updates + 1}", *batch.mask_NT.shape):
+                found_NT = self._scored(self.policy.token_entropies, batch).cpu().numpy()
+            for i, found_T in zip(rows, found_NT, strict=True):
+                entropies[i] = found_T[: len(entropies[i])]
+        return entropies
 
     @torch.no_grad()
     def _complete(self, batch: Batch) -> Batch:
@@ -158,15 +184,20 @@ class GRPO:
 
     def _log_probs(self, model: Any, batch: Batch) -> torch.Tensor:
         """Return the log-probabilities of the tokens in the loss under a model, float32 (N, T); 0 elsewhere."""
-        options = self.recipe.optimizer
         scorer = CausalLMPolicy(model, self.policy.tokenizer, temperature=self.policy.temperature)
+        return self._scored(scorer.token_log_probs, batch)
+
+    @torch.no_grad()
+    def _scored(self, score: Callable[..., torch.Tensor], batch: Batch) -> torch.Tensor:
+        """Return what ``score`` gives to the tokens in the loss, float32 (N, T); 0 elsewhere."""
+        options = self.recipe.optimizer
         found = torch.zeros_like(batch.weight_NT)
         rows = torch.arange(len(batch), device=found.device)[:, None].expand_as(batch.tokens_NT)
         indexed = dataclasses.replace(batch, id_N2=rows[:, :1])
         for part in indexed.microbatches(options.microbatch, options.microbatch_tokens):
-            log_probs = scorer.token_log_probs(part.tokens_NT, part.mask_NT, part.weight_NT > 0)
+            values = score(part.tokens_NT, part.mask_NT, part.weight_NT > 0)
             assert part.id_N2 is not None
-            found[part.id_N2[:, 0], : log_probs.shape[1]] = log_probs.to(found.dtype)
+            found[part.id_N2[:, 0], : values.shape[1]] = values.to(found.dtype)
         return found
 
     def _step(self, batch: Batch) -> dict[str, Any]:
@@ -183,8 +214,9 @@ class GRPO:
             with named_out_of_memory(f"update {self.updates + 1}", *batch.mask_NT.shape):
                 if useful.any():
                     rows = batch.take(torch.nonzero(useful)[:, 0])
+                    loss = self._loss(rows)
                     for part in rows.microbatches(options.microbatch, options.microbatch_tokens):
-                        for name, value in self._accumulate(part, count).items():
+                        for name, value in self._accumulate(part, loss, count).items():
                             totals[name] = totals.get(name, 0.0) + value
                 totals["grad_norm"] = self._apply(totals["loss"])
         except (NonFiniteError, OutOfMemoryError):
@@ -192,7 +224,20 @@ class GRPO:
             raise
         return totals
 
-    def _accumulate(self, part: Batch, count: float) -> dict[str, float]:
+    def _loss(self, batch: Batch) -> Any:
+        """Return the loss of one gradient step, which may depend on the whole minibatch."""
+        loss = self.recipe.loss
+        if "off_policy_log_probs" not in getattr(loss, "requires", ()):
+            return loss
+        log_probs_NT = torch.zeros_like(batch.weight_NT)
+        assert batch.off_policy_N1 is not None  # make_batch has set it
+        off = torch.nonzero(batch.off_policy_N1)[:, 0]
+        if len(off):
+            found = self._log_probs(self.policy.model, rows := batch.take(off))
+            log_probs_NT[off, : rows.weight_NT.shape[1]] = found
+        return loss.fitted(log_probs_NT, batch)
+
+    def _accumulate(self, part: Batch, loss: Any, count: float) -> dict[str, float]:
         """Add the gradients of a microbatch and return its share of the metrics."""
         options, recipe = self.recipe.optimizer, self.recipe
         with checkpointing(self.policy.model, options.checkpointing):
@@ -200,7 +245,7 @@ class GRPO:
             self._check_finite(log_probs, part)
             if options.epochs == 1 and options.minibatch is None:  # on-policy
                 part = part.with_old_log_probs(log_probs.detach(), Role.REVEALED)
-            result = recipe.loss(log_probs, part)
+            result = loss(log_probs, part)
             total = result.total + recipe.reference(log_probs, part)
             (total / count).backward()
         metrics = {name: float(value) / count for name, value in result.metrics.items()}
@@ -325,6 +370,13 @@ class GRPO:
         agent = cls(policy, envs, seed=config["seed"], recipe=Recipe.from_config(config["recipe"]))
         agent.load_state_dict(torch.load(folder / STATE_FILE, map_location=device, weights_only=True))
         return agent
+
+
+def advantages_of(part: Any, groups: Groups, rewards: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the advantages of all groups, float (G,) each, by a part that sees one group or requires them all."""
+    if "groups" in getattr(part, "requires", ()):
+        return part(rewards, groups)
+    return [part(reward_G) for reward_G in rewards]
 
 
 def mean_metrics(steps: list[dict[str, Any]]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import torch
 from g2rpo_env.agents import adapters
 from g2rpo_env.agents.decoder import Decoder
 from g2rpo_env.agents.fast_decoder import FastDecoder, reason_against
-from g2rpo_env.agents.scoring import score
+from g2rpo_env.agents.scoring import entropies, score
 from g2rpo_env.agents.truncation import Truncation
 from g2rpo_env.errors import BudgetError, ConfigurationError, NonFiniteError, VocabularyMismatchError
 from g2rpo_env.tokenizer import check_tokenizer, decode, encode, same_vocabulary
@@ -228,6 +228,15 @@ class CausalLMPolicy:
         asked_NT = mask_NT if where_NT is None else where_NT & mask_NT
         model = adapters.inner(self.model)
         return score(model, tokens_NT, mask_NT, asked_NT, temperature=self.temperature, vocab_size=self.vocab_size)
+
+    def token_entropies(self, tokens_NT: torch.Tensor, mask_NT: torch.Tensor, where_NT: torch.Tensor) -> torch.Tensor:
+        """Return the entropy of the trained distribution at each token, in nats, (N, T), no gradient.
+
+        Arguments as of :meth:`token_log_probs`; tokens that are not asked for, and the first, get 0.
+        """
+        model = adapters.inner(self.model)
+        options = {"temperature": self.temperature, "vocab_size": self.vocab_size}
+        return entropies(model, tokens_NT, mask_NT, where_NT & mask_NT, **options)
 
     @torch.inference_mode()
     def complete(self, prompt: str, max_new_tokens: int = 128, *, greedy: bool = True, seed: int = 0) -> str:

@@ -99,9 +99,11 @@ class Recipe:
         strategy: (policy, envs) -> Groups.
         shaping: Group -> rewards (G,).
         selection: (Groups, rewards) -> (Groups, rewards).
-        advantage: Rewards (G,) -> advantages (G,).
-        token_weight: Episode -> loss weights (T,).
-        loss: (log_probs_NT, Batch) -> LossResult.
+        advantage: Rewards (G,) -> advantages (G,); one that requires ``groups`` takes the rewards of all groups and the
+            groups, and gives a list.
+        token_weight: Episode -> loss weights (T,); what it requires is given by name.
+        loss: (log_probs_NT, Batch) -> LossResult; one that requires ``off_policy_log_probs`` is asked for the loss of
+            each gradient step first, see :class:`~g2rpo_env.agents.losses.CorrectedSurrogate`.
         reference: (log_probs_NT, Batch) -> scalar, added to the loss total.
         controller: Sets the reveal length after each update; None leaves the guidance wrapper alone.
         optimizer: Learning rate and the like.
@@ -141,8 +143,12 @@ def part_to_config(part: Any) -> dict[str, Any] | None:
     """Return a part as ``{"class": "module:Name", "options": {...}}``; None stays None."""
     if part is None:
         return None
-    options = {f.name: getattr(part, f.name) for f in dataclasses.fields(part) if f.init}
+    options = {f.name: _plain(getattr(part, f.name)) for f in dataclasses.fields(part) if f.init}
     return {"class": f"{type(part).__module__}:{type(part).__qualname__}", "options": options}
+
+
+def _plain(value: Any) -> Any:
+    return part_to_config(value) if dataclasses.is_dataclass(value) else value
 
 
 def part_from_config(config: dict[str, Any] | None) -> Any:
@@ -150,7 +156,12 @@ def part_from_config(config: dict[str, Any] | None) -> Any:
     if config is None:
         return None
     module, _, name = config["class"].partition(":")
-    return getattr(importlib.import_module(module), name)(**config["options"])
+    options = {key: part_from_config(value) if _is_part(value) else value for key, value in config["options"].items()}
+    return getattr(importlib.import_module(module), name)(**options)
+
+
+def _is_part(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) == {"class", "options"}
 
 
 def grpo() -> Recipe:

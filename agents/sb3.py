@@ -500,7 +500,7 @@ def _same_step(envs: Any) -> Any:
     guidance = find_guidance(envs)
     if guidance is None:
         return own
-    return VectorGuidanceWrapper(own, guidance.length, guidance.unit, guidance.ratio, guidance.reveal_cap)
+    return VectorGuidanceWrapper(own, **guidance.arguments)
 
 
 class PPOAgent(_SB3Agent):

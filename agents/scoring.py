@@ -62,6 +62,37 @@ def score(
     return torch.nn.functional.pad(empty.masked_scatter(asked, picked_M), (1, 0))
 
 
+@torch.no_grad()
+def entropies(
+    model: Any,
+    tokens_NT: torch.Tensor,
+    mask_NT: torch.Tensor,
+    where_NT: torch.Tensor,
+    *,
+    temperature: float,
+    vocab_size: int,
+) -> torch.Tensor:
+    """Return the entropy of the distribution that each token comes from, in nats, (N, T).
+
+    Arguments as of :func:`score`.
+    """
+    asked = where_NT[:, 1:]
+    inputs = {"input_ids": tokens_NT, "attention_mask": mask_NT.long(), "use_cache": False}
+    head: Any = torch.nn.Identity()
+    if is_plain(model):
+        states_MD = model.base_model(**inputs).last_hidden_state[:, :-1][asked]
+        head = model.get_output_embeddings()
+    else:
+        states_MD = model(**inputs).logits[:, :-1][asked]
+    parts = []
+    for states in states_MD.split(chunk_rows(vocab_size)):
+        logits = head(states)[:, :vocab_size]
+        log_p = torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature, -1)
+        parts.append(-(log_p.exp() * log_p).sum(-1))
+    found = torch.zeros(asked.shape, dtype=parts[0].dtype if parts else torch.float32, device=asked.device)
+    return torch.nn.functional.pad(found.masked_scatter(asked, torch.cat(parts)) if parts else found, (1, 0))
+
+
 def is_plain(model: Any) -> bool:
     """Whether the model's logits are its last hidden states times the weight of its head, and nothing else.
 

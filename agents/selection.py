@@ -53,6 +53,26 @@ class SplitGuided:
 
 
 @dataclass(frozen=True)
+class SplitReveals:
+    """Members of a group that were shown equally much as a group of their own: comparable in every way.
+
+    For lengths that vary inside a group (:class:`~g2rpo_env.assignment.Levels`); with one length for all guided members
+    it is ``SplitGuided``. Source: our own; Hint-GRPO's three sub-groups (read in its code) are like that.
+    """
+
+    def __call__(self, groups: Groups, reward_PG: list[np.ndarray]) -> tuple[Groups, list[np.ndarray]]:
+        """Return a group per group and reveal length, the longest first, and their rewards."""
+        split, rewards = Groups(), []
+        for group, reward_G in zip(groups, reward_PG, strict=True):
+            reveal_G = np.array([episode.reveal for episode in group.episodes])
+            for length in np.unique(reveal_G)[::-1]:
+                chosen = np.flatnonzero(reveal_G == length)
+                split.append(Group(tuple(group.episodes[i] for i in chosen)))
+                rewards.append(reward_G[chosen])
+        return split, rewards
+
+
+@dataclass(frozen=True)
 class KeepCorrect:
     """Only correct answers (RAFT, arXiv 2504.11343). Wrong ones leave the batch, so they are in no denominator."""
 

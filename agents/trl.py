@@ -120,6 +120,7 @@ class GuidedRollout:
                     f"controller={type(controller).__name__} needs a guidance wrapper around envs: "
                     "envs = g2rpo_env.VectorGuidanceWrapper(envs, ...)"
                 )
+            controller.credit(revealed_in_loss)
             self.guidance.follow(controller)
 
     def __call__(self, prompts: Sequence[str], trainer: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from g2rpo_env import errors
 from g2rpo_env._version import __version__
 
 # Who is guided
-from g2rpo_env.assignment import FirstMembers, Levels, RandomMembers, even_levels
+from g2rpo_env.assignment import FirstMembers, Levels, RandomMembers, WholeGroups, even_levels
 
 # The admission test
 from g2rpo_env.checks import check_env, check_vector_env
@@ -33,7 +33,7 @@ from g2rpo_env.controller import (
 from g2rpo_env.core import TokenEnv
 
 # The order of problems
-from g2rpo_env.curriculum import Curriculum, Measured, Ramp
+from g2rpo_env.curriculum import Curriculum, Measured, Ramp, Readmitting
 
 # Records
 from g2rpo_env.episode import Episode, Group, Groups, Role
@@ -41,13 +41,17 @@ from g2rpo_env.failures import ShortestPrefix, SmallestHint, Stages
 
 # Guidance
 from g2rpo_env.guidance import GuidanceWrapper, VectorGuidanceWrapper, find_guidance
+from g2rpo_env.hints import Hinted
 from g2rpo_env.memory import ItemResponse, PerProblem
+
+# Where guidance stands
+from g2rpo_env.placement import InAnswer, InPrompt
 
 # Problems and verdicts: what a task of your own is made of
 from g2rpo_env.problem import Problem, ProblemSource
 from g2rpo_env.registration import env_ids, register_all, register_task
 from g2rpo_env.reveal import RevealPlan
-from g2rpo_env.schedules import CosineBinomial, CosineDecay, LinearDecay, Replay, StepDecay, UniformWindow
+from g2rpo_env.schedules import CosineBinomial, CosineDecay, LinearDecay, Replay, StepDecay, UniformDraw, UniformWindow
 from g2rpo_env.selftuning import SelfTuning
 from g2rpo_env.simulator import LearnerModel, Simulation, simulate_controller
 from g2rpo_env.task import Task
@@ -108,6 +112,12 @@ __all__ = [
     "LinearDecay",
     "StepDecay",
     "UniformWindow",
+    "UniformDraw",
+    "WholeGroups",
+    "Readmitting",
+    "Hinted",
+    "InAnswer",
+    "InPrompt",
     "LearnerModel",
     "Simulation",
     "simulate_controller",

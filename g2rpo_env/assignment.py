@@ -1,4 +1,4 @@
-"""Who is guided: which members of a group see a reveal, and what share of the length each of them gets.
+"""Who is guided: which members of a group, or which groups, see a reveal, and what share of the length each gets.
 
 An assignment is asked per episode and is a pure function of its key, so a result depends neither on the lane nor on the
 order. The ratio of the guidance wrapper says how many members are guided, the assignment which ones.
@@ -75,6 +75,23 @@ class RandomMembers(FirstMembers):
 
 
 @dataclass(frozen=True)
+class WholeGroups:
+    """Whole groups by chance, with probability ``ratio``: all members of a group get the same, a reveal or none.
+
+    Then nobody is compared with anybody who was shown more or less. Our own.
+
+    >>> [sum(WholeGroups().share(0, group, member, 4, 0.5) for member in range(4)) for group in range(6)]
+    [4.0, 4.0, 4.0, 4.0, 0.0, 4.0]
+    """
+
+    guides_all = True
+
+    def share(self, root: Seed, group: int, member: int, group_size: int, ratio: float) -> float:
+        """Return 1 for the members of guided groups, 0 for the others."""
+        return float(stream(root, "guided group", group).random() < ratio)
+
+
+@dataclass(frozen=True)
 class Levels:
     """Varied lengths inside a group: the guided members take the shares in turn, plain ones get nothing.
 
@@ -129,7 +146,7 @@ def even_levels(count: int) -> Levels:
     return Levels(tuple((count - i) / count for i in range(count)))
 
 
-WHO: dict[str, Assignment] = {"first": FirstMembers(), "random": RandomMembers()}
+WHO: dict[str, Assignment] = {"first": FirstMembers(), "random": RandomMembers(), "groups": WholeGroups()}
 """Assignments by name."""
 
 

@@ -69,6 +69,8 @@ class Controller:
     source: str = "all"
     history: list[dict[str, float]] = field(default_factory=list, init=False, repr=False, compare=False)
     """One ``{"reward", "length"}`` per update: the reward that was seen and the length that follows from it."""
+    last: Feedback | None = field(default=None, init=False, repr=False, compare=False)
+    """The episodes of the last update, for sources that learn from success; no part of the state."""
 
     def __post_init__(self) -> None:
         self.length = float(self.length)
@@ -92,11 +94,15 @@ class Controller:
         value = feedback.reward(self.source) if feedback is not None else float(reward)  # type: ignore[arg-type]
         if not (math.isnan(value) or 0 <= value <= 1):
             raise ConfigurationError(f"reward={value} must be a mean success in [0, 1]")
+        self.last = feedback
         if feedback is not None:
             self._learn(feedback)
         self.length = float(self._next_unseen(value) if math.isnan(value) else self._next(value))
         self.history.append({"reward": value, "length": self.length})
         return self.length
+
+    def credit(self, revealed: bool) -> None:
+        """Take from an agent whether it trains revealed tokens too, before its first update; few rules care."""
 
     def _learn(self, feedback: Feedback) -> None:
         """Take the episodes themselves, before the mean; for rules that remember each problem."""

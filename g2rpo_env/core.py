@@ -11,6 +11,7 @@ import numpy as np
 
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError, InvalidActionError, ResetNeededError
+from g2rpo_env.placement import placed
 from g2rpo_env.problem import Problem
 from g2rpo_env.render import RENDERERS
 from g2rpo_env.reveal import RevealPlan, reveal_tokens
@@ -115,10 +116,25 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         self._group = 0
         self._running = False
         self._may_end = self.task.may_end()
-        self._tokens = np.zeros(self.task.length, np.int32)
-        self._roles = np.zeros(self.task.length, np.int8)
         self._length = 0
         self._shown_length = np.zeros(1, np.int32)
+        self._allocate()
+
+    def _allocate(self) -> None:
+        self._tokens = np.zeros(self.task.length, np.int32)
+        self._roles = np.zeros(self.task.length, np.int8)
+
+    def make_room(self, room: int) -> None:
+        """Lengthen the context by up to ``room`` tokens, for guidance outside of solutions; ends a running episode.
+
+        Raises:
+            BudgetError: see :meth:`g2rpo_env.task.Task.with_room`.
+        """
+        task = self.task.with_room(room)
+        if task is not self.task:
+            self.task, self._running = task, False
+            self.observation_space, self.action_space = token_spaces(task, self._actions)
+            self._allocate()
 
     @property
     def tokenizer(self) -> Any:
@@ -193,16 +209,17 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         problem_id = self.task.source.draw(root, group) if given is None else str(given)
         if options.get("prefix") is not None:
             return self.task.start_from_prefix(problem_id, options["prefix"], options.get("prefix_roles"))
-        return self.task.start(problem_id, self._reveal(problem_id, root, group, options.get("reveal")))
-
-    def _reveal(self, problem_id: str, root: int, group: int, amount: float | None) -> int:
         plan = self.reveal_plan or NO_REVEAL
+        reveal = self._reveal(plan, problem_id, root, group, options.get("reveal"))
+        return self.task.start(problem_id, reveal, placed(plan.place), plan.counted)
+
+    def _reveal(self, plan: RevealPlan, problem_id: str, root: int, group: int, amount: float | None) -> int:
         if amount is None:
             share = 0.0 if self.reveal_plan is None else plan.share(root, group, 0, 1)
             if share == 0:
                 return 0
             amount = share * plan.lengths([problem_id], [0])[0]
-        return reveal_tokens(self.task.lookup(problem_id), float(amount), plan.unit, plan.cap)
+        return reveal_tokens(placed(plan.place).shown(self.task, problem_id), float(amount), plan.unit, plan.cap)
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Append one token, and in a task with replies what the environment says to a wrong answer.
@@ -275,11 +292,12 @@ class TokenEnv(gym.Env[Observation, np.int64]):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the seeded order of problems, between episodes."""
-        return {"root": self._root, "group": self._group}
+        return {"root": self._root, "group": self._group, **source_state(self.task)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a position; the next ``reset()`` draws the problem that would have come next."""
         self._root, self._group = state["root"], state["group"]
+        load_source_state(self.task, state)
         self._running = False
 
 
@@ -287,6 +305,17 @@ def check_render_mode(mode: str | None, known: Sequence[str]) -> None:
     """Raise ConfigurationError unless ``mode`` is None or one of ``known``."""
     if mode is not None and mode not in known:
         raise ConfigurationError(f"render_mode={mode!r} must be None or one of {', '.join(map(repr, known))}")
+
+
+def source_state(task: Task) -> dict[str, Any]:
+    """Return ``{"source": state}`` where the source of problems has a state, nothing otherwise."""
+    return {"source": task.source.state_dict()} if hasattr(task.source, "state_dict") else {}
+
+
+def load_source_state(task: Task, state: dict[str, Any]) -> None:
+    """Let the source continue where :func:`source_state` was taken, if it has a state."""
+    if "source" in state and hasattr(task.source, "load_state_dict"):
+        task.source.load_state_dict(state["source"])
 
 
 NEEDS = {"member": ("problem", "group"), "prefix_roles": ("prefix",)}

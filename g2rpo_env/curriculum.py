@@ -1,11 +1,17 @@
-"""Order of problems: easy ones first, a wrapper around any source. Pure functions of (seed, index), as every order."""
+"""Order of problems: easy ones first, hopeless ones later. Wrappers around any source.
+
+Pure functions of (seed, index), as every order; :class:`Readmitting` also of what it has learnt between updates.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
+from g2rpo_env.controller import Controller, Feedback
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.memory import of_problem, remember
 from g2rpo_env.problem import Problem, ProblemSource, distinct_ids
 from g2rpo_env.streams import Seed, stream
 
@@ -51,7 +57,6 @@ class _Wrapped:
     """A source around another one: everything but the order comes from it."""
 
     source: ProblemSource
-    difficulty: Difficulty = solution_length
 
     @property
     def split(self) -> str:
@@ -73,7 +78,14 @@ class _Wrapped:
 
 
 @dataclass
-class Curriculum(_Wrapped):
+class _Sorted(_Wrapped):
+    """A source in the order of a difficulty."""
+
+    difficulty: Difficulty = solution_length
+
+
+@dataclass
+class Curriculum(_Sorted):
     """A finite source from easy to hard: tiers of rising difficulty, a new seeded order inside each tier every epoch.
 
     The curriculum of G²RPO-A orders its 1,000 problems in five tiers of 200 by where they come from (third-party: notes
@@ -127,7 +139,7 @@ class Curriculum(_Wrapped):
 
 
 @dataclass
-class Ramp(_Wrapped):
+class Ramp(_Sorted):
     """An endless source from easy to hard: of some candidates the one of a rank that rises with the index.
 
     Draw number i looks at ``candidates`` draws of the source and takes the easiest at i = 0, the hardest from
@@ -166,3 +178,126 @@ class Ramp(_Wrapped):
     def with_split(self, split: str) -> Ramp:
         """Return the same ramp over another split."""
         return Ramp(self.source.with_split(split), self.difficulty, self.candidates, self.span)
+
+
+@dataclass
+class Record:
+    """What is known of a problem that nobody has solved since it was last drawn.
+
+    Attributes:
+        failures: Visits in a row without a right answer.
+        shown: The most tokens of guidance that any of these visits had.
+        returns: Number of the update from which it comes back whatever guidance does; -1 while it is not set aside.
+        rests: How often it was set aside.
+    """
+
+    failures: int = 0
+    shown: int = 0
+    returns: int = -1
+    rests: int = 0
+
+
+@dataclass
+class Readmitting(_Wrapped):
+    """Sets problems aside that nobody solves, and takes them back once guidance may make them solvable.
+
+    A group without a right answer teaches nothing, guided or not. After ``patience`` visits in a row without one a
+    problem is passed over, and another one is drawn in its place. It comes back
+
+    * when the controller would show it more than any of these visits saw, by ``more`` tokens or more, or
+    * after ``rest`` updates, twice as many each time it fails again (at most 64 times as many): ability grows too.
+
+    One right answer, guided or not, clears its record. The observation behind it is the paper's (arXiv 2508.13023, as a
+    press article gives it): hard problems become useful once they are guided. The rule is our own.
+
+    It learns through the guidance wrapper: ``follow`` hands on what a controller was told, so that GRPO, TRL and
+    Stable-Baselines3 need nothing more. The order stays a pure function of (seed, index) and the records, which change
+    between updates only and are saved with the environment. While nothing is set aside it is the order of ``source``.
+
+    Args:
+        source: Any source.
+        patience: Visits without a right answer, >= 1.
+        rest: Updates, >= 1.
+        more: Tokens, >= 1.
+        candidates: Draws to find a problem that is not set aside, >= 1; if there is none, the first one comes all the
+            same.
+
+    Raises:
+        ConfigurationError: a number breaks its rule.
+    """
+
+    patience: int = 2
+    rest: int = 20
+    more: int = 1
+    candidates: int = 8
+    updates: int = field(default=0, init=False)
+    records: dict[str, Record] = field(default_factory=dict, init=False, repr=False)
+    _planned: Callable[[str], int] | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("patience", "rest", "more", "candidates"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name}={getattr(self, name)} must be at least 1")
+
+    @property
+    def num_problems(self) -> int | None:
+        """Number of problems of this split, set aside or not."""
+        return self.source.num_problems
+
+    def admits(self, problem_id: str) -> bool:
+        """Whether a problem may be drawn now."""
+        record = self.records.get(problem_id)
+        if record is None or record.returns < 0 or self.updates >= record.returns:
+            return True
+        return self._planned is not None and self._planned(problem_id) >= record.shown + self.more
+
+    def draw(self, seed: Seed, index: int) -> str:
+        """Return the index-th problem, or another one where that is set aside."""
+        first = self.source.draw(seed, index)
+        if self.admits(first):
+            return first
+        other = [*([seed] if isinstance(seed, int) else seed), 1]
+        drawn = (self.source.draw(other, index * self.candidates + i) for i in range(self.candidates))
+        return next((problem_id for problem_id in drawn if self.admits(problem_id)), first)
+
+    def follow(self, controller: Controller, planned: Callable[[str], int]) -> None:
+        """Take what a controller was told at its last update.
+
+        Args:
+            controller: A controller of the guidance wrapper.
+            planned: problem_id -> tokens of guidance that it would be shown now.
+        """
+        self._planned = planned
+        if len(controller.history) > self.updates and controller.last is not None:
+            self.learn(controller.last)
+        self.updates = len(controller.history)
+
+    def learn(self, feedback: Feedback) -> None:
+        """Take the episodes of one update."""
+        for problem_id in dict.fromkeys(feedback.problem_id.tolist()):
+            mine = of_problem(feedback, problem_id)
+            if not mine.valid.any():
+                continue
+            if (mine.correct[mine.valid] > 0).any():
+                self.records.pop(problem_id, None)
+                continue
+            record = self.records.get(problem_id, Record())
+            record.failures += 1
+            record.shown = max(record.shown, int(mine.reveal.max()))
+            if record.failures >= self.patience:
+                record.returns = self.updates + 1 + self.rest * 2 ** min(record.rests, 6)
+                record.rests += 1
+            remember(self.records, problem_id, record)
+
+    def with_split(self, split: str) -> ProblemSource:
+        """Return the plain source of another split: nothing is set aside there."""
+        return self.source.with_split(split)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the number of updates and all records."""
+        return {"updates": self.updates, "records": {key: asdict(record) for key, record in self.records.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state."""
+        self.updates = state["updates"]
+        self.records = {key: Record(**record) for key, record in state["records"].items()}

@@ -176,6 +176,9 @@ class Group:
 class Groups(list[Group]):
     """Groups in order, with the totals that budgets are counted in."""
 
+    left_out_tokens = 0
+    """Sampled tokens of episodes that a strategy left out."""
+
     @property
     def episodes(self) -> list[Episode]:
         """All episodes, group by group."""
@@ -183,8 +186,8 @@ class Groups(list[Group]):
 
     @property
     def sampled_tokens(self) -> int:
-        """Number of tokens the policy wrote: the budget that comparisons hold equal."""
-        return int(sum(e.sampled_T.sum() for e in self.episodes))
+        """Number of tokens the policy wrote, left out or not: the budget that comparisons hold equal."""
+        return self.left_out_tokens + int(sum(e.sampled_T.sum() for e in self.episodes))
 
     @property
     def revealed_tokens(self) -> int:

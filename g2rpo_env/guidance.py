@@ -10,7 +10,8 @@ from gymnasium.utils import RecordConstructorArgs
 from g2rpo_env.assignment import Assignment, chosen
 from g2rpo_env.core import TokenEnv
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.reveal import RevealPlan
+from g2rpo_env.placement import InAnswer, Placement, placed
+from g2rpo_env.reveal import RevealPlan, reveal_tokens
 from g2rpo_env.vector import TokenVectorEnv
 
 if TYPE_CHECKING:
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 
 
 LONGEST = {
-    "tokens": lambda task: float(task.max_reveal),
-    "steps": lambda task: float(task.max_steps),
-    "fraction": lambda task: 1.0,
+    "tokens": lambda longest: float(longest[0]),
+    "steps": lambda longest: float(longest[1]),
+    "fraction": lambda longest: 1.0,
 }
+"""Unit -> the longest length that can make a difference, from the most tokens and the most steps there are."""
 
 
 class _Guidance:
@@ -37,11 +39,19 @@ class _Guidance:
             )
         if base.reveal_plan is not None:
             raise ConfigurationError("env already has a guidance wrapper; an environment follows one reveal plan")
-        if plan.unit == "steps" and base.task.max_steps == 0:
+        place = placed(plan.place)
+        if plan.counted and not isinstance(place, InAnswer):
+            raise ConfigurationError(
+                f"counted=True must come with guidance in the answer, got place={place}: what stands in the prompt is "
+                "never in the budget"
+            )
+        room = place.room(base.task)
+        if plan.unit == "steps" and place.longest(base.task)[1] == 0:
             raise ConfigurationError(
                 "unit='steps' needs problems with steps, and no problem of this task has one: use unit='tokens' or "
                 "'fraction', or give the problems steps"
             )
+        base.make_room(room)
         self.plan = plan
         base.reveal_plan = plan
 
@@ -63,7 +73,8 @@ class _Guidance:
     def follow(self, controller: Controller) -> None:
         """Take lengths from ``controller.plan`` at every reset, until :attr:`length` is set again.
 
-        Call it again after each ``controller.update`` so that :attr:`length` shows the current value.
+        Call it again after each ``controller.update``: :attr:`length` then shows the current value, and a source that
+        learns from success, such as :class:`~g2rpo_env.curriculum.Readmitting`, gets to know what the controller does.
 
         Raises:
             ConfigurationError: the controller looks at the success of members that this plan does not have, or its
@@ -76,6 +87,15 @@ class _Guidance:
             )
         self.length = controller.length
         self.plan.rule = controller.plan
+        source = self.unwrapped.task.source  # type: ignore[attr-defined]
+        if hasattr(source, "follow"):
+            source.follow(controller, self.tokens_planned)
+
+    def tokens_planned(self, problem_id: str) -> int:
+        """Return how many tokens the plan shows to the first guided member of a problem, before its share."""
+        plan, task = self.plan, self.unwrapped.task  # type: ignore[attr-defined]
+        amount = float(plan.lengths([problem_id], [0])[0])
+        return reveal_tokens(placed(plan.place).shown(task, problem_id), amount, plan.unit, plan.cap)
 
     @property
     def ratio(self) -> float:
@@ -90,12 +110,24 @@ class _Guidance:
     @property
     def longest(self) -> float:
         """The longest length that can make a difference, in :attr:`unit`."""
-        return LONGEST[self.plan.unit](self.unwrapped.task)  # type: ignore[attr-defined]
+        return LONGEST[self.plan.unit](placed(self.plan.place).longest(self.unwrapped.task))  # type: ignore[attr-defined]
 
     @property
     def unit(self) -> str:
         """``tokens``, ``steps`` or ``fraction``."""
         return self.plan.unit
+
+    @property
+    def place(self) -> Placement:
+        """What is shown, and where it stands."""
+        return placed(self.plan.place)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of a VectorGuidanceWrapper that does the same, with the length as it is now."""
+        plan = self.plan
+        now = {"length": plan.length, "unit": plan.unit, "ratio": plan.ratio, "reveal_cap": plan.cap}
+        return {**now, "who": plan.who, "place": plan.place, "counted": plan.counted}
 
     @property
     def reveal_cap(self) -> str:
@@ -123,6 +155,9 @@ class GuidanceWrapper(_Guidance, gym.Wrapper, RecordConstructorArgs):
         ratio: Probability that an episode is guided, in [0, 1].
         reveal_cap: ``final_answer`` reveals up to all steps; ``before_answer`` also stops before the first occurrence
             of the final answer in them (in most GSM8K solutions the last step already names it).
+        place: What is shown, and where: the solution in the ``answer`` or in the ``prompt``, the ``hint`` of a problem
+            in the prompt, or an object of :mod:`g2rpo_env.placement`: ``InAnswer(opening="<think>\\n")``.
+        counted: Whether guidance in the answer counts towards ``max_new_tokens``; 2 tokens always remain.
 
     Raises:
         ConfigurationError: an argument breaks its rule, or the environment is guided already.
@@ -135,10 +170,15 @@ class GuidanceWrapper(_Guidance, gym.Wrapper, RecordConstructorArgs):
         unit: str = "tokens",
         ratio: float = 1.0,
         reveal_cap: str = "final_answer",
+        place: Placement | str = "answer",
+        counted: bool = False,
     ) -> None:
-        RecordConstructorArgs.__init__(self, length=length, unit=unit, ratio=ratio, reveal_cap=reveal_cap)
+        RecordConstructorArgs.__init__(
+            self, length=length, unit=unit, ratio=ratio, reveal_cap=reveal_cap, place=place, counted=counted
+        )
         gym.Wrapper.__init__(self, env)
-        self._install(env, TokenEnv, RevealPlan(float(length), unit, ratio, reveal_cap))
+        plan = RevealPlan(float(length), unit, ratio, reveal_cap, place=place, counted=counted)
+        self._install(env, TokenEnv, plan)
 
 
 class VectorGuidanceWrapper(_Guidance, gym.vector.VectorWrapper, RecordConstructorArgs):
@@ -153,7 +193,10 @@ class VectorGuidanceWrapper(_Guidance, gym.vector.VectorWrapper, RecordConstruct
         unit: ``tokens``, ``steps`` or ``fraction``, see GuidanceWrapper.
         ratio: Share of the members of a group that are guided, in [0, 1].
         reveal_cap: ``final_answer`` or ``before_answer``, see GuidanceWrapper.
-        who: ``first`` or ``random`` members, or an object of :mod:`g2rpo_env.assignment`: ``Levels((1/3, 2/3))``.
+        who: ``first`` or ``random`` members, whole ``groups``, or an object of :mod:`g2rpo_env.assignment`:
+            ``Levels((1/3, 2/3))``.
+        place: ``answer``, ``prompt``, ``hint`` or an object, see GuidanceWrapper.
+        counted: Whether guidance in the answer counts towards ``max_new_tokens``, see GuidanceWrapper.
 
     Raises:
         ConfigurationError: an argument breaks its rule, or the environment is guided already.
@@ -167,10 +210,13 @@ class VectorGuidanceWrapper(_Guidance, gym.vector.VectorWrapper, RecordConstruct
         ratio: float = 0.25,
         reveal_cap: str = "final_answer",
         who: Assignment | str = "first",
+        place: Placement | str = "answer",
+        counted: bool = False,
     ) -> None:
-        RecordConstructorArgs.__init__(self, length=length, unit=unit, ratio=ratio, reveal_cap=reveal_cap, who=who)
+        arguments: dict[str, Any] = {"unit": unit, "ratio": ratio, "who": who, "place": place, "counted": counted}
+        RecordConstructorArgs.__init__(self, length=length, reveal_cap=reveal_cap, **arguments)
         gym.vector.VectorWrapper.__init__(self, env)
-        self._install(env, TokenVectorEnv, RevealPlan(float(length), unit, ratio, reveal_cap, who=who))
+        self._install(env, TokenVectorEnv, RevealPlan(float(length), cap=reveal_cap, **arguments))
 
 
 def find_guidance(env: Any) -> GuidanceWrapper | VectorGuidanceWrapper | None:

@@ -29,6 +29,7 @@ class Problem:
             letter; ``reveal_cap="before_answer"`` stops before them too.
         level: How hard the problem is where the source says or has measured it, greater = harder, in units of the
             source: a level, or the share of tries that failed. None if it does not say.
+        hint: A text that helps and is no part of the solution; guidance may put it into the prompt. Empty: none.
     """
 
     problem_id: str
@@ -38,6 +39,7 @@ class Problem:
     answer: str
     aliases: tuple[str, ...] = ()
     level: float | None = None
+    hint: str = ""
 
     @property
     def difficulty(self) -> float:
@@ -58,8 +60,15 @@ class ProblemSource(Protocol):
     may offer ``draw_many(seed, indices) -> ids``; a vector environment then draws ahead.
     """
 
-    split: str
-    splits: tuple[str, ...]
+    @property
+    def split(self) -> str:
+        """Name of the split."""
+        ...
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of all splits."""
+        ...
 
     @property
     def num_problems(self) -> int | None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from g2rpo_env.assignment import Assignment, FirstMembers, chosen, members_guided
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.placement import InAnswer, Placement, placed
 from g2rpo_env.problem import Problem
 from g2rpo_env.streams import Seed
 
@@ -155,6 +156,8 @@ class RevealPlan:
             controller with per-problem lengths is followed.
         who: Which members are guided, and with what share of the length: an object of :mod:`g2rpo_env.assignment` or
             one of its names.
+        place: What is shown and where it stands: an object of :mod:`g2rpo_env.placement` or one of its names.
+        counted: Whether guidance in the answer counts towards the budget of sampled tokens.
     """
 
     length: float = 0.0
@@ -163,9 +166,11 @@ class RevealPlan:
     cap: str = "final_answer"
     rule: Callable[[Sequence[str], Sequence[int]], Any] | None = None
     who: Assignment | str = FirstMembers()
+    place: Placement | str = InAnswer()
+    counted: bool = False
 
     def __post_init__(self) -> None:
-        self.who = chosen(self.who)
+        self.who, self.place = chosen(self.who), placed(self.place)
         self.validate()
 
     def validate(self) -> None:

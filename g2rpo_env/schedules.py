@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -145,15 +145,17 @@ class StepDecay(LinearDecay):
 
 @dataclass
 class _Drawn(Schedule):
-    """A schedule that draws a share of the whole for each episode, from a stream of its own.
+    """A schedule that draws a share of the whole for each episode or each problem, from a stream of its own.
 
     The draw belongs to (seed, number of updates, problem, member): the same problem twice in one update gets the same
-    lengths, and a resumed run those it would have had.
+    lengths, and a resumed run those it would have had. With ``per="problem"`` the member is no part of the key: all
+    guided members of a group share one reveal, so that they are comparable.
     """
 
     seed: int = 0
     low: float = 0.05
     high: float = 0.95
+    per: str = "member"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -161,19 +163,24 @@ class _Drawn(Schedule):
             raise ConfigurationError(f"low={self.low} and high={self.high} must keep 0 <= low <= high <= 1")
         if self.seed < 0:
             raise ConfigurationError(f"seed={self.seed} must be at least 0")
+        if self.per not in KEYS:
+            raise ConfigurationError(f"per={self.per!r} must be one of {', '.join(KEYS)}")
 
     def plan(self, problem_ids: Sequence[str], members: Sequence[int]) -> np.ndarray:
-        """Return the reveal length of each episode, float (N,), one draw each."""
-        return np.array(
-            [
-                self._start * self._draw(stream(self.seed, "schedule", self._done, zlib.crc32(p.encode()), int(m)))
-                for p, m in zip(problem_ids, members, strict=True)
-            ]
-        )
+        """Return the reveal length of each episode, float (N,), one draw each, or one for each problem."""
+        keys = [KEYS[self.per](p, int(m)) for p, m in zip(problem_ids, members, strict=True)]
+        return np.array([self._start * self._draw(stream(self.seed, "schedule", self._done, *key)) for key in keys])
 
     def _draw(self, random: np.random.Generator) -> float:
         """Return a share of the whole in [0, 1]."""
         raise NotImplementedError
+
+
+KEYS: dict[str, Callable[[str, int], tuple[int, ...]]] = {
+    "member": lambda problem_id, member: (zlib.crc32(problem_id.encode()), member),
+    "problem": lambda problem_id, member: (zlib.crc32(problem_id.encode()),),
+}
+"""Who has a draw of his own -> its key."""
 
 
 @dataclass
@@ -192,6 +199,7 @@ class CosineBinomial(_Drawn):
         seed: Of the draws, >= 0.
         low: p at the end, in [0, high].
         high: p at the start, in [low, 1].
+        per: ``member``, or ``problem``: all guided members of a group share one draw.
         slices: Number of equal slices, >= 1.
 
     >>> rule = CosineBinomial(length=1.0, updates=2)
@@ -234,6 +242,7 @@ class UniformWindow(_Drawn):
         seed: Of the draws, >= 0.
         low: Lower end of the window at the end, in [0, high].
         high: Upper end of the window, in [low, 1].
+        per: ``member``, or ``problem``: all guided members of a group share one draw.
 
     >>> rule = UniformWindow(length=100, updates=2)
     >>> round(rule.update(reward=0.5), 6), round(rule.update(reward=0.5), 6)     # low_t: 0.5, then 0.05
@@ -250,6 +259,44 @@ class UniformWindow(_Drawn):
 
     def _draw(self, random: np.random.Generator) -> float:
         return float(random.uniform(self.floor, self.high))
+
+
+@dataclass
+class UniformDraw(_Drawn):
+    """l ~ U(low, high) of the whole, every update alike; with ``anneal`` high_t = high + (low - high) t / T.
+
+    Our own baseline. With ``per="problem"`` and ratio 1 all members of a group share one reveal, and reveals of all
+    lengths are seen: where masked guidance worked best in the measurements this library was designed by.
+
+    Args:
+        length: The whole; after each update it shows the expected length, whole * (low + high_t) / 2.
+        updates: T, >= 1.
+        seed: Of the draws, >= 0.
+        low: Lower end, in [0, high].
+        high: Upper end at the start, in [low, 1].
+        per: ``member``, or ``problem``: all guided members of a group share one draw.
+        anneal: Whether the upper end falls to the lower one until update T.
+
+    >>> rule = UniformDraw(length=100, updates=2, anneal=True)
+    >>> np.unique(rule.plan(["a", "a", "a"], [0, 1, 2])).size, rule.update(reward=0.5), rule.update(reward=0.5)
+    (1, 25.0, 0.0)
+    """
+
+    low: float = 0.0
+    high: float = 1.0
+    per: str = "problem"
+    anneal: bool = False
+
+    @property
+    def ceiling(self) -> float:
+        """high_t."""
+        return self.high + (self.low - self.high) * self.progress * self.anneal
+
+    def _at(self) -> float:
+        return self._start * (self.low + self.ceiling) / 2
+
+    def _draw(self, random: np.random.Generator) -> float:
+        return float(random.uniform(self.low, self.ceiling))
 
 
 def _half_cosine(progress: float) -> float:

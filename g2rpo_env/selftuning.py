@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,14 +20,37 @@ LEAST_STEP, GREATEST_STEP = 0.02, 0.5
 lost or worse; the lower one keeps the rule awake."""
 FARTHEST = 0.5
 """How far the length of a problem may lie from that of all, as a share of ``max_length``."""
+HALF, HIGHEST = 0.5, 0.95
+"""The success of a group that is held; the highest set point of guided members, below 1, where nothing leads down."""
+KEPT_SHARE = 0.8
+"""Weight of the past in the running mean of plain success, per update."""
+
+
+def set_point(plain: float, share: float) -> float:
+    """Return the success of guided members that takes the whole group to 1/2, within [1/2, 0.95].
+
+    share * t + (1 - share) * plain = 1/2, solved for t.
+
+    Args:
+        plain: Success of the plain members, in [0, 1].
+        share: Share of guided members, in (0, 1].
+
+    >>> [round(set_point(plain, 0.5), 6) for plain in (0.0, 0.25, 0.5, 0.9)], set_point(0.0, 1.0)
+    ([0.95, 0.75, 0.5, 0.5], 0.5)
+    """
+    return min(max((HALF - (1 - share) * plain) / share, HALF), HIGHEST)
 
 
 @dataclass
 class SelfTuning(Bounded):
     """Our default for any start: a set point for the guided success, an adaptive step, and an offset per problem.
 
-    With L = ``max_length`` and e = (target - r) / target for r below the target, (target - r) / (1 - target) above it:
+    With L = ``max_length``, r the success of guided members, t its set point and e = (t - r) / max(t, 1 - t):
 
+    * **Set point**: t = ``target``. Without one it depends on what learns. Where only sampled tokens are trained, t is
+      1/2. Where revealed tokens are trained too, t takes the whole group to 1/2, see :func:`set_point`: nearly all
+      guided members are to succeed while the policy fails alone, half of them once the plain ones succeed as often.
+      The agent says which it is (:meth:`credit`); until then it is 1/2.
     * **All problems**: l <- clip(l + L a e). The step a grows by 1.3 while e keeps its sign and shrinks to 0.6 of
       itself when the sign changes, within [0.02, 0.5]; it starts at 0.5. At zero success e = 1: the length
       rises by half of the solution and is at its bound after two updates.
@@ -37,9 +60,10 @@ class SelfTuning(Bounded):
       once unguided success reaches it the length is 0. A problem without a guided episode then counts with its plain
       ones, so that help comes back where success falls again.
 
-    Why a set point: the length of a rule of ratios depends for ever on where it began, here the start is forgotten; and
-    success around 1/2 is where the rewards of a group differ most, p (1 - p). Where the revealed tokens are in the loss
-    longer reveals do better, and so does a target of 0.7.
+    Why a set point: the length of a rule of ratios depends for ever on where it began, here the start is forgotten. Why
+    1/2: there rewards differ most, p (1 - p). Why of the whole group where reveals are trained: its differences praise
+    them. Where they are not, all that is learnt is what guided members write themselves, and that is short when
+    they nearly always succeed. With all members guided both are the same.
 
     Source: our own. The step follows Kesten (Accelerated stochastic approximation, 1958: shrink it when the error
     changes its sign) and Rprop (Riedmiller and Braun, 1993: let it grow while it does not). In the simulator
@@ -51,7 +75,7 @@ class SelfTuning(Bounded):
         source: Whose success is held.
         min_length: Least length, >= 0; above 0 help never ends.
         max_length: Length of a whole solution, > 0 and not None.
-        target: Set point in (0, 1).
+        target: Set point in (0, 1); None as above.
         own: Gain of the offsets, >= 0; 0 gives all problems one length.
 
     Raises:
@@ -67,8 +91,12 @@ class SelfTuning(Bounded):
     source: str = "guided"
     min_length: float = 0.0
     max_length: float | None = 120.0
-    target: float = 0.5
+    _SCALARS: ClassVar = ("_step", "_sign", "_plain", "_guided", "_revealed")
+    target: float | None = None
     own: float = 1.0
+    _plain: float = field(default=0.0, init=False, repr=False)
+    _guided: float = field(default=1.0, init=False, repr=False)
+    _revealed: bool = field(default=False, init=False, repr=False)
     _step: float = field(default=GREATEST_STEP, init=False, repr=False)
     _sign: int = field(default=0, init=False, repr=False)
     _own: dict[str, float] = field(default_factory=dict, init=False, repr=False)
@@ -78,17 +106,28 @@ class SelfTuning(Bounded):
         super().__post_init__()
         if self.max_length is None or not self.max_length > 0:
             raise ConfigurationError(f"max_length={self.max_length} must be above 0: the length of a whole solution")
-        if not 0 < self.target < 1:
-            raise ConfigurationError(f"target={self.target} must lie in (0, 1)")
+        if self.target is not None and not 0 < self.target < 1:
+            raise ConfigurationError(f"target={self.target} must be None or lie in (0, 1)")
         if not self.own >= 0:
             raise ConfigurationError(f"own={self.own} must be at least 0")
+
+    def credit(self, revealed: bool) -> None:
+        """Take from an agent whether it trains revealed tokens too."""
+        self._revealed = revealed
+
+    @property
+    def _aim(self) -> float:
+        if self.target is not None:
+            return self.target
+        return set_point(self._plain, self._guided) if self._revealed else HALF
 
     def _next_unseen(self, reward: float) -> float:
         return self.length if self._told is None else self._next(reward)
 
     def _next(self, reward: float) -> float:
         reward, self._told = reward if self._told is None else self._told, None
-        error = (self.target - reward) / (self.target if reward < self.target else 1 - self.target)
+        aim = self._aim
+        error = (aim - reward) / max(aim, 1 - aim)
         sign = (error > 0) - (error < 0)
         if sign * self._sign > 0:
             self._step = min(self._step * GROW, GREATEST_STEP)
@@ -100,6 +139,11 @@ class SelfTuning(Bounded):
     def _learn(self, feedback: Feedback) -> None:
         if not feedback.valid.any():
             return
+        plain_N = feedback.valid & ~feedback.guided
+        if plain_N.any():
+            self._plain += (1 - KEPT_SHARE) * (float(np.mean(feedback.correct[plain_N])) - self._plain)
+        if not plain_N[feedback.valid].all():
+            self._guided = 1 - float(np.mean(plain_N[feedback.valid]))
         ids, place_N = np.unique(feedback.problem_id, return_inverse=True)
         chosen_N = SOURCES[self.source](feedback)
         if self.source == "guided":  # at length 0 a guided member is a plain one
@@ -120,10 +164,13 @@ class SelfTuning(Bounded):
         return np.clip(self.length + self._ceiling * offset_N, self.min_length, self._ceiling)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return length, history, step, sign of the last error and the offsets."""
-        return {**super().state_dict(), "_step": self._step, "_sign": self._sign, "_own": dict(self._own)}
+        """Return length, history, step, sign of the last error, offsets, and what the set point depends on."""
+        mine = {name: getattr(self, name) for name in self._SCALARS}
+        return {**super().state_dict(), **mine, "_own": dict(self._own)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state."""
         super().load_state_dict(state)
-        self._step, self._sign, self._own = state["_step"], state["_sign"], dict(state["_own"])
+        self._own = dict(state["_own"])
+        for name in self._SCALARS:
+            setattr(self, name, state[name])

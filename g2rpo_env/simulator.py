@@ -131,7 +131,8 @@ def simulate_controller(
     """Train modelled learners under controllers.
 
     Args:
-        rule: A controller for all settings or one per setting; they are copied, not changed.
+        rule: A controller for all settings or one per setting; they are copied, not changed, and told that revealed
+            tokens are trained where ``imitation`` is above 0.
         learner_model: A learner for all settings or one per setting.
         updates: Number of updates, >= 1.
         problems: Groups per update, >= 1.
@@ -159,6 +160,8 @@ def simulate_controller(
     if not 0 <= ratio <= 1:
         raise ConfigurationError(f"ratio={ratio} must lie in [0, 1]")
     rules, models = _side_by_side(rule, learner_model)
+    for one, model in zip(rules, models, strict=True):
+        one.credit(model.imitation > 0)
     whole_S = np.array([_whole(one) if whole is None else whole for one in rules], dtype=float)
     if not (whole_S > 0).all():
         raise ConfigurationError(f"whole={whole} must be above 0")

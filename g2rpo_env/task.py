@@ -10,7 +10,7 @@ import copy
 import importlib
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +19,7 @@ import numpy as np
 
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import BudgetError, ConfigurationError
+from g2rpo_env.placement import InAnswer, Placement
 from g2rpo_env.problem import Problem, ProblemSource
 from g2rpo_env.reveal import EncodedProblem
 from g2rpo_env.tokenizer import char_tokenizer, decode, encode, encode_batch, encode_many, load_tokenizer
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 Reply = Callable[[Problem, str, Verdict], str]
 """(problem, text of the try, its verdict) -> what the environment answers to a wrong try."""
+
+IN_ANSWER = InAnswer()
 
 CACHE_SIZE = 16_384
 CHUNK = 1024  # problems measured at once: encodings take much memory
@@ -123,15 +126,17 @@ class Task:
         self.frame = (np.asarray(frame[0], np.int32), np.asarray(frame[1], np.int32))
         if any(((ids < 0) | (ids >= self.vocab_size)).any() for ids in self.frame):
             raise ConfigurationError(f"frame={frame!r:.80} must hold token ids in [0, {self.vocab_size})")
+        self.room = 0
         self._encoded: dict[str, EncodedProblem] = {}
         self._starts: dict[str, Start] = {}
+        self._hints: dict[str, EncodedProblem] = {}
         self._answer_tokens: np.ndarray | None = None
         self._stop_table = _stop_table(self.tokenizer, self.stop_strings, self.eos_token_id)
         self.length = self._measure()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what pickle and copy take: without what can be made again, the built-in tokenizer included."""
-        state = self.__dict__ | {"_encoded": {}, "_starts": {}}
+        state = self.__dict__ | {"_encoded": {}, "_hints": {}, "_starts": {}}
         return state | {"tokenizer": None} if self.tokenizer is char_tokenizer() else state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -149,6 +154,19 @@ class Task:
         other = copy.copy(self)
         other.source = self.source.with_split(split)
         other.length = other._measure()
+        return other
+
+    def with_room(self, room: int) -> Task:
+        """Return the same task with room for ``room`` more tokens of context, for guidance outside of solutions.
+
+        Raises:
+            BudgetError: a problem does not fit into ``max_length`` then.
+        """
+        if room <= self.room:
+            return self
+        other = copy.copy(self)
+        other.room = room
+        other.length = self.length + room - self.room if self.max_length is None else other._measure()
         return other
 
     def lookup(self, problem_id: str) -> EncodedProblem:
@@ -189,6 +207,28 @@ class Task:
             end = len(prompt_T)
             self._starts[problem_id] = Start(problem, prompt_T, roles[:end], end, 0, self.max_new_tokens, end)
 
+    def hint(self, problem_id: str) -> EncodedProblem:
+        """Return the hint of a problem in the form of one: its lines are the steps, and there is no final part."""
+        encoded = self._hints.get(problem_id)
+        if encoded is None:
+            problem = self.lookup(problem_id).problem
+            lines = tuple(problem.hint.splitlines(keepends=True))
+            encoded = encode_problem(self.tokenizer, replace(problem, steps=lines, final=""), self.frame)
+            if len(self._hints) >= CACHE_SIZE:
+                self._hints.clear()
+            self._hints[problem_id] = encoded
+        return encoded
+
+    @property
+    def longest_hint(self) -> tuple[int, int]:
+        """The most tokens and the most lines of a hint; zeros where no problem has one."""
+        hints = [problem.hint for problem in self.source.longest()]
+        if self.source.num_problems is None:  # see _measure
+            tokens = max(len(hint.encode()) for hint in hints)
+        else:
+            tokens = max(len(encoding.ids) for encoding in encode_batch(self.tokenizer, hints))
+        return tokens, max(len(hint.splitlines()) for hint in hints)
+
     def _measure(self) -> int:
         """Return L; refuse problems that do not fit and report boundaries that tokens would cross."""
         problems = list(self.source.longest())
@@ -212,7 +252,7 @@ class Task:
             prompt += sum(map(len, self.frame))
         self.max_reveal = reveal
         self.max_steps = max(len(problem.steps) for problem in problems)
-        length = prompt + reveal + self.max_new_tokens + self._reply_room
+        length = prompt + reveal + self.max_new_tokens + self._reply_room + self.room
         return length if self.max_length is None else min(length, self.max_length)
 
     @property
@@ -223,44 +263,51 @@ class Task:
     def _check_fits(self, problem: Problem, size: Size) -> None:
         if not size.prompt:
             raise ConfigurationError(f"problem {problem.problem_id!r} must have a prompt of at least one token")
-        needed = size.prompt + size.revealable + self.max_new_tokens + self._reply_room
+        needed = size.prompt + size.revealable + self.max_new_tokens + self._reply_room + self.room
         if self.max_length is not None and needed > self.max_length:
             raise BudgetError(
                 f"problem {problem.problem_id!r} is longer than the budget: prompt {size.prompt} + "
                 f"revealable {size.revealable} + max_new_tokens {self.max_new_tokens} "
                 + (f"+ replies {self._reply_room} " if self._reply_room else "")
+                + (f"+ guidance outside of the solution {self.room} " if self.room else "")
                 + f"= {needed} tokens "
                 f"must not exceed max_length={self.max_length}"
             )
 
     # -- episodes ---------------------------------------------------------------------------------------------------
 
-    def start(self, problem_id: str, reveal: int) -> Start:
-        """Return the start of an episode with ``reveal`` solution tokens shown.
+    def start(self, problem_id: str, reveal: int, place: Placement = IN_ANSWER, counted: bool = False) -> Start:
+        """Return the start of an episode.
+
+        Args:
+            problem_id: The problem.
+            reveal: Tokens of guidance, >= 0.
+            place: What they are and where they stand.
+            counted: Whether those that stand in the answer are taken off its budget, of which 2 tokens always remain.
 
         Raises:
             UnknownProblemError: the source does not know the problem.
             ConfigurationError: its prompt is empty.
-            BudgetError: it does not fit.
+            BudgetError: context and budget do not fit into the observation.
         """
         if problem_id not in self._starts:
             self.prepare([problem_id])
         start = self._starts[problem_id]
         if reveal or not start.prompt_length:  # an empty prompt is refused where problems are encoded
-            start = self._revealed(self.lookup(problem_id), reveal)
-        if len(start.tokens_T) + self.max_new_tokens + self._reply_room > self.length:
+            start = self._guided(problem_id, reveal, place, counted)
+        if len(start.tokens_T) + start.budget + self._reply_room > self.length:
             raise BudgetError(
                 f"problem {problem_id!r} is longer than the budget: {len(start.tokens_T)} tokens of context + "
-                f"max_new_tokens {self.max_new_tokens} must not exceed {self.length - self._reply_room}"
+                f"max_new_tokens {start.budget} must not exceed {self.length - self._reply_room}"
             )
         return start
 
-    def _revealed(self, encoded: EncodedProblem, reveal: int) -> Start:
-        prompt = len(encoded.prompt_T)
-        tokens_T = np.concatenate([encoded.prompt_T, encoded.solution_T[:reveal]])
-        role_T = np.full(len(tokens_T), Role.REVEALED, np.int8)
-        role_T[:prompt] = Role.PROMPT
-        return Start(encoded.problem, tokens_T, role_T, prompt, reveal, self.max_new_tokens, prompt)
+    def _guided(self, problem_id: str, reveal: int, place: Placement, counted: bool) -> Start:
+        problem = self.lookup(problem_id).problem
+        context = place.lay(self, problem_id, reveal)
+        budget = max(2, self.max_new_tokens - context.answered) if counted else self.max_new_tokens
+        prompt = context.prompt_length
+        return Start(problem, context.tokens_T, context.role_T, prompt, context.reveal_length, budget, prompt)
 
     def start_from_prefix(self, problem_id: str, prefix: Any, roles: Any = None) -> Start:
         """Return the start of an episode from any token prefix (trees, drafts, two-stage rollouts).

@@ -19,10 +19,13 @@ from g2rpo_env.core import (
     action_tokens,
     check_options,
     check_render_mode,
+    load_source_state,
+    source_state,
     token_spaces,
 )
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError, InvalidActionError, ResetNeededError
+from g2rpo_env.placement import placed
 from g2rpo_env.problem import Problem
 from g2rpo_env.render import RENDERERS
 from g2rpo_env.reveal import RevealPlan, reveal_tokens
@@ -112,23 +115,13 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         self.vocabulary = action_tokens(self.task, vocabulary)
         """int32 (A,), the token id of each action of a reduced vocabulary, or None."""
         self._actions = self.task.vocab_size if self.vocabulary is None else len(self.vocabulary)
-        self.single_observation_space, self.single_action_space = token_spaces(self.task, self._actions)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
         self.reveal_plan: RevealPlan | None = None
         """What is revealed at the next resets, autoreset included; a guidance wrapper sets it."""
         self._root: Any = None
         self._counter = 0
-        # A step costs a handful of array operations, whatever the number of lanes and whoever waits: every lane writes
-        # at its cursor, and that of a waiting lane stands on a spare cell behind the last row and does not move.
-        self._spare = num_envs * self.task.length
-        self._cells = np.zeros(self._spare + 1, np.int32)
-        self._cursor = np.full(num_envs, self._spare, np.int64)
-        self._advance = np.zeros(num_envs, np.int64)
         self._shown_length = np.zeros((num_envs, 1), np.int32)
-        self._make_views()
-        # Whatever stands behind the start of an episode was sampled, so that a step has no role to write.
-        self._roles = np.full((num_envs, self.task.length), Role.SAMPLED, np.int8)
+        self._advance = np.zeros(num_envs, np.int64)
+        self._allocate()
         self._answer_start = [0] * num_envs
         self._tries = [1] * num_envs
         # A budget is spent when the clock strikes the lane's deadline: one comparison a step for all lanes.
@@ -144,6 +137,32 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         self._ahead_of: tuple[Any, Any] = (None, None)
         # Groups opened by explicit resets that may still take members: problem -> [(group, members started), ...].
         self._open: OpenGroups = {}
+
+    def _allocate(self) -> None:
+        """Make what depends on the length of the context."""
+        self.single_observation_space, self.single_action_space = token_spaces(self.task, self._actions)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        # A step costs a handful of array operations, whatever the number of lanes and whoever waits: every lane writes
+        # at its cursor, and that of a waiting lane stands on a spare cell behind the last row and does not move.
+        self._spare = self.num_envs * self.task.length
+        self._cells = np.zeros(self._spare + 1, np.int32)
+        self._cursor = np.full(self.num_envs, self._spare, np.int64)
+        self._make_views()
+        # Whatever stands behind the start of an episode was sampled, so that a step has no role to write.
+        self._roles = np.full((self.num_envs, self.task.length), Role.SAMPLED, np.int8)
+
+    def make_room(self, room: int) -> None:
+        """Lengthen the contexts by up to ``room`` tokens, for guidance outside of solutions; ends running episodes.
+
+        Raises:
+            BudgetError: see :meth:`g2rpo_env.task.Task.with_room`.
+        """
+        task = self.task.with_room(room)
+        if task is not self.task:
+            self.task = task
+            self._stand_still()
+            self._allocate()
 
     def _make_views(self) -> None:
         self._tokens = self._cells[: self._spare].reshape(self.num_envs, -1)
@@ -276,13 +295,13 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         prefixes = self._per_lane(options, "prefix", lanes)
         prefix_roles = self._per_lane(options, "prefix_roles", lanes)
         reveals = self._reveals(problem_ids, groups, members, self._per_lane(options, "reveal", lanes))
-        starts = []
+        plan, starts = self.reveal_plan or NO_REVEAL, []
         for i, problem_id in enumerate(problem_ids):
             if prefixes is not None and prefixes[i] is not None:
                 roles = None if prefix_roles is None else prefix_roles[i]
                 starts.append(self.task.start_from_prefix(problem_id, prefixes[i], roles))
             else:
-                starts.append(self.task.start(problem_id, reveals[i]))
+                starts.append(self.task.start(problem_id, reveals[i], placed(plan.place), plan.counted))
         return starts, groups, members
 
     def _per_lane(self, options: dict[str, Any], key: str, lanes: np.ndarray) -> list[Any] | None:
@@ -399,7 +418,8 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
             amount = None if amounts is None else amounts[i]
             if amount is None or np.isnan(amount):
                 amount = planned[i] * plan.share(self._root, groups[i], members[i], self.group_size)
-            out.append(reveal_tokens(self.task.lookup(problem_id), float(amount), plan.unit, plan.cap))
+            shown = placed(plan.place).shown(self.task, problem_id)
+            out.append(reveal_tokens(shown, float(amount), plan.unit, plan.cap))
         return out
 
     def _begin(
@@ -634,12 +654,17 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         """Return the position in the seeded order of problems, between episodes."""
         waiting = {p: [[group, sorted(members)] for group, members in entries] for p, entries in self._open.items()}
         root = self._root if isinstance(self._root, int | None) else list(self._root)
-        return {"root": root, "counter": self._counter, "open": waiting}
+        return {"root": root, "counter": self._counter, "open": waiting, **source_state(self.task)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a position; the next ``reset()`` draws the groups that would have come next."""
         self._root, self._counter = state["root"], state["counter"]
         self._open = _copied(state["open"])
+        load_source_state(self.task, state)
+        self._stand_still()
+
+    def _stand_still(self) -> None:
+        """Let no lane run."""
         self._active[:] = False
         self._advance[:] = 0
         self._cursor[:] = self._spare

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from g2rpo_env import FirstMembers, Levels, RandomMembers, TokenVectorEnv, VectorGuidanceWrapper, even_levels
+from g2rpo_env import (
+    FirstMembers,
+    Levels,
+    RandomMembers,
+    TokenVectorEnv,
+    VectorGuidanceWrapper,
+    WholeGroups,
+    even_levels,
+)
 from g2rpo_env.assignment import WHO, Assignment, chosen, members_guided
 from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.errors import ConfigurationError
@@ -16,7 +24,7 @@ def group(who: Assignment, size: int, ratio: float, number: int = 0, root: int =
 
 
 @given(
-    name=st.sampled_from(sorted(WHO)),
+    name=st.sampled_from(["first", "random"]),
     size=st.integers(2, 12),
     ratio=st.floats(0, 1),
     number=st.integers(0, 1000),
@@ -55,7 +63,18 @@ def test_even_levels() -> None:
         even_levels(0)
 
 
+def test_whole_groups_are_guided_or_not() -> None:
+    shares = [group(WholeGroups(), 4, 0.25, number) for number in range(400)]
+    assert all(len(set(one)) == 1 for one in shares) and np.mean(shares) == pytest.approx(0.25, abs=0.07)
+    assert set(np.ravel([group(WholeGroups(), 4, ratio, n) for ratio in (0.0, 1.0) for n in range(9)])) == {0, 1}
+    assert not any(group(WholeGroups(), 4, 0.0, n)[0] for n in range(9))
+    drawn = np.array(reveals("groups", 0.5, lanes=60)).reshape(10, 6)
+    assert drawn.tolist()[:2] == np.array(reveals("groups", 0.5)).reshape(2, 6).tolist()
+    assert {len(set(row)) for row in drawn.tolist()} == {1} and set(drawn.ravel()) == {0, 9}
+
+
 def test_who_guides_everybody_at_ratio_one() -> None:
+    assert WholeGroups().guides_all
     assert FirstMembers().guides_all and RandomMembers().guides_all and Levels((1, 0.5)).guides_all
     assert not Levels((0, 0.5)).guides_all
 

@@ -15,6 +15,7 @@ from g2rpo_env import (
     LinearDecay,
     Replay,
     StepDecay,
+    UniformDraw,
     UniformWindow,
 )
 from g2rpo_env.errors import ConfigurationError
@@ -122,6 +123,28 @@ def test_the_window_of_prefix_rft_by_hand() -> None:
     assert rule.floor == pytest.approx(0.05) and rule.length == pytest.approx(50)
 
 
+@pytest.mark.parametrize("make", [CosineBinomial, UniformWindow, UniformDraw])
+def test_one_draw_per_problem_is_shared_by_its_group(make: Any) -> None:
+    rule = make(length=1000, updates=10, per="problem")
+    played(rule, 5)
+    drawn = rule.plan([f"p{i // 4}" for i in range(40)], [i % 4 for i in range(40)]).reshape(10, 4)
+    assert all(len(set(row)) == 1 for row in drawn.tolist()) and len(set(drawn[:, 0])) > 3
+    member = make(length=1000, updates=10, per="member")
+    played(member, 5)
+    assert len(set(member.plan(["p0"] * 40, list(range(40))))) > 3
+
+
+def test_uniform_draws_by_hand() -> None:
+    rule = UniformDraw(length=100, updates=4, low=0.2, high=0.6)
+    drawn = rule.plan([f"p{i}" for i in range(500)], [0] * 500)
+    assert 20 <= drawn.min() < 22 and 58 < drawn.max() <= 60 and drawn.mean() == pytest.approx(40, abs=1.5)
+    assert played(rule, 3) == pytest.approx([40, 40, 40])
+    # annealed: high_t = 0.6, 0.5, 0.4, 0.3, 0.2 of 100; the expected length is the mean of 20 and that
+    annealed = UniformDraw(length=100, updates=4, low=0.2, high=0.6, anneal=True)
+    assert played(annealed, 5) == pytest.approx([35, 30, 25, 20, 20])
+    assert annealed.plan(["a", "b"], [0, 0]).tolist() == [20, 20]
+
+
 @pytest.mark.parametrize("make", [CosineBinomial, UniformWindow])
 def test_draws_belong_to_seed_update_problem_and_member(make: Any) -> None:
     rule = make(length=1000, updates=10)
@@ -137,7 +160,7 @@ def test_draws_belong_to_seed_update_problem_and_member(make: Any) -> None:
     assert (rule.plan(ids, [m + 1 for m in members]) != rule.plan(ids, members)).any()
 
 
-@pytest.mark.parametrize("make", [LinearDecay, CosineDecay, StepDecay, CosineBinomial, UniformWindow])
+@pytest.mark.parametrize("make", [LinearDecay, CosineDecay, StepDecay, CosineBinomial, UniformWindow, UniformDraw])
 def test_schedules_go_on_without_valid_episodes_and_continue_from_a_state(make: Any) -> None:
     whole, first, second = (make(length=50, updates=9) for _ in range(3))
     expected = played(whole, 7)
@@ -158,6 +181,7 @@ def test_schedules_go_on_without_valid_episodes_and_continue_from_a_state(make: 
         (lambda: CosineBinomial(low=0.9, high=0.5), "low=0.9 and high=0.5"),
         (lambda: CosineBinomial(slices=0), "slices=0"),
         (lambda: UniformWindow(seed=-1), "seed=-1"),
+        (lambda: UniformDraw(per="group"), "per='group' must be one of member, problem"),
     ],
 )
 def test_bad_schedules_are_named(make: Any, words: str) -> None:

@@ -2,12 +2,16 @@
 
 import json
 import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from g2rpo_env import Feedback, SelfTuning
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.selftuning import set_point
 
 
 def visit(success: dict[str, tuple[int, int]], guided: bool = True, valid: bool = True) -> Feedback:
@@ -33,10 +37,43 @@ def test_steps_by_hand() -> None:
     assert lengths == pytest.approx([35.0, 85.0, 55.0, 55.0, 16.0])
 
 
-def test_errors_are_relative_to_the_way_there_is() -> None:
-    # target 0.8: r = 0.9 is half of the way up to 1, r = 0.4 half of the way down to 0
-    assert SelfTuning(length=50, max_length=100, target=0.8).update(reward=0.9) == pytest.approx(25)
-    assert SelfTuning(length=50, max_length=100, target=0.8).update(reward=0.4) == pytest.approx(75)
+def test_errors_are_relative_to_the_farthest_one() -> None:
+    # target 0.8: no success is e = 1, r = 0.4 half of it, r = 1 a quarter; target 0.2 the other way round
+    def first(target: float, reward: float) -> float:
+        return SelfTuning(length=50, max_length=100, target=target).update(reward=reward)
+
+    assert [first(0.8, r) for r in (0.0, 0.4, 1.0)] == pytest.approx([100, 75, 37.5])
+    assert [first(0.2, r) for r in (0.0, 0.6, 1.0)] == pytest.approx([62.5, 25, 0])
+
+
+def test_without_a_target_the_whole_group_is_taken_to_one_half_by_hand() -> None:
+    # half of 16 episodes guided, plain success 1/2: its running mean moves a fifth of the way, to 0.1, so that the
+    # guided ones are to reach (1/2 - 0.05) / 0.5 = 0.9. They reach 1/2: e = 0.4 / 0.9
+    rule = SelfTuning(length=40, max_length=100, own=0)
+    rule.credit(revealed=True)
+    both = {"guided": visit({"a": (4, 8)}), "plain": visit({"a": (4, 8)}, guided=False)}
+    names = [f.name for f in fields(Feedback)]
+    feedback = Feedback(**{name: np.concatenate([getattr(one, name) for one in both.values()]) for name in names})
+    assert rule.update(feedback) == pytest.approx(40 + 50 * 0.4 / 0.9)
+    # then 0.1 + 0.2 * 0.4 = 0.18: (1/2 - 0.09) / 0.5 = 0.82, and the same sign: the step is at its bound
+    assert rule.update(feedback) == pytest.approx(min(100, 40 + 50 * 0.4 / 0.9 + 50 * 0.32 / 0.82))
+
+
+def test_where_all_members_are_guided_or_reveals_are_not_trained_one_half_is_held() -> None:
+    for rule in (SelfTuning(length=40, max_length=100), SelfTuning(length=40, max_length=100, target=0.5)):
+        rule.credit(revealed=True)
+        assert rule.update(visit({"a": (1, 4)})) == 65 and rule.update(reward=0.5) == 65
+    masked = SelfTuning(length=40, max_length=100)
+    masked.update(visit({"a": (0, 4)}, guided=False))
+    assert masked._plain == 0 and masked.update(visit({"a": (2, 4)})) == masked.history[0]["length"]
+
+
+@given(plain=st.floats(0, 1), share=st.floats(0.05, 1))
+def test_the_set_point_takes_the_group_to_one_half_where_it_can(plain: float, share: float) -> None:
+    aim = set_point(plain, share)
+    assert 0.5 <= aim <= 0.95
+    if 0.5 < aim < 0.95:
+        assert share * aim + (1 - share) * plain == pytest.approx(0.5)
 
 
 def test_the_step_stays_within_its_bounds() -> None:
@@ -86,6 +123,8 @@ def test_a_state_survives_json_and_continues_exactly() -> None:
     random = np.random.default_rng(0)
     visits = [visit({p: (int(random.integers(5)), 4) for p in "abcd"}) for _ in range(30)]
     whole, first, second = (SelfTuning(length=20) for _ in range(3))
+    whole.credit(revealed=True)
+    first.credit(revealed=True)
     for one in visits:
         whole.update(one)
     for one in visits[:13]:

@@ -86,6 +86,7 @@ class Layout:
         template: See :func:`g2rpo_env.envs.mathematics.prompts.template_text`.
         closing: What a solution ends with that does not state its answer itself, with ``{answer}`` in it.
         may_lack_solution: Whether a row without a solution is taken.
+        hint: Field of a text that helps and is no part of the solution; None if there is none. A row may lack it.
         states: Whether a step states the final answer: from there on nothing is revealed.
     """
 
@@ -99,6 +100,7 @@ class Layout:
     template: str = "plain"
     closing: str = BOX_CLOSING
     may_lack_solution: bool = False
+    hint: str | None = None
     states: Callable[[str, str], bool] = states_answer
 
     def __post_init__(self) -> None:
@@ -126,7 +128,8 @@ class Layout:
             steps, final = _tagged(steps, final, answer)
         prompt = template_text(self.template).replace("{question}", question)
         aliases = tuple(dict.fromkeys((*spellings(answer), *self._listed(row))))
-        return Problem(problem_id, prompt, steps, final, answer, aliases, self._level(row))
+        hint = "" if self.hint is None or not row.get(self.hint) else text_of(row, self.hint, where)
+        return Problem(problem_id, prompt, steps, final, answer, aliases, self._level(row), hint)
 
     def _solution(self, row: Row, where: str) -> str:
         if self.solution is None:

@@ -253,6 +253,7 @@ class MathDataset(MathTask):
             for the content of the last ``\\boxed{}``.
         steps: How solutions are cut: ``lines``, ``sentences`` (and display equations) or ``paragraphs``.
         level: Field of the difficulty, or None: the number of steps then.
+        hint: Field of a hint, or None; guidance with ``place="hint"`` puts it into the prompt.
         closing: Ends a solution that does not state its answer, with ``{answer}`` in it.
         template: See MathTask.
         system: See MathTask.
@@ -286,6 +287,7 @@ class MathDataset(MathTask):
         mark: str | None = None,
         steps: str = "sentences",
         level: str | None = None,
+        hint: str | None = None,
         closing: str = BOX_CLOSING,
         template: str = "plain",
         system: str | None = None,
@@ -311,6 +313,7 @@ class MathDataset(MathTask):
                 mark=mark,
                 steps=steps,
                 level=level,
+                hint=hint,
                 template=template,
                 closing=closing,
             ),

@@ -115,9 +115,10 @@ def roles_fit_the_tokens(frames: list[Frame], task: Task) -> None:
     """Require that roles and counts agree, and that every step appends roles 2 and 3."""
     start = frames[0]
     prompt, reveal = start.info["prompt_length"], start.info["reveal_length"]
-    expected = [Role.PROMPT] * prompt + [Role.REVEALED] * reveal
+    answered = len(start.role_T) - prompt  # none where guidance stands in the prompt
+    expected = [Role.PROMPT] * prompt + [Role.REVEALED] * answered
     require(
-        start.role_T.tolist() == expected,
+        start.role_T.tolist() == expected and answered in (reveal, 0),
         f"roles at reset must be prompt_length={prompt} times 0 and reveal_length={reveal} times 1, "
         f"got {start.role_T.tolist()}",
     )

@@ -30,6 +30,7 @@ from g2rpo_env.checks.single import check_token_spaces
 from g2rpo_env.checks.wrappers import check_wrappers_keep_infos, warn_of_wrappers
 from g2rpo_env.core import TokenEnv
 from g2rpo_env.errors import ConfigurationError, InvalidActionError, UnknownProblemError
+from g2rpo_env.placement import placed
 from g2rpo_env.reveal import RevealPlan
 from g2rpo_env.tokenizer import encode
 from g2rpo_env.vector import TokenVectorEnv
@@ -115,7 +116,11 @@ class _Lanes:
 
     def _begin(self, lane: int, info: dict[str, Any]) -> None:
         check_info(info, RESET_INFO, f"of lane {lane} at reset")
-        options = {"problem": info["problem_id"], "reveal": info["reveal_length"]}
+        plan, shown = self.envs.reveal_plan or RevealPlan(), info["reveal_length"]
+        self.singles[lane].reveal_plan = RevealPlan(place=plan.place, counted=plan.counted)
+        if shown:  # without what a place adds of its own
+            shown -= placed(plan.place).lay(self.envs.task, info["problem_id"], 1).reveal_length - 1
+        options = {"problem": info["problem_id"], "reveal": shown}
         self.shown[lane], single = self.singles[lane].reset(seed=SEED, options=options)
         for key in ("problem_id", "prompt_length", "reveal_length"):
             require(info[key] == single[key], f"info[{key!r}] of lane {lane} is {info[key]}, not {single[key]}")

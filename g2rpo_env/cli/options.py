@@ -22,7 +22,7 @@ from g2rpo_env.guidance import VectorGuidanceWrapper
 from g2rpo_env.task import task_class
 
 # What a command line can say of these types is a text: a folder or a name.
-AS_TEXT = {"PreTrainedTokenizerFast": str, "Path": str}
+AS_TEXT = {name: str for name in ("PreTrainedTokenizerFast", "Path", "Assignment", "Placement", "RevealFilter")}
 
 
 def options_type(

@@ -13,15 +13,36 @@ import numpy as np
 import pytest
 import torch
 
-from g2rpo_env import AdaptiveGuidance, FixedGuidance
+from g2rpo_env import (
+    AdaptiveGuidance,
+    CosineBinomial,
+    CosineDecay,
+    FixedGuidance,
+    ItemResponse,
+    LinearDecay,
+    OfficialCadence,
+    PerProblem,
+    Readmitting,
+    Replay,
+    SelfTuning,
+    ShortestPrefix,
+    SmallestHint,
+    Stages,
+    StepDecay,
+    TargetSuccess,
+    UniformDraw,
+    UniformWindow,
+)
 from g2rpo_env.agents import GRPO, CausalLMPolicy, paired_difference, recipes
-from g2rpo_env.agents.advantages import GroupCentered, GroupNormalized
+from g2rpo_env.agents.advantages import GroupCentered, GroupNormalized, RevealBaseline
 from g2rpo_env.agents.batch import Batch, make_batch
-from g2rpo_env.agents.losses import ClippedSurrogate, LogLikelihood, LossResult
+from g2rpo_env.agents.losses import ClippedSurrogate, CorrectedSurrogate, LogLikelihood, LossResult
 from g2rpo_env.agents.recipes import Optimizer, Recipe
 from g2rpo_env.agents.references import KLToStart
+from g2rpo_env.agents.selection import DropUniform
 from g2rpo_env.agents.shaping import TruncationPenalty
-from g2rpo_env.agents.token_weights import SequenceMean, TokenMean
+from g2rpo_env.agents.strategies import Reroll
+from g2rpo_env.agents.token_weights import SequenceMean, TokenMean, TopEntropy
 from g2rpo_env.agents.truncation import Truncation
 from g2rpo_env.agents.warm_start import WarmStart, warm_start
 from g2rpo_env.episode import Role
@@ -696,3 +717,181 @@ def test_roles_of_collected_episodes_stay_what_they_were(make_agent: Any) -> Non
     agent.update()
     for episode in agent.groups.episodes:
         assert int((episode.role_T == Role.REVEALED).sum()) == episode.reveal
+
+
+# -- parts that need more than an episode ------------------------------------------------------------------------------
+
+
+def test_the_entropy_of_the_policy_reaches_the_token_weights(make_agent: Any) -> None:
+    weight = SequenceMean(revealed=True, which=TopEntropy(0.5))
+    agent = make_agent("g2rpo-a", GUIDED, token_weight=weight, optimizer=Optimizer(microbatch=3))
+    groups = agent.recipe.strategy(agent.policy, agent.envs)
+    episodes = groups.episodes
+    found = agent._weights(episodes, np.zeros(len(episodes)))
+    for episode, weight_T in zip(episodes, found, strict=True):
+        with torch.no_grad():
+            logits = agent.policy.model(torch.from_numpy(episode.tokens_T[None].astype(np.int64))).logits[0]
+        p = torch.softmax(logits, -1)
+        entropy_T = np.concatenate([[0.0], -(p * p.log()).sum(-1).numpy()[:-1]])
+        assert weight_T == pytest.approx(weight(episode, entropy_T=entropy_T))
+        assert (weight_T > 0).sum() == episode.sampled_T.sum() + (3 if episode.guided else 0)
+    assert agent.update()["loss"] is not None
+
+
+def test_filtered_imitation_trains_reveals_of_members_above_their_group_alone(make_agent: Any) -> None:
+    agent = make_agent("g2rpo-a", GUIDED, token_weight=SequenceMean(revealed=True, which="positive"))
+    counted: list[Any] = []
+    agent._step = lambda batch: counted.append(batch) or {}
+    agent.update()
+    (batch,) = counted
+    revealed_NT = (batch.role_NT == Role.REVEALED) & batch.mask_NT
+    assert revealed_NT.any(-1).sum() == 8
+    for row in range(len(batch)):
+        trained = bool((batch.weight_NT[row] * revealed_NT[row]).any())
+        assert trained == bool(revealed_NT[row].any() and batch.advantage_NT[row, 0] > 0)
+
+
+def test_an_advantage_may_see_all_groups(make_agent: Any) -> None:
+    agent = make_agent("g2rpo-a", GUIDED, advantage=RevealBaseline())
+    agent.update()
+    rewards = [group.reward_G for group in agent.groups]
+    for group, advantage_G in zip(agent.groups, RevealBaseline()(rewards, agent.groups), strict=True):
+        assert [agent.advantages[e.group, e.member] for e in group.episodes] == pytest.approx(advantage_G.tolist())
+
+
+GUIDE = {
+    "strategy": Reroll((1.0,), train_plain=True),
+    "selection": DropUniform(),
+    "loss": CorrectedSurrogate(),
+    "token_weight": TokenMean(),
+}
+PLAIN_PROMPT = {"length": 0, "unit": "fraction", "ratio": 0.0, "place": "prompt"}
+
+
+def test_guide_without_failed_groups_is_grpo_bit_for_bit(make_agent: Any, weights_of: Any, same_weights: Any) -> None:
+    same = {name: GUIDE[name] for name in ("selection", "token_weight")}
+    guide, plain = make_agent("grpo", PLAIN_PROMPT, **GUIDE), make_agent("grpo", None, **same)
+    lines = []
+    for agent in (guide, plain):
+        rows = []
+        for _ in range(3):
+            metrics = agent.update()
+            assert all(any(e.correct for e in group.episodes) for group in agent.groups), "no group failed"
+            rows.append({k: v for k, v in metrics.items() if k != "reveal_length"})
+        lines.append(rows)
+    assert lines[0] == lines[1]
+    assert same_weights(weights_of(guide.policy), weights_of(plain.policy))
+
+
+class RightWithAHint:
+    """Right every other time once a problem was failed four times, as a hint would help."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, int] = {}
+
+    def __call__(self, problems: Any, completions: Any) -> list[Verdict]:
+        verdicts = []
+        for problem in problems:
+            count = self.seen[problem.problem_id] = self.seen.get(problem.problem_id, 0) + 1
+            verdicts.append(Verdict(Outcome.CORRECT if count > 4 and count % 2 else Outcome.WRONG))
+        return verdicts
+
+
+@pytest.mark.parametrize("options", [Optimizer(), Optimizer(microbatch=3), Optimizer(microbatch_tokens=60)], ids=str)
+def test_guide_trains_the_plain_prompt_with_its_correction_by_hand(make_agent: Any, options: Optimizer) -> None:
+    agent = make_agent("grpo", PLAIN_PROMPT, verifier=RightWithAHint(), **GUIDE, optimizer=options)
+    policy = CausalLMPolicy(agent.policy.model, agent.policy.tokenizer)
+    found: dict[str, torch.Tensor] = {}
+    losses: list[float] = []
+
+    def catch(loss: float) -> float:
+        losses.append(loss)
+        found.update({n: p.grad.clone() for n, p in policy.model.named_parameters()})
+        agent.optimizer.zero_grad(set_to_none=True)
+        return 0.0
+
+    agent._apply = catch
+    agent.update()
+    hinted = [(group, e) for group in agent.groups for e in group.episodes if e.stage == 1]
+    assert len(hinted) == 16 and all(e.guided for _, e in hinted)
+    ratios, advantages = [], []
+    for group, e in hinted:  # one episode at a time, nothing of the library
+        plain = agent.envs.unwrapped.task.lookup(e.problem_id).prompt_T
+        sampled = np.flatnonzero(e.role_T == Role.SAMPLED)
+        tokens = torch.from_numpy(np.concatenate([plain, e.tokens_T[sampled]]).astype(np.int64))
+        log_p = torch.log_softmax(policy.model(tokens[None]).logits[0], -1)
+        new = log_p[len(plain) - 1 : -1].gather(1, tokens[len(plain) :, None])[:, 0]
+        ratios.append((new - torch.from_numpy(e.logprob_T[sampled])).exp())
+        reward_G = group.reward_G
+        advantages.append((e.reward - reward_G.mean()) / (reward_G.std(ddof=1) + 1e-4))
+    everything = torch.cat(ratios)
+    gamma = float(np.quantile(everything.detach().double().numpy(), 0.9))
+    total = sum((-a * r / (r + gamma)).sum() for a, r in zip(advantages, ratios, strict=True)) / len(everything)
+    total.backward()
+    assert losses == pytest.approx([float(total.detach())], rel=1e-4, abs=1e-7)
+    for name, parameter in policy.model.named_parameters():
+        assert torch.allclose(found[name], parameter.grad, atol=2e-6), name
+
+
+# -- every guidance rule, saved and continued --------------------------------------------------------------------------
+
+RULES = [
+    FixedGuidance(length=6),
+    AdaptiveGuidance(length=6, max_length=18),
+    AdaptiveGuidance(length=6, max_length=18, max_factor=None),
+    OfficialCadence(length=6, max_length=18),
+    TargetSuccess(length=6, max_length=18),
+    SelfTuning(length=6, max_length=9),
+    PerProblem(length=6, max_length=9, rule=TargetSuccess(gain=1.0)),
+    ItemResponse(length=6, max_length=9),
+    Stages(max_length=9),
+    SmallestHint(max_length=9),
+    ShortestPrefix(max_length=9),
+    LinearDecay(length=6, updates=4),
+    CosineDecay(length=6, updates=4),
+    StepDecay(length=6, updates=4, every=1),
+    CosineBinomial(length=9, updates=4),
+    UniformWindow(length=9, updates=4),
+    UniformDraw(length=9, updates=4, anneal=True),
+    Replay(lengths=(6, 5, 4, 3)),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+def test_every_rule_goes_on_exactly_where_it_was_saved(
+    make_agent: Any, make_envs: Any, tmp_path: Path, weights_of: Any, same_weights: Any, rule: Any
+) -> None:
+    whole, stopped = (make_agent("g2rpo-a", {**GUIDED, "who": "random"}, seed=3, controller=rule) for _ in range(2))
+    lines, first = run(whole, 4), run(stopped, 2)
+    stopped.save(tmp_path)
+    resumed = GRPO.load(tmp_path, make_envs(16, 4, guidance={**GUIDED, "who": "random"}))
+    assert resumed.recipe == whole.recipe and first + run(resumed, 2) == lines
+    assert json.dumps(whole.controller.state_dict()) == json.dumps(resumed.controller.state_dict())
+    assert same_weights(weights_of(whole.policy), weights_of(resumed.policy))
+    assert len(whole.controller.history) == 4
+
+
+def test_problems_set_aside_are_saved_with_the_environment(make_envs: Any, make_policy: Any, tmp_path: Path) -> None:
+    def make() -> Any:
+        envs = make_envs(16, 4, guidance=GUIDED, verifier=always(Verdict(Outcome.WRONG)))
+        envs.unwrapped.task.source = Readmitting(envs.unwrapped.task.source, patience=1, rest=2)
+        return envs
+
+    controller = SelfTuning(6, max_length=9)
+    whole, stopped = (GRPO(make_policy(envs), envs, seed=3, controller=controller) for envs in (make(), make()))
+    lines, first = run(whole, 6), run(stopped, 3)
+    stopped.save(tmp_path)
+    resumed = GRPO.load(tmp_path, make())
+    assert first + run(resumed, 3) == lines
+    source, other = (agent.envs.unwrapped.task.source for agent in (whole, resumed))
+    assert source.state_dict() == other.state_dict() and source.updates == 6 and len(source.records) > 8
+
+
+@pytest.mark.parametrize("name,revealed", [("g2rpo-a", True), ("g2rpo-a-masked", False)])
+def test_the_controller_is_told_whether_reveals_are_trained(
+    make_agent: Any, make_envs: Any, tmp_path: Path, name: str, revealed: bool
+) -> None:
+    agent = make_agent(name, GUIDED, controller=SelfTuning(6, max_length=9))
+    assert agent.controller._revealed is revealed
+    agent.save(tmp_path)
+    assert GRPO.load(tmp_path, make_envs(16, 4, guidance=GUIDED)).controller._revealed is revealed

@@ -1,5 +1,7 @@
 """Stable-Baselines3 sees the native environment: same episodes, ends as it wants them, guidance that follows."""
 
+import copy
+import json
 import subprocess
 import sys
 import tempfile
@@ -454,3 +456,57 @@ def test_an_agent_checks_its_arguments() -> None:
         PPOAgent(tiny(envs), envs, controller=g2rpo_env.FixedGuidance(length=3))
     with pytest.raises(ConfigurationError, match="updates=-1"):
         A2CAgent(tiny(envs), envs).learn(-1)
+
+
+# -- every guidance rule -----------------------------------------------------------------------------------------------
+
+RULES = [
+    g2rpo_env.FixedGuidance(length=6),
+    g2rpo_env.AdaptiveGuidance(length=6, max_length=9),
+    g2rpo_env.AdaptiveGuidance(length=6, max_length=9, max_factor=None),
+    g2rpo_env.OfficialCadence(length=6, max_length=9),
+    g2rpo_env.TargetSuccess(length=6, max_length=9),
+    g2rpo_env.SelfTuning(length=6, max_length=9),
+    g2rpo_env.PerProblem(length=6, max_length=9),
+    g2rpo_env.ItemResponse(length=6, max_length=9),
+    g2rpo_env.Stages(max_length=9),
+    g2rpo_env.SmallestHint(max_length=9),
+    g2rpo_env.ShortestPrefix(max_length=9),
+    g2rpo_env.LinearDecay(length=6, updates=4),
+    g2rpo_env.CosineDecay(length=6, updates=4),
+    g2rpo_env.StepDecay(length=6, updates=4, every=1),
+    g2rpo_env.CosineBinomial(length=9, updates=4),
+    g2rpo_env.UniformWindow(length=9, updates=4),
+    g2rpo_env.UniformDraw(length=9, updates=4),
+    g2rpo_env.Replay(lengths=(6, 5, 4, 3)),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+def test_every_rule_drives_the_wrapper_and_goes_on_from_its_state(rule: Any) -> None:
+    envs, controller = make_native(length=9), copy.deepcopy(rule)
+    recorder = Recorder()
+    callbacks = [GuidanceCallback(controller), recorder]
+    model_of(TokenVecEnv(envs), n_steps=8, batch_size=8 * LANES).learn(2 * 8 * LANES, callback=callbacks)
+    twin, again = copy.deepcopy(rule), copy.deepcopy(rule)
+    first, second = (make_feedback(episodes) for episodes in recorder.rollouts)
+    twin.update(first)
+    again.load_state_dict(json.loads(json.dumps(twin.state_dict())))
+    twin.update(second)
+    again.update(second)
+    assert len(controller.history) == 2 and str(controller.history) == str(twin.history) == str(again.history)
+    assert envs.length == controller.length
+    _, info = envs.reset()
+    planned = controller.plan(info["problem_id"].tolist(), info["member"].tolist())
+    assert (info["reveal_length"] <= np.ceil(np.minimum(planned, 9))).all()
+
+
+@pytest.mark.parametrize("who", ["random", "groups", g2rpo_env.Levels((1.0, 0.5))], ids=str)
+def test_an_agent_guides_as_the_wrapper_it_is_given_does(who: Any) -> None:
+    task = Task(AdditionSource(1), Parity(), max_new_tokens=5)
+    given = {"length": 3.0, "ratio": 0.5, "who": who, "place": "prompt", "reveal_cap": "before_answer"}
+    envs = g2rpo_env.VectorGuidanceWrapper(TokenVectorEnv(task, LANES, group_size=2), **given)
+    agent = PPOAgent(tiny(envs), envs)
+    own = agent.vec_env.envs
+    assert own.arguments == envs.arguments and own.unwrapped.task.length == envs.unwrapped.task.length
+    agent.learn(1)

@@ -146,3 +146,23 @@ def test_nothing_asked_for_is_all_zeros_with_a_gradient() -> None:
     found = scoring.score(model, tokens, ~nothing, nothing, temperature=1.0, vocab_size=37)
     found.sum().backward()
     assert found.tolist() == [[0.0] * 4] * 2
+
+
+@pytest.mark.parametrize("kind", ["qwen3, tied", "gpt2", "gemma2, soft cap"])
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_entropies_are_those_of_the_distribution_each_token_comes_from(
+    kind: str, temperature: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = model_of(kind)
+    tokens = torch.arange(2, 12).reshape(2, 5)
+    mask = torch.ones(2, 5, dtype=torch.bool)
+    where = torch.tensor([[1, 1, 0, 1, 0], [0, 0, 1, 0, 1]], dtype=torch.bool)
+    monkeypatch.setattr(scoring, "LOGITS", 70)  # two tokens at once
+    found = scoring.entropies(model, tokens, mask, where, temperature=temperature, vocab_size=30)
+    with torch.no_grad():
+        p = torch.softmax(model(tokens).logits[..., :30] / temperature, -1)
+    expected = torch.nn.functional.pad(-(p * p.log()).sum(-1)[:, :-1], (1, 0))
+    assert torch.allclose(found, torch.where(where, expected, 0.0) * (torch.arange(5) > 0), atol=1e-5)
+    assert not found.requires_grad and not found[:, 0].any()
+    nothing = torch.zeros_like(where)
+    assert not scoring.entropies(model, tokens, mask, nothing, temperature=1.0, vocab_size=30).any()

@@ -155,3 +155,51 @@ def test_it_trains(make_envs: Any, make_policy: Any) -> None:
 def test_stages_that_do_not_rise_are_named(stages: Any) -> None:
     with pytest.raises(ConfigurationError, match="stages="):
         Reroll(stages=stages)
+
+
+# -- Guide and Scaf-GRPO ----------------------------------------------------------------------------------------------
+
+IN_PROMPT = {"length": 0, "unit": "fraction", "place": "prompt"}
+
+
+def test_repeats_are_trained_in_the_context_without_their_guidance(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(8, 4, digits=2, verifier=RightAfter(4), guidance=IN_PROMPT)
+    envs.reset(seed=0)
+    groups = Reroll((1.0,), train_plain=True)(make_policy(envs), envs)
+    first, again = groups.episodes[:8], groups.episodes[8:]
+    assert all(e.train_prefix is None and e.stage == 0 for e in first) and len(again) == 8
+    for episode in again:
+        plain = envs.unwrapped.task.lookup(episode.problem_id).prompt_T
+        assert np.array_equal(episode.train_prefix, plain) and (episode.stage, episode.reveal) == (1, 18)
+        assert episode.guided and int((episode.role_T == Role.PROMPT).sum()) == len(plain) + 18 + 7
+
+
+def test_an_answer_is_not_trained_without_its_own_beginning(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(8, 4, guidance=GUIDED)
+    envs.reset(seed=0)
+    with pytest.raises(ConfigurationError, match="train_plain=True needs guidance in the prompt, got place=InAnswer"):
+        Reroll(train_plain=True)(make_policy(envs), envs)
+    assert Reroll(train_plain=True).requires == {"guidance"} and Reroll().requires == frozenset()
+
+
+def test_the_first_right_answer_of_a_repeat_replaces_a_failed_member(make_envs: Any, make_policy: Any) -> None:
+    # the ninth answer of a problem is the first right one: member 0 of the second repeat, shown half
+    envs = make_envs(8, 4, digits=2, verifier=RightAfter(8))
+    envs.reset(seed=0)
+    groups = Reroll(swap=True)(make_policy(envs), envs)
+    assert [len(group) for group in groups] == [4, 4] and [group.group for group in groups] == [2, 3]
+    for group in groups:
+        assert [(e.member, e.correct, e.reveal) for e in group.episodes] == [
+            *((member, False, 0) for member in range(3)),
+            (3, True, 9),
+        ]
+        assert group.episodes[3].stage == 2
+    kept = sum(int(e.sampled_T.sum()) for e in groups.episodes)
+    assert groups.sampled_tokens == kept + groups.left_out_tokens > 2 * kept  # what left still was sampled
+
+
+def test_a_repeat_without_a_right_answer_leaves_its_group_as_it_was(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(8, 4, digits=2, verifier=RightAfter(99))
+    envs.reset(seed=0)
+    groups = Reroll((0.5, 1.0), swap=True)(make_policy(envs), envs)
+    assert len(groups) == 2 and {e.stage for e in groups.episodes} == {0} and groups.left_out_tokens > 0

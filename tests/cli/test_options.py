@@ -8,7 +8,17 @@ import gymnasium as gym
 import pytest
 
 from g2rpo_env import AdaptiveGuidance
-from g2rpo_env.cli.options import early, env_spec, make_envs, options_type, parse, task_options, values
+from g2rpo_env.agents.token_weights import SequenceMean
+from g2rpo_env.cli.options import (
+    early,
+    env_spec,
+    guidance_options,
+    make_envs,
+    options_type,
+    parse,
+    task_options,
+    values,
+)
 from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.envs.mathematics.gsm8k import GSM8K
 from g2rpo_env.envs.mathematics.presets import AQuA
@@ -50,6 +60,18 @@ def test_a_number_or_a_range_of_digits():
     kind = task_options("g2rpo_env/Addition-v0")
     assert parse(kind, ["--digits", "4"], "test").digits == 4
     assert list(parse(kind, ["--digits", "1", "4"], "test").digits) == [1, 4]
+
+
+def test_who_where_and_which_are_named_by_a_text():
+    options = parse(guidance_options(4), ["--who", "groups", "--place", "hint", "--counted"], "test")
+    assert (options.who, options.place, options.counted, options.length) == ("groups", "hint", True, 4)
+    weight = parse(options_type("token_weight", SequenceMean), ["--which", "entropy"], "test")
+    assert SequenceMean(**values(weight)).which == "entropy" and "positive" in _help(weight, "which")
+
+
+def _help(options, name):
+    fields = {field.name: field for field in dataclasses.fields(options)}
+    return typing.get_args(fields[name].type)[1].help
 
 
 def test_options_are_found_before_the_others_are_known():

@@ -216,3 +216,11 @@ def test_any_row_becomes_a_problem_or_a_named_error(row: Any, answer: Any, steps
 def test_hostile_answers_become_problems_or_errors_in_time(answer: str) -> None:
     made = problem({**ROW, "answer": answer})
     assert made.answer == answer and made.final.endswith(f"$\\boxed{{{answer}}}$.")
+
+
+def test_a_hint_is_a_field_that_a_row_may_lack() -> None:
+    assert problem({**ROW, "help": "Add one.\n"}, hint="help").hint == "Add one.\n"
+    for row in (ROW, {**ROW, "help": ""}, {**ROW, "help": None}):
+        assert problem(row, hint="help").hint == ""
+    with pytest.raises(DataError, match="field 'help'"):
+        problem({**ROW, "help": 3.5j}, hint="help")
