@@ -151,6 +151,7 @@ class FastDecoder:
         self._layers: list[_Layer] = []
         self._versions: list[int] = []
         self._places: list[int] = []
+        self._way = policy.compile, policy.cuda_graphs
         self._graphs: StepGraphs | None = None
         self._lanes = np.zeros(0, np.int64)  # lane of each row in use
         self._row = np.full(num_lanes, -1)  # row of each lane, -1 for none
@@ -169,7 +170,7 @@ class FastDecoder:
         if places == self._places:  # written in place, as an optimiser does: so are the copies, for graphs read them
             for old, layer in zip(self._layers, body.layers, strict=True):
                 for copy, fused in zip(old.copies, _fuse(layer, self._query_heads, self._heads).copies, strict=True):
-                    if copy is not None:
+                    if copy is not None and fused is not None:
                         copy.copy_(fused)
         else:
             self._layers = [_fuse(layer, self._query_heads, self._heads) for layer in body.layers]
@@ -181,10 +182,9 @@ class FastDecoder:
         self.forget()
 
     def fits(self, policy: CausalLMPolicy, num_lanes: int) -> bool:
-        """Whether this is a decoder for the lanes, model and graphs that a policy has now."""
-        graphs = self._graphs is not None
+        """Whether this is a decoder for the lanes, the model and the way of stepping that a policy has now."""
         same = self.policy is policy and self._model is policy.model and len(self.consumed) == num_lanes
-        return same and graphs == policy.cuda_graphs
+        return same and self._way == (policy.compile, policy.cuda_graphs)
 
     @property
     def dear(self) -> bool:
