@@ -110,7 +110,7 @@ class CausalLMPolicy:
             pad_token_id=task.tokenizer.pad_token_id,
         )
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # not those of GPUs
             model = Qwen3ForCausalLM(config)
         return cls(model, task.tokenizer, temperature=temperature)
 
@@ -131,15 +131,28 @@ class CausalLMPolicy:
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        kind = getattr(torch, dtype, None)
-        if not (isinstance(kind, torch.dtype) and kind.is_floating_point):
-            raise ConfigurationError(f"dtype={dtype!r} must name a floating-point torch dtype, such as 'bfloat16'")
+        kind = torch_dtype(dtype)
         tokenizer: Any = AutoTokenizer.from_pretrained(str(name))
         base = adapters.base_folder(name)
         model: Any = AutoModelForCausalLM.from_pretrained(str(base or name), dtype=kind)
         if base is not None:
             model = adapters.load(model, name)
         return cls(model.to(device), tokenizer, **options)
+
+    def to(self, device: str | torch.device | None = None, dtype: str | None = None) -> CausalLMPolicy:
+        """Move the model in place and return the policy.
+
+        Args:
+            device: Torch device; None leaves it where it is.
+            dtype: Name of a floating-point torch dtype; None leaves that of its weights.
+
+        Raises:
+            ConfigurationError: there is no such dtype.
+        """
+        given = {"device": device, "dtype": None if dtype is None else torch_dtype(dtype)}
+        model: Any = self.model
+        model.to(**{name: value for name, value in given.items() if value is not None})
+        return self
 
     def to_config(self) -> dict[str, Any]:
         """Return the arguments with which :meth:`from_pretrained` makes this policy again from its folder."""
@@ -283,6 +296,18 @@ class CausalLMPolicy:
             tokens[0, position] = token
             length = position + 1
         return decode(self.tokenizer, tokens[0, len(ids) : length])
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """Return the floating-point torch dtype of a name.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    kind = getattr(torch, name, None)
+    if not (isinstance(kind, torch.dtype) and kind.is_floating_point):
+        raise ConfigurationError(f"dtype={name!r} must name a floating-point torch dtype, such as 'bfloat16'")
+    return kind
 
 
 def check_cache(config: Any, length: int) -> None:

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from g2rpo_env.agents import CausalLMPolicy
+from g2rpo_env.agents.policy import torch_dtype
 from g2rpo_env.cli.rows import Row
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.tokenizer import EOS, PAD
@@ -74,9 +75,7 @@ class Place:
     def __post_init__(self) -> None:
         if self.model is not None and self.model not in MODELS:
             raise ConfigurationError(f"model={self.model!r} must be one of {', '.join(MODELS)}")
-        kind = getattr(torch, self.dtype, None)
-        if not (isinstance(kind, torch.dtype) and kind.is_floating_point):
-            raise ConfigurationError(f"dtype={self.dtype!r} must name a floating-point torch dtype, such as 'bfloat16'")
+        torch_dtype(self.dtype)  # raises unless there is one
         try:
             torch.empty(1, device=self.device)
         except (RuntimeError, AssertionError) as error:  # what torch raises depends on how it was built
@@ -85,7 +84,7 @@ class Place:
     @property
     def kind(self) -> torch.dtype:
         """Return the dtype."""
-        return getattr(torch, self.dtype)
+        return torch_dtype(self.dtype)
 
     @property
     def on_cpu(self) -> bool:
