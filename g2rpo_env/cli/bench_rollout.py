@@ -30,8 +30,8 @@ EQUAL = 64
 """Tokens of each episode where all are equally long."""
 EPISODES, MEAN, SHORTEST, LONGEST = 256, 30, 16, 128
 """Where lengths are spread: clip(geometric(mean), shortest, longest)."""
-LARGE_EQUAL, LARGE_EPISODES, LONGER = 128, 128, 2
-"""The same for a model of :data:`~g2rpo_env.cli.bench_device.MODELS`; its spread lengths are LONGER times as large."""
+LARGE_EQUAL, LARGE_EPISODES = 128, 128
+"""The same for a model of :data:`~g2rpo_env.cli.bench_device.MODELS`."""
 OTHER = 90
 """Token that is written where an end token was sampled too early."""
 
@@ -242,7 +242,7 @@ def bench_rollout(repeats: int, place: Place = Place()) -> list[Row]:  # noqa: B
     policy = None
     if place.model is not None:
         policy = place.make_policy()
-        equal, spread = np.full(LANES, LARGE_EQUAL), LONGER * spread_lengths(LARGE_EPISODES)
+        equal, spread = np.full(LANES, LARGE_EQUAL), spread_lengths(LARGE_EPISODES)
     rows += equal_rows(Case(equal, LANES, policy, place), repeats)
     rows += spread_rows(Case(spread, LANES, policy, place), repeats)
     return rows
