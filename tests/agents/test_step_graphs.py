@@ -232,7 +232,7 @@ def test_a_copy_of_a_policy_does_not_keep_the_decoder(make_envs: Any, fake_cuda:
 
 @needs_gpu
 @pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-3), (torch.bfloat16, 0.6), (torch.float16, 0.1)]
+    ("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-3), (torch.bfloat16, 0.6), (torch.float16, 0.2)]
 )
 @pytest.mark.parametrize("graphs", [True, False])
 def test_on_a_gpu_steps_equal_the_forward(dtype: torch.dtype, tolerance: float, graphs: bool) -> None:
@@ -254,7 +254,7 @@ def test_on_a_gpu_graphs_and_single_kernels_write_the_same_episodes(make_envs: A
     for episodes in found[1:]:
         for mine, other in zip(found[0], episodes, strict=True):
             assert np.array_equal(mine.tokens_T, other.tokens_T)
-            assert float(np.abs(mine.logprob_T - other.logprob_T).max()) < 1e-6
+            assert float(np.abs(mine.logprob_T - other.logprob_T).max()) < 1e-4
 
 
 @needs_gpu
