@@ -234,7 +234,9 @@ def recorded_and_scored(policy: CausalLMPolicy, episodes: Any) -> float:
 
 
 @pytest.mark.parametrize("fused", [True, False])
-def test_rollouts_with_graphs_follow_an_optimiser(make_envs: Any, fake_cuda: list[tuple[int, int]], fused: bool) -> None:
+def test_rollouts_with_graphs_follow_an_optimiser(
+    make_envs: Any, fake_cuda: list[tuple[int, int]], fused: bool
+) -> None:
     """A fused step leaves no trace in the weights' version counters, and the decoder outlives it."""
     policy = small_policy(torch.float64)
     agent = GRPO(policy, make_envs(8, 4), optimizer=Optimizer(learning_rate=1e-2, fused=fused))
