@@ -229,7 +229,7 @@ class GRPO:
                 "as they were"
             )
         for group in self.optimizer.param_groups:
-            group["lr"] = options.rate(self.updates + 1)
+            group["lr"] = options.rate(self.updates + 1, self.sampled_tokens)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return norm

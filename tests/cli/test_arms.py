@@ -9,7 +9,7 @@ import pytest
 
 from g2rpo_env.agents import GRPO, CausalLMPolicy, evaluate
 from g2rpo_env.agents.agent import AGENTS
-from g2rpo_env.cli.study import Arm, Setting, evaluate_base, load_agent, make_agent, run_chain, run_chains
+from g2rpo_env.cli.arms import Arm, Setting, evaluate_base, load_agent, make_agent, run_chain, run_chains
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.guidance import find_guidance
 
