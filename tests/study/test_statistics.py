@@ -29,7 +29,7 @@ def test_an_estimate_holds_its_value_and_is_the_mean_of_three_runs():
 
 
 def test_strata_are_resampled_apart():
-    """Runs of one stratum all right, of the other all wrong: mixing them would give an interval, apart there is none."""
+    """Runs of one stratum all right, of the other all wrong: mixed they would have one, apart there is none."""
     one = estimate({"a": np.ones((4, 20), bool), "b": np.zeros((4, 20), bool)})
     assert (one.value, one.low, one.high) == (0.5, 0.5, 0.5)
 
