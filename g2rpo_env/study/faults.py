@@ -1,7 +1,8 @@
-"""Faults: five ways in which the raw rule fails, each shown in simulation beside our default.
+"""Faults: the ways in which the raw rule fails, each shown in simulation, most beside a rule that does not.
 
-A fault is a stream of successes that needs no learner, or a modelled learner; the five are those derived from the rule
-itself (drift, collapse, jump, sticking at zero, a curriculum taken for a loss of ability), see docs/guidance.md.
+A fault is a stream of successes that needs no learner, or a modelled learner. The first five are derived from the rule
+itself: drift, a trend that counts more than once, a curriculum taken for a loss of ability, zero success, and copying
+once the length has reached the whole solution; collapse and sticking at zero follow from the fourth and the first.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from g2rpo_env.controller import AdaptiveGuidance, Controller, OfficialCadence
+from g2rpo_env.controller import AdaptiveGuidance, Controller, FixedGuidance, OfficialCadence
 from g2rpo_env.selftuning import SelfTuning
 from g2rpo_env.simulator import LearnerModel, Simulation, simulate_controller
 
@@ -109,12 +110,42 @@ def _harder() -> tuple[float, float]:
     return float(np.median(found.length[:, -1])), float(np.median(found.ability[:, -1] - found.ability[:, 0]))
 
 
+def _trend() -> tuple[float, float]:
+    learner = LearnerModel(ability=-2.0, spread=0.0, help=0.0, rate=0.0, trend=0.02)
+    slopes = []
+    for window in (2, 4):
+        rule = AdaptiveGuidance(length=1e6, window=window, max_length=None, max_factor=None)
+        found = simulate_controller(rule, [learner] * 10, updates=100, problems=200, group_size=100, whole=1.0)
+        rise = np.log(found.reward[:, -1] / found.reward[:, 0])
+        slopes.append(float(np.median(np.log(found.length[:, -1] / 1e6) / rise)))
+    return slopes[0], slopes[1]
+
+
+def _copying() -> tuple[float, float]:
+    learner = LearnerModel(ability=-4.0, spread=0.0, help=20.0, rate=0.0)
+    rules = FixedGuidance(length=WHOLE), SelfTuning(length=WHOLE, max_length=WHOLE)
+    copied, held = (simulate_controller(rule, learner, updates=60, whole=WHOLE, ratio=1) for rule in rules)
+    return float(copied.reward[0, -20:].mean()), float(held.reward[0, -20:].mean())
+
+
 FAULTS: tuple[Fault, ...] = (
     Fault(
         "drift",
         lambda: (drift(unbounded(None)), drift(unbounded(1.25))),
         "after 200 updates of constant success 0.3 the raw length is {:.1f} times its start, the bounded one {:.2f}",
         lambda raw, other: raw > 1.5 > 1.25 > other > 0.8,
+    ),
+    Fault(
+        "trend",
+        _trend,
+        "where success rises the length falls as its power {:.1f} with a window of 2 and {:.1f} with one of 4, not -1",
+        lambda two, four: -1.7 < two < -1.3 and -2.8 < four < -2.2,
+    ),
+    Fault(
+        "copying",
+        _copying,
+        "with the whole solution shown to all members success is {:.2f} and nothing differs; the default holds {:.2f}",
+        lambda copied, held: copied == 1.0 and 0.4 < held < 0.6,
     ),
     Fault(
         "collapse",
@@ -141,4 +172,4 @@ FAULTS: tuple[Fault, ...] = (
         lambda length, ability: length > 1.2 * START and ability > 0,
     ),
 )
-"""The five."""
+"""All of them."""

@@ -66,7 +66,7 @@ class Ground:
         """Return the tokens that an update samples at a reveal length, if answers are as long as the solutions."""
         ratio = self.family.ratio if ratio is None else ratio
         whole, solution, reveal = _measured(self.env, _frozen(self.family.task), self.family.unit)
-        return 64 * (solution - ratio * reveal * min(1.0, length / whole))
+        return Setting.problems * Setting.group_size * (solution - ratio * reveal * min(1.0, length / whole))
 
     @property
     def budget(self) -> int:

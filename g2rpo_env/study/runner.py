@@ -25,7 +25,7 @@ from typing import Any, TextIO
 
 from g2rpo_env.cli.options import available_cores, prepare_torch
 from g2rpo_env.errors import ResumeError
-from g2rpo_env.study.runs import Base, Run, execute, hashed
+from g2rpo_env.study.runs import Base, Run, execute, hashed, weights
 
 OPTIONS = "study.json"
 
@@ -139,7 +139,7 @@ class StudyFolder:
         """Return the result of a run, None if there is none yet.
 
         Raises:
-            ResumeError: it was made by other code.
+            ResumeError: it was made by other code, or from another base than the one that lies here.
         """
         file = self.path / "results" / f"{run.key}.json"
         if not file.is_file():
@@ -150,6 +150,12 @@ class StudyFolder:
             raise ResumeError(
                 f"out={str(self.path)!r} holds results of other code: {', '.join(changed)} changed since; choose "
                 "another folder, go back to that code, or vouch for them with --trust-results"
+            )
+        base = self.base(run.base)
+        if base.is_dir() and weights(base) != found["weights"]:
+            raise ResumeError(
+                f"out={str(self.path)!r} holds {file.name}, which another base/{base.name} was trained from: bases and "
+                "results belong together, bring both or neither"
             )
         return found
 

@@ -24,6 +24,12 @@ from g2rpo_env.agents.warm_start import WarmStart, warm_started
 from g2rpo_env.cli.arms import Arm, Setting, make_agent, train
 from g2rpo_env.cli.options import make_envs
 
+
+def weights(folder: Path) -> str:
+    """Return a hash of the weights in a policy's folder: two machines make two bases of one configuration."""
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16]
+
+
 BINS = 40
 """Points that a curve over the updates is thinned to, each the mean of the updates around it."""
 
@@ -232,6 +238,7 @@ def execute(
     return {
         "label": run.label,
         "config": run.config,
+        "weights": weights(base),
         "accuracy": evaluation.accuracy,
         "problems": len(evaluation.problem_ids),
         "answers": answers(evaluation),

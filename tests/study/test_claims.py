@@ -6,6 +6,7 @@ from made import results
 from g2rpo_env.cli.families import FAMILIES
 from g2rpo_env.study import claims
 from g2rpo_env.study.claims import CLAIMS, Claim
+from g2rpo_env.study.faults import FAULTS
 from g2rpo_env.study.found import Found
 from g2rpo_env.study.grounds import Scale
 from g2rpo_env.study.runner import ordered
@@ -189,7 +190,7 @@ def test_the_raw_rule(scale, tiny):
         return 0.5 if label == "raw rule 10%" else 0.25
 
     verdict, checks = read("raw-rule", scale, accuracy, lengths=lengths)
-    assert verdict == "replicates" and len(checks) == 7
+    assert verdict == "replicates" and len(checks) == len(FAULTS) + 2
     assert not holds(read("raw-rule", scale, lambda label: 0.25, lengths=lambda label: [4.0])[1])[-1]
 
 

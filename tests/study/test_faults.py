@@ -1,4 +1,4 @@
-"""Faults: the raw rule shows all five, and they are faults of the rule, not of the measurement."""
+"""Faults: the raw rule shows all of them, and they are faults of the rule, not of the measurement."""
 
 import pytest
 

@@ -16,6 +16,7 @@ from g2rpo_env.cli.arms import Arm
 from g2rpo_env.errors import ResumeError
 from g2rpo_env.study import runner
 from g2rpo_env.study.runner import Counter, Runner, StudyFolder, code_loaded, code_text, ordered, write
+from g2rpo_env.study.runs import weights
 
 OPTIONS = {"form": "tests", "seeds": [0]}
 
@@ -57,7 +58,7 @@ def test_results_are_kept_shared_and_equal_for_any_number_of_workers(tiny, tmp_p
 
 def kept(folder, run, **changes):
     """Keep a result that was never computed."""
-    found = {"accuracy": 0.5, "lengths": [], "seconds": 1.0, **changes}
+    found = {"accuracy": 0.5, "lengths": [], "seconds": 1.0, "weights": "0", **changes}
     folder.keep(run, found)
     return found
 
@@ -82,6 +83,17 @@ def test_results_of_other_code_are_refused_by_the_name_of_what_changed(folder, t
     with pytest.raises(ResumeError, match="other code: g2rpo_env.controller changed since"):
         folder.result(run)
     assert replace(folder, trusts=True).result(run)["accuracy"] == 0.5
+
+
+def test_results_of_another_base_are_refused(folder, tiny):
+    run = tiny.guided(0)
+    kept(folder, run)
+    assert folder.result(run) is not None  # no base lies here
+    run.base.make(folder.base(run.base))
+    with pytest.raises(ResumeError, match="bases and results belong together"):
+        folder.result(run)
+    kept(folder, run, weights=weights(folder.base(run.base)))
+    assert folder.result(run)["accuracy"] == 0.5
 
 
 def test_the_code_that_counts_is_what_a_run_loads():
