@@ -174,9 +174,9 @@ def fixed_row(ground: Ground, seeds: Sequence[int], length: float) -> Row:
     return rows_of(partial(ground.guided, rule="fixed", start=length), seeds, fixed_label(length), "fixed", length)
 
 
-def fixed_parts(scale: Scale) -> list[Part]:
+def fixed_parts(scale: Scale, further: Sequence[Ground] = ()) -> list[Part]:
     """Fixed lengths by size of the model on the main family, and on the other families."""
-    main, grounds = scale.grounds()[0], [*scale.sizes(), *scale.grounds()[1:]]
+    main, grounds = scale.grounds()[0], [*scale.sizes(), *scale.grounds()[1:], *further]
     parts = []
     for ground in grounds:
         same = (ground.hidden_size, ground.layers, ground.env) == (main.hidden_size, main.layers, main.env)
@@ -275,7 +275,7 @@ SIZE_RATIOS = (0.25, 0.75)
 
 def size_parts(scale: Scale) -> list[Part]:
     """Fixed lengths and ratios by size of the model; other families with the lengths alone."""
-    parts = fixed_parts(scale)
+    parts = fixed_parts(scale, scale.code())
     for number, _ in enumerate(scale.sizes()):
         ground = parts[number].ground
         rows = [ratio_row(ground, scale.seeds, ratio, "fixed 80 %, by ratio") for ratio in SIZE_RATIOS]

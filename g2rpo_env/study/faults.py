@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from g2rpo_env.simulator import LearnerModel, Simulation, simulate_controller
 
 WHOLE = 100.0
 START = 40.0
-SETTINGS = 50
+SETTINGS = 20
 """Simulated trainings per figure; the figure is their median."""
 
 
@@ -78,13 +79,18 @@ class Fault:
     text: str
     shown: Callable[[float, float], bool]
 
+    @cached_property
+    def figures(self) -> tuple[float, float]:
+        """Both figures, measured once."""
+        return self.measure()
+
     def says(self) -> str:
         """Return the sentence with its figures."""
-        return f"simulation, {self.name}: " + self.text.format(*self.measure())
+        return f"simulation, {self.name}: " + self.text.format(*self.figures)
 
     def holds(self) -> bool:
         """Return whether the fault is there, and not in the other rule."""
-        return self.shown(*self.measure())
+        return self.shown(*self.figures)
 
 
 def _collapse() -> tuple[float, float]:
@@ -115,7 +121,7 @@ def _trend() -> tuple[float, float]:
     slopes = []
     for window in (2, 4):
         rule = AdaptiveGuidance(length=1e6, window=window, max_length=None, max_factor=None)
-        found = simulate_controller(rule, [learner] * 10, updates=100, problems=200, group_size=100, whole=1.0)
+        found = simulate_controller(rule, [learner] * 4, updates=100, problems=100, group_size=100, whole=1.0)
         rise = np.log(found.reward[:, -1] / found.reward[:, 0])
         slopes.append(float(np.median(np.log(found.length[:, -1] / 1e6) / rise)))
     return slopes[0], slopes[1]

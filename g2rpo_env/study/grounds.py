@@ -265,6 +265,8 @@ def references(ground: Ground, seeds: Sequence[int], grid: Sequence[float] = GRI
     ]
 
 
+CODE = "g2rpo_env/MiniPython-v0"
+"""The family of code, where its figures are known."""
 SIZES = {"0.1 M": (64, 2), "0.4 M": (96, 3), "1.5 M": (176, 4)}
 """Number of parameters -> width and layers."""
 
@@ -293,6 +295,12 @@ class Scale:
             return [REDUCED]
         known = [env for env in self.families or (next(iter(FAMILIES)),) if env in FAMILIES]
         return [Ground(short(env), env, FAMILIES[env], share=self.share) for env in known]
+
+    def code(self) -> list[Ground]:
+        """Return the ground of the code family, if it is known and not among the families already."""
+        if self.small or CODE not in FAMILIES or CODE in self.families:
+            return []
+        return [Ground(short(CODE), CODE, FAMILIES[CODE], share=self.share)]
 
     def sizes(self) -> list[Ground]:
         """Return the main ground with each size of model."""

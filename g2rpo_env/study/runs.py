@@ -13,6 +13,7 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ class Base:
     layers: int = 3
     seed: int = 0
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Name of the folder it is kept in."""
         return hashed(plain(self))
@@ -120,7 +121,7 @@ class Run:
             "base": plain(self.base), "setting": plain(self.setting), "arm": arm, "replays": replays, "after": after,
         }  # fmt: skip
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Name of the file of its result."""
         return hashed(self.config)
