@@ -55,7 +55,22 @@ def notes(found: Sequence[Found]) -> str:
     made = [(result["device"], result["versions"]) for result in results.values()]
     where = sorted({f"{device}, python {of['python']}, torch {of['torch']}" for device, of in made})
     minutes = sum(result["seconds"] for result in results.values()) / 60
-    return f"{len(results)} runs, {minutes:.0f} minutes of one process in all ({'; '.join(where)})"
+    return f"{len(results)} runs, {minutes:.0f} minutes of one process in all ({'; '.join(where)}){replayed(found)}"
+
+
+def replayed(found: Sequence[Found]) -> str:
+    """Return how much of the reveals those that replay them saw, where it was not all, else nothing.
+
+    Rules with a length per problem may show another length of a problem that comes again.
+    """
+    seen = shown = 0
+    for one in found:
+        for row in one.part.rows:
+            for run in row.runs:
+                if run.replays is not None and {run.key, run.replays.key} <= set(one.results):
+                    seen += one.results[run.key]["revealed_tokens"]
+                    shown += one.results[run.replays.key]["revealed_tokens"]
+    return "" if seen == shown else f"; imitation saw {seen / max(shown, 1):.1%} of the tokens that were revealed"
 
 
 def write_claim(claim: Claim, found: list[Found], scale: Scale, command: str, folder: Path) -> str:

@@ -38,6 +38,13 @@ def test_where_it_ran(found):
     assert notes([found]) == f"{runs} runs, {runs / 10:.0f} minutes of one process in all {where}"
 
 
+def test_imitation_that_saw_other_reveals_is_said(found):
+    assert "imitation saw" not in notes([found])
+    run = found.row("sft").runs[0]
+    found.results[run.key] = {**found.results[run.key], "revealed_tokens": 5}
+    assert notes([found]).endswith("; imitation saw 75.0% of the tokens that were revealed")  # 5 + 10 of 20
+
+
 def test_the_page_of_a_claim(found, scale, tmp_path):
     text = write_claim(SPARSE, [found], scale, "g2rpo-env study sparse", tmp_path)
     assert (tmp_path / "sparse.md").read_text() == text and (tmp_path / "sparse.png").is_file()
