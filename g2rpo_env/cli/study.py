@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from g2rpo_env.errors import ConfigurationError, StudyError
 from g2rpo_env.study.claims import CLAIMS, Claim
 from g2rpo_env.study.found import Found
 from g2rpo_env.study.grounds import Scale
-from g2rpo_env.study.report import HEAD, cells, write_claim
+from g2rpo_env.study.report import HEAD, cells, write_claim, write_summary
 from g2rpo_env.study.runner import Runner, StudyFolder, ordered
 from g2rpo_env.study.runs import Run
 
@@ -65,12 +66,16 @@ def main(argv: Sequence[str]) -> None:
         raise ConfigurationError(f"workers={options.workers} must be at least 1")
     folder = StudyFolder.open(options.out, {"form": scale.name, "seeds": list(scale.seeds)}, options.trust_results)
     runner = Runner(folder, options.workers, options.device, options.seconds)
-    parts = {claim.name: claim.parts(scale) for claim in claims}
-    results = runner.do(in_order([run for claim in claims for run in runs_of(claim, scale)]))
+    try:
+        results = runner.do([run for claim in claims for run in runs_of(claim, scale)])
+    except KeyboardInterrupt:
+        print(f"What is done is kept in {options.out}; the same command goes on.", file=sys.stderr)
+        raise
+    found = {claim.name: [Found(part, results) for part in claim.parts(scale)] for claim in claims}
     for claim in claims:
-        found = [Found(part, results) for part in parts[claim.name]]
-        show_claim(claim, found)
-        write_claim(claim, found, scale, command(options, claim), options.out / "report")
+        show_claim(claim, found[claim.name])
+        write_claim(claim, found[claim.name], scale, command(options, claim), options.out / "report")
+    write_summary(claims, found, options.out / "report")
     print(f"Tables and pictures are in {options.out / 'report'}.")
     if runner.failed:
         raise StudyError(f"{len(runner.failed)} runs failed, the first one with: {next(iter(runner.failed.values()))}")
@@ -108,11 +113,6 @@ def runs_of(claim: Claim, scale: Scale) -> list[Run]:
     """Return the runs of a claim, one seed after the other, so that a study that is cut off has whole seeds."""
     rows = [row for part in claim.parts(scale) for row in part.rows]
     return [row.runs[number] for number in range(len(scale.seeds)) for row in rows]
-
-
-def in_order(runs: Sequence[Run]) -> list[Run]:
-    """Return distinct runs in the order in which they are done."""
-    return ordered(runs)
 
 
 def command(options: Any, claim: Claim) -> str:

@@ -73,6 +73,24 @@ def replayed(found: Sequence[Found]) -> str:
     return "" if seen == shown else f"; imitation saw {seen / max(shown, 1):.1%} of the tokens that were revealed"
 
 
+def write_summary(claims: Sequence[Claim], found: Mapping[str, list[Found]], folder: Path) -> str:
+    """Write summary.md, one line per claim with its verdict, and return the text.
+
+    Args:
+        claims: The claims.
+        found: Name of a claim -> results, one per part.
+        folder: Where the file goes.
+    """
+    lines = ["| claim | says | verdict | checks that hold |", "|---|---|---|---:|"]
+    for claim in claims:
+        verdict, checks = claim.reading(found[claim.name])
+        held = f"{sum(check.holds for check in checks)} of {len(checks)}" if checks else ""
+        lines.append(f"| [{claim.name}](#{claim.name}) | {claim.says} | {verdict} | {held} |")
+    text = "\n".join(lines) + "\n"
+    (folder / "summary.md").write_text(text, encoding="utf-8")
+    return text
+
+
 def write_claim(claim: Claim, found: list[Found], scale: Scale, command: str, folder: Path) -> str:
     """Write NAME.md and its pictures into a folder and return the text.
 
@@ -87,11 +105,13 @@ def write_claim(claim: Claim, found: list[Found], scale: Scale, command: str, fo
     verdict, checks = claim.reading(found)
     missing = sum(one.missing for one in found)
     lines = [
-        f"## {claim.name}: {verdict}",
+        f"### {claim.name}",
         "",
         f"**Claim.** {claim.says} ({claim.source}).",
         "",
         f"**Measured.** {claim.question[0].upper()}{claim.question[1:]}.",
+        "",
+        f"**Verdict: {verdict}.**",
         "",
         f"`{command}`, seeds {', '.join(map(str, scale.seeds))}; {notes(found)}"
         + (f"; **{missing} runs are not done**." if missing else "."),
@@ -101,7 +121,7 @@ def write_claim(claim: Claim, found: list[Found], scale: Scale, command: str, fo
     ]
     for number, one in enumerate(found):
         if len(found) > 1:
-            lines += [f"### {one.part.ground.name}", ""]
+            lines += [f"#### {one.part.ground.name}", ""]
         lines += [*table(one), ""]
         if any(one.of(label) for label in one.labels):
             name = claim.name if len(found) == 1 else f"{claim.name}-{number + 1}"

@@ -13,14 +13,18 @@ import io
 import json
 import multiprocessing
 import os
+import signal
 import sys
+import threading
 import time
 import tokenize
 from ast import AST, Constant, Expr, iter_child_nodes, parse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any, TextIO
 
 from g2rpo_env.cli.options import available_cores, prepare_torch
@@ -217,6 +221,23 @@ def do_run(folder: StudyFolder, run: Run, device: str) -> dict[str, Any]:
     return found
 
 
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM end the study as Ctrl-C does, with its processes, where this is the main thread."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 @dataclass
 class Runner:
     """Does runs side by side; results do not depend on how many.
@@ -246,7 +267,7 @@ class Runner:
         done = {run.key: found for run in runs if (found := self.folder.result(run)) is not None}
         waiting = [run for run in runs if run.key not in done]
         if waiting:
-            with Counter(len(waiting), self.stream) as counter:
+            with Counter(len(waiting), self.stream) as counter, terminable():
                 self._work(waiting, done, counter)
         return done
 

@@ -5,7 +5,7 @@ from made import results
 
 from g2rpo_env.study.claims import CLAIMS
 from g2rpo_env.study.found import Found
-from g2rpo_env.study.report import HEAD, cells, notes, table, write_claim
+from g2rpo_env.study.report import HEAD, cells, notes, table, write_claim, write_summary
 
 SPARSE = next(claim for claim in CLAIMS if claim.name == "sparse")
 
@@ -48,9 +48,10 @@ def test_imitation_that_saw_other_reveals_is_said(found):
 def test_the_page_of_a_claim(found, scale, tmp_path):
     text = write_claim(SPARSE, [found], scale, "g2rpo-env study sparse", tmp_path)
     assert (tmp_path / "sparse.md").read_text() == text and (tmp_path / "sparse.png").is_file()
-    for part in ("## sparse: ", SPARSE.says, "`g2rpo-env study sparse`", "seeds 0, 1", "![sparse", "holds: "):
+    for part in ("### sparse", SPARSE.says, "`g2rpo-env study sparse`", "seeds 0, 1", "![sparse", "holds: "):
         assert part in text
     found.results.popitem()
     text = write_claim(SPARSE, [found], scale, "g2rpo-env study sparse", tmp_path)
-    assert "## sparse: unfinished" in text and "**1 runs are not done**" in text
+    assert "**Verdict: unfinished.**" in text and "**1 runs are not done**" in text
+    assert write_summary([SPARSE], {"sparse": [found]}, tmp_path).splitlines()[2].endswith("| unfinished |  |")
     assert "not done" in write_claim(SPARSE, [Found(found.part, {})], scale, "", tmp_path / "none")

@@ -150,7 +150,8 @@ tiny = Ground("tiny", ENV, family, hidden_size=16, layers=1, evaluation_problems
 
 
 @pytest.mark.long
-def test_ctrl_c_ends_all_processes_and_keeps_what_is_done(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_all_processes_and_keeps_what_is_done(tmp_path, number):
     (tmp_path / "job.py").write_text(SCRIPT)
     (tmp_path / "tests_tiny.py").write_text(GROUND)
     root = Path(__file__).parents[2]
@@ -163,7 +164,7 @@ def test_ctrl_c_ends_all_processes_and_keeps_what_is_done(tmp_path):
     limit = time.monotonic() + 120
     while time.monotonic() < limit and not (results.is_dir() and any(results.iterdir())):
         time.sleep(0.1)
-    os.killpg(job.pid, signal.SIGINT)
+    (os.killpg if number == signal.SIGINT else os.kill)(job.pid, number)  # a terminal sends Ctrl-C to all of them
     job.wait(30)
     kept = list(results.iterdir())
     assert kept and all(json.loads(path.read_text())["updates"] for path in kept)
