@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import gymnasium as gym
 import pytest
+import torch
 
 from g2rpo_env.agents import GRPO, CausalLMPolicy, evaluate
 from g2rpo_env.agents.agent import AGENTS
+from g2rpo_env.agents.selection import SplitGuided
 from g2rpo_env.cli.arms import Arm, Setting, evaluate_base, load_agent, make_agent, run_chain, run_chains
+from g2rpo_env.curriculum import Ramp
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.guidance import find_guidance
 
@@ -125,6 +128,41 @@ def test_the_agents_of_stable_baselines3_are_trained_by_their_short_names(settin
     (result,) = run_chain(setting, base, [Arm(name, AGENTS[name], 1e-4)], tmp_path)
     lanes, steps = 4, setting.envs(guided=True).unwrapped.task.max_new_tokens
     assert result.sampled_tokens == lanes * steps * math.ceil(60 / (lanes * steps))
+
+
+def test_rates_fall_with_the_budget_whatever_counts_it(setting, base):
+    policy = CausalLMPolicy.from_pretrained(base)
+    arm = Arm("x", "grpo", 0.5)
+    decays = {
+        (None, False): (None, None), (None, True): (3, None), (60, False): (None, None), (60, True): (None, 60),
+    }  # fmt: skip
+    for (tokens, decay), (updates, sampled) in decays.items():
+        options = make_agent(replace(setting, sampled_tokens=tokens, decay=decay), policy, arm, None).recipe.optimizer
+        assert (options.decay, options.decay_tokens) == (updates, sampled)
+
+
+def test_the_rate_of_a_step_follows_the_tokens_before_it(setting, base):
+    policy = CausalLMPolicy.from_pretrained(base)
+    agent = make_agent(replace(setting, sampled_tokens=60, decay=True), policy, Arm("x", "grpo", 0.5), None)
+    for sampled, rate in ((0, 0.5), (15, 0.375), (90, 0.005)):
+        for parameter in policy.model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        agent.sampled_tokens = sampled
+        agent._apply(0.0)
+        assert agent.optimizer.param_groups[0]["lr"] == pytest.approx(rate)
+
+
+def test_problems_are_trained_on_in_the_order_that_was_asked_for(setting):
+    setting = replace(setting, task={"digits": [1, 3]}, order={"candidates": 4, "span": 1000})
+    envs = setting.envs(guided=True)
+    ids = envs.reset(seed=0)[1]["problem_id"]
+    assert isinstance(envs.unwrapped.task.source, Ramp) and all(len(name) == 3 for name in ids)  # of four the easiest
+
+
+def test_other_parts_of_a_recipe_reach_the_agent(setting, base):
+    policy = CausalLMPolicy.from_pretrained(base)
+    agent = make_agent(setting, policy, Arm("x", "g2rpo-a", parts={"selection": SplitGuided()}), None)
+    assert agent.recipe.selection == SplitGuided()
 
 
 def test_an_unknown_agent_is_named():

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from g2rpo_env.agents.warm_start import WarmStart
@@ -14,7 +15,9 @@ from g2rpo_env.cli.study import StudyOptions, find_claims, make_scale, runs_of
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.study import grounds
 from g2rpo_env.study.claims import CLAIMS
-from g2rpo_env.study.grounds import REDUCED
+from g2rpo_env.study.found import Found
+from g2rpo_env.study.grounds import GUIDED, REDUCED
+from g2rpo_env.study.runner import StudyFolder
 
 
 def options(*argv):
@@ -95,3 +98,20 @@ def test_a_run_that_fails_is_said_at_the_end(tmp_path, capsys, monkeypatch):
     assert main(["study", "sparse", "--reduced", "--out", str(tmp_path / "study")]) == 1
     said = capsys.readouterr()
     assert "1 runs failed, the first one with: x: broken" in said.err and "unfinished" in said.out
+
+
+@pytest.mark.long
+def test_the_reduced_form_shows_the_direction_of_the_effect(tmp_path, capsys, monkeypatch):
+    """Two seeds of a very small model: far fewer groups of plain GRPO have a signal than of guided GRPO."""
+    monkeypatch.setenv("G2RPO_CACHE", str(tmp_path / "cache"))
+    assert main(["study", "sparse", "--reduced", "--out", str(tmp_path / "study")]) == 0
+    printed = capsys.readouterr().out
+    assert "sparse: replicates\n" in printed and printed.count("  holds: ") == 2
+    (claim,) = find_claims("sparse")
+    scale = make_scale(options("sparse", "--reduced"))
+    folder = StudyFolder.open(tmp_path / "study", {"form": "reduced", "seeds": [0, 1]})
+    (part,) = claim.parts(scale)
+    found = Found(part, {run.key: folder.result(run) for row in part.rows for run in row.runs})
+    for seed in scale.seeds:  # the verdict is of the mean; here of every seed
+        early = [np.mean(found.of(label)[seed]["curves"]["groups_with_signal"][:10]) for label in (found.grpo, GUIDED)]
+        assert early[1] > 2 * early[0]
