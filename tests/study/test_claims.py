@@ -92,6 +92,8 @@ def test_the_headline(scale):
     verdict, checks = read("adaptive", scale, headline, curve=curve)
     assert verdict == "replicates" and holds(checks) == [True] * 4
     assert "self-tuning 10%" in checks[0].text and "(fixed 80%, 0.7" in checks[0].text
+    whole = read("adaptive", scale, lambda label: 0.9 if label == "fixed 100%" else headline(label), curve=curve)[1]
+    assert holds(whole)[:2] == [False, True] and "(fixed 100%, 0.9" in whole[0].text
     weak = read("adaptive", scale, lambda label: 0.6 if label == "self-tuning 10%" else headline(label), curve=curve)[1]
     assert holds(weak) == [False, True, True, True]
     slow = read("adaptive", scale, headline, curve=lambda label: curve("self" if label.startswith("fixed") else ""))[1]
