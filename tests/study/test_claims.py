@@ -1,5 +1,7 @@
 """Claims: what would bear each one out does, what would not does not, and an unfinished one says nothing."""
 
+from dataclasses import replace
+
 import pytest
 from made import results
 
@@ -10,7 +12,7 @@ from g2rpo_env.study.faults import FAULTS
 from g2rpo_env.study.found import Found
 from g2rpo_env.study.grounds import Scale
 from g2rpo_env.study.runner import ordered
-from g2rpo_env.study.runs import BINS
+from g2rpo_env.study.runs import BINS, execute
 
 ADDITION = "g2rpo_env/Addition-v0"
 BY_NAME = {claim.name: claim for claim in CLAIMS}
@@ -200,3 +202,19 @@ def test_figures_have_a_sign():
     from g2rpo_env.study.statistics import Estimate
 
     assert claims.figures(Estimate(0.25, -0.125, 0.5)) == "+0.25 [-0.12, 0.50]"
+
+
+@pytest.mark.long
+def test_every_run_of_every_claim_trains(scale, tmp_path):
+    """Three updates each, in this process: no configuration that a claim makes is refused."""
+    full = replace(scale, name="full", seeds=(0,))
+    runs = ordered(run for claim in CLAIMS for part in claim.parts(full) for row in part.rows for run in row.runs)
+    lengths = {}
+    for run in runs:
+        folder = tmp_path / run.base.key
+        if not folder.is_dir():
+            run.base.make(folder)
+        found = execute(run, folder, lengths)
+        lengths[run.key] = found.get("lengths")
+        assert 0 <= found["accuracy"] <= 1 and (run.arm is None or found["updates"] > 0)
+    assert len(runs) > 60
