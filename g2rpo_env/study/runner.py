@@ -128,8 +128,10 @@ class StudyFolder:
                         f"out={str(path)!r} was begun with {name}={before.get(name)} and is now given "
                         f"{name}={options.get(name)}: keep to it, or choose another folder"
                     )
-        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise ResumeError(f"out={str(path)!r} must be a new or empty folder, or one with a {OPTIONS}")
+        elif path.exists() and (not path.is_dir() or {one.name for one in path.iterdir()} - {"bases"}):
+            raise ResumeError(
+                f"out={str(path)!r} must be a new or empty folder, one with nothing but bases, or one with a {OPTIONS}"
+            )
         for name in ("bases", "results", "code"):
             (path / name).mkdir(parents=True, exist_ok=True)
         write(file, options)

@@ -69,6 +69,8 @@ def test_a_folder_goes_on_with_the_same_options_only(folder, tmp_path):
         StudyFolder.open(folder.path, {**OPTIONS, "seeds": [0, 1]})
     with pytest.raises(ResumeError, match="form=tests and is now given form=full"):
         StudyFolder.open(folder.path, {**OPTIONS, "form": "full"})
+    (tmp_path / "brought/bases").mkdir(parents=True)
+    assert StudyFolder.open(tmp_path / "brought", OPTIONS).path.is_dir()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("precious")
     with pytest.raises(ResumeError, match="must be a new or empty folder"):
