@@ -285,7 +285,7 @@ class GRPO:
                 "as they were"
             )
         for group in self.optimizer.param_groups:
-            group["lr"] = options.rate(self.updates + 1)
+            group["lr"] = options.rate(self.updates + 1, self.sampled_tokens)
         self.optimizer.step()
         torch.autograd.graph.increment_version(parameters)  # fused kernels do not, and decoders look at it
         self.optimizer.zero_grad(set_to_none=True)

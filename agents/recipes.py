@@ -41,6 +41,7 @@ class Optimizer:
         warmup: Updates over which the learning rate rises linearly, >= 0.
         decay: Update at which the learning rate has fallen linearly to a hundredth, from the end of the warm-up on;
             None keeps it constant.
+        decay_tokens: The same by sampled tokens: their number at which the learning rate has fallen to a hundredth.
         weight_decay: AdamW's, >= 0.
         max_grad_norm: The gradient is scaled down to this norm, > 0.
         epochs: Passes over the episodes of an update, >= 1.
@@ -56,6 +57,7 @@ class Optimizer:
     learning_rate: float = 3e-5
     warmup: int = 0
     decay: int | None = None
+    decay_tokens: int | None = None
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     epochs: int = 1
@@ -75,20 +77,34 @@ class Optimizer:
                 raise ConfigurationError(f"{name}={getattr(self, name)} must be at least 0")
         if self.decay is not None and self.decay <= self.warmup:
             raise ConfigurationError(f"decay={self.decay} must be None or above warmup={self.warmup}")
-        for name in ("epochs", "minibatch", "microbatch", "microbatch_tokens"):
+        if self.decay is not None and self.decay_tokens is not None:
+            raise ConfigurationError(
+                f"decay={self.decay} and decay_tokens={self.decay_tokens} are two ends of one decay: give one of them"
+            )
+        for name in ("decay_tokens", "epochs", "minibatch", "microbatch", "microbatch_tokens"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigurationError(f"{name}={value} must be at least 1")
 
-    def rate(self, update: int) -> float:
+    def rate(self, update: int, sampled_tokens: int = 0) -> float:
         """Return the learning rate of an update, counted from 1.
+
+        Args:
+            update: Number of the update.
+            sampled_tokens: Tokens sampled in all updates before it.
 
         >>> [round(Optimizer(learning_rate=1.0, warmup=2, decay=4).rate(n), 3) for n in (1, 2, 3, 4, 5)]
         [0.5, 1.0, 0.5, 0.01, 0.01]
+        >>> [Optimizer(learning_rate=1.0, decay_tokens=100).rate(n, n * 50 - 50) for n in (1, 2, 3)]
+        [1.0, 0.5, 0.01]
         """
-        if update <= self.warmup or self.decay is None:
+        if update <= self.warmup or (self.decay is None and self.decay_tokens is None):
             return self.learning_rate * min(1.0, update / max(self.warmup, 1))
-        return self.learning_rate * max(LOWEST_RATE, (self.decay - update) / (self.decay - self.warmup))
+        if self.decay is not None:
+            left = (self.decay - update) / (self.decay - self.warmup)
+        else:
+            left = 1 - sampled_tokens / (self.decay_tokens or 1)
+        return self.learning_rate * max(LOWEST_RATE, left)
 
 
 @dataclass(frozen=True)

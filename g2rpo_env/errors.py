@@ -68,6 +68,10 @@ class ResumeError(G2RPOError, RuntimeError):
     """A checkpoint that does not belong to what it is loaded into."""
 
 
+class StudyError(G2RPOError, RuntimeError):
+    """Runs of a study that failed; the message holds what the first one said, all others are kept."""
+
+
 class ConformanceError(G2RPOError, AssertionError):
     """An environment, a task, a source or a verifier that breaks the contract; the message says what to fix."""
 

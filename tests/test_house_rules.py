@@ -53,7 +53,7 @@ LAYERS = {
         frozenset({"peft", "safetensors", "scipy", "tqdm", "stable_baselines3", "datasets"}),
     ),
 }
-"""Layers with limits; the tools above them (cli, report, ``__main__``) may import everything."""
+"""Layers with limits; the tools above them (cli, report, study, ``__main__``) may import everything."""
 
 ADAPTERS = {"g2rpo_env.agents.sb3": frozenset({"stable_baselines3"})}
 """Modules that subclass what another library offers and import it at once; none of ours imports them at once."""
@@ -62,7 +62,7 @@ ADAPTERS = {"g2rpo_env.agents.sb3": frozenset({"stable_baselines3"})}
 def layer_of(module: str) -> str:
     """Return the layer of a module of this library."""
     parts = module.split(".")
-    if len(parts) == 1 or parts[1] not in ("agents", "envs", "cli", "report", "__main__"):
+    if len(parts) == 1 or parts[1] not in ("agents", "envs", "cli", "report", "study", "__main__"):
         return "core"
     return parts[1] if parts[1] in LAYERS else "tools"
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "response": ("response_curve", "success of a model against the revealed share of the solution"),
     "complete": ("complete", "let a run or a checkpoint complete a text"),
     "bench": ("bench", "how fast the environments step, as ratios against Gymnasium's own vectorisation"),
+    "study": ("study", "a claim of the paper end to end: its runs, its table, whether it replicates"),
     "demo": ("demo", "the main job: five ways to train one weak base, one table"),
     "demo-seeds": ("demo_seeds", "the demo on several seeds, with the learning-rate grid of plain GRPO"),
 }

@@ -20,6 +20,7 @@ from g2rpo_env.agents import CausalLMPolicy, Evaluation, paired_difference, reci
 from g2rpo_env.agents.agent import AGENTS
 from g2rpo_env.agents.evaluation import mean_over_seeds
 from g2rpo_env.agents.warm_start import WarmStart, warm_started
+from g2rpo_env.cli.arms import Arm, Result, Setting, evaluate_base, load_agent, run_chains
 from g2rpo_env.cli.checkpoints import with_task_options
 from g2rpo_env.cli.families import ARMS, UNGUIDED, Family, family_of
 from g2rpo_env.cli.options import (
@@ -31,7 +32,6 @@ from g2rpo_env.cli.options import (
     prepare_torch,
     values,
 )
-from g2rpo_env.cli.study import Arm, Result, Setting, evaluate_base, load_agent, run_chains
 from g2rpo_env.cli.tables import interval_text, standing
 from g2rpo_env.controller import Controller
 from g2rpo_env.errors import ConfigurationError, RunExistsError

@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 from g2rpo_env.agents import Evaluation, paired_difference
+from g2rpo_env.cli.arms import Arm, Result, Setting, evaluate_base, run_chains
 from g2rpo_env.cli.compare import make_base, new_folder
 from g2rpo_env.cli.families import FAMILIES
 from g2rpo_env.cli.options import parse, prepare_torch
-from g2rpo_env.cli.study import Arm, Result, Setting, evaluate_base, run_chains
 from g2rpo_env.cli.tables import interval_text, standing
 from g2rpo_env.report.plots import Curves, plot_curves
 

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from g2rpo_env.cli import demo
+from g2rpo_env.cli.arms import Arm, Result, run_chains
 from g2rpo_env.cli.compare import make_base, new_folder
 from g2rpo_env.cli.options import parse, prepare_torch
-from g2rpo_env.cli.study import Arm, Result, run_chains
 
 
 @dataclass

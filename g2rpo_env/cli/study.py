@@ -1,236 +1,154 @@
-"""Study: several ways to train one base, with one budget, measured on the same problems.
-
-What ``compare``, ``demo`` and ``demo-seeds`` share. Runs go to worker processes with one torch thread each: results do
-not depend on how many run side by side.
-"""
+"""``g2rpo-env study``: one claim of the paper, or all, from runs to verdict."""
 
 from __future__ import annotations
 
-import importlib
-import multiprocessing
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field, replace
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from g2rpo_env.agents import GRPO, CausalLMPolicy, Evaluation, evaluate, recipes
-from g2rpo_env.agents.agent import Agent
-from g2rpo_env.agents.recipes import Optimizer
-from g2rpo_env.cli.options import available_cores, make_envs, prepare_torch
-from g2rpo_env.controller import Controller
-from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.report.plots import Curves
-from g2rpo_env.report.run_folder import RunFolder
-from g2rpo_env.schedules import Replay
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import Positional
+
+from g2rpo_env.cli.families import FAMILIES
+from g2rpo_env.cli.options import parse
+from g2rpo_env.errors import ConfigurationError, StudyError
+from g2rpo_env.study.claims import CLAIMS, Claim
+from g2rpo_env.study.found import Found
+from g2rpo_env.study.grounds import Scale
+from g2rpo_env.study.report import HEAD, cells, write_claim, write_summary
+from g2rpo_env.study.runner import Runner, StudyFolder, ordered
+from g2rpo_env.study.runs import Run
 
 
-@dataclass(frozen=True)
-class Arm:
-    """One way to train the base.
+@dataclass
+class StudyOptions:
+    """Try a claim end to end: do its runs, print its table and say whether it replicates.
 
-    Attributes:
-        label: Row of the table, and name of the run folder.
-        algorithm: Name of a recipe, or ``"module:Class"`` of an :class:`~g2rpo_env.agents.agent.Agent`.
-        learning_rate: None leaves that of the recipe or the agent.
-        guided: Whether it trains in the guided environment; False reveals nothing to it.
-        controller: Replaces that of the recipe; None leaves it.
-        replays: Label of a guided arm whose reveal lengths this one plays back, update by update: with the same seed
-            it then sees exactly the tokens that were revealed there.
+    Stop it with Ctrl-C and give the same command again: it goes on. All claims of a folder share their runs.
     """
 
-    label: str
-    algorithm: str
-    learning_rate: float | None = None
-    guided: bool = True
-    controller: Controller | None = field(default=None, compare=False)
-    replays: str | None = None
+    name: Positional[str] = "list"
+    """Name of a claim, several separated by commas, all, or list."""
+    full: bool = False
+    """Five seeds, every family, every rule: hours."""
+    reduced: bool = False
+    """Two seeds of a very small model on sums of two digits: minutes."""
+    seeds: tuple[int, ...] = ()
+    """Root seeds instead of those of the form."""
+    out: Path = Path("runs/study")
+    """Folder of bases, results, tables and pictures."""
+    workers: int | None = None
+    """Processes, one thread each; without it the cores that this process may use."""
+    device: str = "cpu"
+    """Torch device of all processes."""
+    seconds: float | None = None
+    """End after so long, with what is done by then."""
+    trust_results: bool = False
+    """Go on with results that other code made, which is an error otherwise."""
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What all arms of a study share.
-
-    Attributes:
-        env: Id of the environment.
-        task: Arguments of its task.
-        guidance: Arguments of the guidance wrapper, for guided arms.
-        problems: Problems per update.
-        group_size: Members per problem.
-        updates: Updates of each arm, or of those that sample nothing where ``sampled_tokens`` is given.
-        sampled_tokens: Arms end with the update that reaches this many sampled tokens; None counts updates.
-        evaluation_problems: Test problems of the final greedy evaluation.
-        evaluations: Evaluations on the validation split after the one of the base, evenly over the budget, for the
-            curves.
-        curve_problems: Problems of those.
-        seed: Root seed of every arm.
-        decay: Whether learning rates fall linearly to the last update, in every arm.
-    """
-
-    env: str
-    task: dict[str, Any]
-    guidance: dict[str, Any]
-    problems: int = 8
-    group_size: int = 8
-    updates: int = 200
-    sampled_tokens: int | None = None
-    evaluation_problems: int = 512
-    evaluations: int = 6
-    curve_problems: int = 128
-    seed: int = 0
-    decay: bool = False
-
-    def envs(self, *, guided: bool) -> Any:
-        """Return the training environment."""
-        return make_envs(self.env, self.problems, self.group_size, self.task, self.guidance if guided else None)
+DEFAULT_FAMILIES = 2
+"""Families of the default form, where there are as many."""
 
 
-@dataclass(frozen=True)
-class Result:
-    """What became of one arm.
-
-    Attributes:
-        arm: The arm.
-        seed: Root seed.
-        evaluation: Greedy unguided accuracy on the test problems.
-        sampled_tokens: Tokens sampled in training: the budget that is compared.
-        curves: Metrics and evaluations.
-        seconds: Wall-clock time of the training.
-    """
-
-    arm: Arm
-    seed: int
-    evaluation: Evaluation
-    sampled_tokens: int = 0
-    curves: Curves = field(default_factory=lambda: Curves(()))
-    seconds: float = 0.0
-
-    @property
-    def reveal_lengths(self) -> tuple[float, ...]:
-        """Reveal length of each update."""
-        return tuple(row["reveal_length"] for row in self.curves.metrics)
-
-
-def evaluate_base(setting: Setting, base: Path) -> Evaluation:
-    """Return the accuracy of the base on the study's test problems."""
-    policy = CausalLMPolicy.from_pretrained(base)
-    return evaluate(policy, setting.envs(guided=False), problems=setting.evaluation_problems)
-
-
-def run_chains(
-    jobs: Sequence[tuple[Setting, Path, Sequence[Arm], Path]], report: Any = print, workers: int | None = None
-) -> list[Result]:
-    """Run chains of arms, as many side by side as there are cores.
-
-    Args:
-        jobs: (setting, folder of the base, arms, folder for the runs); the arms of a job run one after the other, so
-            that one may replay an earlier one.
-        report: Called with a line when an arm is done.
-        workers: Number of processes; None takes the cores.
-
-    Returns:
-        The results, in the order of the jobs and their arms.
-    """
-    workers = min(workers or available_cores(), len(jobs))
-    context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in whatever state they are
-    results: dict[int, list[Result]] = {}
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_torch, initargs=(1,)) as pool:
-        futures = {pool.submit(run_chain, *job): number for number, job in enumerate(jobs)}
-        for future in as_completed(futures):
-            number = futures[future]
-            results[number] = future.result()
-            for result in results[number]:
-                report(
-                    f"  {result.arm.label}, seed {result.seed}: accuracy {result.evaluation.accuracy:.3f} "
-                    f"after {result.seconds:.0f} s"
-                )
-    return [result for number in sorted(results) for result in results[number]]
-
-
-def run_chain(setting: Setting, base: Path, arms: Sequence[Arm], out: Path) -> list[Result]:
-    """Run arms one after the other in this process."""
-    done: dict[str, Result] = {}
-    for arm in arms:
-        if arm.replays is None:
-            done[arm.label] = run_arm(setting, base, arm, out / arm.label)
-        else:
-            lengths = done[arm.replays].reveal_lengths
-            same = replace(setting, updates=len(lengths), sampled_tokens=None)
-            done[arm.label] = run_arm(same, base, arm, out / arm.label, lengths)
-    return list(done.values())
-
-
-def run_arm(setting: Setting, base: Path, arm: Arm, out: Path, lengths: Sequence[float] | None = None) -> Result:
-    """Train the base in one way and evaluate it."""
-    policy = CausalLMPolicy.from_pretrained(base)
-    agent = make_agent(setting, policy, arm, lengths)
-    config = {"algorithm": arm.algorithm, "learning_rate": arm.learning_rate, "seed": setting.seed}
-    folder = RunFolder.create(out, config)
-    started = time.perf_counter()
-    train(agent, setting, folder)
-    seconds = time.perf_counter() - started
-    evaluation = agent.evaluate("test", setting.evaluation_problems)
-    curves = Curves(folder.metrics(), folder.evaluations())
-    return Result(arm, setting.seed, evaluation, agent.sampled_tokens, curves, seconds)
-
-
-def train(agent: Agent, setting: Setting, folder: RunFolder) -> None:
-    """Train an agent until its budget is spent, record its updates and evaluations, and save it."""
-    folder.record_evaluation(0, agent.evaluate("validation", setting.curve_problems))
-    updates, evaluations = 0, 0
-    while (used := _share_used(setting, updates, agent.sampled_tokens)) < 1:
-        before, clock = agent.sampled_tokens, time.perf_counter()
-        if isinstance(agent, GRPO):
-            metrics = agent.update()
-        else:
-            agent.learn(1)
-            metrics = {"update": updates + 1, "sampled_tokens": agent.sampled_tokens - before}
-        folder.record(metrics, time.perf_counter() - clock)
-        updates += 1
-        used = _share_used(setting, updates, agent.sampled_tokens)
-        if used * setting.evaluations >= evaluations + 1:
-            evaluations = int(used * setting.evaluations)
-            folder.record_evaluation(updates, agent.evaluate("validation", setting.curve_problems))
-    folder.close()
-    folder.checkpoint(agent, updates)
-
-
-def _share_used(setting: Setting, updates: int, sampled_tokens: int) -> float:
-    """Return the share of its budget that an agent has used; one that samples nothing is counted in updates."""
-    if setting.sampled_tokens is None or (updates > 0 and sampled_tokens == 0):
-        return updates / setting.updates
-    return sampled_tokens / setting.sampled_tokens
-
-
-def make_agent(setting: Setting, policy: Any, arm: Arm, lengths: Sequence[float] | None) -> Any:
-    """Return the agent of an arm.
-
-    Raises:
-        ConfigurationError: no such recipe, module or class.
-    """
-    envs = setting.envs(guided=arm.guided)
-    if ":" in arm.algorithm:
-        options = {} if arm.learning_rate is None else {"learning_rate": arm.learning_rate}
-        return load_agent(arm.algorithm)(policy, envs, seed=setting.seed, **options)
-    rate = Optimizer.learning_rate if arm.learning_rate is None else arm.learning_rate
-    optimizer = Optimizer(learning_rate=rate, decay=setting.updates if setting.decay else None)
-    parts: dict[str, Any] = {"optimizer": optimizer}
-    if arm.controller is not None:
-        parts["controller"] = arm.controller
-    if lengths is not None:
-        parts["controller"] = Replay(lengths=tuple(lengths))
-    return recipes.make(arm.algorithm, policy, envs, seed=setting.seed, **parts)
-
-
-def load_agent(name: str) -> Callable[..., Agent]:
-    """Return the class that ``"module:Class"`` names.
-
-    Raises:
-        ConfigurationError: it cannot be imported.
-    """
-    module, _, attribute = name.partition(":")
+def main(argv: Sequence[str]) -> None:
+    """Do the runs and print what they say."""
+    options = parse(StudyOptions, argv, "study")
+    scale = make_scale(options)
+    if options.name == "list":
+        show_claims(scale)
+        return
+    claims = find_claims(options.name)
+    if options.workers is not None and options.workers < 1:
+        raise ConfigurationError(f"workers={options.workers} must be at least 1")
+    folder = StudyFolder.open(options.out, {"form": scale.name, "seeds": list(scale.seeds)}, options.trust_results)
+    runner = Runner(folder, options.workers, options.device, options.seconds)
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"algorithm={name!r} must name a class that can be imported: {error}") from None
+        results = runner.do([run for claim in claims for run in runs_of(claim, scale)])
+    except KeyboardInterrupt:
+        print(f"What is done is kept in {options.out}; the same command goes on.", file=sys.stderr)
+        raise
+    found = {claim.name: [Found(part, results) for part in claim.parts(scale)] for claim in claims}
+    for claim in claims:
+        show_claim(claim, found[claim.name])
+        write_claim(claim, found[claim.name], scale, command(options, claim), options.out / "report")
+    write_summary(claims, found, options.out / "report")
+    print(f"Tables and pictures are in {options.out / 'report'}.")
+    if runner.failed:
+        raise StudyError(f"{len(runner.failed)} runs failed, the first one with: {next(iter(runner.failed.values()))}")
+
+
+def make_scale(options: Any) -> Scale:
+    """Return what the options ask for; raises ConfigurationError where they contradict each other."""
+    if options.full and options.reduced:
+        raise ConfigurationError("full and reduced contradict each other: give one of them")
+    if len(set(options.seeds)) < len(options.seeds):
+        raise ConfigurationError(f"seeds={options.seeds} must be distinct")
+    families = tuple(FAMILIES)
+    if options.reduced:
+        scale = Scale("reduced", (0, 1), small=True)
+    elif options.full:
+        scale = Scale("full", (0, 1, 2, 3, 4), families, share=1.0)
+    else:
+        scale = Scale("default", (0, 1, 2), families[:DEFAULT_FAMILIES])
+    return replace(scale, seeds=options.seeds or scale.seeds)
+
+
+def find_claims(names: str) -> list[Claim]:
+    """Return the claims of a list of names; raises ConfigurationError for one that there is not."""
+    known = {claim.name: claim for claim in CLAIMS}
+    if names == "all":
+        return list(CLAIMS)
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    for name in chosen:
+        if name not in known:
+            raise ConfigurationError(f"name={name!r} must be all, list, or one of {', '.join(known)}")
+    return [known[name] for name in chosen]
+
+
+def runs_of(claim: Claim, scale: Scale) -> list[Run]:
+    """Return the runs of a claim, one seed after the other, so that a study that is cut off has whole seeds."""
+    rows = [row for part in claim.parts(scale) for row in part.rows]
+    return [row.runs[number] for number in range(len(scale.seeds)) for row in rows]
+
+
+def command(options: Any, claim: Claim) -> str:
+    """Return the command that does a claim in this form."""
+    form = " --full" if options.full else " --reduced" if options.reduced else ""
+    seeds = " --seeds " + " ".join(map(str, options.seeds)) if options.seeds else ""
+    return f"g2rpo-env study {claim.name}{form}{seeds}"
+
+
+def show_claims(scale: Scale) -> None:
+    """Print the claims and how many runs each takes."""
+    table = Table(title=f"Claims, {scale.name} form, seeds {', '.join(map(str, scale.seeds))}")
+    for column in ("name", "claim"):
+        table.add_column(column)
+    for column in ("runs", "of these new"):
+        table.add_column(column, justify="right")
+    known: set[str] = set()
+    for claim in CLAIMS:
+        keys = {run.key for run in ordered(runs_of(claim, scale))}
+        table.add_row(claim.name, claim.says, str(len(keys)), str(len(keys - known)))
+        known |= keys
+    Console().print(table)
+    print(f"{len(known)} runs for all; those above a claim in the list are shared with it where they are the same.")
+
+
+def show_claim(claim: Claim, found: Sequence[Found]) -> None:
+    """Print the tables of a claim and what they say."""
+    verdict, checks = claim.reading(list(found))
+    for one in found:
+        table = Table(title=f"{claim.name}: {claim.says}\n{one.part.ground.name}; tokens in thousands")
+        for column in HEAD:
+            table.add_column(column, no_wrap=True, justify="right" if column else "left")
+        for label in one.labels:
+            table.add_row(*cells(one, label))
+        Console(width=150).print(table)
+    missing = sum(one.missing for one in found)
+    print(f"{claim.name}: {verdict}" + (f", {missing} runs are not done" if missing else ""))
+    for check in checks:
+        print(f"  {'holds' if check.holds else 'does not hold'}: {check.text}")

@@ -275,6 +275,8 @@ def test_sft_trains_on_every_revealed_token_alike(make_agent: Any) -> None:
         ({"max_grad_norm": 0.0}, "max_grad_norm=0.0"),
         ({"warmup": -1}, "warmup=-1"),
         ({"weight_decay": -0.1}, "weight_decay=-0.1"),
+        ({"decay_tokens": 0}, "decay_tokens=0"),
+        ({"decay": 10, "decay_tokens": 10}, "decay=10 and decay_tokens=10"),
         ({"epochs": 0}, "epochs=0"),
         ({"minibatch": 0}, "minibatch=0"),
         ({"microbatch": 0}, "microbatch=0"),

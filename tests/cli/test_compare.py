@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from g2rpo_env.agents.evaluation import summarise
+from g2rpo_env.cli.arms import Arm, Result
 from g2rpo_env.cli.compare import make_arms, make_chains, parse_options, reading
 from g2rpo_env.cli.families import ARMS, FAMILIES
 from g2rpo_env.cli.options import values
-from g2rpo_env.cli.study import Arm, Result
 from g2rpo_env.errors import ConfigurationError
 
 ADDITION = "g2rpo_env/Addition-v0"

@@ -1,140 +1,117 @@
-"""The study: same base, same problems; sft replays the reveals; runs side by side equal runs one after the other."""
+"""g2rpo-env study: names, forms and contradictions; a claim end to end, again from its cache, and its direction."""
 
-import json
-import math
+import re
 from dataclasses import replace
 
-import gymnasium as gym
+import numpy as np
 import pytest
 
-from g2rpo_env.agents import GRPO, CausalLMPolicy, evaluate
-from g2rpo_env.agents.agent import AGENTS
-from g2rpo_env.cli.study import Arm, Setting, evaluate_base, load_agent, make_agent, run_chain, run_chains
+from g2rpo_env.agents.warm_start import WarmStart
+from g2rpo_env.cli import study
+from g2rpo_env.cli.app import main
+from g2rpo_env.cli.families import FAMILIES
+from g2rpo_env.cli.options import parse
+from g2rpo_env.cli.study import StudyOptions, find_claims, make_scale, runs_of
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.guidance import find_guidance
+from g2rpo_env.study import grounds
+from g2rpo_env.study.claims import CLAIMS
+from g2rpo_env.study.found import Found
+from g2rpo_env.study.grounds import GUIDED, REDUCED
+from g2rpo_env.study.runner import StudyFolder
 
-ENV = "g2rpo_env/Addition-v0"
-GUIDED = Arm("guided", "g2rpo-a", 1e-3)
-IMITATION = Arm("imitation", "sft", 1e-3, replays="guided")
+
+def options(*argv):
+    return parse(StudyOptions, argv, "study")
 
 
-class MyAgent(GRPO):
-    """An agent that the command line knows only by its name."""
+def test_the_list_counts_the_runs(capsys):
+    assert main(["study", "list"]) == 0
+    printed = capsys.readouterr().out
+    assert all(claim.name in printed for claim in CLAIMS) and re.search(r"\d+ runs for all", printed)
+
+
+def test_forms():
+    assert make_scale(options("all")).seeds == (0, 1, 2) and make_scale(options("all")).name == "default"
+    full = make_scale(options("all", "--full"))
+    assert full.seeds == (0, 1, 2, 3, 4) and full.families == tuple(FAMILIES) and full.share == 1.0
+    assert make_scale(options("all", "--reduced")).grounds() == [REDUCED]
+    assert make_scale(options("all", "--seeds", "4", "7")).seeds == (4, 7)
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["no-such-claim"], "name='no-such-claim' must be all, list, or one of adaptive, "),
+        (["all", "--full", "--reduced"], "full and reduced contradict each other"),
+        (["sparse", "--seeds", "1", "1"], "seeds=(1, 1) must be distinct"),
+        (["sparse", "--workers", "0"], "workers=0 must be at least 1"),
+    ],
+)
+def test_bad_input_is_one_line(argv, said, capsys, tmp_path):
+    assert main(["study", *argv, "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_of_claims():
+    assert find_claims("all") == list(CLAIMS)
+    assert [claim.name for claim in find_claims("ratio, sparse")] == ["ratio", "sparse"]
+    with pytest.raises(ConfigurationError):
+        find_claims("sparse,none")
+
+
+def test_seeds_come_one_after_the_other():
+    (claim,) = find_claims("sparse")
+    seeds = [run.setting.seed for run in runs_of(claim, make_scale(options("sparse")))]
+    assert seeds == sorted(seeds) and set(seeds) == {0, 1, 2}
 
 
 @pytest.fixture
-def setting():
-    return Setting(
-        ENV, {"digits": 1}, {"length": 9.0, "ratio": 0.5}, problems=2, group_size=2, updates=3, evaluation_problems=6,
-        evaluations=1, curve_problems=4,
-    )  # fmt: skip
+def tiny(monkeypatch, tmp_path):
+    """The reduced form on sums of one digit; the workers get it with their runs."""
+    monkeypatch.setenv("G2RPO_CACHE", str(tmp_path / "cache"))
+    family = replace(
+        REDUCED.family, task={"digits": 1}, warm=WarmStart(max_steps=2, samples=8), longest=9.0, updates=2
+    )
+    ground = replace(REDUCED, family=family, hidden_size=16, layers=1, evaluation_problems=8, evaluations=2)
+    monkeypatch.setattr(grounds, "REDUCED", ground)
 
 
-@pytest.fixture
-def base(setting, tmp_path):
-    envs = setting.envs(guided=False)
-    CausalLMPolicy.tiny(envs, hidden_size=16, layers=1).save_pretrained(tmp_path / "base")
-    return tmp_path / "base"
+@pytest.mark.usefixtures("tiny")
+def test_a_claim_end_to_end_and_again_from_its_results(tmp_path, capsys):
+    command = ["study", "sparse", "--reduced", "--seeds", "0", "--workers", "1", "--out", str(tmp_path / "study")]
+    assert main(command) == 0
+    first = capsys.readouterr()
+    assert "run 10/10" in first.err and "sparse: " in first.out
+    assert (tmp_path / "study/report/sparse.md").is_file() and (tmp_path / "study/report/sparse.png").is_file()
+    assert main(command) == 0
+    second = capsys.readouterr()
+    assert second.err == "" and second.out == first.out
+    assert main([*command[:4], "0", "1", *command[5:]]) == 1  # other seeds
+    assert "was begun with seeds=[0]" in capsys.readouterr().err
 
 
-def test_an_imitation_arm_sees_the_lengths_and_the_tokens_of_the_guided_one(setting, base, tmp_path):
-    guided, imitation = run_chain(setting, base, [GUIDED, IMITATION], tmp_path)
-    assert imitation.reveal_lengths == guided.reveal_lengths
-    revealed = [[row["revealed_tokens"] for row in result.curves.metrics] for result in (guided, imitation)]
-    assert revealed[0] == revealed[1] and sum(revealed[0]) > 0
-    assert imitation.sampled_tokens == 0 < guided.sampled_tokens
-    assert guided.evaluation.problem_ids == evaluate_base(setting, base).problem_ids == imitation.evaluation.problem_ids
-    assert guided.sampled_tokens == sum(row["sampled_tokens"] for row in guided.curves.metrics)
-    assert [row["update"] for row in guided.curves.evaluations] == [0, 3]
-    assert json.loads((tmp_path / "guided/config.json").read_text())["learning_rate"] == 1e-3
+@pytest.mark.usefixtures("tiny")
+def test_a_run_that_fails_is_said_at_the_end(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(study.Runner, "_work", lambda self, waiting, done, counter: self.failed.update(a="x: broken"))
+    assert main(["study", "sparse", "--reduced", "--out", str(tmp_path / "study")]) == 1
+    said = capsys.readouterr()
+    assert "1 runs failed, the first one with: x: broken" in said.err and "unfinished" in said.out
 
 
 @pytest.mark.long
-def test_side_by_side_equals_one_after_the_other(setting, base, tmp_path):
-    chains = [[GUIDED, IMITATION], [Arm("grpo", "grpo")]]
-    jobs = [(setting, base, chain, tmp_path / "a") for chain in chains]
-    lines = []
-    together = run_chains(jobs, lines.append, workers=2)
-    alone = [r for s, b, arms, _ in jobs for r in run_chain(s, b, arms, tmp_path / "b")]
-    assert [r.arm.label for r in together] == ["guided", "imitation", "grpo"] and len(lines) == 3
-    for one, other in zip(together, alone, strict=True):
-        assert one.curves == other.curves
-
-
-def test_an_agent_of_the_users_own_is_trained_by_its_name(setting, base, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "my_module", __import__("types").SimpleNamespace(MyAgent=MyAgent))
-    (result,) = run_chain(setting, base, [Arm("mine", "my_module:MyAgent")], tmp_path)
-    assert len(result.evaluation.problem_ids) == 6 and len(result.curves.metrics) == 3
-
-
-class Counting:
-    """An agent that writes 7 tokens an update, learns nothing and says what it was made with."""
-
-    def __init__(self, policy, envs, *, seed, learning_rate=None):
-        self.policy, self.envs, self.rate, self.sampled_tokens = policy, envs, learning_rate, 0
-
-    def learn(self, updates):
-        self.sampled_tokens += 7 * updates
-
-    def evaluate(self, split="test", problems=256):
-        return evaluate(self.policy, self.envs, split=split, problems=problems)
-
-    def save(self, folder):
-        self.policy.save_pretrained(folder)
-
-
-def test_an_arm_ends_with_the_update_that_reaches_its_tokens(setting, base, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "mine", __import__("types").SimpleNamespace(Counting=Counting))
-    setting = replace(setting, sampled_tokens=30, evaluations=2)
-    (result,) = run_chain(setting, base, [Arm("mine", "mine:Counting")], tmp_path)
-    # 7, 14, 21, 28 are below 30; half of the budget is passed in update 3
-    assert result.sampled_tokens == 35
-    assert [row["sampled_tokens"] for row in result.curves.metrics] == [7] * 5
-    assert [row["update"] for row in result.curves.evaluations] == [0, 3, 5]
-    assert (tmp_path / "mine/checkpoints/000005/config.json").is_file()
-
-
-def test_what_samples_nothing_is_counted_in_updates(setting, base, tmp_path):
-    setting = replace(setting, sampled_tokens=10**9)
-    (result,) = run_chain(setting, base, [Arm("sft", "sft")], tmp_path)
-    assert result.sampled_tokens == 0 and len(result.curves.metrics) == setting.updates == 3
-
-
-def test_an_imitation_arm_does_as_many_updates_as_the_guided_one(setting, base, tmp_path):
-    setting = replace(setting, sampled_tokens=40)
-    guided, imitation = run_chain(setting, base, [GUIDED, IMITATION], tmp_path)
-    assert guided.sampled_tokens >= 40 and len(guided.curves.metrics) == len(imitation.curves.metrics)
-    assert imitation.reveal_lengths == guided.reveal_lengths
-
-
-def test_a_rate_and_the_environment_reach_agents_of_all_kinds(setting, base, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "mine", __import__("types").SimpleNamespace(Counting=Counting))
-    policy = CausalLMPolicy.from_pretrained(base)
-    for algorithm in ("mine:Counting", "grpo"):
-        for guided in (True, False):
-            agent = make_agent(setting, policy, Arm("x", algorithm, 0.5, guided=guided), None)
-            assert (find_guidance(agent.envs) is not None) == guided
-    assert make_agent(setting, policy, Arm("x", "mine:Counting", 0.5), None).rate == 0.5
-    assert make_agent(setting, policy, Arm("x", "mine:Counting"), None).rate is None
-    assert make_agent(setting, policy, Arm("x", "grpo", 0.5), None).recipe.optimizer.learning_rate == 0.5
-
-
-@pytest.mark.parametrize("name", ["ppo", "a2c"])
-def test_the_agents_of_stable_baselines3_are_trained_by_their_short_names(setting, base, tmp_path, name):
-    setting = replace(setting, sampled_tokens=60)
-    (result,) = run_chain(setting, base, [Arm(name, AGENTS[name], 1e-4)], tmp_path)
-    lanes, steps = 4, setting.envs(guided=True).unwrapped.task.max_new_tokens
-    assert result.sampled_tokens == lanes * steps * math.ceil(60 / (lanes * steps))
-
-
-def test_an_unknown_agent_is_named():
-    for name in ("no_such_module:Agent", "g2rpo_env.agents:NoSuchAgent"):
-        with pytest.raises(ConfigurationError, match="must name a class"):
-            load_agent(name)
-    assert load_agent("g2rpo_env.agents:GRPO") is GRPO
-
-
-def test_guidance_goes_only_to_arms_that_need_it(setting):
-    assert setting.envs(guided=True).unwrapped.reveal_plan is not None
-    assert isinstance(setting.envs(guided=False), gym.vector.VectorEnv)
-    assert setting.envs(guided=False).unwrapped.reveal_plan is None
+def test_the_reduced_form_shows_the_direction_of_the_effect(tmp_path, capsys, monkeypatch):
+    """Two seeds of a very small model: far fewer groups of plain GRPO have a signal than of guided GRPO."""
+    monkeypatch.setenv("G2RPO_CACHE", str(tmp_path / "cache"))
+    assert main(["study", "sparse", "--reduced", "--out", str(tmp_path / "study")]) == 0
+    printed = capsys.readouterr().out
+    assert "sparse: replicates\n" in printed and printed.count("  holds: ") == 2
+    (claim,) = find_claims("sparse")
+    scale = make_scale(options("sparse", "--reduced"))
+    folder = StudyFolder.open(tmp_path / "study", {"form": "reduced", "seeds": [0, 1]})
+    (part,) = claim.parts(scale)
+    found = Found(part, {run.key: folder.result(run) for row in part.rows for run in row.runs})
+    for seed in scale.seeds:  # the verdict is of the mean; here of every seed
+        early = [np.mean(found.of(label)[seed]["curves"]["groups_with_signal"][:10]) for label in (found.grpo, GUIDED)]
+        assert early[1] > 2 * early[0]

@@ -1,0 +1,269 @@
+"""Arms: several ways to train one base, with one budget, measured on the same problems.
+
+What ``compare``, ``demo``, ``demo-seeds`` and ``study`` share. Runs go to worker processes with one torch thread each:
+results do not depend on how many run side by side.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from g2rpo_env.agents import GRPO, CausalLMPolicy, Evaluation, evaluate, recipes
+from g2rpo_env.agents.agent import Agent
+from g2rpo_env.agents.recipes import Optimizer
+from g2rpo_env.cli.options import available_cores, make_envs, prepare_torch
+from g2rpo_env.controller import Controller
+from g2rpo_env.curriculum import Ramp
+from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.report.plots import Curves
+from g2rpo_env.report.run_folder import RunFolder
+from g2rpo_env.schedules import Replay
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train the base.
+
+    Attributes:
+        label: Row of the table, and name of the run folder.
+        algorithm: Name of a recipe, or ``"module:Class"`` of an :class:`~g2rpo_env.agents.agent.Agent`.
+        learning_rate: None leaves that of the recipe or the agent.
+        guided: Whether it trains in the guided environment; False reveals nothing to it.
+        controller: Replaces that of the recipe; None leaves it.
+        parts: Name of another part of the recipe -> what replaces it.
+        replays: Label of a guided arm whose reveal lengths this one plays back, update by update: with the same seed
+            it then sees exactly the tokens that were revealed there.
+    """
+
+    label: str
+    algorithm: str
+    learning_rate: float | None = None
+    guided: bool = True
+    controller: Controller | None = field(default=None, compare=False)
+    replays: str | None = None
+    parts: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all arms that are compared share.
+
+    Attributes:
+        env: Id of the environment.
+        task: Arguments of its task.
+        guidance: Arguments of the guidance wrapper, for guided arms.
+        problems: Problems per update.
+        group_size: Members per problem.
+        updates: Updates of each arm, or of those that sample nothing where ``sampled_tokens`` is given.
+        sampled_tokens: Arms end with the update that reaches this many sampled tokens; None counts updates.
+        evaluation_problems: Problems of the split ``test`` in the final greedy evaluation.
+        evaluations: Evaluations on the validation split after the one of the base, evenly over the budget, for the
+            curves.
+        curve_problems: Problems of those.
+        seed: Root seed of every arm.
+        decay: Whether learning rates fall linearly to the end of the budget, in every arm.
+        order: Arguments of :class:`~g2rpo_env.curriculum.Ramp` around the training problems; None draws them at random.
+        measured: Arguments of the task that accuracy is measured on; None measures on the one that is trained on.
+    """
+
+    env: str
+    task: dict[str, Any]
+    guidance: dict[str, Any]
+    problems: int = 8
+    group_size: int = 8
+    updates: int = 200
+    sampled_tokens: int | None = None
+    evaluation_problems: int = 512
+    evaluations: int = 6
+    curve_problems: int = 128
+    seed: int = 0
+    decay: bool = False
+    order: dict[str, Any] | None = None
+    measured: dict[str, Any] | None = None
+
+    def envs(self, *, guided: bool) -> Any:
+        """Return the training environment."""
+        envs = make_envs(self.env, self.problems, self.group_size, self.task, self.guidance if guided else None)
+        if self.order is not None:
+            task = envs.unwrapped.task
+            task.source = Ramp(task.source, **self.order)
+        return envs
+
+    def evaluate(self, agent: Agent, split: str, problems: int) -> Evaluation:
+        """Return the greedy unguided accuracy of an agent on problems in their own order, whatever it trains on."""
+        if self.order is None and self.measured is None:
+            return agent.evaluate(split, problems)
+        task = self.task if self.measured is None else self.measured
+        return evaluate(cast(Any, agent).policy, make_envs(self.env, 1, 1, task), split=split, problems=problems)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one arm.
+
+    Attributes:
+        arm: The arm.
+        seed: Root seed.
+        evaluation: Greedy unguided accuracy on the test problems.
+        sampled_tokens: Tokens sampled in training: the budget that is compared.
+        curves: Metrics and evaluations.
+        seconds: Wall-clock time of the training.
+    """
+
+    arm: Arm
+    seed: int
+    evaluation: Evaluation
+    sampled_tokens: int = 0
+    curves: Curves = field(default_factory=lambda: Curves(()))
+    seconds: float = 0.0
+
+    @property
+    def reveal_lengths(self) -> tuple[float, ...]:
+        """Reveal length of each update."""
+        return tuple(row["reveal_length"] for row in self.curves.metrics)
+
+
+def evaluate_base(setting: Setting, base: Path) -> Evaluation:
+    """Return the accuracy of the base on the study's test problems."""
+    policy = CausalLMPolicy.from_pretrained(base)
+    return evaluate(policy, setting.envs(guided=False), problems=setting.evaluation_problems)
+
+
+def run_chains(
+    jobs: Sequence[tuple[Setting, Path, Sequence[Arm], Path]], report: Any = print, workers: int | None = None
+) -> list[Result]:
+    """Run chains of arms, as many side by side as there are cores.
+
+    Args:
+        jobs: (setting, folder of the base, arms, folder for the runs); the arms of a job run one after the other, so
+            that one may replay an earlier one.
+        report: Called with a line when an arm is done.
+        workers: Number of processes; None takes the cores.
+
+    Returns:
+        The results, in the order of the jobs and their arms.
+    """
+    workers = min(workers or available_cores(), len(jobs))
+    context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in whatever state they are
+    results: dict[int, list[Result]] = {}
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_torch, initargs=(1,)) as pool:
+        futures = {pool.submit(run_chain, *job): number for number, job in enumerate(jobs)}
+        for future in as_completed(futures):
+            number = futures[future]
+            results[number] = future.result()
+            for result in results[number]:
+                report(
+                    f"  {result.arm.label}, seed {result.seed}: accuracy {result.evaluation.accuracy:.3f} "
+                    f"after {result.seconds:.0f} s"
+                )
+    return [result for number in sorted(results) for result in results[number]]
+
+
+def run_chain(setting: Setting, base: Path, arms: Sequence[Arm], out: Path) -> list[Result]:
+    """Run arms one after the other in this process."""
+    done: dict[str, Result] = {}
+    for arm in arms:
+        if arm.replays is None:
+            done[arm.label] = run_arm(setting, base, arm, out / arm.label)
+        else:
+            lengths = done[arm.replays].reveal_lengths
+            same = replace(setting, updates=len(lengths), sampled_tokens=None)
+            done[arm.label] = run_arm(same, base, arm, out / arm.label, lengths)
+    return list(done.values())
+
+
+def run_arm(setting: Setting, base: Path, arm: Arm, out: Path, lengths: Sequence[float] | None = None) -> Result:
+    """Train the base in one way and evaluate it."""
+    policy = CausalLMPolicy.from_pretrained(base)
+    agent = make_agent(setting, policy, arm, lengths)
+    config = {"algorithm": arm.algorithm, "learning_rate": arm.learning_rate, "seed": setting.seed}
+    folder = RunFolder.create(out, config)
+    started = time.perf_counter()
+    updates = train(agent, setting, folder)
+    seconds = time.perf_counter() - started
+    folder.close()
+    folder.checkpoint(agent, updates)
+    evaluation = setting.evaluate(agent, "test", setting.evaluation_problems)
+    curves = Curves(folder.metrics(), folder.evaluations())
+    return Result(arm, setting.seed, evaluation, agent.sampled_tokens, curves, seconds)
+
+
+class Record(Protocol):
+    """What keeps the updates and the evaluations of a training, such as a run folder."""
+
+    def record(self, metrics: dict[str, Any], seconds: float) -> None:
+        """Keep one update."""
+        ...
+
+    def record_evaluation(self, update: int, evaluation: Evaluation) -> None:
+        """Keep an evaluation made after ``update`` updates."""
+        ...
+
+
+def train(agent: Agent, setting: Setting, record: Record) -> int:
+    """Train an agent until its budget is spent, record its updates and evaluations, and return how many updates."""
+    record.record_evaluation(0, setting.evaluate(agent, "validation", setting.curve_problems))
+    updates, evaluations = 0, 0
+    while (used := _share_used(setting, updates, agent.sampled_tokens)) < 1:
+        before, clock = agent.sampled_tokens, time.perf_counter()
+        if isinstance(agent, GRPO):
+            metrics = agent.update()
+        else:
+            agent.learn(1)
+            metrics = {"update": updates + 1, "sampled_tokens": agent.sampled_tokens - before}
+        record.record(metrics, time.perf_counter() - clock)
+        updates += 1
+        used = _share_used(setting, updates, agent.sampled_tokens)
+        if used * setting.evaluations >= evaluations + 1:
+            evaluations = int(used * setting.evaluations)
+            record.record_evaluation(updates, setting.evaluate(agent, "validation", setting.curve_problems))
+    return updates
+
+
+def _share_used(setting: Setting, updates: int, sampled_tokens: int) -> float:
+    """Return the share of its budget that an agent has used; one that samples nothing is counted in updates."""
+    if setting.sampled_tokens is None or (updates > 0 and sampled_tokens == 0):
+        return updates / setting.updates
+    return sampled_tokens / setting.sampled_tokens
+
+
+def make_agent(setting: Setting, policy: Any, arm: Arm, lengths: Sequence[float] | None) -> Any:
+    """Return the agent of an arm.
+
+    Raises:
+        ConfigurationError: no such recipe, module or class.
+    """
+    envs = setting.envs(guided=arm.guided)
+    if ":" in arm.algorithm:
+        options = {} if arm.learning_rate is None else {"learning_rate": arm.learning_rate}
+        return load_agent(arm.algorithm)(policy, envs, seed=setting.seed, **options)
+    rate = Optimizer.learning_rate if arm.learning_rate is None else arm.learning_rate
+    counted = "decay" if setting.sampled_tokens is None else "decay_tokens"
+    end = setting.updates if setting.sampled_tokens is None else setting.sampled_tokens
+    optimizer = Optimizer(learning_rate=rate, **({counted: end} if setting.decay else {}))
+    parts: dict[str, Any] = {**arm.parts, "optimizer": optimizer}
+    if arm.controller is not None:
+        parts["controller"] = arm.controller
+    if lengths is not None:
+        parts["controller"] = Replay(lengths=tuple(lengths))
+    return recipes.make(arm.algorithm, policy, envs, seed=setting.seed, **parts)
+
+
+def load_agent(name: str) -> Callable[..., Agent]:
+    """Return the class that ``"module:Class"`` names.
+
+    Raises:
+        ConfigurationError: it cannot be imported.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"algorithm={name!r} must name a class that can be imported: {error}") from None

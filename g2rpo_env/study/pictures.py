@@ -1,0 +1,128 @@
+"""Pictures: one small PNG per part of a claim, made of the panels that the claim asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from g2rpo_env.study.claims import Claim
+from g2rpo_env.study.found import Found
+from g2rpo_env.study.grounds import BASE, GUIDED, SFT
+
+Panel = Callable[[Any, Found, Claim], None]
+
+
+def draw(claim: Claim, found: Found, path: Path) -> Path:
+    """Write the picture of a part.
+
+    Args:
+        claim: The claim.
+        found: Results of the part, at least one per row that is drawn.
+        path: Where the PNG goes.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2 * len(claim.plots), 3.8), layout="constrained")
+    for axis, name in zip(np.atleast_1d(figure.subplots(1, len(claim.plots))), claim.plots, strict=True):
+        PANELS[name](axis, found, claim)
+    figure.suptitle(found.part.ground.name, fontsize=10)
+    figure.savefig(path, dpi=80)
+    return path
+
+
+def _lines(axis: Any, found: Found, claim: Claim) -> None:
+    """Draw final accuracy by place, one line per series, and the references as level lines."""
+    names = list(dict.fromkeys(row.series for row in found.part.rows if row.x is not None))
+    for number, name in enumerate(names):
+        rows = [row for row in found.series(name) if found.of(row.label)]
+        estimates = [found.accuracy(row.label) for row in rows]
+        x, y = [row.x or 0.0 for row in rows], [one.value for one in estimates]
+        error = [[one.value - one.low for one in estimates], [one.high - one.value for one in estimates]]
+        axis.errorbar(x, y, np.abs(error), color=f"C{number}", marker="o", markersize=3, capsize=2, label=name)
+    for label, style in ((found.grpo, "--"), (SFT, ":"), (BASE, "-.")):
+        if label in found.labels and found.of(label):
+            axis.axhline(found.accuracy(label).value, color="black", linestyle=style, linewidth=0.9, label=label)
+    axis.set_xlabel(claim.x)
+    _accuracy(axis)
+
+
+def _bars(axis: Any, found: Found, claim: Claim) -> None:
+    """Draw the final accuracy of every row with its interval."""
+    labels = [label for label in found.labels if found.of(label)]
+    for place, label in enumerate(reversed(labels)):
+        one = found.accuracy(label)
+        error = np.abs([[one.value - one.low], [one.high - one.value]])
+        axis.barh(place, one.value, xerr=error, color="C0" if label.startswith(GUIDED) else "C7", height=0.7, capsize=2)
+    axis.set_yticks(range(len(labels)), list(reversed(labels)), fontsize=6)
+    axis.set_title("unguided accuracy, 95 % interval", fontsize=9)
+
+
+def _curve(name: str, title: str) -> Panel:
+    """Return a panel of a curve over the budget, one line per row that has a place, else the main references."""
+
+    def panel(axis: Any, found: Found, claim: Claim) -> None:
+        placed = [row.label for row in found.part.rows if row.x is not None]
+        if len(placed) > 6:  # too many to read: the schedules are known without a picture
+            placed = [label for label in placed if not label.startswith(("fixed", "linear", "cosine"))]
+        for number, label in enumerate(placed or [found.grpo, GUIDED, SFT]):
+            if label not in found.labels or not found.of(label):
+                continue
+            if name == "accuracy":
+                x = np.linspace(0, 1, 25)
+                y = found.share_curve(label, x)
+            else:
+                y = found.curve(label, name)
+                x = np.linspace(0, 1, len(y))
+            style = ("-", "--", ":")[number // 10 % 3]
+            axis.plot(x, y, color=f"C{number % 10}", linestyle=style, linewidth=1.2, label=label)
+        axis.set_xlabel("share of the budget")
+        axis.set_title(title, fontsize=9)
+        axis.set_ylim(bottom=0)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=5 if len(placed) > 8 else 7)
+
+    return panel
+
+
+def _heat_map(axis: Any, found: Found, claim: Claim) -> None:
+    """Draw the share of right answers of each group over training, plain GRPO above, guided below, groups sorted."""
+    blocks = []
+    for label in (found.grpo, GUIDED):
+        results = found.of(label)
+        if results:
+            solved = np.array(next(iter(results.values()))["solved"], float)
+            blocks.append(np.sort(solved, axis=1)[:, ::-1].T / 8)
+    if not blocks:
+        return
+    width = min(block.shape[1] for block in blocks)
+    gap = np.full((1, width), np.nan)
+    image = axis.imshow(
+        np.vstack([blocks[0][:, :width], gap, blocks[-1][:, :width]]), aspect="auto", vmin=0, vmax=1, cmap="viridis",
+        extent=(0, 1, 2 * len(blocks[0]) + 1, 0),
+    )  # fmt: skip
+    axis.figure.colorbar(image, ax=axis, label="share of right answers")
+    axis.set_yticks([len(blocks[0]) / 2, 1.5 * len(blocks[0]) + 1], ["grpo", GUIDED])
+    axis.set_xlabel("share of the budget")
+    axis.set_title("groups of an update, sorted", fontsize=9)
+
+
+def _accuracy(axis: Any) -> None:
+    axis.set_title("unguided accuracy, 95 % interval", fontsize=9)
+    axis.set_ylim(bottom=0)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=6)
+
+
+PANELS: dict[str, Panel] = {
+    "lines": _lines,
+    "bars": _bars,
+    "heat map": _heat_map,
+    "accuracy": _curve("accuracy", "unguided accuracy on validation problems"),
+    "reveal_length": _curve("reveal_length", "reveal length"),
+    "advantage_std": _curve("advantage_std", "standard deviation of the advantages"),
+    "groups_with_signal": _curve("groups_with_signal", "share of groups with signal"),
+}
+"""Name -> what draws it."""

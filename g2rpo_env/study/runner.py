@@ -1,0 +1,371 @@
+"""Runner: does runs in worker processes, keeps each result the moment it is there, and goes on where it was stopped.
+
+    study.json            scale and seeds: what the folder was begun with
+    code/HASH.json        module -> hash of its source without comments: what a result was made by
+    bases/KEY/            a base as a Hugging Face folder
+    results/KEY.json      the result of a run
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import tokenize
+from ast import AST, Constant, Expr, iter_child_nodes, parse
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO
+
+from g2rpo_env.cli.options import available_cores, prepare_torch
+from g2rpo_env.errors import ResumeError
+from g2rpo_env.study.runs import Base, Run, execute, hashed, weights
+
+OPTIONS = "study.json"
+
+ELSEWHERE = (
+    "g2rpo_env.cli", "g2rpo_env.report", "g2rpo_env.study", "g2rpo_env.checks", "g2rpo_env.render",
+    "g2rpo_env.simulator", "g2rpo_env.__main__", "g2rpo_env._version",
+)  # fmt: skip
+"""Modules that no result depends on, but for :data:`COUNTED`."""
+COUNTED = ("g2rpo_env.cli.arms", "g2rpo_env.study.runs")
+
+
+# -- what a result was made by ----------------------------------------------------------------------------------------
+
+
+def code_text(source: str) -> str:
+    """Return a Python source without comments, docstrings and empty lines: what it does, not what it says.
+
+    >>> code_text('x = 1  # one\\n\\n\\ndef f():\\n    "Say."\\n    return x\\n')
+    'x = 1\\ndef f():\\n    return x'
+    """
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for said in _said(parse(source)):
+        for row in range(said.lineno - 1, said.end_lineno or said.lineno):
+            lines[row] = ""
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def _said(node: AST) -> Iterable[Expr]:
+    """Yield the texts that stand alone as statements: docstrings of modules, classes, functions and attributes."""
+    for child in iter_child_nodes(node):
+        if isinstance(child, Expr) and isinstance(child.value, Constant) and isinstance(child.value.value, str):
+            yield child
+        yield from _said(child)
+
+
+def code_loaded() -> dict[str, str]:
+    """Return module -> hash of its code, for the modules of this library that are loaded and that results depend on."""
+    names = [name for name in sys.modules if name.split(".")[0] == "g2rpo_env"]
+    counted = [name for name in names if name in COUNTED or not name.startswith(ELSEWHERE)]
+    return {name: code_hash(name) for name in sorted(counted) if getattr(sys.modules[name], "__file__", None)}
+
+
+_HASHES: dict[str, str] = {}
+
+
+def code_hash(module: str) -> str:
+    """Return the hash of a module's code, ``"missing"`` if there is no such module."""
+    if module not in _HASHES:
+        try:
+            __import__(module)
+        except ImportError:
+            return "missing"
+        path = Path(str(sys.modules[module].__file__))
+        text = code_text(path.read_text(encoding="utf-8"))
+        _HASHES[module] = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return _HASHES[module]
+
+
+# -- the folder -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """A study on disk.
+
+    Attributes:
+        path: The folder.
+        trusts: Whether results of other code count too; otherwise they are an error.
+    """
+
+    path: Path
+    trusts: bool = False
+
+    @classmethod
+    def open(cls, path: Path, options: dict[str, Any], trusts: bool = False) -> StudyFolder:
+        """Begin a folder or go on with one.
+
+        Args:
+            path: The folder.
+            options: What all results of a folder share, as plain data.
+            trusts: Whether results of other code count too.
+
+        Raises:
+            ResumeError: it was begun with other options, or holds something else.
+        """
+        file = path / OPTIONS
+        if file.is_file():
+            before = json.loads(file.read_text(encoding="utf-8"))
+            for name in sorted(before.keys() | options.keys()):
+                if before.get(name) != options.get(name):
+                    raise ResumeError(
+                        f"out={str(path)!r} was begun with {name}={before.get(name)} and is now given "
+                        f"{name}={options.get(name)}: keep to it, or choose another folder"
+                    )
+        elif path.exists() and (not path.is_dir() or {one.name for one in path.iterdir()} - {"bases"}):
+            raise ResumeError(
+                f"out={str(path)!r} must be a new or empty folder, one with nothing but bases, or one with a {OPTIONS}"
+            )
+        for name in ("bases", "results", "code"):
+            (path / name).mkdir(parents=True, exist_ok=True)
+        write(file, options)
+        return cls(path, trusts)
+
+    def base(self, base: Base) -> Path:
+        """Return the folder of a base, which may not exist yet."""
+        return self.path / "bases" / base.key
+
+    def result(self, run: Run) -> dict[str, Any] | None:
+        """Return the result of a run, None if there is none yet.
+
+        Raises:
+            ResumeError: it was made by other code, or from another base than the one that lies here.
+        """
+        file = self.path / "results" / f"{run.key}.json"
+        if not file.is_file():
+            return None
+        found = json.loads(file.read_text(encoding="utf-8"))
+        changed = [] if self.trusts else self.changed(found["code"])
+        if changed:
+            raise ResumeError(
+                f"out={str(self.path)!r} holds results of other code: {', '.join(changed)} changed since; choose "
+                "another folder, go back to that code, or vouch for them with --trust-results"
+            )
+        base = self.base(run.base)
+        if base.is_dir() and weights(base) != found["weights"]:
+            raise ResumeError(
+                f"out={str(self.path)!r} holds {file.name}, which another base/{base.name} was trained from: bases and "
+                "results belong together, bring both or neither"
+            )
+        return found
+
+    def changed(self, code: str) -> list[str]:
+        """Return the modules whose code is not what it was when a result was made."""
+        before = json.loads((self.path / "code" / f"{code}.json").read_text(encoding="utf-8"))
+        return [module for module, known in before.items() if code_hash(module) != known]
+
+    def keep(self, run: Run, found: dict[str, Any]) -> None:
+        """Write the result of a run, whole or not at all."""
+        code = code_loaded()
+        write(self.path / "code" / f"{hashed(code)}.json", code)
+        write(self.path / "results" / f"{run.key}.json", {**found, "code": hashed(code)})
+
+
+def write(path: Path, data: Any) -> None:
+    """Write plain data as JSON, whole or not at all."""
+    half = path.with_suffix(f".{os.getpid()}.part")
+    half.write_text(json.dumps(data) + "\n", encoding="utf-8")
+    half.replace(path)
+
+
+# -- doing runs -------------------------------------------------------------------------------------------------------
+
+
+def ordered(runs: Iterable[Run]) -> list[Run]:
+    """Return distinct runs in order, each after those whose results it reads."""
+    found: dict[str, Run] = {}
+
+    def add(run: Run) -> None:
+        if run.key not in found:
+            for needed in run.needed:
+                add(needed)
+            found[run.key] = run
+
+    for run in runs:
+        add(run)
+    return list(found.values())
+
+
+def start_worker() -> None:
+    """Prepare a worker: one thread, and the hashes of the code as it is now, whatever is edited while it runs."""
+    prepare_torch(1)
+    code_loaded()
+
+
+def make_base(folder: StudyFolder, base: Base) -> None:
+    """Make a base in this process, unless it is there."""
+    if not folder.base(base).is_dir():
+        base.make(folder.base(base))
+
+
+def do_run(folder: StudyFolder, run: Run, device: str) -> dict[str, Any]:
+    """Do one run in this process and keep its result."""
+    needed = {one.key: folder.result(one) for one in run.needed}
+    lengths = {key: result["lengths"] for key, result in needed.items() if result is not None}
+    found = execute(run, folder.base(run.base), lengths, device)
+    folder.keep(run, found)
+    return found
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM end the study as Ctrl-C does, with its processes, where this is the main thread."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@dataclass
+class Runner:
+    """Does runs side by side; results do not depend on how many.
+
+    Attributes:
+        folder: Where results are.
+        workers: Processes, one torch thread each; None takes the cores.
+        device: Torch device of all of them.
+        seconds: Begin nothing and wait for nothing after so long; None has no limit.
+        stream: Where progress goes; None is standard error.
+    """
+
+    folder: StudyFolder
+    workers: int | None = None
+    device: str = "cpu"
+    seconds: float | None = None
+    stream: TextIO | None = None
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def do(self, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+        """Do what is not done yet, first things first, and return key -> result of all that is done.
+
+        The first Ctrl-C ends it; runs in progress are lost, all others are kept. A run that fails is named in
+        :attr:`failed`, with what it said.
+        """
+        runs = ordered(runs)
+        done = {run.key: found for run in runs if (found := self.folder.result(run)) is not None}
+        waiting = [run for run in runs if run.key not in done]
+        if waiting:
+            with Counter(len(waiting), self.stream) as counter, terminable():
+                self._work(waiting, done, counter)
+        return done
+
+    def _work(self, waiting: list[Run], done: dict[str, dict[str, Any]], counter: Counter) -> None:
+        workers = self.workers or available_cores()
+        context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in whatever state they are
+        before = set(multiprocessing.active_children())
+        end = None if self.seconds is None else time.monotonic() + self.seconds
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
+        running: dict[Future[Any], Base | Run] = {}
+        try:
+            while (waiting or running) and (end is None or time.monotonic() < end):
+                while len(running) < workers and (job := self._next(waiting, done, running)) is not None:
+                    running[self._submit(pool, job)] = job
+                if not running:
+                    break  # what is left waits for something that failed
+                left = None if end is None else max(0.0, end - time.monotonic())
+                for future in wait(running, left, FIRST_COMPLETED).done:
+                    self._finish(running.pop(future), future, done, counter)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in set(multiprocessing.active_children()) - before:
+                child.terminate()
+
+    def _next(self, waiting: list[Run], done: dict[str, Any], running: dict[Future[Any], Base | Run]) -> Any:
+        """Return the first base or run that can begin now, and take a run off the list."""
+        busy = {job.key for job in running.values()}
+        for run in waiting:
+            needed = {one.key for one in run.needed}
+            if self.failed.keys() & {run.base.key, *needed}:
+                continue
+            if not self.folder.base(run.base).is_dir():
+                if run.base.key not in busy:
+                    return run.base
+            elif needed <= done.keys():
+                waiting.remove(run)
+                return run
+        return None
+
+    def _submit(self, pool: ProcessPoolExecutor, job: Base | Run) -> Future[Any]:
+        if isinstance(job, Base):
+            return pool.submit(make_base, self.folder, job)
+        return pool.submit(do_run, self.folder, job, self.device)
+
+    def _finish(self, job: Base | Run, future: Future[Any], done: dict[str, Any], counter: Counter) -> None:
+        error = future.exception()
+        label = job.label if isinstance(job, Run) else f"base, seed {job.seed}"
+        if error is not None:
+            self.failed[job.key] = f"{label}: {type(error).__name__}: {' '.join(str(error).split())}"
+            counter.line(f"failed: {self.failed[job.key]}")
+        elif isinstance(job, Run):
+            found = done[job.key] = future.result()
+            counter.step(f"{label}: accuracy {found['accuracy']:.3f} after {found['seconds']:.0f} s")
+
+
+class Counter:
+    """Shows how many runs are done and how long the rest will take: a bar in a terminal, plain lines elsewhere.
+
+    Args:
+        total: Runs to do.
+        stream: Where to write; None is standard error.
+    """
+
+    def __init__(self, total: int, stream: TextIO | None = None) -> None:
+        self.total, self.done = total, 0
+        self.stream = sys.stderr if stream is None else stream
+        self._bar: Any = None
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Counter:
+        if self.stream.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=self.total, unit="run", file=self.stream, dynamic_ncols=True)
+        else:
+            print(f"{self.total} runs to do", file=self.stream, flush=True)
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def step(self, text: str) -> None:
+        """Count a run."""
+        self.done += 1
+        if self._bar is None:
+            seconds = (time.monotonic() - self._started) / self.done * (self.total - self.done)
+            minutes, seconds = divmod(int(seconds), 60)
+            text = f"run {self.done}/{self.total}  {text}, {minutes}:{seconds:02d} left"
+        else:
+            self._bar.update()
+        self.line(text)
+
+    def line(self, text: str) -> None:
+        """Write a line above the bar."""
+        if self._bar is None:
+            print(text, file=self.stream, flush=True)
+        else:
+            self._bar.write(text, file=self.stream)

@@ -1,0 +1,220 @@
+"""Claims: what would bear each one out does, what would not does not, and an unfinished one says nothing."""
+
+from dataclasses import replace
+
+import pytest
+from made import results
+
+from g2rpo_env.cli.families import FAMILIES
+from g2rpo_env.study import claims
+from g2rpo_env.study.claims import CLAIMS, Claim
+from g2rpo_env.study.faults import FAULTS
+from g2rpo_env.study.found import Found
+from g2rpo_env.study.grounds import Scale
+from g2rpo_env.study.runner import ordered
+from g2rpo_env.study.runs import BINS, execute
+
+ADDITION = "g2rpo_env/Addition-v0"
+BY_NAME = {claim.name: claim for claim in CLAIMS}
+
+
+def read(name, scale, accuracy, **changes):
+    """Return the verdict and the checks of a claim on made results."""
+    parts = BY_NAME[name].parts(scale)
+    made = results(parts, accuracy, **changes)
+    return BY_NAME[name].reading([Found(part, made) for part in parts])
+
+
+def holds(checks):
+    return [check.holds for check in checks]
+
+
+def test_names_are_distinct_and_every_claim_says_what_it_is():
+    assert len(BY_NAME) == len(CLAIMS) == 10
+    for claim in CLAIMS:
+        assert claim.says and claim.source and claim.question
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.name)
+@pytest.mark.parametrize("form", ["default", "full", "reduced"])
+def test_every_claim_has_runs_in_every_form(claim, form, scale):
+    chosen = scale if form == "reduced" else Scale(form, (0, 1), tuple(FAMILIES))
+    for part in claim.parts(chosen):
+        labels = [row.label for row in part.rows]
+        assert len(set(labels)) == len(labels) and "base" in labels
+        assert all(len(row.runs) == 2 for row in part.rows)
+
+
+def test_the_headline_has_sixty_runs_and_its_references():
+    (part,) = BY_NAME["adaptive"].parts(Scale("default", (0, 1, 2), (ADDITION,)))
+    rules = [row for row in part.rows if row.series in claims.FIVE.values()]
+    assert len(rules) == 5 * 4 and sum(len(row.runs) for row in rules) == 60
+    assert sorted({row.x for row in rules}) == [0.1, 0.3, 0.5, 0.8]
+
+
+def test_claims_share_their_runs():
+    scale = Scale("default", (0, 1, 2), (ADDITION,))
+    keys = {
+        claim.name: {run.key for part in claim.parts(scale) for row in part.rows for run in ordered(row.runs)}
+        for claim in CLAIMS
+    }
+    assert keys["sparse"] == keys["imitation"] <= keys["adaptive"]
+    assert len(keys["ratio"] - keys["adaptive"]) == 4 * 3  # ratio 1/2 from 80 % is a run of the headline
+    assert keys["fixed"] <= keys["size"]
+
+
+def test_a_claim_replicates_in_part_or_not_at_all():
+    def claim(*held):
+        checks = [claims.Check("text", one) for one in held]
+        return Claim("x", "says", "source", "question", lambda scale: [], lambda found: checks)
+
+    assert claim(True, True).reading([])[0] == "replicates"
+    assert claim(True, False).reading([])[0] == "replicates in part"
+    assert claim(False, False).reading([])[0] == "does not replicate"
+
+
+def test_an_unfinished_claim_says_nothing(scale):
+    (part,) = BY_NAME["sparse"].parts(scale)
+    made = results([part], lambda label: 0.5)
+    made.popitem()
+    assert BY_NAME["sparse"].reading([Found(part, made)]) == ("unfinished", [])
+
+
+def headline(label):
+    """What the issue asks for."""
+    if label.startswith("self-tuning"):
+        return {"self-tuning 10%": 0.72}.get(label, 0.74)
+    return {"fixed 80%": 0.75, "grpo 5e-05": 0.25, "base": 0.05}.get(label, 0.1)
+
+
+def test_the_headline(scale):
+    def curve(label):
+        return [[0, 0, 0.0], [1, 10 if label.startswith("self") else 20, 0.5], [40, 40, 0.5]]
+
+    verdict, checks = read("adaptive", scale, headline, curve=curve)
+    assert verdict == "replicates" and holds(checks) == [True] * 4
+    assert "self-tuning 10%" in checks[0].text and "(fixed 80%, 0.7" in checks[0].text
+    whole = read("adaptive", scale, lambda label: 0.9 if label == "fixed 100%" else headline(label), curve=curve)[1]
+    assert holds(whole)[:2] == [False, True] and "(fixed 100%, 0.9" in whole[0].text
+    weak = read("adaptive", scale, lambda label: 0.6 if label == "self-tuning 10%" else headline(label), curve=curve)[1]
+    assert holds(weak) == [False, True, True, True]
+    slow = read("adaptive", scale, headline, curve=lambda label: curve("self" if label.startswith("fixed") else ""))[1]
+    assert holds(slow) == [True, True, False, True]
+    strong_fixed = read("adaptive", scale, lambda label: 0.7 if label.startswith("fixed") else headline(label))[1]
+    assert holds(strong_fixed)[:2] == [True, False]
+    no_better = read("adaptive", scale, lambda label: 0.74 if label.startswith("grpo") else headline(label))[1]
+    assert holds(no_better)[3] is False
+
+
+def test_sparse(scale):
+    def signal(label):
+        value = 0.1 if label.startswith("grpo") else 0.6
+        return {"groups_with_signal": [value] * BINS}
+
+    assert read("sparse", scale, lambda label: 0.5, curves=signal)[0] == "replicates"
+    dense = read("sparse", scale, lambda label: 0.5, curves=lambda label: {"groups_with_signal": [0.6] * BINS})
+    assert dense[0] == "does not replicate"
+
+
+def test_ratio(scale):
+    def deviation(label):
+        return {"advantage_std": [0.2 if label.endswith("ratio 1") else 0.8] * BINS, "groups_with_signal": [0.5]}
+
+    def accuracy(label):
+        return 0.25 if label.endswith("ratio 1") else 0.75
+
+    assert read("ratio", scale, accuracy, curves=deviation)[0] == "replicates"
+    assert holds(read("ratio", scale, lambda label: 0.5, curves=deviation)[1]) == [True, False]
+
+
+def test_fixed(scale):
+    curve = [[0, 0, 0.0], [10, 10, 0.5], [40, 40, 0.5]]
+    late = [[0, 0, 0.0], [10, 10, 0.1], [40, 40, 0.5]]
+    verdict, checks = read("fixed", scale, lambda label: 0.5, curve=lambda label: late if "grpo" in label else curve)
+    assert verdict == "replicates" and len(checks) == 2
+    better = read("fixed", scale, lambda label: 0.9 if "fixed" in label else 0.25)[1]
+    assert holds(better) == [True, False]
+
+
+def test_size():
+    scale = Scale("default", (0, 1), (ADDITION,))
+    parts = BY_NAME["size"].parts(scale)
+    best = {"0.1 M": "fixed 80%, ratio 0.75", "0.4 M": "fixed 80%", "1.5 M": "fixed 30%"}
+    made = {}
+    for part in parts:
+        size = part.ground.name.rpartition(", ")[2]
+        gain = {"0.1 M": 0.5, "0.4 M": 0.4, "1.5 M": 0.3}[size]
+
+        def accuracy(label, size=size, gain=gain):
+            if label in (best[size], best[size].replace("%, ratio 0.75", " %, ratio 0.75")):
+                return 0.25 + gain
+            return 0.25 + gain - 0.05 if label == "fixed 80%" else 0.25
+
+        made |= results([part], accuracy)
+    checks = BY_NAME["size"].reading([Found(part, made) for part in parts])[1]
+    assert len(checks) == 3 and holds(checks)[:2] == [True, True]
+
+
+def test_curriculum(scale):
+    good = {"g2rpo-a, curriculum": 0.75, "g2rpo-a, random": 0.5, "g2rpo-a, no hard ones": 0.25}
+    assert read("curriculum", scale, lambda label: good.get(label, 0.25))[0] == "replicates"
+    assert holds(read("curriculum", scale, lambda label: 0.5)[1]) == [False, False, False]
+
+
+def test_hard_problems_are_left_out_of_training_but_not_of_the_test(scale):
+    (part,) = BY_NAME["curriculum"].parts(scale)
+    for row in part.rows:
+        if row.label.endswith("no hard ones"):
+            setting = row.runs[0].setting
+            assert setting.task["digits"] == (1, 1) and setting.measured["digits"] == (1, 2)
+
+
+def test_loss_mode(scale):
+    def accuracy(label):
+        if label == "self-tuning, masked, ratio 1/4":
+            return 0.5
+        return 0.25 if "masked" in label else 0.75
+
+    assert read("loss-mode", scale, accuracy)[0] == "replicates"
+    assert not any(holds(read("loss-mode", scale, lambda label: 0.5)[1]))
+
+
+def test_imitation(scale):
+    good = {"g2rpo-a": 0.75, "sft": 0.25, "base": 0.125}
+    assert read("imitation", scale, lambda label: good.get(label, 0.25))[0] == "replicates"
+    same = read("imitation", scale, lambda label: {**good, "sft": 0.75}.get(label, 0.25))[1]
+    assert holds(same) == [True, False, True, False] and "reaches 100% of its gain" in same[-1].text
+
+
+def test_the_raw_rule(scale, tiny):
+    def lengths(label):
+        return [0.01 if label.startswith("raw") else 4.0]
+
+    def accuracy(label):
+        return 0.5 if label == "raw rule 10%" else 0.25
+
+    verdict, checks = read("raw-rule", scale, accuracy, lengths=lengths)
+    assert verdict == "replicates" and len(checks) == len(FAULTS) + 2
+    assert not holds(read("raw-rule", scale, lambda label: 0.25, lengths=lambda label: [4.0])[1])[-1]
+
+
+def test_figures_have_a_sign():
+    from g2rpo_env.study.statistics import Estimate
+
+    assert claims.figures(Estimate(0.25, -0.125, 0.5)) == "+0.25 [-0.12, 0.50]"
+
+
+@pytest.mark.long
+def test_every_run_of_every_claim_trains(scale, tmp_path):
+    """Three updates each, in this process: no configuration that a claim makes is refused."""
+    full = replace(scale, name="full", seeds=(0,))
+    runs = ordered(run for claim in CLAIMS for part in claim.parts(full) for row in part.rows for run in row.runs)
+    lengths = {}
+    for run in runs:
+        folder = tmp_path / run.base.key
+        if not folder.is_dir():
+            run.base.make(folder)
+        found = execute(run, folder, lengths)
+        lengths[run.key] = found.get("lengths")
+        assert 0 <= found["accuracy"] <= 1 and (run.arm is None or found["updates"] > 0)
+    assert len(runs) > 60

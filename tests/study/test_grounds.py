@@ -1,0 +1,104 @@
+"""Grounds: budgets by hand, one seed one base, rules within what may be revealed, references of every comparison."""
+
+from dataclasses import replace
+
+import pytest
+
+from g2rpo_env.cli.families import FAMILIES
+from g2rpo_env.controller import AdaptiveGuidance, FixedGuidance
+from g2rpo_env.schedules import LinearDecay
+from g2rpo_env.study.grounds import (
+    GRID,
+    REDUCED,
+    RULES,
+    STARTS,
+    Ground,
+    Row,
+    Scale,
+    grpo_label,
+    references,
+    rows_of,
+    short,
+)
+
+ENV = "g2rpo_env/Addition-v0"
+
+
+def test_the_tokens_of_an_update_by_hand(tiny):
+    """One digit: "8+7+0=15\\n", "#15" and the end are 9 + 3 + 1 tokens, 9 may be revealed; "#8" is a token shorter."""
+    assert tiny.whole == 9.0
+    whole, reveal = tiny.tokens(0.0) / 64, (tiny.tokens(0.0) - tiny.tokens(9.0, ratio=1.0)) / 64
+    assert 12 < whole < 13 and reveal == pytest.approx(9.0)
+    assert tiny.tokens(4.5, ratio=0.5) == pytest.approx(64 * (whole - 0.5 * 4.5))
+    assert tiny.budget == 1000 * round(3 * tiny.tokens(8.0) / 1000) > 0
+
+
+def test_the_main_ground_is_the_family_as_the_demo_trains_it():
+    (ground,) = Scale(families=(ENV,)).grounds()
+    assert ground.whole == FAMILIES[ENV].longest == 51.0
+    assert ground.budget == pytest.approx(154 * ground.tokens(51.0), rel=0.01)
+    assert replace(ground, share=1.0).updates == FAMILIES[ENV].updates
+
+
+def test_runs_of_a_seed_share_its_base(tiny):
+    runs = [tiny.run(3), tiny.plain(3), tiny.guided(3), tiny.imitation(tiny.guided(3))]
+    assert {run.base.key for run in runs} == {tiny.base(3).key} != {tiny.base(4).key}
+    assert {run.setting.seed for run in runs} == {3}
+    assert {run.setting.sampled_tokens for run in runs} == {tiny.budget}
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("start", STARTS)
+def test_every_rule_starts_where_it_is_told_and_stays_within_the_solution(tiny, rule, start):
+    controller = RULES[rule](tiny, start * tiny.whole, 0.7)
+    assert controller.length == pytest.approx(start * 9.0)
+    lengths = [controller.update(reward=reward) for reward in (0.0, 0.0, 0.9, 0.1, 0.5) * 10]
+    assert all(0 <= length <= 9.0 for length in lengths)
+
+
+def test_a_decay_ends_with_the_budget(tiny):
+    """From 4.5 to 0 the mean is 2.25 tokens, and so many updates fit."""
+    decay = RULES["linear"](tiny, 4.5, 0.7)
+    assert isinstance(decay, LinearDecay) and decay.end == 0
+    assert decay.updates == round(tiny.budget / tiny.tokens(2.25))
+
+
+def test_set_points_follow_the_loss_mode(tiny):
+    assert tiny.guided(0).arm.controller.target == 0.7
+    assert tiny.guided(0, recipe="g2rpo-a-masked").arm.controller.target == 0.5
+    assert tiny.guided(0, "raw").arm.controller.max_factor is None
+    assert isinstance(tiny.guided(0, "adaptive").arm.controller, AdaptiveGuidance)
+    assert isinstance(tiny.guided(0, "fixed").arm.controller, FixedGuidance)
+
+
+def test_every_comparison_has_its_references(tiny):
+    rows = {row.label: row for row in references(tiny, (0, 1))}
+    assert {"base", "sft", "raft", "g2rpo-a", "g2rpo-a-masked", *(grpo_label(tiny, m) for m in GRID)} <= set(rows)
+    assert [row.runs[0].setting.seed for row in rows.values()] == [0] * len(rows)
+    for guided, sft in zip(rows["g2rpo-a"].runs, rows["sft"].runs, strict=True):
+        assert sft.replays == guided and sft.setting == guided.setting
+    rates = [rows[grpo_label(tiny, m)].runs[0].arm.learning_rate for m in GRID]
+    assert rates == pytest.approx([2e-5, 5e-5, 1e-4])
+    assert rows["base"].runs[0].arm is None
+    few = [row.label for row in references(tiny, (0,), (1.0,), few=True)]
+    assert few == ["base", "g2rpo-a", "grpo 5e-05", "sft"]
+
+
+def test_scales(monkeypatch):
+    assert Scale(small=True).grounds() == [REDUCED] == Scale(small=True).sizes()
+    sizes = Scale(families=(ENV,)).sizes()
+    assert [(ground.hidden_size, ground.layers) for ground in sizes] == [(64, 2), (96, 3), (176, 4)]
+    main = Scale(families=(ENV,)).grounds()[0]
+    assert sizes[1].guided(0).key == main.guided(0).key  # only the name differs: no run is done twice
+    assert short(ENV) == "Addition"
+
+
+def test_another_task_has_its_own_bases(tiny):
+    other = tiny.on("two", {"digits": 2}, unit="fraction", longest=1.0)
+    assert other.whole == 1.0 and other.base(0).key != tiny.base(0).key
+    assert isinstance(other, Ground) and tiny.named("x").base(0).key == tiny.base(0).key
+
+
+def test_a_row_has_one_run_per_seed(tiny):
+    row = rows_of(tiny.plain, (0, 2), "plain", "line", 0.5)
+    assert row == Row("plain", (tiny.plain(0), tiny.plain(2)), "line", 0.5)

@@ -1,0 +1,57 @@
+"""Report: a row by hand; what is missing is said; the Markdown of a claim is whole."""
+
+import pytest
+from made import results
+
+from g2rpo_env.study.claims import CLAIMS
+from g2rpo_env.study.found import Found
+from g2rpo_env.study.report import HEAD, cells, notes, table, write_claim, write_summary
+
+SPARSE = next(claim for claim in CLAIMS if claim.name == "sparse")
+
+
+@pytest.fixture
+def found(scale):
+    (part,) = SPARSE.parts(scale)
+    accuracy = {"g2rpo-a": 0.75, "sft": 0.5}
+    return Found(part, results([part], lambda label: accuracy.get(label, 0.25)))
+
+
+def test_a_row_by_hand(found):
+    row = dict(zip(HEAD, cells(found, "g2rpo-a"), strict=True))
+    assert row["accuracy"] == "0.758" and row["by seed"] == ".750 .766"  # 48 and 49 of 64
+    assert row["above grpo"].startswith("+0.50 [") and row["above sft"].startswith("+0.25 [")
+    budget = found.part.ground.budget
+    assert (row["sampled"], row["forward"], row["updates"]) == (f"{budget / 1e3:,.0f}", f"{budget / 500:,.0f}", "40")
+    assert dict(zip(HEAD, cells(found, "sft"), strict=True))["above sft"] == ""
+    assert dict(zip(HEAD, cells(found, "base"), strict=True))["above grpo"] == ""
+
+
+def test_a_table_is_markdown(found):
+    lines = table(found)
+    assert len(lines) == 2 + len(found.labels) and len({line.count("|") for line in lines}) == 1
+
+
+def test_where_it_ran(found):
+    runs = sum(len(row.runs) for row in found.part.rows)
+    where = "(cpu, python 3.11.0, torch 2.6.0)"
+    assert notes([found]) == f"{runs} runs, {runs / 10:.0f} minutes of one process in all {where}"
+
+
+def test_imitation_that_saw_other_reveals_is_said(found):
+    assert "imitation saw" not in notes([found])
+    run = found.row("sft").runs[0]
+    found.results[run.key] = {**found.results[run.key], "revealed_tokens": 5}
+    assert notes([found]).endswith("; imitation saw 75.0% of the tokens that were revealed")  # 5 + 10 of 20
+
+
+def test_the_page_of_a_claim(found, scale, tmp_path):
+    text = write_claim(SPARSE, [found], scale, "g2rpo-env study sparse", tmp_path)
+    assert (tmp_path / "sparse.md").read_text() == text and (tmp_path / "sparse.png").is_file()
+    for part in ("### sparse", SPARSE.says, "`g2rpo-env study sparse`", "seeds 0, 1", "![sparse", "holds: "):
+        assert part in text
+    found.results.popitem()
+    text = write_claim(SPARSE, [found], scale, "g2rpo-env study sparse", tmp_path)
+    assert "**Verdict: unfinished.**" in text and "**1 runs are not done**" in text
+    assert write_summary([SPARSE], {"sparse": [found]}, tmp_path).splitlines()[2].endswith("| unfinished |  |")
+    assert "not done" in write_claim(SPARSE, [Found(found.part, {})], scale, "", tmp_path / "none")

@@ -1,0 +1,207 @@
+"""The runner: order, one cache for all, resuming, refusing, failing, stopping; any number of workers gives the same."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from g2rpo_env.cli.arms import Arm
+from g2rpo_env.errors import ResumeError
+from g2rpo_env.study import runner
+from g2rpo_env.study.runner import Counter, Runner, StudyFolder, code_loaded, code_text, ordered, write
+from g2rpo_env.study.runs import weights
+
+OPTIONS = {"form": "tests", "seeds": [0]}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return StudyFolder.open(tmp_path / "study", OPTIONS)
+
+
+def runner_of(folder, **options):
+    return Runner(folder, stream=io.StringIO(), **options)
+
+
+def test_runs_come_after_what_they_read_and_once(tiny):
+    guided, other = tiny.guided(0), tiny.guided(0, "fixed")
+    sft = tiny.imitation(guided)
+    staged = tiny.plain(0, after=tiny.imitation(other))
+    assert ordered([sft, guided, staged, sft]) == [guided, sft, other, staged]
+
+
+@pytest.mark.long
+def test_results_are_kept_shared_and_equal_for_any_number_of_workers(tiny, tmp_path):
+    runs = [tiny.run(0), tiny.imitation(tiny.guided(0)), tiny.plain(0), tiny.plain(1)]
+    found = []
+    for workers in (1, 3):
+        folder = StudyFolder.open(tmp_path / str(workers), OPTIONS)
+        lines = io.StringIO()
+        found.append(Runner(folder, workers, stream=lines).do(runs))
+        assert lines.getvalue().count("\n") == 6 and "run 5/5" in lines.getvalue()
+    for key, one in found[0].items():
+        other = found[1][key]
+        assert {**one, "seconds": 0} == {k: v for k, v in other.items() if k != "code"} | {"seconds": 0}
+    assert len(found[0]) == 5  # four, and the guided run that sft replays
+    lines = io.StringIO()
+    again = Runner(folder, 1, stream=lines).do(runs)
+    assert lines.getvalue() == "" and again.keys() == found[1].keys()
+    assert len(list((folder.path / "results").iterdir())) == 5 and len(list((folder.path / "code").iterdir())) == 1
+
+
+def kept(folder, run, **changes):
+    """Keep a result that was never computed."""
+    found = {"accuracy": 0.5, "lengths": [], "seconds": 1.0, "weights": "0", **changes}
+    folder.keep(run, found)
+    return found
+
+
+def test_a_folder_goes_on_with_the_same_options_only(folder, tmp_path):
+    assert StudyFolder.open(folder.path, OPTIONS) == folder
+    with pytest.raises(ResumeError, match=r"seeds=\[0\] and is now given seeds=\[0, 1\]"):
+        StudyFolder.open(folder.path, {**OPTIONS, "seeds": [0, 1]})
+    with pytest.raises(ResumeError, match="form=tests and is now given form=full"):
+        StudyFolder.open(folder.path, {**OPTIONS, "form": "full"})
+    (tmp_path / "brought/bases").mkdir(parents=True)
+    assert StudyFolder.open(tmp_path / "brought", OPTIONS).path.is_dir()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("precious")
+    with pytest.raises(ResumeError, match="must be a new or empty folder"):
+        StudyFolder.open(tmp_path / "mine", OPTIONS)
+
+
+def test_results_of_other_code_are_refused_by_the_name_of_what_changed(folder, tiny, monkeypatch):
+    run = tiny.guided(0)
+    kept(folder, run)
+    assert folder.result(run)["accuracy"] == 0.5
+    monkeypatch.setitem(runner._HASHES, "g2rpo_env.controller", "changed")
+    with pytest.raises(ResumeError, match="other code: g2rpo_env.controller changed since"):
+        folder.result(run)
+    assert replace(folder, trusts=True).result(run)["accuracy"] == 0.5
+
+
+def test_results_of_another_base_are_refused(folder, tiny):
+    run = tiny.guided(0)
+    kept(folder, run)
+    assert folder.result(run) is not None  # no base lies here
+    run.base.make(folder.base(run.base))
+    with pytest.raises(ResumeError, match="bases and results belong together"):
+        folder.result(run)
+    kept(folder, run, weights=weights(folder.base(run.base)))
+    assert folder.result(run)["accuracy"] == 0.5
+
+
+def test_the_code_that_counts_is_what_a_run_loads():
+    import g2rpo_env.checks.single
+    import g2rpo_env.report.plots  # noqa: F401
+
+    names = set(code_loaded())
+    assert {"g2rpo_env.controller", "g2rpo_env.agents.grpo", "g2rpo_env.cli.arms", "g2rpo_env.study.runs"} <= names
+    assert not any(name.startswith(("g2rpo_env.checks", "g2rpo_env.report", "g2rpo_env.cli.app")) for name in names)
+    assert "g2rpo_env.study.claims" not in names
+
+
+def test_a_comment_is_no_change_of_code():
+    source = 'def f(x):\n    """Say."""\n    y = "# no comment"  # one\n\n    return x + y\n\nZ = 1\n"""About Z."""\n'
+    plain = 'def f(x):\n    y = "# no comment"\n    return x + y\nZ = 1'
+    assert code_text(source) == code_text(plain) == plain
+    assert code_text(plain.replace("x + y", "y + x")) != plain
+
+
+def test_a_run_that_fails_is_named_and_holds_up_nothing_but_what_needs_it(folder, tiny):
+    wrong = tiny.run(0, Arm("wrong", "no-such-recipe", 1e-3))
+    sft = tiny.imitation(wrong)
+    one = runner_of(folder, workers=1)
+    done = one.do([sft, tiny.run(0)])
+    assert set(done) == {tiny.run(0).key}
+    assert "wrong, seed 0: ConfigurationError: recipe='no-such-recipe'" in one.failed[wrong.key]
+
+
+def test_no_run_begins_after_the_time_is_over(folder, tiny):
+    one = runner_of(folder, workers=1, seconds=0.0)
+    assert one.do([tiny.plain(0)]) == {} and one.failed == {}
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from tests_tiny import tiny
+from g2rpo_env.study.runner import Runner, StudyFolder
+
+if __name__ == "__main__":
+    folder = StudyFolder.open(Path(sys.argv[1]), {})
+    Runner(folder, 1).do([tiny.plain(seed) for seed in range(200)])
+"""
+GROUND = """
+from dataclasses import replace
+from g2rpo_env.agents.warm_start import WarmStart
+from g2rpo_env.cli.families import FAMILIES
+from g2rpo_env.study.grounds import Ground
+
+ENV = "g2rpo_env/Addition-v0"
+family = replace(FAMILIES[ENV], task={"digits": 1}, warm=WarmStart(max_steps=2, samples=8), longest=8.0, updates=3)
+tiny = Ground("tiny", ENV, family, hidden_size=16, layers=1, evaluation_problems=8, evaluations=2)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_all_processes_and_keeps_what_is_done(tmp_path, number):
+    (tmp_path / "job.py").write_text(SCRIPT)
+    (tmp_path / "tests_tiny.py").write_text(GROUND)
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{tmp_path}", "OMP_NUM_THREADS": "1"}
+    job = subprocess.Popen(
+        [sys.executable, str(tmp_path / "job.py"), str(tmp_path / "study")], env=environment, stderr=subprocess.PIPE,
+        text=True, start_new_session=True,
+    )  # fmt: skip
+    results = tmp_path / "study/results"
+    limit = time.monotonic() + 120
+    while time.monotonic() < limit and not (results.is_dir() and any(results.iterdir())):
+        time.sleep(0.1)
+    (os.killpg if number == signal.SIGINT else os.kill)(job.pid, number)  # a terminal sends Ctrl-C to all of them
+    job.wait(30)
+    kept = list(results.iterdir())
+    assert kept and all(json.loads(path.read_text())["updates"] for path in kept)
+    assert not [path for path in results.iterdir() if path.suffix == ".part"]
+    with pytest.raises(ProcessLookupError):
+        for _ in range(100):
+            os.killpg(job.pid, 0)
+            time.sleep(0.1)
+
+
+def test_a_file_is_whole_or_not_there(tmp_path):
+    write(tmp_path / "a.json", {"x": 1})
+    with pytest.raises(TypeError):
+        write(tmp_path / "a.json", {"x": object()})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"x": 1}
+
+
+def test_lines_say_how_long_the_rest_will_take():
+    stream = io.StringIO()
+    with Counter(3, stream) as counter:
+        counter.step("one: accuracy 0.500")
+        counter.step("two: accuracy 0.600")
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "3 runs to do" and lines[1].startswith("run 1/3  one: accuracy 0.500, 0:00 left")
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_gets_a_bar():
+    stream = Terminal()
+    with Counter(2, stream) as counter:
+        counter.step("one: accuracy 0.500")
+    assert "1/2" in stream.getvalue() and "one: accuracy 0.500" in stream.getvalue()
