@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from g2rpo_env.envs.generated import MARK, GeneratedSource, MarkVerifier, defaul
 from g2rpo_env.errors import UnknownProblemError
 from g2rpo_env.problem import Problem
 from g2rpo_env.task import Task
+from g2rpo_env.traces import AS_THEY_COME, Traces, with_traces
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -40,18 +42,21 @@ def unordered(problem_id: str, sign: str) -> str:
     return sign.join(map(str, sorted(map(int, problem_id.split(sign)))))
 
 
-def column_steps(a: int, b: int, running: bool = False) -> tuple[str, ...]:
+def column_steps(a: int, b: int, running: bool = False, carries: bool = True) -> tuple[str, ...]:
     """Return the column-by-column steps of a + b, least significant digit first.
 
     Args:
         a: First number, >= 0.
         b: Second number, >= 0.
         running: Each step also states the digits of the sum known so far, the last one all of them.
+        carries: Whether to carry; forgetting it is the typical mistake.
 
     >>> column_steps(58, 67)
     ('8+7+0=15\\n', '5+6+1=12\\n')
     >>> column_steps(58, 67, running=True)
     ('8+7+0=15,5\\n', '5+6+1=12,125\\n')
+    >>> column_steps(58, 67, running=True, carries=False)
+    ('8+7+0=15,5\\n', '5+6+0=11,115\\n')
     """
     width = max(len(str(a)), len(str(b)))
     steps, carry, known = [], 0, ""
@@ -59,7 +64,7 @@ def column_steps(a: int, b: int, running: bool = False) -> tuple[str, ...]:
         total = int(x) + int(y) + carry
         known = (str(total) if place == width else str(total % 10)) + known
         steps.append(f"{x}+{y}+{carry}={total:02d}" + (f",{known}" if running else "") + "\n")
-        carry = total // 10
+        carry = total // 10 if carries else 0
     return tuple(steps)
 
 
@@ -96,6 +101,12 @@ class AdditionSource(GeneratedSource):
         steps = column_steps(int(a), int(b), self.running)
         return Problem(problem_id, f"{problem_id}=", steps, MARK + answer, answer)
 
+    def mistaken(self, problem: Problem) -> Problem:
+        """Return the problem, solved by someone who never carries."""
+        a, b = map(int, problem.problem_id.split("+"))
+        total = column_steps(a, b, running=True, carries=False)[-1].rpartition(",")[2]
+        return replace(problem, steps=column_steps(a, b, self.running, carries=False), final=f"{MARK}{int(total)}")
+
     def longest(self) -> Iterable[Problem]:
         """Return the sum of the greatest numbers."""
         nines = "9" * self.high
@@ -114,6 +125,7 @@ class Addition(Task):
         stop_strings: See Task.
         running: Each step also states the digits of the sum known so far, the last one all of them; the final answer
             is then a copy, and what has to be learnt lies in the steps, where guidance can show it.
+        traces: What the solutions of the training problems are like; see :class:`g2rpo_env.traces.Traces`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -128,8 +140,9 @@ class Addition(Task):
         max_length: int | None = None,
         stop_strings: Sequence[str] = (),
         running: bool = False,
+        traces: Traces = AS_THEY_COME,
     ) -> None:
-        source = AdditionSource(digits, split, running)
+        source = with_traces(AdditionSource(digits, split, running), traces)
         super().__init__(
             source,
             MarkVerifier(),

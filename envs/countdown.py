@@ -23,6 +23,7 @@ from g2rpo_env.envs.generated import MARK, TRIES, GeneratedSource, default_budge
 from g2rpo_env.errors import ConfigurationError, UnknownProblemError
 from g2rpo_env.problem import Problem
 from g2rpo_env.task import Task
+from g2rpo_env.traces import AS_THEY_COME, Traces, with_traces
 from g2rpo_env.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ class Countdown(Task):
         max_new_tokens: Budget of sampled tokens; None gives the longest solution, its end token and 4 more.
         max_length: See Task.
         stop_strings: See Task.
+        traces: What the solutions of the training problems are like; see :class:`g2rpo_env.traces.Traces`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -158,8 +160,9 @@ class Countdown(Task):
         max_new_tokens: int | None = None,
         max_length: int | None = None,
         stop_strings: Sequence[str] = (),
+        traces: Traces = AS_THEY_COME,
     ) -> None:
-        source = CountdownSource(numbers, largest, split)
+        source = with_traces(CountdownSource(numbers, largest, split), traces)
         super().__init__(
             source,
             CountdownVerifier(),

@@ -24,6 +24,7 @@ from g2rpo_env.envs.generated import MARK, TRIES, GeneratedSource, MarkVerifier,
 from g2rpo_env.errors import UnknownProblemError
 from g2rpo_env.problem import Problem
 from g2rpo_env.task import Task
+from g2rpo_env.traces import AS_THEY_COME, Traces, with_traces
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -223,6 +224,7 @@ class LinearEquation(Task):
         max_new_tokens: Budget of sampled tokens; None gives the longest solution, its end token and 4 more.
         max_length: See Task.
         stop_strings: See Task.
+        traces: What the solutions of the training problems are like; see :class:`g2rpo_env.traces.Traces`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -236,8 +238,9 @@ class LinearEquation(Task):
         max_new_tokens: int | None = None,
         max_length: int | None = None,
         stop_strings: Sequence[str] = (),
+        traces: Traces = AS_THEY_COME,
     ) -> None:
-        source = LinearEquationSource(terms, split)
+        source = with_traces(LinearEquationSource(terms, split), traces)
         super().__init__(
             source,
             MarkVerifier(),

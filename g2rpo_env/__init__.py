@@ -52,6 +52,7 @@ from g2rpo_env.selftuning import SelfTuning
 from g2rpo_env.simulator import LearnerModel, Simulation, simulate_controller
 from g2rpo_env.task import Task
 from g2rpo_env.tokenizer import char_tokenizer, load_tokenizer
+from g2rpo_env.traces import Traces, with_traces
 from g2rpo_env.vector import TokenVectorEnv
 from g2rpo_env.verdict import Outcome, Verdict, Verifier
 
@@ -111,4 +112,6 @@ __all__ = [
     "LearnerModel",
     "Simulation",
     "simulate_controller",
+    "Traces",
+    "with_traces",
 ]

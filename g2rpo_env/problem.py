@@ -57,8 +57,15 @@ class ProblemSource(Protocol):
     every order seeded and resumable with two integers.
     """
 
-    split: str
-    splits: tuple[str, ...]
+    @property
+    def split(self) -> str:
+        """Name of the split."""
+        ...
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of all splits."""
+        ...
 
     @property
     def num_problems(self) -> int | None:
