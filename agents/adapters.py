@@ -55,7 +55,7 @@ def add_lora(
         r=rank, lora_alpha=2 * rank if alpha is None else alpha, target_modules=targets, task_type="CAUSAL_LM"
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # not those of GPUs
         policy.model = peft.get_peft_model(policy.model, config)
     policy.model.eval()
     return policy

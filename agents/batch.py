@@ -67,7 +67,8 @@ class Batch:
         """
         lengths = self.mask_NT.sum(-1)
         order = torch.argsort(lengths, descending=True, stable=True)
-        ends = split_lengths(lengths[order].tolist(), size, tokens)
+        extra = PASS if lengths.device.type == "cpu" else PASS_ON_GPU
+        ends = split_lengths(lengths[order].tolist(), size, tokens, extra)
         if len(ends) == 1:
             yield self
             return
@@ -81,10 +82,14 @@ class Batch:
 
 PASS = 256
 """What one more forward pass costs, in tokens: launches, and the addition of its gradients to those before."""
+PASS_ON_GPU = 4096
+"""The same on a GPU, which computes many tokens in the time of a pass's launches."""
 
 
-def split_lengths(lengths: Sequence[int], size: int | None = None, tokens: int | None = None) -> list[int]:
-    """Return the ends of the consecutive parts with the least padding, where a part costs PASS tokens on top.
+def split_lengths(
+    lengths: Sequence[int], size: int | None = None, tokens: int | None = None, extra: int | None = None
+) -> list[int]:
+    """Return the ends of the consecutive parts with the least padding, where a part costs ``extra`` tokens on top.
 
     Exact, by dynamic programming over the last part; ties go to the longer part, so that the result is one.
 
@@ -92,17 +97,19 @@ def split_lengths(lengths: Sequence[int], size: int | None = None, tokens: int |
         lengths: Lengths of N episodes, descending.
         size: Most episodes in a part.
         tokens: Most tokens in a part with padding; an episode that is longer alone gets a part of its own.
+        extra: What a part costs; None for PASS.
 
     >>> split_lengths([100] * 8), split_lengths([1000] * 2 + [100] * 8), split_lengths([4, 3, 2], tokens=6)
     ([8], [2, 10], [1, 3])
     """
     width_N = np.asarray(lengths, np.int64)
+    extra = PASS if extra is None else extra
     cost, last = np.zeros(len(width_N) + 1, np.int64), [0] * (len(width_N) + 1)
     for end in range(1, len(width_N) + 1):
         rows = end - np.arange(end)
         total = rows * width_N[:end]
         fits = (rows <= (size or end)) & ((total <= (tokens or total.max())) | (rows == 1))
-        costs = np.where(fits, cost[:end] + total + PASS, np.iinfo(np.int64).max)
+        costs = np.where(fits, cost[:end] + total + extra, np.iinfo(np.int64).max)
         last[end] = int(costs.argmin())
         cost[end] = costs[last[end]]
     ends, end = [], len(width_N)

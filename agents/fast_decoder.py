@@ -2,7 +2,8 @@
 
 Every lane has a row of a static cache and its own position in it. A token is written at its lane's position and the
 attention is masked by length, so lanes of unequal prompts and lanes that start again leave no dead columns behind.
-Query, key and value are one product, and so are gate and up; nothing is computed that the next token does not need.
+Query, key and value are one product, and so are gate and up; nothing is computed that the next token does not need. On
+a GPU the steps are launched as CUDA graphs, see :mod:`~g2rpo_env.agents.step_graphs`.
 
 A prefix is computed once: a lane that begins takes the keys and values of the longest prefix that any row of the cache
 holds, so the members of a group share their prompt, at the start of a rollout and when a lane is filled again.
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch.nn import functional
+
+from g2rpo_env.agents.step_graphs import StepGraphs
 
 if TYPE_CHECKING:
     from g2rpo_env.agents.policy import CausalLMPolicy
@@ -81,6 +84,11 @@ class _Layer:
     norm_before: torch.Tensor
     norm_after: torch.Tensor
 
+    @property
+    def copies(self) -> tuple[torch.Tensor | None, ...]:
+        """Return what is a copy of the model's weights, in one order."""
+        return (*self.qkv, self.head_norm, *self.gate_up)
+
 
 def _joined(*parts: torch.nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:
     weight = torch.cat([part.weight for part in parts])
@@ -140,7 +148,11 @@ class FastDecoder:
         self._size = model.model.layers[0].self_attn.head_dim
         self._eps, self._activation = config.rms_norm_eps, model.model.layers[0].mlp.act_fn
         self._scale = model.model.layers[0].self_attn.scaling
-        self._seen: tuple[int, ...] = ()
+        self._layers: list[_Layer] = []
+        self._versions: list[int] = []
+        self._places: list[int] = []
+        self._way = policy.compile, policy.cuda_graphs
+        self._graphs: StepGraphs | None = None
         self._lanes = np.zeros(0, np.int64)  # lane of each row in use
         self._row = np.full(num_lanes, -1)  # row of each lane, -1 for none
         self._held = np.zeros(num_lanes, np.int64)  # by row: tokens whose keys and values it holds
@@ -151,22 +163,46 @@ class FastDecoder:
 
     def _follow_model(self) -> None:
         """Fuse the weights again if one of them was written since, and forget what the old ones computed."""
-        seen = tuple(p._version for p in self._parameters) + tuple(p.data_ptr() for p in self._parameters)
-        if seen == self._seen:
+        versions, places = [p._version for p in self._parameters], [p.data_ptr() for p in self._parameters]
+        if versions == self._versions and places == self._places:
             return
-        self._seen = seen
         body = self._model.model
-        self._layers = [_fuse(layer, self._query_heads, self._heads) for layer in body.layers]
-        self._embedding, self._last_norm = body.embed_tokens.weight, body.norm.weight
-        self._head = self._model.lm_head.weight
-        self._drop_all()
+        if places == self._places:  # written in place, as an optimiser does: so are the copies, for graphs read them
+            for old, layer in zip(self._layers, body.layers, strict=True):
+                for copy, fused in zip(old.copies, _fuse(layer, self._query_heads, self._heads).copies, strict=True):
+                    if copy is not None and fused is not None:
+                        copy.copy_(fused)
+        else:
+            self._layers = [_fuse(layer, self._query_heads, self._heads) for layer in body.layers]
+            self._embedding, self._last_norm = body.embed_tokens.weight, body.norm.weight
+            self._head = self._model.lm_head.weight
+            self._room, self._tokens = 0, np.zeros((len(self.consumed), 0), np.int64)
+            self._graphs = self._new_graphs()
+        self._versions, self._places = versions, places
+        self.forget()
 
-    def _drop_all(self) -> None:
+    def fits(self, policy: CausalLMPolicy, num_lanes: int) -> bool:
+        """Whether this is a decoder for the lanes, the model and the way of stepping that a policy has now."""
+        same = self.policy is policy and self._model is policy.model and len(self.consumed) == num_lanes
+        return same and self._way == (policy.compile, policy.cuda_graphs)
+
+    @property
+    def dear(self) -> bool:
+        """Whether it holds what takes long to make again: CUDA graphs."""
+        return self._graphs is not None and len(self._graphs) > 0
+
+    def _new_graphs(self) -> StepGraphs | None:
+        device = self._head.device
+        if device.type != "cuda" or not self.policy.cuda_graphs:
+            return None
+        return StepGraphs(device, len(self.consumed), ROOM)
+
+    def forget(self) -> None:
+        """Forget the tokens of all lanes and what their rows hold, as if no lane had been fed."""
         self.consumed[:] = 0
         self._held[:] = 0
         self._row[:] = -1
         self._lanes = np.zeros(0, np.int64)
-        self._room, self._tokens = 0, np.zeros((len(self.consumed), 0), np.int64)
 
     def _reserve(self, length: int) -> None:
         """Make room for contexts of ``length`` tokens."""
@@ -191,6 +227,8 @@ class FastDecoder:
         self._sin = torch.cat([-sin[0, :, :half], sin[0, :, half:]], dim=-1)[:, None]
         self._columns = positions
         self._first = (torch.arange((lanes + 1) * self._heads, device=positions.device) * room).view(-1, self._heads)
+        if self._graphs is not None:
+            self._graphs.clear()
 
     def _arrange(self, lanes: np.ndarray) -> None:
         """Give these lanes the first rows: the last rows move into the gaps that other lanes leave."""
@@ -243,7 +281,7 @@ class FastDecoder:
             lanes: int (K,), the lanes to feed, each with at least one new token.
 
         Returns:
-            Raw logits (K, model vocabulary), in the order of ``lanes``.
+            Raw logits (K, model vocabulary), in the order of ``lanes``; the next call may overwrite them.
         """
         lanes = np.asarray(lanes)
         self._follow_model()
@@ -330,16 +368,22 @@ class FastDecoder:
 
     def _step(self, ids: np.ndarray, position: np.ndarray) -> torch.Tensor:
         """Take one token in each of the first K rows and return the logits, (K, vocabulary)."""
-        device = self._head.device
         self.computed += len(ids)
-        id_K, place_K = torch.from_numpy(ids).to(device), torch.from_numpy(position).to(device)
-        columns = self._columns[: int(position.max()) + 1]
+        if self._graphs is not None:
+            return self._graphs(self._logits, ids, position, self._room)
+        id_K, place_K = torch.from_numpy(np.stack([ids, position])).to(self._head.device)
+        columns = int(position.max()) + 1
+        return self._logits(id_K, place_K, columns, masked=int(position.min()) + 1 < columns)
+
+    def _logits(self, id_K: torch.Tensor, place_K: torch.Tensor, columns: int, masked: bool = True) -> torch.Tensor:
+        """Return the logits after one token in each of the first rows, by the pass that the policy asks for."""
         # A size of 1 is a case of its own to the compiler, and not worth it.
-        if not self.policy.compile or min(len(id_K), len(columns)) == 1:
-            return self._pass(id_K, place_K, columns, masked=int(position.min()) + 1 < len(columns))
-        for tensor in (id_K, place_K, columns):
+        if not self.policy.compile or min(len(id_K), columns) == 1:
+            return self._pass(id_K, place_K, self._columns[:columns], masked)
+        sizes = id_K, place_K, self._columns[:columns]
+        for tensor in sizes:
             torch._dynamo.mark_dynamic(tensor, 0)
-        return compiled()(self, id_K, place_K, columns, masked=True)
+        return compiled()(self, *sizes, masked=True)
 
     def _pass(self, id_K: torch.Tensor, place_K: torch.Tensor, columns: torch.Tensor, masked: bool) -> torch.Tensor:
         """Return the logits after one token in each of the first rows, (K, vocabulary).
@@ -427,10 +471,9 @@ class FastDecoder:
         return _added(hidden, self._activation(gate) * up, *layer.down)
 
     def _norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        if x.dtype == torch.float32:
+        if x.dtype != torch.float64:  # in float32, as the model's own forward does
             return functional.rms_norm(x, x.shape[-1:], eps=self._eps) * weight
-        # In float32 whatever the dtype, float64 included: so does the model's own forward.
-        wide = x.float()
+        wide = x.float()  # that forward does so here, too
         return weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self._eps)).to(x.dtype)
 
     def _softmax(self, weights: torch.Tensor) -> torch.Tensor:

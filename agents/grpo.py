@@ -37,6 +37,8 @@ class GRPO:
         policy: The policy; trained in place.
         envs: A TokenVectorEnv with autoreset_mode DISABLED, wrapped or not.
         seed: Root seed of the environment and of all sampling.
+        device: Torch device that the policy is moved to; None leaves it where it is.
+        dtype: Name of a floating-point torch dtype that its weights get; None leaves theirs.
         recipe: The parts; see :class:`Recipe` for what each does and :mod:`recipes` for ready ones.
         **parts: Parts that replace those of ``recipe``: ``loss=...``, ``controller=...``.
 
@@ -46,13 +48,21 @@ class GRPO:
         groups: Groups of the last update, for callbacks and viewers.
 
     Raises:
-        ConfigurationError: ``envs`` is no TokenVectorEnv, or restarts lanes by itself.
+        ConfigurationError: ``envs`` is no TokenVectorEnv, or restarts lanes by itself; there is no such dtype.
         MissingGuidanceError: a controller without a guidance wrapper around ``envs``.
         VocabularyMismatchError, BudgetError: policy and environment do not fit.
     """
 
     def __init__(
-        self, policy: CausalLMPolicy, envs: Any, *, seed: int = 0, recipe: Recipe | None = None, **parts: Any
+        self,
+        policy: CausalLMPolicy,
+        envs: Any,
+        *,
+        seed: int = 0,
+        device: str | torch.device | None = None,
+        dtype: str | None = None,
+        recipe: Recipe | None = None,
+        **parts: Any,
     ) -> None:
         self.recipe = dataclasses.replace(recipe or Recipe(), **parts)
         self.policy, self.envs, self.seed = policy, envs, int(seed)
@@ -68,6 +78,7 @@ class GRPO:
             )
         if self.controller is not None and self.guidance is not None:
             self.guidance.follow(self.controller)
+        policy.to(device, dtype)
         self.reference = make_reference(policy) if self.recipe.requires("reference_log_probs") else None
         options = self.recipe.optimizer
         self.optimizer = torch.optim.AdamW(
@@ -307,13 +318,14 @@ class GRPO:
             self.reference.load_state_dict(state["reference"])
 
     @classmethod
-    def load(cls, folder: str | Path, envs: Any, *, device: str = "cpu") -> GRPO:
+    def load(cls, folder: str | Path, envs: Any, *, device: str = "cpu", dtype: str | None = None) -> GRPO:
         """Return the agent that was saved, ready to go on with the next update.
 
         Args:
             folder: What :meth:`save` wrote. Its configuration names classes, which are imported: load what you trust.
             envs: An environment made and wrapped like the one the agent was trained on.
             device: Torch device.
+            dtype: Name of a floating-point torch dtype; None for the one it was trained in.
 
         Raises:
             ResumeError: the folder holds no saved agent.
@@ -322,7 +334,8 @@ class GRPO:
         if not (folder / STATE_FILE).is_file() or not (folder / CONFIG_FILE).is_file():
             raise ResumeError(f"folder={str(folder)!r} must hold {CONFIG_FILE} and {STATE_FILE}, written by save()")
         config = json.loads((folder / CONFIG_FILE).read_text())
-        policy = CausalLMPolicy.from_pretrained(folder, device=device, **config["policy"])
+        options = config["policy"] if dtype is None else {**config["policy"], "dtype": dtype}
+        policy = CausalLMPolicy.from_pretrained(folder, device=device, **options)
         agent = cls(policy, envs, seed=config["seed"], recipe=Recipe.from_config(config["recipe"]))
         agent.load_state_dict(torch.load(folder / STATE_FILE, map_location=device, weights_only=True))
         return agent

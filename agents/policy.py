@@ -39,6 +39,8 @@ class CausalLMPolicy:
         own_decoder: Whether rollouts step Qwen3 and Llama models through :mod:`g2rpo_env.agents.fast_decoder`; False
             steps every model through its own forward.
         compile: Whether that path goes through ``torch.compile``: faster steps, after some seconds at the first use.
+        cuda_graphs: Whether that path launches its steps on a GPU as CUDA graphs. The policy keeps them, with the cache
+            they read, from one rollout to the next; False frees that memory between rollouts.
 
     Raises:
         ConfigurationError: ``temperature`` is not above 0, or top_k, top_p or min_p out of its range.
@@ -57,13 +59,15 @@ class CausalLMPolicy:
         min_p: float | None = None,
         own_decoder: bool = True,
         compile: bool = False,
+        cuda_graphs: bool = True,
     ) -> None:
         if not temperature > 0:
             raise ConfigurationError(f"temperature={temperature} must be above 0 (evaluate with mode='greedy')")
         self.truncation = Truncation(top_k, top_p, min_p)
         check_tokenizer(tokenizer)
         self.model, self.tokenizer, self.temperature = model, tokenizer, float(temperature)
-        self.own_decoder, self.compile = own_decoder, compile
+        self.own_decoder, self.compile, self.cuda_graphs = own_decoder, compile, cuda_graphs
+        self._kept: FastDecoder | None = None
         self.vocab_size = len(tokenizer)
         if model.config.vocab_size < self.vocab_size:
             raise VocabularyMismatchError(
@@ -106,7 +110,7 @@ class CausalLMPolicy:
             pad_token_id=task.tokenizer.pad_token_id,
         )
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # not those of GPUs
             model = Qwen3ForCausalLM(config)
         return cls(model, task.tokenizer, temperature=temperature)
 
@@ -127,15 +131,28 @@ class CausalLMPolicy:
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        kind = getattr(torch, dtype, None)
-        if not (isinstance(kind, torch.dtype) and kind.is_floating_point):
-            raise ConfigurationError(f"dtype={dtype!r} must name a floating-point torch dtype, such as 'bfloat16'")
+        kind = torch_dtype(dtype)
         tokenizer: Any = AutoTokenizer.from_pretrained(str(name))
         base = adapters.base_folder(name)
         model: Any = AutoModelForCausalLM.from_pretrained(str(base or name), dtype=kind)
         if base is not None:
             model = adapters.load(model, name)
         return cls(model.to(device), tokenizer, **options)
+
+    def to(self, device: str | torch.device | None = None, dtype: str | None = None) -> CausalLMPolicy:
+        """Move the model in place and return the policy.
+
+        Args:
+            device: Torch device; None leaves it where it is.
+            dtype: Name of a floating-point torch dtype; None leaves that of its weights.
+
+        Raises:
+            ConfigurationError: there is no such dtype.
+        """
+        given = {"device": device, "dtype": None if dtype is None else torch_dtype(dtype)}
+        model: Any = self.model
+        model.to(**{name: value for name, value in given.items() if value is not None})
+        return self
 
     def to_config(self) -> dict[str, Any]:
         """Return the arguments with which :meth:`from_pretrained` makes this policy again from its folder."""
@@ -145,6 +162,7 @@ class CausalLMPolicy:
             **dataclasses.asdict(self.truncation),
             "own_decoder": self.own_decoder,
             "compile": self.compile,
+            "cuda_graphs": self.cuda_graphs,
         }
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -196,16 +214,30 @@ class CausalLMPolicy:
 
     def decoder(self, num_lanes: int) -> Decoder | FastDecoder:
         """Return the state of a rollout over lanes, with an empty cache: the own decode path where it fits."""
+        kept, self._kept = self._kept, None  # whoever uses one has it alone
         if self.own_decoder and reason_against(self.model) is None:
+            if kept is not None and kept.fits(self, num_lanes):
+                kept.forget()
+                return kept
             return FastDecoder(self, num_lanes)
         return Decoder(self, num_lanes)
+
+    def keep(self, decoder: Decoder | FastDecoder) -> None:
+        """Keep a decoder that is no longer used for the next rollout, if it has CUDA graphs."""
+        if isinstance(decoder, FastDecoder) and decoder.dear:
+            self._kept = decoder
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy has: all but the decoder that is kept."""
+        return {**vars(self), "_kept": None}
 
     def log_probs(self, logits: torch.Tensor) -> torch.Tensor:
         """Return log-probabilities at the policy's temperature, float32 (..., V), from raw logits (..., >= V).
 
         This is the distribution that is trained: all tokens have a probability above 0.
         """
-        return torch.log_softmax(logits[..., : self.vocab_size].float() / self.temperature, dim=-1)
+        scaled = logits[..., : self.vocab_size].float()
+        return torch.log_softmax(scaled if self.temperature == 1 else scaled / self.temperature, dim=-1)
 
     def sampling_log_probs(self, logits: torch.Tensor) -> torch.Tensor:
         """Return log-probabilities of the sampling distribution, float32 (..., V): -inf for what top_k, top_p and min_p
@@ -258,12 +290,24 @@ class CausalLMPolicy:
         for position in range(length, length + max_new_tokens):
             logits = decoder.advance(tokens, np.array([position]), lane)
             u = None if greedy else uniforms[position - len(ids), None]
-            token = int(choose(self.sampling_log_probs(logits), u)[0])
+            token = int(draw(self.sampling_log_probs(logits), u)[0][0])
             if token == self.tokenizer.eos_token_id:
                 break
             tokens[0, position] = token
             length = position + 1
         return decode(self.tokenizer, tokens[0, len(ids) : length])
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """Return the floating-point torch dtype of a name.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    kind = getattr(torch, name, None)
+    if not (isinstance(kind, torch.dtype) and kind.is_floating_point):
+        raise ConfigurationError(f"dtype={name!r} must name a floating-point torch dtype, such as 'bfloat16'")
+    return kind
 
 
 def check_cache(config: Any, length: int) -> None:
@@ -282,27 +326,66 @@ def check_cache(config: Any, length: int) -> None:
             )
 
 
-def choose(log_probs_NV: torch.Tensor, uniform_N: np.ndarray | Sequence[float] | None) -> torch.Tensor:
-    """Return a token per lane, int64 (N,): the likeliest, or by inverting the distribution function at ``uniform_N``.
+BLOCK = 1024
+"""Tokens that a larger vocabulary is searched by: first which block holds a token, then which of the block it is."""
 
-    One number of a lane's own stream decides its token, so that a sample does not depend on the other lanes.
+
+def draw(
+    log_probs_NV: torch.Tensor, uniform_N: np.ndarray | Sequence[float] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a token per lane and its log-probability, int64 (N,) and float32 (N,), by one transfer from the device.
+
+    The likeliest token, or the one at which the distribution function reaches ``uniform_N``: one number of a lane's own
+    stream decides its token, so that a sample does not depend on the other lanes.
+
+    Args:
+        log_probs_NV: float, log-probabilities.
+        uniform_N: In [0, 1); None takes the likeliest token.
 
     Raises:
         NonFiniteError: a lane's distribution is not finite.
     """
     if uniform_N is None:
-        highest_N, token_N = log_probs_NV.max(-1)  # NaN if one of the row is
-        _check_finite(highest_N)
-        return token_N
-    cumulative = log_probs_NV.exp().cumsum(-1, dtype=torch.float64)
-    total = cumulative[:, -1:]
-    _check_finite(total[:, 0].log())  # -inf where all are
-    u = torch.as_tensor(np.asarray(uniform_N), dtype=torch.float64, device=total.device)[:, None]
-    return torch.searchsorted(cumulative, u * total, right=True).squeeze(-1).clamp_(max=log_probs_NV.shape[-1] - 1)
+        picked_N, token_N = log_probs_NV.max(-1)  # NaN if one of the row is
+        finite_N = torch.isfinite(picked_N)
+    else:
+        u_N = torch.as_tensor(np.asarray(uniform_N), dtype=torch.float64).to(log_probs_NV.device)
+        token_N, total_N = invert(log_probs_NV.exp(), u_N)
+        picked_N = log_probs_NV.gather(1, token_N[:, None])[:, 0]
+        finite_N = torch.isfinite(total_N.log())  # -inf where all are
+    found = torch.stack([part.double() for part in (token_N, picked_N, finite_N)]).cpu().numpy()
+    if not found[2].all():
+        raise NonFiniteError(f"the policy's logits for row {int(found[2].argmin())} of the batch are NaN or infinite")
+    return found[0].astype(np.int64), found[1].astype(np.float32)
 
 
-def _check_finite(value_N: torch.Tensor) -> None:
-    finite_N = torch.isfinite(value_N)
-    if not finite_N.all():
-        row = int(torch.nonzero(~finite_N)[0])
-        raise NonFiniteError(f"the policy's logits for row {row} of the batch are NaN or infinite")
+def invert(mass_NV: torch.Tensor, u_N: torch.Tensor, block: int = BLOCK) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the first token of each row up to which more than the share ``u_N`` of its mass lies, and the mass.
+
+    Args:
+        mass_NV: float, >= 0, unnormalised.
+        u_N: float64, in [0, 1).
+        block: Tokens per block, >= 1.
+
+    Returns:
+        int64 (N,), a token that has mass; float64 (N,), the mass of each row.
+    """
+    size = mass_NV.shape[-1]
+    if size <= block:
+        cumulative_NV = mass_NV.cumsum(-1, dtype=torch.float64)
+        total_N1 = cumulative_NV[:, -1:]
+        token_N1 = torch.searchsorted(cumulative_NV, u_N[:, None] * total_N1, right=True)
+        return token_N1[:, 0].clamp_(max=size - 1), total_N1[:, 0]
+    # A running sum over a whole large vocabulary takes longer than all the rest of a step.
+    blocks_NBK = torch.nn.functional.pad(mass_NV, (0, -size % block)).unflatten(-1, (-1, block))
+    sum_NB = blocks_NBK.sum(-1, dtype=torch.float64)
+    cumulative_NB = sum_NB.cumsum(-1)
+    total_N1 = cumulative_NB[:, -1:]
+    target_N1 = u_N[:, None] * total_N1
+    which_N1 = torch.searchsorted(cumulative_NB, target_N1, right=True).clamp_(max=sum_NB.shape[-1] - 1)
+    inner_NK = blocks_NBK.gather(1, which_N1[..., None].expand(-1, 1, block))[:, 0].cumsum(-1, dtype=torch.float64)
+    # What the sums above round differs from what this one rounds: stay among the tokens of the block that have mass.
+    within_N1 = (target_N1 - cumulative_NB.gather(1, which_N1) + sum_NB.gather(1, which_N1)).clamp_(min=0)
+    last_N1 = torch.searchsorted(inner_NK, inner_NK[:, -1:].contiguous())
+    token_N1 = torch.minimum(torch.searchsorted(inner_NK, within_N1, right=True), last_N1)
+    return (which_N1 * block + token_N1)[:, 0].clamp_(max=size - 1), total_N1[:, 0]

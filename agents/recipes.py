@@ -233,7 +233,16 @@ def get(name: str) -> Recipe:
     return RECIPES[name]()
 
 
-def make(name: str, policy: Any, envs: Any, *, seed: int = 0, **parts: Any) -> GRPO:
+def make(
+    name: str,
+    policy: Any,
+    envs: Any,
+    *,
+    seed: int = 0,
+    device: Any = None,
+    dtype: str | None = None,
+    **parts: Any,
+) -> GRPO:
     """Return the agent of a recipe.
 
     A recipe's controller starts from the length of the guidance wrapper and is bounded by the longest reveal there is.
@@ -243,6 +252,8 @@ def make(name: str, policy: Any, envs: Any, *, seed: int = 0, **parts: Any) -> G
         policy: The policy to train, in place.
         envs: Training environment.
         seed: Root seed of the environment and of all sampling.
+        device: See :class:`~g2rpo_env.agents.grpo.GRPO`, and so ``dtype``.
+        dtype: See there.
         **parts: Parts that replace those of the recipe, as the arguments of Recipe.
 
     Raises:
@@ -258,7 +269,7 @@ def make(name: str, policy: Any, envs: Any, *, seed: int = 0, **parts: Any) -> G
     unknown = sorted(set(parts) - known)
     if unknown:
         raise ConfigurationError(f"part {unknown[0]!r} is unknown; known are {', '.join(sorted(known))}")
-    return GRPO(policy, envs, seed=seed, recipe=dataclasses.replace(recipe, **parts))
+    return GRPO(policy, envs, seed=seed, device=device, dtype=dtype, recipe=dataclasses.replace(recipe, **parts))
 
 
 def fitted(controller: Controller, guidance: Any) -> Controller:

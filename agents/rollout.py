@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 
-from g2rpo_env.agents.policy import CausalLMPolicy, choose
+from g2rpo_env.agents.policy import CausalLMPolicy, draw
 from g2rpo_env.episode import Episode, Groups, group_episodes
 from g2rpo_env.errors import ConfigurationError, NonFiniteError
 from g2rpo_env.streams import Seed, stream
@@ -64,15 +64,16 @@ def collect(
                 uniforms[started] = [recorder.uniforms(int(lane)) for lane in started]
         lanes = np.flatnonzero(running)
         if not len(lanes):
+            policy.keep(decoder)
             return group_episodes(recorder.episodes)
         logits = decoder.advance(observation["tokens"], observation["length"][:, 0], lanes)
         log_probs = policy.sampling_log_probs(logits)
         try:
-            chosen = choose(log_probs, None if greedy else uniforms[lanes, steps[lanes]])
+            chosen, picked = draw(log_probs, None if greedy else uniforms[lanes, steps[lanes]])
         except NonFiniteError:
             raise NonFiniteError(recorder.not_finite(lanes, steps, log_probs)) from None
-        actions[lanes] = chosen.cpu().numpy()
-        recorder.record(lanes, observation["length"][lanes, 0], log_probs.gather(1, chosen[:, None])[:, 0])
+        actions[lanes] = chosen
+        recorder.record(lanes, observation["length"][lanes, 0], picked)
         steps[lanes] += 1
         observation, reward, terminated, truncated, info = envs.step(actions)
         finished = np.flatnonzero((terminated | truncated) & running)
@@ -170,10 +171,9 @@ class Recorder:
         generator = sampling_stream(self.base.root_seed, int(start["group"]), int(start["member"]))
         return generator.random(self.base.task.max_new_tokens)
 
-    def record(self, lanes: np.ndarray, position: np.ndarray, log_probs: Any) -> None:
+    def record(self, lanes: np.ndarray, position: np.ndarray, log_probs: np.ndarray) -> None:
         """Note the log-probabilities of the tokens that lanes write at ``position``."""
-        values = log_probs.float().cpu().numpy() if isinstance(log_probs, torch.Tensor) else log_probs
-        self.log_probs[lanes, position] = values
+        self.log_probs[lanes, position] = log_probs
 
     def not_finite(self, lanes: np.ndarray, steps: np.ndarray, log_probs: torch.Tensor) -> str:
         """Return the message for logits that are not finite: whose they are, and at which step."""

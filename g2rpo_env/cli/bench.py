@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,15 @@ class BenchOptions:
     """Repeats of each measurement, of which the best counts."""
     soak: int | None = None
     """With sandbox: make so many mixed honest and hostile checks, and show what they leave behind, instead."""
+    device: str = "cpu"
+    """With rollout, step, update and memory: torch device."""
+    dtype: str = "float32"
+    """With those: torch dtype of the weights."""
+    model: str | None = None
+    """With those: 0.6b, the configuration of Qwen3-0.6B with random weights, and sizes for a GPU; without it a small
+    model."""
+    compiled: bool = True
+    """With rollout and step: measure the compiled decode path, too."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -53,7 +63,13 @@ def main(argv: Sequence[str]) -> None:
         raise ConfigurationError(f"repeats={options.repeats} must be at least 1")
     if options.soak is not None and (options.what != "sandbox" or options.soak < 1):
         raise ConfigurationError(f"soak={options.soak} must be at least 1, and belongs to sandbox, not {options.what}")
-    rows = BENCHMARKS[options.what](options.repeats) if options.soak is None else soak(options.soak)
+    place = {name: getattr(options, name) for name in ("device", "dtype", "model", "compiled")}
+    if options.what not in WITH_TORCH and place != {name: getattr(BenchOptions, name) for name in place}:
+        raise ConfigurationError(f"device, dtype, model and compiled belong to {', '.join(WITH_TORCH)}")
+    if options.soak is not None:
+        rows = soak(options.soak)
+    else:
+        rows = BENCHMARKS[options.what](options.repeats, **(place if options.what in WITH_TORCH else {}))
     table = Table(title=TITLES[options.what])
     table.add_column("what", overflow="fold")
     table.add_column("figure", justify="right", no_wrap=True)
@@ -86,29 +102,31 @@ def bench_env(repeats: int) -> list[Row]:
     return rows
 
 
-BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
+def _later(what: str, repeats: int, **place: Any) -> list[Row]:
+    """Return the measurements of a module that needs torch, which the others do without."""
+    from g2rpo_env.cli.bench_device import Place
+
+    module = importlib.import_module(f"g2rpo_env.cli.bench_{what}")
+    return getattr(module, f"bench_{what}")(repeats, Place(**place))
+
+
+WITH_TORCH = ("rollout", "step", "update", "memory")
+BENCHMARKS: dict[str, Callable[..., list[Row]]] = {
     "env": bench_env,
     "sandbox": bench_sandbox,
     "verify": bench_verify,
-    "rollout": lambda repeats: _later("rollout", repeats),
-    "step": lambda repeats: _later("step", repeats),
-    "update": lambda repeats: _later("update", repeats),
-    "memory": lambda repeats: _later("memory", repeats),
+    **{what: partial(_later, what) for what in WITH_TORCH},
 }
+"""Name -> (repeats) -> rows; those of WITH_TORCH also take the arguments of a Place."""
 TITLES = {
     "env": "Stepping, one process",
     "sandbox": "Checking programs",
     "verify": "Checking answers, one process",
-    "rollout": "Rollouts of a tiny model",
+    "rollout": "Rollouts",
     "step": "A step of GRPO: rollout, verdicts, update",
     "update": "One gradient step",
     "memory": "Memory of an update, a fresh process each",
 }
-
-
-def _later(what: str, repeats: int) -> list[Row]:
-    """Return the measurements of a module that needs torch, which the others do without."""
-    return getattr(importlib.import_module(f"g2rpo_env.cli.bench_{what}"), f"bench_{what}")(repeats)
 
 
 def make_lanes(lanes: int, **kwargs: Any) -> gym.vector.VectorEnv:

@@ -1,33 +1,49 @@
-"""``g2rpo-env bench memory``: peak memory of an update's forward and backward pass, each in a fresh process."""
+"""``g2rpo-env bench memory``: peak memory of an update's forward and backward pass.
+
+On the processor each is taken in a fresh process, which the system measures; on a GPU the allocator measures.
+"""
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from g2rpo_env.cli import bench_update
+from g2rpo_env.cli.bench_device import Place
 from g2rpo_env.cli.rows import Row
 from g2rpo_env.errors import ConfigurationError
 
 SIZES = {"vocab_size": 151_936, "hidden_size": 256, "num_hidden_layers": 4}
 EPISODES = 16
+LARGE_EPISODES = 8
+"""Episodes for a model of :data:`~g2rpo_env.cli.bench_device.MODELS`."""
 LENGTHS = (256, 1024, 2048)
 """Tokens per episode."""
 THEIRS = 1024
 """The length at which TRL is measured."""
 
 
-def bench_memory(repeats: int) -> list[Row]:
-    """Return what log-probabilities and loss take beyond the backbone; peaks repeat well, so each is taken once."""
-    found = {(side, n): peak(side, n) for n in LENGTHS for side in ("backbone", "ours")}
-    found["TRL", THEIRS] = peak("TRL", THEIRS)
+def bench_memory(repeats: int, place: Place = Place()) -> list[Row]:  # noqa: B008, it is frozen
+    """Return what log-probabilities and loss take beyond the backbone; peaks repeat well, so each is taken once.
+
+    Raises:
+        ConfigurationError: another model or dtype on the processor.
+    """
+    if place.on_cpu and (place.model is not None or place.dtype != "float32"):
+        raise ConfigurationError(f"model={place.model!r} and dtype={place.dtype!r} of bench memory need a GPU")
+    take = peak if place.on_cpu else partial(device_peak, place)
+    found = {(side, n): take(side, n) for n in LENGTHS for side in ("backbone", "ours")}
+    found["TRL", THEIRS] = take("TRL", THEIRS)
     excess = {(s, n): mib - found["backbone", n] for (s, n), mib in found.items() if s != "backbone"}
     rows = [Row(f"peak, {side}, {n} tokens", mib, "MiB") for (side, n), mib in found.items()]
+    rows = [*([] if place.on_cpu else place.rows(0)), *rows]
     rows += [Row(f"excess over the backbone, {side}, {n} tokens", mib, "MiB") for (side, n), mib in excess.items()]
     shortest, longest = LENGTHS[0], LENGTHS[-1]
     growth = excess["ours", longest] / excess["ours", shortest]
@@ -48,6 +64,18 @@ def peak(side: str, tokens: int) -> float:
     if done.returncode:
         raise ConfigurationError(f"side={side!r} with {tokens} tokens did not finish: {done.stderr[-500:]}")
     return float(done.stdout.split()[-1])
+
+
+def device_peak(place: Place, side: str, tokens: int) -> float:
+    """Return the peak memory in MiB that the allocator of a GPU gives out during one pass of a side."""
+    gc.collect()  # what an earlier side left in cycles
+    torch.cuda.empty_cache()
+    model = place.make_model() if place.model is not None else place.put(bench_update.model_of(**SIZES))
+    episodes = EPISODES if place.model is None else LARGE_EPISODES
+    batch = bench_update.case_of(model, [tokens - bench_update.PROMPT] * episodes)
+    torch.cuda.reset_peak_memory_stats(place.device)
+    SIDES[side](model, batch)
+    return torch.cuda.max_memory_allocated(place.device) / 2**20
 
 
 def our_pass(model: Any, batch: Any) -> None:

@@ -1,4 +1,4 @@
-"""``g2rpo-env bench rollout``: rollouts of a tiny model beside Hugging Face's ``generate`` with the same sampling.
+"""``g2rpo-env bench rollout``: rollouts beside Hugging Face's ``generate`` with the same sampling.
 
 Both sides write the same number of tokens after the same prompts, alternately in one process; a figure is the median of
 the rounds. Lengths are given: the end token is written when an episode has its length, and never before.
@@ -6,6 +6,7 @@ the rounds. Lengths are given: the end token is written when an episode has its 
 
 from __future__ import annotations
 
+import copy
 import shutil
 import statistics
 import time
@@ -20,6 +21,7 @@ from g2rpo_env.agents import CausalLMPolicy, collect
 from g2rpo_env.agents.decoder import Decoder
 from g2rpo_env.agents.fast_decoder import FastDecoder
 from g2rpo_env.agents.kv_cache import growing_cache
+from g2rpo_env.cli.bench_device import Cost, Place, Work
 from g2rpo_env.cli.rows import Row
 
 THREADS = 2
@@ -28,6 +30,8 @@ EQUAL = 64
 """Tokens of each episode where all are equally long."""
 EPISODES, MEAN, SHORTEST, LONGEST = 256, 30, 16, 128
 """Where lengths are spread: clip(geometric(mean), shortest, longest)."""
+LARGE_EQUAL, LARGE_EPISODES = 128, 128
+"""The same for a model of :data:`~g2rpo_env.cli.bench_device.MODELS`."""
 OTHER = 90
 """Token that is written where an end token was sampled too early."""
 
@@ -68,24 +72,40 @@ class GivenLengths(gym.vector.VectorWrapper):
 
 
 class Case:
-    """A tiny model, its environment and the lengths of the episodes.
+    """A model, its environment and the lengths of the episodes.
 
     Args:
         lengths: Length of each episode, in the order in which they start; a multiple of ``lanes``.
         lanes: Lanes, and rows of a batch of ``generate``.
-        policy: A policy with its own weights; None for the tiny one.
+        policy: A policy of a large model; None for the tiny one.
+        place: Where it runs.
     """
 
-    def __init__(self, lengths: np.ndarray, lanes: int = LANES, policy: CausalLMPolicy | None = None) -> None:
-        self.length, self.lanes, self.groups = lengths, lanes, len(lengths) // GROUP
-        budget = int(lengths.max())
+    def __init__(
+        self,
+        lengths: np.ndarray,
+        lanes: int = LANES,
+        policy: CausalLMPolicy | None = None,
+        place: Place = Place(),  # noqa: B008, it is frozen
+    ) -> None:
+        self.length, self.lanes, self.groups, self.place = lengths, lanes, len(lengths) // GROUP, place
         base = gym.make_vec(
-            "g2rpo_env/Addition-v0", num_envs=lanes, group_size=GROUP, digits=3, max_new_tokens=budget, copy=False
+            "g2rpo_env/Addition-v0",
+            num_envs=lanes,
+            group_size=GROUP,
+            digits=3,
+            max_new_tokens=int(lengths.max()),
+            tokenizer=None if policy is None else policy.tokenizer,
+            copy=False,
         )
         by_key = {(i // GROUP, i % GROUP): int(length) for i, length in enumerate(lengths)}
         self.envs = GivenLengths(base, by_key)
-        self.policy = policy or CausalLMPolicy.tiny(base, seed=0)
+        if policy is None:
+            policy = CausalLMPolicy.tiny(base, seed=0)
+            place.put(policy.model)
+        self.policy = policy
         self.prompts = self._prompts(base.unwrapped)
+        self._ways: dict[tuple[bool, bool, bool], CausalLMPolicy] = {}
 
     def _prompts(self, base: Any) -> torch.Tensor:
         """Return the prompts of all episodes, int64 (episodes, T); with three digits they are equally long."""
@@ -93,11 +113,22 @@ class Case:
         rows = [base.task.start(problem, 0).tokens_T for problem in problems for _ in range(GROUP)]
         return torch.from_numpy(np.stack(rows).astype(np.int64)).to(self.policy.device)
 
-    def ours(self, own: bool, *, refill: bool = True, compile: bool = False) -> int:
+    def ours(self, own: bool, *, refill: bool = True, compile: bool = False, graphs: bool = True) -> int:
         """Collect all episodes and return the number of tokens written."""
-        self.policy.own_decoder, self.policy.compile = own, compile
-        groups = collect(self.policy, self.envs, seed=0, groups=self.groups, refill=refill)
-        return groups.sampled_tokens
+        policy = self.way(own, compile, graphs)
+        return collect(policy, self.envs, seed=0, groups=self.groups, refill=refill).sampled_tokens
+
+    def way(self, own: bool, compile: bool = False, graphs: bool = True) -> CausalLMPolicy:
+        """Return the policy that steps in one way: a copy, so that each way keeps its own graphs."""
+        key = own, compile, graphs
+        if key not in self._ways:
+            policy = self._ways[key] = copy.copy(self.policy)
+            policy.own_decoder, policy.compile, policy.cuda_graphs = key
+        return self._ways[key]
+
+    def cost(self, steps: int) -> Work:
+        """Return the work of all episodes in some steps."""
+        return Cost(self.policy.model).decoding(self.prompts.shape[1], self.length, steps)
 
     def theirs(self) -> int:
         """Let ``generate`` write the episodes, a batch of as many as there are lanes at a time."""
@@ -142,9 +173,11 @@ class Case:
                 begin = 0 if end == ends[0] else end - 1
                 model(input_ids=ids[:, begin:end], past_key_values=cache, use_cache=True, logits_to_keep=1)
         else:
-            decoder = FastDecoder(self.policy, self.lanes) if own else Decoder(self.policy, self.lanes)
+            policy = self.way(own)
+            decoder = policy.decoder(self.lanes)
             for end in ends:
                 decoder.advance(tokens, np.full(self.lanes, end), lanes)
+            policy.keep(decoder)
         return self.lanes * len(ends)
 
 
@@ -174,6 +207,10 @@ def spread_lengths(episodes: int = EPISODES, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).geometric(1 / MEAN, episodes).clip(SHORTEST, LONGEST)
 
 
+TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
+"""Largest difference between log-probabilities of the paths; 0.1 for dtypes of 8 to 11 bits."""
+
+
 def same_computation(case: Case) -> None:
     """Raise AssertionError unless both paths have the same logits and both sides write as many tokens."""
     tokens, policy = case.prompts.cpu().numpy(), case.policy
@@ -182,28 +219,32 @@ def same_computation(case: Case) -> None:
         wanted = policy.log_probs(policy.model(case.prompts[: case.lanes]).logits[:, -1])
     for own in (FastDecoder, Decoder):
         got = policy.log_probs(own(policy, case.lanes).advance(tokens[: case.lanes], length, lanes))
-        assert float((got - wanted).abs().max()) < 1e-3, own.__name__
+        assert float((got - wanted).abs().max()) < TOLERANCE.get(policy.model.dtype, 0.1), own.__name__
     wanted_tokens = int(case.length.sum())
     assert case.ours(True) == case.ours(False) == case.theirs() == wanted_tokens
 
 
-def alternate(sides: Mapping[str, Callable[[], int]], repeats: int) -> dict[str, float]:
+def alternate(sides: Mapping[str, Callable[[], int]], repeats: int, place: Place) -> dict[str, float]:
     """Run the sides in turn and return the median of each one's tokens per second."""
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(repeats):
         for name, run in sides.items():
-            started = time.perf_counter()
+            started = place.clock()
             tokens = run()
-            rates[name].append(tokens / (time.perf_counter() - started))
+            rates[name].append(tokens / (place.clock() - started))
     return {name: statistics.median(values) for name, values in rates.items()}
 
 
-def bench_rollout(repeats: int) -> list[Row]:
+def bench_rollout(repeats: int, place: Place = Place()) -> list[Row]:  # noqa: B008, it is frozen
     """Return tokens per second of both decode paths and of ``generate``, their ratios and the ceilings."""
-    torch.set_num_threads(THREADS)
-    rows = [Row("threads of torch", THREADS, "threads")]
-    rows += equal_rows(Case(np.full(LANES, EQUAL)), repeats)
-    rows += spread_rows(Case(spread_lengths()), repeats)
+    rows = place.rows(THREADS)
+    equal, spread = np.full(LANES, EQUAL), spread_lengths()
+    policy = None
+    if place.model is not None:
+        policy = place.make_policy()
+        equal, spread = np.full(LANES, LARGE_EQUAL), spread_lengths(LARGE_EPISODES)
+    rows += equal_rows(Case(equal, LANES, policy, place), repeats)
+    rows += spread_rows(Case(spread, LANES, policy, place), repeats)
     return rows
 
 
@@ -223,22 +264,41 @@ def equal_rows(case: Case, repeats: int) -> list[Row]:
             "generate": case.theirs,
             "any-model path": lambda: case.ours(False),
             "own path": own,
-            **compiled_side(case),
+            **other_sides(case),
             "forward alone": lambda: case.forward_alone(None),
             "own path without sampling and environment": lambda: case.forward_alone(True),
         },
         repeats,
+        case.place,
     )
     title = f"{case.lanes} lanes, {int(case.length[0])} tokens each"
+    work = case.cost(int(case.length[0]))
     return [
         *rate_rows(title, rates),
         Row("environment / rollout, own path", statistics.median(shares), "ratio"),
+        *share_rows(case, title, rates, work),
     ]
+
+
+def share_rows(case: Case, title: str, rates: dict[str, float], work: Work) -> list[Row]:
+    """Return the shares of the device's peaks that each side reached."""
+    tokens, share = int(case.length.sum()), case.place.share_rows
+    return [row for name, rate in rates.items() for row in share(f"{title}: {name}", tokens / rate, work)]
+
+
+def other_sides(case: Case) -> dict[str, Callable[[], int]]:
+    """Return the own path without CUDA graphs, where it has them, and compiled, all warmed up."""
+    sides = compiled_side(case)
+    if not case.place.on_cpu:
+        sides["own path without CUDA graphs"] = lambda: case.ours(True, graphs=False)
+        for run in [lambda: case.ours(True), *sides.values()]:
+            run()  # a size is captured when it comes for the second time
+    return sides
 
 
 def compiled_side(case: Case) -> dict[str, Callable[[], int]]:
     """Return the compiled own path, already compiled; empty where torch.compile finds no C++ compiler."""
-    if case.policy.device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++", "cl"))):
+    if not case.place.compiled or (case.place.on_cpu and not any(map(shutil.which, ("g++", "clang++", "cl")))):
         return {}
     case.ours(True, compile=True)
     return {"own path, compiled": lambda: case.ours(True, compile=True)}
@@ -252,23 +312,27 @@ def spread_rows(case: Case, repeats: int) -> list[Row]:
             "generate": case.theirs,
             "any-model path": lambda: case.ours(False),
             "own path": lambda: case.ours(True),
-            **compiled_side(case),
+            **other_sides(case),
             "own path without refill": lambda: case.ours(True, refill=False),
         },
         repeats,
+        case.place,
     )
-    waves = case.length.reshape(-1, case.lanes).max(1).sum()
+    waves = int(case.length.reshape(-1, case.lanes).max(1).sum())
     title = f"{len(case.length)} episodes on {case.lanes} lanes, lengths spread"
-    rows = rate_rows(title, rates)
-    return [*rows, Row(f"{title}: steps in batches / fewest steps", bound(case, int(waves)), "ratio")]
+    return [
+        *rate_rows(title, rates),
+        Row(f"{title}: steps in batches / fewest steps", waves / fewest_steps(case), "ratio"),
+        *share_rows(case, title, rates, case.cost(fewest_steps(case))),
+    ]
 
 
-def bound(case: Case, waves: int) -> float:
-    """Return how many times fewer steps refill takes than batches, in the order in which the episodes start."""
+def fewest_steps(case: Case) -> int:
+    """Return the steps that refill takes, in the order in which the episodes start."""
     free = np.zeros(case.lanes, np.int64)
     for length in case.length:
         free[free.argmin()] += length
-    return waves / int(free.max())
+    return int(free.max())
 
 
 def rate_rows(title: str, rates: dict[str, float]) -> list[Row]:

@@ -1,6 +1,6 @@
 """``g2rpo-env bench step``: a whole step of GRPO (rollout, verdicts, update) beside TRL's GRPOTrainer.
 
-Both sides train a copy of the same tiny model with the same settings and write the same number of tokens: lengths are
+Both sides train a copy of the same model with the same settings and write the same number of tokens: lengths are
 given. Verdicts come from one and the same verifier, which is right about half of the time, so that groups have signal.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ import torch
 from g2rpo_env.agents import GRPO
 from g2rpo_env.agents.recipes import Optimizer, Recipe
 from g2rpo_env.agents.trl import problem_dataset, verifier_reward
-from g2rpo_env.cli import bench_update
+from g2rpo_env.cli import bench_rollout, bench_update
+from g2rpo_env.cli.bench_device import Place
 from g2rpo_env.cli.bench_rollout import EQUAL, GROUP, LANES, THREADS, Case, EndAt, compiled_side, spread_lengths
 from g2rpo_env.cli.rows import Row
 from g2rpo_env.errors import MissingDependencyError
@@ -37,17 +37,20 @@ def parity(problems: Sequence[Problem], completions: Sequence[str]) -> list[Verd
     return [Verdict(Outcome.WRONG if sum(map(ord, text)) % 2 else Outcome.CORRECT) for text in completions]
 
 
-def bench_step(repeats: int) -> list[Row]:
+def bench_step(repeats: int, place: Place = Place()) -> list[Row]:  # noqa: B008, it is frozen
     """Return the seconds of a step of ours and of TRL's, and their ratio.
 
     Raises:
         AssertionError: the sides have other losses on the same batch, or write other numbers of tokens.
         MissingDependencyError: TRL is missing.
     """
-    torch.set_num_threads(THREADS)
-    rows = []
-    for name, lengths in {"equal": np.full(LANES, EQUAL), "spread": spread_lengths(LANES)}.items():
-        case = Case(lengths)
+    rows = place.rows(THREADS)
+    equal, spread, policy = np.full(LANES, EQUAL), spread_lengths(LANES), None
+    if place.model is not None:
+        policy = place.make_policy()
+        equal = np.full(LANES, bench_rollout.LARGE_EQUAL)
+    for name, lengths in {"equal": equal, "spread": spread}.items():
+        case = Case(lengths, LANES, policy, place)
         case.envs.unwrapped.task.verifier = parity  # type: ignore[attr-defined]
         same_loss(case)
         sides = {"ours": our_steps(case), "TRL": trl_steps(case)}
@@ -59,7 +62,7 @@ def bench_step(repeats: int) -> list[Row]:
             for side, work in sides.items():
                 taken[side] += work()
         medians = {side: statistics.median(seconds) for side, seconds in taken.items()}
-        title = f"step of {LANES} episodes, {name} lengths, {THREADS} threads"
+        title = f"step of {LANES} episodes, {name} lengths" + (f", {THREADS} threads" if place.on_cpu else "")
         rows += [Row(f"{title}: {side}", seconds, "s") for side, seconds in medians.items()]
         rows += [
             Row(f"{title}: TRL / {side}", medians["TRL"] / seconds, "ratio")
@@ -70,8 +73,11 @@ def bench_step(repeats: int) -> list[Row]:
 
 
 def same_loss(case: Case) -> None:
-    """Raise AssertionError unless both sides have the same loss on the same batch, before and after a step."""
-    model = case.policy.model
+    """Raise AssertionError unless both sides have the same loss on the same batch, before and after a step.
+
+    In single precision: numbers of 16 bits are rounded in other places by either side.
+    """
+    model = copy.deepcopy(case.policy.model).float()
     batch = bench_update.case_of(model, [5, 9, 3, 7])
     steps = [make(copy.deepcopy(model), batch) for make in (bench_update.our_step, bench_update.trl_step)]
     for _ in range(2):
@@ -90,9 +96,9 @@ def our_steps(case: Case, *, compile: bool = False) -> Callable[[], list[float]]
         taken = []
         for _ in range(STEPS):
             envs.load_state_dict({"root": 0, "counter": 0, "open": {}})
-            started = time.perf_counter()
+            started = case.place.clock()
             metrics = agent.update()
-            taken.append(time.perf_counter() - started)
+            taken.append(case.place.clock() - started)
             assert metrics["sampled_tokens"] == case.length.sum(), "ours did not keep the given lengths"
             assert metrics["groups_with_signal"] > 0
         return taken[1:]
@@ -119,10 +125,10 @@ def trl_steps(case: Case) -> Callable[[], list[float]]:
 
     class Clock(TrainerCallback):
         def on_step_begin(self, *_: Any, **__: Any) -> None:
-            taken[-1] -= time.perf_counter()
+            taken[-1] -= case.place.clock()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            taken[-1] += time.perf_counter()
+            taken[-1] += case.place.clock()
             taken.append(0.0)
 
     def run() -> list[float]:
@@ -139,7 +145,7 @@ def trl_steps(case: Case) -> Callable[[], list[float]]:
                 beta=0.0,
                 temperature=1.0,
                 bf16=False,
-                use_cpu=True,
+                use_cpu=case.place.on_cpu,
                 gradient_checkpointing=False,
                 disable_dropout=True,
                 optim="adamw_torch_fused",
@@ -167,7 +173,7 @@ def trl_steps(case: Case) -> Callable[[], list[float]]:
 
 def give_lengths(model: Any, case: Case) -> None:
     """Make ``model.generate`` write answers of the case's lengths."""
-    length, end = torch.from_numpy(case.length), case.policy.tokenizer.eos_token_id
+    length, end = torch.from_numpy(case.length).to(model.device), case.policy.tokenizer.eos_token_id
     original = model.generate
 
     def generate(*, input_ids: torch.Tensor, **options: Any) -> Any:

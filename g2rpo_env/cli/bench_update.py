@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any
 
 import gymnasium as gym
@@ -16,6 +16,7 @@ import torch
 from g2rpo_env.agents import GRPO, CausalLMPolicy
 from g2rpo_env.agents.batch import Batch
 from g2rpo_env.agents.recipes import Optimizer, Recipe
+from g2rpo_env.cli.bench_device import Cost, Place
 from g2rpo_env.cli.rows import Row
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import MissingDependencyError
@@ -28,42 +29,61 @@ SIZES = {"vocab_size": 8192, "hidden_size": 384, "num_hidden_layers": 10}
 """A model of 21 M parameters."""
 CASES = {"equal": [112] * 8, "spread 1:8": [24, 48, 72, 96, 120, 144, 168, 192]}
 """Name -> sampled tokens of each episode."""
+LARGE_CASES = {"equal": [256] * 32, "spread 1:8": [64 * (1 + row % 8) for row in range(32)]}
+"""The same for a model of :data:`~g2rpo_env.cli.bench_device.MODELS`."""
+CHECKED = 8
+"""Episodes on which both sides are first compared in single precision."""
 TOLERANCE = 1e-4
 """Largest difference between the losses of both sides."""
 
 
-def bench_update(repeats: int) -> list[Row]:
+def bench_update(repeats: int, place: Place = Place()) -> list[Row]:  # noqa: B008, it is frozen
     """Return the seconds of a gradient step of ours and of TRL's, and of the backbone alone, which nobody can beat.
 
     Raises:
         AssertionError: the losses of both sides differ.
         MissingDependencyError: TRL is missing.
     """
-    torch.set_num_threads(THREADS)
-    rows = []
-    for name, lengths in CASES.items():
-        model = model_of(**SIZES)
+    rows = place.rows(THREADS)
+    cases = CASES if place.model is None else LARGE_CASES
+    for name, lengths in cases.items():
+        model = place.put(model_of(**SIZES)) if place.model is None else place.make_model()
         case = case_of(model, lengths)
+        check_losses(model, case)
         ours, theirs = our_step(copy.deepcopy(model), case), trl_step(copy.deepcopy(model), case)
-        same_loss(ours(), theirs())  # the first step of both, which also warms them up
+        ours(), theirs()  # the first step of both warms them up
         sides = {"ours": ours, "TRL": theirs, "backbone": backbone_passes(model, case)}
-        taken = medians(sides, repeats)
-        title = f"{name} lengths, {THREADS} threads"
+        taken = medians(sides, repeats, place)
+        title = f"{name} lengths, {THREADS} threads" if place.on_cpu else f"{name} lengths"
         rows += [Row(f"update, {title}: {side}", seconds, "s") for side, seconds in taken.items()]
         rows.append(Row(f"TRL / ours, {title}", taken["TRL"] / taken["ours"], "ratio"))
         rows.append(Row(f"TRL / backbone alone, {title}: ceiling", taken["TRL"] / taken["backbone"], "ratio"))
+        work = Cost(model).update(case.mask_NT.sum(-1).cpu().numpy(), int((case.weight_NT > 0).sum()))
+        for side in ("ours", "TRL"):
+            rows += place.share_rows(f"update, {title}: {side}", taken[side], work)
     return rows
 
 
-def medians(sides: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+def medians(sides: dict[str, Callable[[], Any]], repeats: int, place: Place) -> dict[str, float]:
     """Return the median seconds of each side; they take turns, so that what else the machine does hits all alike."""
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(repeats):
         for name, work in sides.items():
-            started = time.perf_counter()
+            started = place.clock()
             work()
-            taken[name].append(time.perf_counter() - started)
+            taken[name].append(place.clock() - started)
     return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def check_losses(model: Any, batch: Batch) -> None:
+    """Raise AssertionError unless both sides have the same loss on some of the batch in single precision.
+
+    Numbers of 16 bits are rounded in other places by either side.
+    """
+    rows = torch.arange(min(CHECKED, len(batch)), device=batch.mask_NT.device)
+    part = batch.take(rows)
+    losses = [make(copy.deepcopy(model).float(), part)() for make in (our_step, trl_step)]
+    same_loss(*losses)
 
 
 def same_loss(ours: float, theirs: float) -> None:
@@ -94,7 +114,7 @@ def model_of(vocab_size: int, hidden_size: int, num_hidden_layers: int) -> Any:
 
 
 def case_of(model: Any, lengths: Sequence[int]) -> Batch:
-    """Return a batch of random tokens whose old log-probabilities lie near what a random policy has."""
+    """Return a batch of random tokens whose old log-probabilities lie near what a random policy has, by the model."""
     random = torch.Generator().manual_seed(0)
     rows, width = len(lengths), PROMPT + max(lengths)
     size = model.config.vocab_size
@@ -102,7 +122,7 @@ def case_of(model: Any, lengths: Sequence[int]) -> Batch:
     sampled = mask & (torch.arange(width) >= PROMPT)
     noise = 0.1 * torch.randn(rows, width, generator=random)
     advantage = torch.randn(rows, 1, generator=random)
-    return Batch(
+    batch = Batch(
         tokens_NT=torch.randint(2, size, (rows, width), generator=random) * mask,
         mask_NT=mask,
         role_NT=torch.where(sampled, Role.SAMPLED, Role.PROMPT).to(torch.int8),
@@ -110,6 +130,8 @@ def case_of(model: Any, lengths: Sequence[int]) -> Batch:
         advantage_NT=advantage.expand(rows, width),
         weight_NT=sampled / sampled.sum(-1, keepdim=True),
     )
+    given = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return Batch(**{name: None if value is None else value.to(model.device) for name, value in given.items()})
 
 
 def our_agent(model: Any) -> GRPO:
@@ -156,7 +178,7 @@ def trl_trainer(model: Any) -> Any:
         beta=0.0,
         temperature=1.0,
         bf16=False,
-        use_cpu=True,
+        use_cpu=model.device.type == "cpu",
         gradient_checkpointing=False,
         disable_dropout=True,
         optim="adamw_torch_fused",

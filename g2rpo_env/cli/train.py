@@ -61,7 +61,7 @@ class TrainOptions(EnvOptions):
     device: str = "cpu"
     """Torch device."""
     dtype: str = "float32"
-    """Torch dtype of the weights of --policy."""
+    """Torch dtype of the weights."""
     threads: int | None = None
     """Torch threads; without it all cores this process may use."""
     evaluate_every: int = 50
@@ -212,8 +212,7 @@ class Training:
         def make() -> CausalLMPolicy:
             if options.policy is None:
                 policy = CausalLMPolicy.tiny(self.envs, seed=options.seed, temperature=options.temperature)
-                policy.model.to(options.device)
-                return policy
+                return policy.to(options.device, options.dtype)
             return CausalLMPolicy.from_pretrained(
                 options.policy, temperature=options.temperature, device=options.device, dtype=options.dtype
             )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from g2rpo_env.cli import bench, bench_rollout
-from g2rpo_env.cli.bench_rollout import Case, bound, spread_lengths
+from g2rpo_env.cli.bench_rollout import Case, fewest_steps, spread_lengths
 
 LENGTHS = np.array([3, 9, 4, 4, 16, 2, 5, 7, 3, 3, 3, 3, 2, 2, 2, 12])
 
@@ -52,14 +52,13 @@ def test_the_bound_counts_steps_by_hand(case: Case) -> None:
     # first, from 3 9 4 4 16 2 5 7: 2+3 on lane 5, 3+3 on lane 0, 4+3 and 4+3 on lanes 2 and 3, 5+2 on lanes 5 and 6,
     # 6+2 on lane 0, 7+12 on the next: 19 steps.
     waves = int(LENGTHS.reshape(2, 8).max(1).sum())
-    assert waves == 28 and bound(case, waves) == 28 / 19
+    assert waves == 28 and fewest_steps(case) == 19
 
 
 def test_rows_hold_ratios_to_generate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_rollout, "LANES", 8)
     monkeypatch.setattr(bench_rollout, "EQUAL", 4)
     monkeypatch.setattr(bench_rollout, "spread_lengths", lambda: LENGTHS)
-    monkeypatch.setattr(bench_rollout, "Case", lambda lengths: Case(lengths, lanes=8))
     rows = {row.name: row for row in bench.BENCHMARKS["rollout"](1)}
     for title in ("8 lanes, 4 tokens each", "16 episodes on 8 lanes, lengths spread"):
         for path in ("any-model path", "own path"):

@@ -21,7 +21,6 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "LANES", 8)
         monkeypatch.setattr(module, "EQUAL", 4)
         monkeypatch.setattr(module, "spread_lengths", lambda episodes=8: LENGTHS)
-    monkeypatch.setattr(bench_step, "Case", lambda lengths: Case(lengths, lanes=8))
     monkeypatch.setattr(bench_step, "compiled_side", lambda case: {})  # compiling takes longer than all tests here
 
 

@@ -1,11 +1,13 @@
 """bench update: both sides have one loss, sides take turns, and rows name what they measured."""
 
+import time
 from typing import Any
 
 import pytest
 import torch
 
 from g2rpo_env.cli import bench, bench_update
+from g2rpo_env.cli.bench_device import Place
 
 SMALL = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 1}
 
@@ -43,9 +45,9 @@ def test_a_difference_between_the_sides_is_found() -> None:
 
 def test_sides_take_turns_and_medians_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter([0, 1, 1, 11, 20, 25, 25, 45, 50, 52, 52, 82])  # a: 1, 5, 2; b: 10, 20, 30
-    monkeypatch.setattr(bench_update.time, "perf_counter", lambda: next(ticks))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks))
     order: list[str] = []
-    found = bench_update.medians({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3)
+    found = bench_update.medians({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3, Place())
     assert order == list("ababab") and found == {"a": 2, "b": 20}
 
 
