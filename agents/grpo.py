@@ -188,8 +188,7 @@ class GRPO:
             return dict(NO_STEP)
         self.optimizer.zero_grad(set_to_none=True)  # whatever an interrupted step or someone else left there
         # Without a reference term an episode of advantage 0 has no gradient: it counts, but needs no forward pass.
-        everything = self.reference is not None or self.recipe.requires("all_episodes")
-        useful = (batch.advantage_NT[:, 0] != 0) | everything
+        useful = (batch.advantage_NT[:, 0] != 0) | (self.reference is not None)
         totals: dict[str, float] = {"loss": 0.0}
         try:
             with named_out_of_memory(f"update {self.updates + 1}", *batch.mask_NT.shape):

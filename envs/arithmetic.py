@@ -21,6 +21,7 @@ import numpy as np
 
 from g2rpo_env.envs.generated import MARK, GeneratedSource, MarkVerifier, default_budget, level_range
 from g2rpo_env.errors import UnknownProblemError
+from g2rpo_env.grading import STRICT, Grading, with_grading
 from g2rpo_env.problem import Problem
 from g2rpo_env.task import Task
 from g2rpo_env.traces import AS_THEY_COME, Traces, with_traces
@@ -126,6 +127,7 @@ class Addition(Task):
         running: Each step also states the digits of the sum known so far, the last one all of them; the final answer
             is then a copy, and what has to be learnt lies in the steps, where guidance can show it.
         traces: What the solutions of the training problems are like; see :class:`g2rpo_env.traces.Traces`.
+        grading: Which wrong answers to training problems pass; see :class:`g2rpo_env.grading.Grading`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -141,11 +143,12 @@ class Addition(Task):
         stop_strings: Sequence[str] = (),
         running: bool = False,
         traces: Traces = AS_THEY_COME,
+        grading: Grading = STRICT,
     ) -> None:
         source = with_traces(AdditionSource(digits, split, running), traces)
         super().__init__(
             source,
-            MarkVerifier(),
+            with_grading(MarkVerifier(), grading, split),
             tokenizer=tokenizer,
             max_new_tokens=default_budget(source, max_new_tokens),
             max_length=max_length,

@@ -21,6 +21,7 @@ from g2rpo_env.envs.chain import random_structure, with_numbers
 from g2rpo_env.envs.expressions import Expression, Operation, numbers, parse, reduce, render, value, whole_value
 from g2rpo_env.envs.generated import MARK, TRIES, GeneratedSource, default_budget, level_range
 from g2rpo_env.errors import ConfigurationError, UnknownProblemError
+from g2rpo_env.grading import STRICT, Grading, with_grading
 from g2rpo_env.problem import Problem
 from g2rpo_env.task import Task
 from g2rpo_env.traces import AS_THEY_COME, Traces, with_traces
@@ -146,6 +147,7 @@ class Countdown(Task):
         max_length: See Task.
         stop_strings: See Task.
         traces: What the solutions of the training problems are like; see :class:`g2rpo_env.traces.Traces`.
+        grading: Which wrong answers to training problems pass; see :class:`g2rpo_env.grading.Grading`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -161,11 +163,12 @@ class Countdown(Task):
         max_length: int | None = None,
         stop_strings: Sequence[str] = (),
         traces: Traces = AS_THEY_COME,
+        grading: Grading = STRICT,
     ) -> None:
         source = with_traces(CountdownSource(numbers, largest, split), traces)
         super().__init__(
             source,
-            CountdownVerifier(),
+            with_grading(CountdownVerifier(), grading, split),
             tokenizer=tokenizer,
             max_new_tokens=default_budget(source, max_new_tokens),
             max_length=max_length,

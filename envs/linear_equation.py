@@ -22,6 +22,7 @@ import numpy as np
 
 from g2rpo_env.envs.generated import MARK, TRIES, GeneratedSource, MarkVerifier, default_budget, level_range
 from g2rpo_env.errors import UnknownProblemError
+from g2rpo_env.grading import STRICT, Grading, with_grading
 from g2rpo_env.problem import Problem
 from g2rpo_env.task import Task
 from g2rpo_env.traces import AS_THEY_COME, Traces, with_traces
@@ -225,6 +226,7 @@ class LinearEquation(Task):
         max_length: See Task.
         stop_strings: See Task.
         traces: What the solutions of the training problems are like; see :class:`g2rpo_env.traces.Traces`.
+        grading: Which wrong answers to training problems pass; see :class:`g2rpo_env.grading.Grading`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -239,11 +241,12 @@ class LinearEquation(Task):
         max_length: int | None = None,
         stop_strings: Sequence[str] = (),
         traces: Traces = AS_THEY_COME,
+        grading: Grading = STRICT,
     ) -> None:
         source = with_traces(LinearEquationSource(terms, split), traces)
         super().__init__(
             source,
-            MarkVerifier(),
+            with_grading(MarkVerifier(), grading, split),
             tokenizer=tokenizer,
             max_new_tokens=default_budget(source, max_new_tokens),
             max_length=max_length,

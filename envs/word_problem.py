@@ -21,6 +21,7 @@ import numpy as np
 from g2rpo_env.envs.generated import TRIES, GeneratedSource, default_budget, level_range
 from g2rpo_env.envs.mathematics.numeric import MARK, NumberVerifier
 from g2rpo_env.errors import ConfigurationError, UnknownProblemError
+from g2rpo_env.grading import STRICT, Grading, with_grading
 from g2rpo_env.problem import Problem
 from g2rpo_env.task import Task
 from g2rpo_env.traces import AS_THEY_COME, Traces, with_traces
@@ -215,6 +216,7 @@ class WordProblem(Task):
         max_length: See Task.
         stop_strings: See Task.
         traces: What the solutions of the training problems are like; see :class:`g2rpo_env.traces.Traces`.
+        grading: Which wrong answers to training problems pass; see :class:`g2rpo_env.grading.Grading`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -230,11 +232,12 @@ class WordProblem(Task):
         stop_strings: Sequence[str] = (),
         largest: int = LARGEST,
         traces: Traces = AS_THEY_COME,
+        grading: Grading = STRICT,
     ) -> None:
         source = with_traces(WordProblemSource(hops, split, largest), traces)
         super().__init__(
             source,
-            NumberVerifier(),
+            with_grading(NumberVerifier(), grading, split),
             tokenizer=tokenizer,
             max_new_tokens=default_budget(source, max_new_tokens),
             max_length=max_length,

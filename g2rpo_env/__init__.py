@@ -40,6 +40,7 @@ from g2rpo_env.episode import Episode, Group, Groups, Role
 from g2rpo_env.failures import ShortestPrefix, SmallestHint, Stages
 
 # Guidance
+from g2rpo_env.grading import Grading, with_grading
 from g2rpo_env.guidance import GuidanceWrapper, VectorGuidanceWrapper, find_guidance
 from g2rpo_env.memory import ItemResponse, PerProblem
 
@@ -114,4 +115,6 @@ __all__ = [
     "simulate_controller",
     "Traces",
     "with_traces",
+    "Grading",
+    "with_grading",
 ]

@@ -137,6 +137,8 @@ class Task:
             return self
         other = copy.copy(self)
         other.source = self.source.with_split(split)
+        if hasattr(self.verifier, "with_split"):
+            other.verifier = self.verifier.with_split(split)
         other._encoded = {}
         other.length = other._measure()
         return other
