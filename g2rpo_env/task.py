@@ -132,7 +132,10 @@ class Task:
     # -- problems ---------------------------------------------------------------------------------------------------
 
     def with_split(self, split: str) -> Task:
-        """Return the same task on another split of its source (a new object; this one is unchanged)."""
+        """Return the same task on another split of its source (a new object; this one is unchanged).
+
+        A verifier that grades splits differently has a method ``with_split``, too, which gives that of the new task.
+        """
         if split == self.source.split:
             return self
         other = copy.copy(self)
