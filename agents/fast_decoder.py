@@ -128,7 +128,8 @@ class FastDecoder:
     """Next-token logits for the lanes of a vector environment, as :class:`~g2rpo_env.agents.decoder.Decoder`.
 
     Weights are those of the live model: when one of them has changed, the fused copies are made anew and the cache is
-    emptied.
+    emptied. What changes weights without their version counter (fused optimisers of torch, ``.data``) is seen by
+    :meth:`renew` alone, so a rollout begins with it.
 
     Args:
         policy: The policy; :func:`reason_against` its model must be None.
@@ -196,6 +197,12 @@ class FastDecoder:
         if device.type != "cuda" or not self.policy.cuda_graphs:
             return None
         return StepGraphs(device, len(self.consumed), ROOM)
+
+    def renew(self) -> None:
+        """Begin as if just made: forget all tokens, and read the weights again, whether they seem to differ or not."""
+        self._parameters = list(self._model.parameters())
+        self._versions = []
+        self.forget()
 
     def forget(self) -> None:
         """Forget the tokens of all lanes and what their rows hold, as if no lane had been fed."""

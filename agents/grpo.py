@@ -242,6 +242,7 @@ class GRPO:
         for group in self.optimizer.param_groups:
             group["lr"] = options.rate(self.updates + 1)
         self.optimizer.step()
+        torch.autograd.graph.increment_version(parameters)  # fused kernels do not, and decoders look at it
         self.optimizer.zero_grad(set_to_none=True)
         return norm
 

@@ -217,7 +217,7 @@ class CausalLMPolicy:
         kept, self._kept = self._kept, None  # whoever uses one has it alone
         if self.own_decoder and reason_against(self.model) is None:
             if kept is not None and kept.fits(self, num_lanes):
-                kept.forget()
+                kept.renew()
                 return kept
             return FastDecoder(self, num_lanes)
         return Decoder(self, num_lanes)

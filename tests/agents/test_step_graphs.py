@@ -43,7 +43,8 @@ def test_a_size_is_never_below_the_number_nor_twice_as_large() -> None:
 class FakeGraph:
     """Runs on replay what was called while it was captured, and writes the result where that of the capture lies."""
 
-
+    run: Any
+    out: torch.Tensor
 
     def pool(self) -> tuple[int, int]:
         return (0, 0)
@@ -220,6 +221,57 @@ def test_a_policy_keeps_a_decoder_with_graphs_for_the_next_rollout(
             assert float(np.abs(mine.logprob_T - other.logprob_T).max()) < 1e-6
 
 
+def recorded_and_scored(policy: CausalLMPolicy, episodes: Any) -> float:
+    """Return the largest difference between what a rollout recorded of its tokens and what the model gives them now."""
+    worst = 0.0
+    for episode in episodes:
+        tokens = torch.from_numpy(episode.tokens_T.astype(np.int64)).to(policy.device)[None]
+        with torch.no_grad():
+            logits = policy.model(tokens).logits[0, :-1]
+            scored = policy.log_probs(logits).gather(1, tokens[0, 1:, None])[:, 0].cpu().numpy()
+        worst = max(worst, float(np.abs(scored - episode.logprob_T[1:])[episode.sampled_T[1:]].max()))
+    return worst
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_rollouts_with_graphs_follow_an_optimiser(
+    make_envs: Any, fake_cuda: list[tuple[int, int]], fused: bool
+) -> None:
+    """A fused step leaves no trace in the weights' version counters, and the decoder outlives it."""
+    policy = small_policy(torch.float64)
+    agent = GRPO(policy, make_envs(8, 4), optimizer=Optimizer(learning_rate=1e-2, fused=fused))
+    envs = make_envs(8, 4)
+    for number in range(3):
+        before = policy.model.lm_head.weight.detach().clone()
+        agent.update()
+        assert float((policy.model.lm_head.weight.detach() - before).abs().max()) > 1e-3
+        kept = policy._kept
+        assert recorded_and_scored(policy, collect(policy, envs, seed=number).episodes) < 1e-5
+        assert policy._kept is kept is not None
+    assert len(fake_cuda) > 0
+
+
+@pytest.mark.parametrize("written", ["fused", "data"])
+def test_a_decoder_that_is_kept_reads_weights_written_without_a_trace(
+    make_envs: Any, fake_cuda: list[tuple[int, int]], written: str
+) -> None:
+    policy = small_policy(torch.float64)
+    envs = make_envs(8, 4)
+    collect(policy, envs, seed=1)
+    parameters = list(policy.model.parameters())
+    versions = [p._version for p in parameters]
+    if written == "data":
+        for parameter in parameters:
+            parameter.data.mul_(1.01)
+    else:
+        for parameter in parameters:
+            parameter.grad = torch.ones_like(parameter)
+        torch.optim.AdamW(parameters, lr=1e-2, fused=True).step()
+    if versions != [p._version for p in parameters]:
+        pytest.skip("this torch counts that, too")
+    assert recorded_and_scored(policy, collect(policy, envs, seed=1).episodes) < 1e-5
+
+
 def test_a_copy_of_a_policy_does_not_keep_the_decoder(make_envs: Any, fake_cuda: list[tuple[int, int]]) -> None:
     import copy
 
@@ -261,15 +313,20 @@ def test_on_a_gpu_graphs_and_single_kernels_write_the_same_episodes(make_envs: A
 
 
 @needs_gpu
-def test_on_a_gpu_graphs_follow_the_weights_of_an_optimiser(make_envs: Any) -> None:
+@pytest.mark.parametrize("fused", [True, False])
+def test_on_a_gpu_rollouts_follow_an_optimiser(make_envs: Any, fused: bool) -> None:
     policy = small_policy(torch.float64, "cuda")
-    agent = GRPO(policy, make_envs(8, 4), optimizer=Optimizer(learning_rate=1e-2))
-    for _ in range(3):
+    agent = GRPO(policy, make_envs(8, 4), optimizer=Optimizer(learning_rate=1e-2, fused=fused))
+    for number in range(3):
+        before = policy.model.lm_head.weight.detach().clone()
         agent.update()
-    kept = policy._kept
-    assert kept is not None and kept.dear
-    kept.forget()
-    follow(policy, 1e-9)
+        assert float((policy.model.lm_head.weight.detach() - before).abs().max()) > 1e-3
+        kept = policy._kept
+        assert kept is not None and kept.dear
+        assert recorded_and_scored(policy, collect(policy, make_envs(8, 4), seed=number).episodes) < 1e-5
+        assert policy._kept is kept
+    kept = policy.decoder(8)  # type: ignore[assignment]
+    follow(policy, 1e-9, kept)
 
 
 @needs_gpu
