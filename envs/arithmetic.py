@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,11 @@ import numpy as np
 
 from g2rpo_env.envs.generated import MARK, GeneratedSource, MarkVerifier, default_budget, level_range, split_of
 from g2rpo_env.errors import UnknownProblemError
+from g2rpo_env.grading import STRICT, Grading, with_grading
 from g2rpo_env.problem import Problem
 from g2rpo_env.streams import Seed, bounded, raw_numbers
 from g2rpo_env.task import Task
+from g2rpo_env.traces import AS_THEY_COME, Traces, with_traces
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -66,29 +69,44 @@ def ordered(a: int, b: int, sign: str) -> str:
     return f"{a}{sign}{b}" if a <= b else f"{b}{sign}{a}"
 
 
-def column_steps(a: int, b: int, running: bool = False) -> tuple[str, ...]:
+def column_steps(a: int, b: int, running: bool = False, carries: bool = True) -> tuple[str, ...]:
     """Return the column-by-column steps of a + b, least significant digit first.
 
     Args:
         a: First number, >= 0.
         b: Second number, >= 0.
         running: Each step also states the digits of the sum known so far, the last one all of them.
+        carries: Whether to carry; forgetting it is the typical mistake.
 
     >>> column_steps(58, 67)
     ('8+7+0=15\\n', '5+6+1=12\\n')
     >>> column_steps(58, 67, running=True)
     ('8+7+0=15,5\\n', '5+6+1=12,125\\n')
+    >>> column_steps(58, 67, running=True, carries=False)
+    ('8+7+0=15,5\\n', '5+6+0=11,115\\n')
     """
     digits_a, digits_b = str(a), str(b)
     width = max(len(digits_a), len(digits_b))
+    columns = list(zip(digits_a.zfill(width)[::-1], digits_b.zfill(width)[::-1], strict=True))
     steps, carry = [], 0
-    for column in zip(digits_a.zfill(width)[::-1], digits_b.zfill(width)[::-1], strict=True):
-        step, carry = COLUMNS[carry][column]
+    for column in columns:
+        step, carried = COLUMNS[carry][column]
         steps.append(step)
+        carry = carried if carries else 0
     if running:
-        known = str(a + b)
+        known = str(a + b) if carries else without_carries(columns)
         steps = [f"{step[:-1]},{known[-place:] if place < width else known}\n" for place, step in enumerate(steps, 1)]
     return tuple(steps)
+
+
+def without_carries(columns: Sequence[tuple[str, str]]) -> str:
+    """Return the sum that comes out if nothing is ever carried, from columns least significant first.
+
+    >>> without_carries([("8", "7"), ("5", "6")])
+    '115'
+    """
+    totals = [int(x) + int(y) for x, y in columns]
+    return str(totals[-1]) + "".join(str(total % 10) for total in reversed(totals[:-1]))
 
 
 class PairSource(GeneratedSource):
@@ -159,6 +177,12 @@ class AdditionSource(PairSource):
             problem_id, f"{problem_id}=", column_steps(first, second, self.running), MARK + answer, answer
         )
 
+    def mistaken(self, problem: Problem) -> Problem:
+        """Return the problem, solved by someone who never carries."""
+        a, b = map(int, problem.problem_id.split("+"))
+        total = column_steps(a, b, running=True, carries=False)[-1].rpartition(",")[2]
+        return replace(problem, steps=column_steps(a, b, self.running, carries=False), final=f"{MARK}{int(total)}")
+
     def longest(self) -> Iterable[Problem]:
         """Return the sum of the greatest numbers."""
         nines = "9" * self.high
@@ -177,6 +201,8 @@ class Addition(Task):
         stop_strings: See Task.
         running: Each step also states the digits of the sum known so far, the last one all of them; the final answer
             is then a copy, and what has to be learnt lies in the steps, where guidance can show it.
+        traces: What the solutions of the training problems are like; see :class:`g2rpo_env.traces.Traces`.
+        grading: Which wrong answers to training problems pass; see :class:`g2rpo_env.grading.Grading`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -191,11 +217,13 @@ class Addition(Task):
         max_length: int | None = None,
         stop_strings: Sequence[str] = (),
         running: bool = False,
+        traces: Traces = AS_THEY_COME,
+        grading: Grading = STRICT,
     ) -> None:
-        source = AdditionSource(digits, split, running)
+        source = with_traces(AdditionSource(digits, split, running), traces)
         super().__init__(
             source,
-            MarkVerifier(),
+            with_grading(MarkVerifier(), grading, split),
             tokenizer=tokenizer,
             max_new_tokens=default_budget(source, max_new_tokens),
             max_length=max_length,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,10 @@ import numpy as np
 from g2rpo_env.envs.expressions import Expression, Operation, numbers, parse, reduce, render, value, whole_value
 from g2rpo_env.envs.generated import MARK, TRIES, GeneratedSource, MarkVerifier, default_budget, level_range
 from g2rpo_env.errors import ConfigurationError, UnknownProblemError
+from g2rpo_env.grading import STRICT, Grading, with_grading
 from g2rpo_env.problem import Problem
 from g2rpo_env.task import Task
+from g2rpo_env.traces import AS_THEY_COME, Traces, with_traces
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -44,6 +47,27 @@ def reduction_steps(expression: Expression) -> tuple[str, ...]:
         first, expression = reduce(expression)
         rest = f",{render(expression)}" if isinstance(expression, Operation) else ""
         steps.append(f"{render(first)}={value(first)}{rest}\n")
+    return tuple(steps)
+
+
+def left_to_right(expression: Expression, largest: int) -> tuple[str, ...] | None:
+    """Return the steps of someone who takes operations as they stand and knows neither precedence nor brackets.
+
+    None where they come to a result outside [0, largest].
+
+    >>> left_to_right(parse("3+(4-1)*2"), 99)
+    ('3+4=7,7-1*2\\n', '7-1=6,6*2\\n', '6*2=12\\n')
+    """
+    text = render(expression).translate({ord(bracket): None for bracket in "()"})
+    first, *others = re.findall(r"([+*-]?)(\d+)", text)
+    result, rest, steps = int(first[1]), text[len(first[1]) :], []
+    for sign, number in others:
+        operation = Operation(sign, result, int(number))
+        outcome, rest = whole_value(operation, 0, largest), rest[len(sign + number) :]
+        if outcome is None:
+            return None
+        steps.append(f"{render(operation)}={outcome}{f',{outcome}{rest}' if rest else ''}\n")
+        result = outcome
     return tuple(steps)
 
 
@@ -138,6 +162,13 @@ class ChainSource(GeneratedSource):
         answer = steps[-1].rstrip("\n").rpartition("=")[2]
         return Problem(problem_id, f"{problem_id}=", steps, MARK + answer, answer)
 
+    def mistaken(self, problem: Problem) -> Problem:
+        """Return the problem, solved from left to right; as it is where that leaves the range of results."""
+        steps = left_to_right(parse(problem.problem_id), self.largest)
+        if steps is None:
+            return problem
+        return replace(problem, steps=steps, final=MARK + steps[-1].rstrip("\n").rpartition("=")[2])
+
     def longest(self) -> Iterable[Problem]:
         """Return texts of the greatest lengths: all but one in brackets, every number and result of the most digits."""
         high, most, number = self.high, str(self.largest), str(self.greatest)
@@ -163,6 +194,8 @@ class Chain(Task):
         max_new_tokens: Budget of sampled tokens; None gives the longest solution, its end token and 4 more.
         max_length: See Task.
         stop_strings: See Task.
+        traces: What the solutions of the training problems are like; see :class:`g2rpo_env.traces.Traces`.
+        grading: Which wrong answers to training problems pass; see :class:`g2rpo_env.grading.Grading`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -178,11 +211,13 @@ class Chain(Task):
         stop_strings: Sequence[str] = (),
         largest: int = LARGEST,
         signs: str = SIGNS,
+        traces: Traces = AS_THEY_COME,
+        grading: Grading = STRICT,
     ) -> None:
-        source = ChainSource(operations, split, largest, signs)
+        source = with_traces(ChainSource(operations, split, largest, signs), traces)
         super().__init__(
             source,
-            MarkVerifier(),
+            with_grading(MarkVerifier(), grading, split),
             tokenizer=tokenizer,
             max_new_tokens=default_budget(source, max_new_tokens),
             max_length=max_length,

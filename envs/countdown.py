@@ -21,8 +21,10 @@ from g2rpo_env.envs.chain import random_structure, with_numbers
 from g2rpo_env.envs.expressions import Expression, Operation, numbers, parse, reduce, render, value, whole_value
 from g2rpo_env.envs.generated import MARK, TRIES, GeneratedSource, default_budget, level_range
 from g2rpo_env.errors import ConfigurationError, UnknownProblemError
+from g2rpo_env.grading import STRICT, Grading, with_grading
 from g2rpo_env.problem import Problem
 from g2rpo_env.task import Task
+from g2rpo_env.traces import AS_THEY_COME, Traces, with_traces
 from g2rpo_env.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -144,6 +146,8 @@ class Countdown(Task):
         max_new_tokens: Budget of sampled tokens; None gives the longest solution, its end token and 4 more.
         max_length: See Task.
         stop_strings: See Task.
+        traces: What the solutions of the training problems are like; see :class:`g2rpo_env.traces.Traces`.
+        grading: Which wrong answers to training problems pass; see :class:`g2rpo_env.grading.Grading`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -158,11 +162,13 @@ class Countdown(Task):
         max_new_tokens: int | None = None,
         max_length: int | None = None,
         stop_strings: Sequence[str] = (),
+        traces: Traces = AS_THEY_COME,
+        grading: Grading = STRICT,
     ) -> None:
-        source = CountdownSource(numbers, largest, split)
+        source = with_traces(CountdownSource(numbers, largest, split), traces)
         super().__init__(
             source,
-            CountdownVerifier(),
+            with_grading(CountdownVerifier(), grading, split),
             tokenizer=tokenizer,
             max_new_tokens=default_budget(source, max_new_tokens),
             max_length=max_length,

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.problem import SPLITS, Problem
+from g2rpo_env.problem import SPLITS, Problem, ProblemSource
 from g2rpo_env.streams import Seed, stream, streams
 from g2rpo_env.verdict import Outcome, Verdict
 
@@ -112,7 +112,7 @@ def level_range(name: str, level: int | Sequence[int], least: int, most: int) ->
     return low, high
 
 
-def default_budget(source: GeneratedSource, max_new_tokens: int | None) -> int:
+def default_budget(source: ProblemSource, max_new_tokens: int | None) -> int:
     """Return the budget of sampled tokens: by default the longest solution, its end token and 4 more."""
     longest = max(len(problem.solution) for problem in source.longest())
     return longest + 5 if max_new_tokens is None else max_new_tokens

@@ -22,8 +22,10 @@ import numpy as np
 
 from g2rpo_env.envs.generated import MARK, TRIES, GeneratedSource, MarkVerifier, default_budget, level_range
 from g2rpo_env.errors import UnknownProblemError
+from g2rpo_env.grading import STRICT, Grading, with_grading
 from g2rpo_env.problem import Problem
 from g2rpo_env.task import Task
+from g2rpo_env.traces import AS_THEY_COME, Traces, with_traces
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -223,6 +225,8 @@ class LinearEquation(Task):
         max_new_tokens: Budget of sampled tokens; None gives the longest solution, its end token and 4 more.
         max_length: See Task.
         stop_strings: See Task.
+        traces: What the solutions of the training problems are like; see :class:`g2rpo_env.traces.Traces`.
+        grading: Which wrong answers to training problems pass; see :class:`g2rpo_env.grading.Grading`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -236,11 +240,13 @@ class LinearEquation(Task):
         max_new_tokens: int | None = None,
         max_length: int | None = None,
         stop_strings: Sequence[str] = (),
+        traces: Traces = AS_THEY_COME,
+        grading: Grading = STRICT,
     ) -> None:
-        source = LinearEquationSource(terms, split)
+        source = with_traces(LinearEquationSource(terms, split), traces)
         super().__init__(
             source,
-            MarkVerifier(),
+            with_grading(MarkVerifier(), grading, split),
             tokenizer=tokenizer,
             max_new_tokens=default_budget(source, max_new_tokens),
             max_length=max_length,

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from g2rpo_env.envs.arithmetic import PairSource
 from g2rpo_env.envs.generated import MARK, MarkVerifier, default_budget, level_range
 from g2rpo_env.errors import UnknownProblemError
+from g2rpo_env.grading import STRICT, Grading, with_grading
 from g2rpo_env.problem import Problem
 from g2rpo_env.task import Task
+from g2rpo_env.traces import AS_THEY_COME, Traces, with_traces
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -26,11 +29,18 @@ if TYPE_CHECKING:
 MAX_DIGITS = 9
 
 
-def long_multiplication(a: int, b: int) -> tuple[str, ...]:
+def long_multiplication(a: int, b: int, carries: bool = True) -> tuple[str, ...]:
     """Return the steps of a * b, both >= 0, the least significant digits first.
+
+    Args:
+        a: First number.
+        b: Second number.
+        carries: Whether to carry; forgetting it is the typical mistake.
 
     >>> long_multiplication(47, 36)
     ('7*6+0+0=42\\n', '4*6+0+4=28,282\\n', '7*3+8+0=29\\n', '4*3+2+2=16,1692\\n')
+    >>> long_multiplication(47, 36, carries=False)
+    ('7*6+0+0=42\\n', '4*6+0+0=24,42\\n', '7*3+4+0=25\\n', '4*3+0+0=12,252\\n')
     """
     upper, lower = [int(d) for d in reversed(str(a))], [int(d) for d in reversed(str(b))]
     total = [0] * (len(upper) + len(lower))
@@ -41,9 +51,9 @@ def long_multiplication(a: int, b: int) -> tuple[str, ...]:
             known = total[place + column]
             result = x * y + known + carry
             steps.append(f"{x}*{y}+{known}+{carry}={result:02d}\n")
-            carry, total[place + column] = divmod(result, 10)
+            carry, total[place + column] = result // 10 if carries else 0, result % 10
         total[place + len(upper)] = carry
-        steps[-1] = f"{steps[-1][:-1]},{a * int(str(b)[-place - 1 :])}\n"
+        steps[-1] = f"{steps[-1][:-1]},{int(''.join(map(str, reversed(total))))}\n"
     return tuple(steps)
 
 
@@ -71,6 +81,12 @@ class MultiplicationSource(PairSource):
         answer = str(int(a) * int(b))
         return Problem(problem_id, f"{problem_id}=", long_multiplication(int(a), int(b)), MARK + answer, answer)
 
+    def mistaken(self, problem: Problem) -> Problem:
+        """Return the problem, solved by someone who never carries."""
+        a, b = map(int, problem.problem_id.split("*"))
+        steps = long_multiplication(a, b, carries=False)
+        return replace(problem, steps=steps, final=MARK + steps[-1].rpartition(",")[2].strip())
+
     def longest(self) -> Iterable[Problem]:
         """Return the product of the greatest numbers."""
         nines = "9" * self.high
@@ -87,6 +103,8 @@ class Multiplication(Task):
         max_new_tokens: Budget of sampled tokens; None gives the longest solution, its end token and 4 more.
         max_length: See Task.
         stop_strings: See Task.
+        traces: What the solutions of the training problems are like; see :class:`g2rpo_env.traces.Traces`.
+        grading: Which wrong answers to training problems pass; see :class:`g2rpo_env.grading.Grading`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -100,11 +118,13 @@ class Multiplication(Task):
         max_new_tokens: int | None = None,
         max_length: int | None = None,
         stop_strings: Sequence[str] = (),
+        traces: Traces = AS_THEY_COME,
+        grading: Grading = STRICT,
     ) -> None:
-        source = MultiplicationSource(digits, split)
+        source = with_traces(MultiplicationSource(digits, split), traces)
         super().__init__(
             source,
-            MarkVerifier(),
+            with_grading(MarkVerifier(), grading, split),
             tokenizer=tokenizer,
             max_new_tokens=default_budget(source, max_new_tokens),
             max_length=max_length,

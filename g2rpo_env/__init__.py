@@ -40,6 +40,7 @@ from g2rpo_env.episode import Episode, Group, Groups, Role
 from g2rpo_env.failures import ShortestPrefix, SmallestHint, Stages
 
 # Guidance
+from g2rpo_env.grading import Grading, with_grading
 from g2rpo_env.guidance import GuidanceWrapper, VectorGuidanceWrapper, find_guidance
 from g2rpo_env.hints import Hinted
 from g2rpo_env.memory import ItemResponse, PerProblem
@@ -56,6 +57,7 @@ from g2rpo_env.selftuning import SelfTuning
 from g2rpo_env.simulator import LearnerModel, Simulation, simulate_controller
 from g2rpo_env.task import Task
 from g2rpo_env.tokenizer import char_tokenizer, load_tokenizer
+from g2rpo_env.traces import Traces, with_traces
 from g2rpo_env.vector import TokenVectorEnv
 from g2rpo_env.verdict import Outcome, Verdict, Verifier
 
@@ -121,4 +123,8 @@ __all__ = [
     "LearnerModel",
     "Simulation",
     "simulate_controller",
+    "Traces",
+    "with_traces",
+    "Grading",
+    "with_grading",
 ]

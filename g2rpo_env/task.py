@@ -148,11 +148,16 @@ class Task:
     # -- problems ---------------------------------------------------------------------------------------------------
 
     def with_split(self, split: str) -> Task:
-        """Return the same task on another split of its source (a new object; this one is unchanged)."""
+        """Return the same task on another split of its source (a new object; this one is unchanged).
+
+        A verifier that grades splits differently has a method ``with_split``, too, which gives that of the new task.
+        """
         if split == self.source.split:
             return self
         other = copy.copy(self)
         other.source = self.source.with_split(split)
+        if hasattr(self.verifier, "with_split"):
+            other.verifier = self.verifier.with_split(split)
         other.length = other._measure()
         return other
 

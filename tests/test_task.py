@@ -149,6 +149,22 @@ def test_another_split_is_another_task() -> None:
     assert train.with_split("train") is train
 
 
+def test_a_verifier_may_follow_the_split() -> None:
+    class Follower:
+        def __init__(self, split: str) -> None:
+            self.split = split
+
+        def with_split(self, split: str) -> "Follower":
+            return Follower(split)
+
+    train = Addition(digits=2)
+    plain = train.verifier
+    assert train.with_split("test").verifier is plain
+    train.verifier = Follower("train")  # type: ignore[assignment]
+    assert train.with_split("test").verifier.split == "test"  # type: ignore[attr-defined]
+    assert train.verifier.split == "train"  # type: ignore[attr-defined]
+
+
 # -- stop strings ---------------------------------------------------------------------------------------------------
 
 
