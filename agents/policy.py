@@ -259,7 +259,7 @@ class CausalLMPolicy:
         """
         asked_NT = mask_NT if where_NT is None else where_NT & mask_NT
         model = adapters.inner(self.model)
-        return score(model, tokens_NT, mask_NT, asked_NT, temperature=self.temperature, vocab_size=self.vocab_size)
+        return score(model, tokens_NT, asked_NT, temperature=self.temperature, vocab_size=self.vocab_size)
 
     @torch.inference_mode()
     def complete(self, prompt: str, max_new_tokens: int = 128, *, greedy: bool = True, seed: int = 0) -> str:

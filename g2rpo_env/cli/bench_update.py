@@ -219,8 +219,7 @@ def backbone_passes(model: Any, batch: Batch) -> Callable[[], None]:
 
     def run() -> None:
         for part in batch.microbatches():
-            inputs = {"input_ids": part.tokens_NT, "attention_mask": part.mask_NT.long(), "use_cache": False}
-            model.base_model(**inputs).last_hidden_state.sum().backward()
+            model.base_model(input_ids=part.tokens_NT, use_cache=False).last_hidden_state.sum().backward()
         model.zero_grad(set_to_none=True)
 
     return run
