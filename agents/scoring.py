@@ -190,7 +190,7 @@ def _log_probs(scaled: torch.Tensor, target: torch.Tensor, keep: bool) -> tuple[
 
 
 def _slopes(scaled: torch.Tensor, target: torch.Tensor, log_prob: torch.Tensor) -> torch.Tensor:
-    """Return softmax(scaled) - one-hot(target), (c, V), given log softmax(scaled)[target]; may write into ``scaled``."""
+    """Return softmax(scaled) - one-hot(target), (c, V), given log softmax(scaled)[target]; may overwrite ``scaled``."""
     if _is_wide(scaled):
         probability = scaled.sub_(scaled.gather(-1, target[:, None]) - log_prob[:, None]).exp_()
     else:

@@ -72,6 +72,7 @@ def medians(sides: dict[str, Callable[[], Any]], repeats: int, place: Place) -> 
             started = place.clock()
             work()
             taken[name].append(place.clock() - started)
+            place.note(name, taken[name][-1], "s")
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
