@@ -19,7 +19,7 @@ import torch
 from g2rpo_env.agents import GRPO
 from g2rpo_env.agents.recipes import Optimizer, Recipe
 from g2rpo_env.agents.trl import problem_dataset, verifier_reward
-from g2rpo_env.cli import bench_rollout, bench_update
+from g2rpo_env.cli import bench_update
 from g2rpo_env.cli.bench_device import Place
 from g2rpo_env.cli.bench_rollout import EQUAL, GROUP, LANES, THREADS, Case, EndAt, compiled_side, spread_lengths
 from g2rpo_env.cli.rows import Row
