@@ -1,4 +1,4 @@
-"""bench's devices: the work of a model by hand, shares of peaks, places that cannot be, a tokenizer as wide as a head."""
+"""bench's devices: the work of a model by hand, shares of peaks, places that cannot be, a tokenizer of any width."""
 
 from typing import Any
 
