@@ -32,7 +32,6 @@ def chunk_rows(vocab_size: int, device: str = "cpu") -> int:
 def score(
     model: Any,
     tokens_NT: torch.Tensor,
-    mask_NT: torch.Tensor,
     where_NT: torch.Tensor,
     *,
     temperature: float,
@@ -44,13 +43,14 @@ def score(
     Args:
         model: A transformers causal LM.
         tokens_NT: int64, right-padded.
-        mask_NT: bool, True where there is a token.
-        where_NT: bool, the tokens that are asked for; the first of a row has no log-probability. The rest gets 0.
+        where_NT: bool, the tokens that are asked for, no padding; the first of a row has no log-probability. The rest
+            gets 0.
         temperature: Of the distribution, > 0.
         vocab_size: Logits beyond have no share in the distribution.
         chunk: Tokens through the head at once; None for as many as the device allows.
     """
-    inputs = {"input_ids": tokens_NT, "attention_mask": mask_NT.long(), "use_cache": False}
+    # No mask: padding stands where no token before it can attend to it, and without one attention has faster kernels.
+    inputs = {"input_ids": tokens_NT, "use_cache": False}
     asked, targets = where_NT[:, 1:], tokens_NT[:, 1:]
     if is_plain(model):
         hidden_MD = model.base_model(**inputs).last_hidden_state[:, :-1][asked]
@@ -145,7 +145,11 @@ def head_log_probs(
 
 
 class _HeadLogProbs(torch.autograd.Function):
-    """Backward makes the logits of each chunk again, unless there is one chunk alone: its probabilities are kept."""
+    """Backward makes the logits of each chunk again, unless there is one chunk alone: what it needs of them is kept.
+
+    It works with the slopes p - one-hot(target), which are -d log p(target) / d logits at temperature 1. The factor of
+    a token's gradient goes to rows as wide as a hidden state, not to rows as wide as the vocabulary.
+    """
 
     @staticmethod
     def forward(
@@ -157,48 +161,74 @@ class _HeadLogProbs(torch.autograd.Function):
         size: int,
         chunk: int,
     ) -> torch.Tensor:
+        keep = len(hidden) <= chunk and any(ctx.needs_input_grad)
         picked, kept = [], []
         for part, wanted in zip(hidden.split(chunk), target.split(chunk), strict=True):
-            scaled = _scaled(part, weight[:size], temperature)
-            highest, chosen = scaled.amax(-1, keepdim=True), scaled.gather(-1, wanted[:, None])
-            total = scaled.sub_(highest).exp_().sum(-1, keepdim=True)
-            picked.append((chosen - highest - total.log())[:, 0])
-            kept = [scaled.div_(total)] if len(hidden) <= chunk and any(ctx.needs_input_grad) else []
-        ctx.save_for_backward(hidden, weight, target, *kept)
-        ctx.options = temperature, size, chunk
-        return torch.cat(picked)
+            log_prob, slopes = _log_probs(_scaled(part, weight[:size], temperature), wanted, keep)
+            picked.append(log_prob)
+            kept += [] if slopes is None else [slopes]
+        found = torch.cat(picked)
+        ctx.save_for_backward(hidden, weight, target, found, *kept)
+        # Backward has no numbers of 32 bits if the model has 16.
+        ctx.options = temperature, size, chunk if _is_wide(weight) else 2 * chunk
+        return found
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        hidden, weight, target, *kept = ctx.saved_tensors
+        hidden, weight, target, found, *kept = ctx.saved_tensors
         temperature, size, chunk = ctx.options
         wide = torch.promote_types(weight.dtype, torch.float32)
         for_weight = torch.zeros(weight.shape, dtype=wide, device=weight.device) if ctx.needs_input_grad[1] else None
-        for_hidden, slopes = torch.empty_like(hidden), gradient / temperature
-        parts = zip(*(rows.split(chunk) for rows in (hidden, target, slopes, for_hidden)), strict=True)
-        for part, wanted, slope, out in parts:
-            # d log p(target) / d logits = (one-hot(target) - p) / temperature
-            share = kept[0] * -slope[:, None] if kept else _probabilities(part, weight[:size], temperature)
-            share = (share if kept else share.mul_(-slope[:, None])).scatter_add_(-1, wanted[:, None], slope[:, None])
-            share = share.to(weight.dtype)
-            out.copy_(share @ weight[:size])
-            if for_weight is not None and weight.dtype == wide:
-                for_weight[:size].addmm_(share.T, part)
-            elif for_weight is not None:
-                for_weight[:size].add_(share.T @ part)
+        for_hidden, factors = torch.empty_like(hidden), gradient[:, None] / -temperature
+        rows = hidden, target, found, factors, for_hidden
+        for part, wanted, log_prob, factor, out in zip(*(values.split(chunk) for values in rows), strict=True):
+            slopes = kept[0] if kept else _slopes(_scaled(part, weight[:size], temperature), wanted, log_prob)
+            out.copy_(slopes @ weight[:size] * factor)
+            if for_weight is None:
+                continue
+            part = (part * factor).to(part.dtype)
+            if weight.dtype == wide:
+                for_weight[:size].addmm_(slopes.T, part)
+            else:
+                for_weight[:size].add_(slopes.T @ part)
         to_weight = None if for_weight is None else for_weight.to(weight.dtype)
         return for_hidden, to_weight, None, None, None, None
 
 
+def _is_wide(values: torch.Tensor) -> bool:
+    """Whether the numbers have at least 32 bits."""
+    return values.dtype.itemsize >= 4
+
+
 def _scaled(hidden: torch.Tensor, weight: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Return logits / temperature, (c, V), float32 or wider, in a buffer of their own."""
-    logits = hidden @ weight.T
-    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return wide if temperature == 1 else wide.div_(temperature)
+    """Return logits / temperature, (c, V), in a buffer of their own."""
+    if _is_wide(weight) or temperature == 1:
+        logits = hidden @ weight.T
+        return logits if temperature == 1 else logits.div_(temperature)
+    # Divided before they are rounded to 16 bits.
+    return torch.addmm(hidden.new_zeros(()), hidden, weight.T, beta=0, alpha=1 / temperature)
 
 
-def _probabilities(hidden: torch.Tensor, weight: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Return softmax(hidden @ weight.T / temperature), (c, V)."""
-    scaled = _scaled(hidden, weight, temperature)
-    scaled.sub_(scaled.amax(-1, keepdim=True)).exp_()
-    return scaled.div_(scaled.sum(-1, keepdim=True))
+def _log_probs(scaled: torch.Tensor, target: torch.Tensor, keep: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return log softmax(scaled)[target], (c,), float32 or wider, and the slopes if they are to be kept."""
+    if not _is_wide(scaled):
+        log_prob = torch.log_softmax(scaled.float(), -1).gather(-1, target[:, None])[:, 0]
+        return log_prob, _slopes(scaled, target, log_prob) if keep else None
+    highest, chosen = scaled.amax(-1, keepdim=True), scaled.gather(-1, target[:, None])
+    total = scaled.sub_(highest).exp_().sum(-1, keepdim=True)
+    log_prob = (chosen - highest - total.log())[:, 0]
+    return log_prob, _without_target(scaled.div_(total), target, log_prob) if keep else None
+
+
+def _slopes(scaled: torch.Tensor, target: torch.Tensor, log_prob: torch.Tensor) -> torch.Tensor:
+    """Return softmax(scaled) - one-hot(target), (c, V), given log softmax(scaled)[target]; may overwrite ``scaled``."""
+    if _is_wide(scaled):
+        probability = scaled.sub_(scaled.gather(-1, target[:, None]) - log_prob[:, None]).exp_()
+    else:
+        probability = torch.softmax(scaled, -1)  # summed in float32
+    return _without_target(probability, target, log_prob)
+
+
+def _without_target(probability: torch.Tensor, target: torch.Tensor, log_prob: torch.Tensor) -> torch.Tensor:
+    """Return probabilities, in place, with p - 1 for the target: near p = 1 not the difference of rounded numbers."""
+    return probability.scatter_(-1, target[:, None], torch.expm1(log_prob)[:, None].to(probability.dtype))

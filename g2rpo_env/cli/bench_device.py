@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 import string
+import sys
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -100,6 +101,10 @@ class Place:
         if torch.device(self.device).type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
+
+    def note(self, name: str, value: float, unit: str) -> None:
+        """Say what was just measured, for a table comes at the end alone."""
+        print(f"{name}: {value:,.4g} {unit}", file=sys.stderr, flush=True)
 
     def rows(self, threads: int) -> list[Row]:
         """Return what the figures hold for: threads of a processor, or the device by name."""

@@ -30,8 +30,8 @@ EQUAL = 64
 """Tokens of each episode where all are equally long."""
 EPISODES, MEAN, SHORTEST, LONGEST = 256, 30, 16, 128
 """Where lengths are spread: clip(geometric(mean), shortest, longest)."""
-LARGE_EQUAL, LARGE_EPISODES = 128, 128
-"""The same for a model of :data:`~g2rpo_env.cli.bench_device.MODELS`."""
+LARGE_EQUAL, LARGE_EPISODES, LARGE_LONGEST = 64, 128, 64
+"""The same for a model of :data:`~g2rpo_env.cli.bench_device.MODELS`, few enough for a minute with all sides."""
 OTHER = 90
 """Token that is written where an end token was sampled too early."""
 
@@ -232,6 +232,7 @@ def alternate(sides: Mapping[str, Callable[[], int]], repeats: int, place: Place
             started = place.clock()
             tokens = run()
             rates[name].append(tokens / (place.clock() - started))
+            place.note(name, rates[name][-1], "tokens/s")
     return {name: statistics.median(values) for name, values in rates.items()}
 
 
@@ -242,7 +243,7 @@ def bench_rollout(repeats: int, place: Place = Place()) -> list[Row]:  # noqa: B
     policy = None
     if place.model is not None:
         policy = place.make_policy()
-        equal, spread = np.full(LANES, LARGE_EQUAL), spread_lengths(LARGE_EPISODES)
+        equal, spread = np.full(LANES, LARGE_EQUAL), spread_lengths(LARGE_EPISODES).clip(max=LARGE_LONGEST)
     rows += equal_rows(Case(equal, LANES, policy, place), repeats)
     rows += spread_rows(Case(spread, LANES, policy, place), repeats)
     return rows

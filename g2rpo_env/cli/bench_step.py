@@ -19,7 +19,7 @@ import torch
 from g2rpo_env.agents import GRPO
 from g2rpo_env.agents.recipes import Optimizer, Recipe
 from g2rpo_env.agents.trl import problem_dataset, verifier_reward
-from g2rpo_env.cli import bench_rollout, bench_update
+from g2rpo_env.cli import bench_update
 from g2rpo_env.cli.bench_device import Place
 from g2rpo_env.cli.bench_rollout import EQUAL, GROUP, LANES, THREADS, Case, EndAt, compiled_side, spread_lengths
 from g2rpo_env.cli.rows import Row
@@ -27,6 +27,8 @@ from g2rpo_env.errors import MissingDependencyError
 from g2rpo_env.problem import Problem
 from g2rpo_env.verdict import Outcome, Verdict
 
+LARGE_EQUAL = 128
+"""Tokens of each episode where all are equally long, for a model of :data:`~g2rpo_env.cli.bench_device.MODELS`."""
 LEARNING_RATE = 1e-5
 STEPS = 3
 """Steps of each side in a round; the first one does not count."""
@@ -48,7 +50,7 @@ def bench_step(repeats: int, place: Place = Place()) -> list[Row]:  # noqa: B008
     equal, spread, policy = np.full(LANES, EQUAL), spread_lengths(LANES), None
     if place.model is not None:
         policy = place.make_policy()
-        equal = np.full(LANES, bench_rollout.LARGE_EQUAL)
+        equal = np.full(LANES, LARGE_EQUAL)
     for name, lengths in {"equal": equal, "spread": spread}.items():
         case = Case(lengths, LANES, policy, place)
         case.envs.unwrapped.task.verifier = parity  # type: ignore[attr-defined]

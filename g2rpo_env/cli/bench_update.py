@@ -72,6 +72,7 @@ def medians(sides: dict[str, Callable[[], Any]], repeats: int, place: Place) -> 
             started = place.clock()
             work()
             taken[name].append(place.clock() - started)
+            place.note(name, taken[name][-1], "s")
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
@@ -219,8 +220,7 @@ def backbone_passes(model: Any, batch: Batch) -> Callable[[], None]:
 
     def run() -> None:
         for part in batch.microbatches():
-            inputs = {"input_ids": part.tokens_NT, "attention_mask": part.mask_NT.long(), "use_cache": False}
-            model.base_model(**inputs).last_hidden_state.sum().backward()
+            model.base_model(input_ids=part.tokens_NT, use_cache=False).last_hidden_state.sum().backward()
         model.zero_grad(set_to_none=True)
 
     return run

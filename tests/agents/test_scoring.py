@@ -69,7 +69,7 @@ def test_values_and_gradients_are_those_of_all_logits(kind: str, chunk: int | No
             found = plain(model, tokens, mask, temperature, size)
         else:
             found = scoring.score(
-                model, tokens, mask, where, temperature=temperature, vocab_size=size, chunk=chunk
+                model, tokens, where, temperature=temperature, vocab_size=size, chunk=chunk
             )
         (found * slope).sum().backward()
         results.append((found.detach() * where, {n: p.grad.clone() for n, p in model.named_parameters()}))
@@ -139,11 +139,40 @@ def test_half_precision_is_summed_in_single() -> None:
     assert hidden.grad is not None and weight.grad is not None and weight.grad.dtype == torch.bfloat16
 
 
+def test_half_precision_keeps_the_gradient_of_a_token_that_is_all_but_sure() -> None:
+    # Logits (9, 0): d log p(0) / d weight[0] = (1 - p) h, 1 - p = 1.234e-4; a p rounded to 8 bits would be 1.
+    weight = torch.tensor([[9.0], [0.0]], dtype=torch.bfloat16, requires_grad=True)
+    for chunk in (1, 2):  # made again, kept
+        weight.grad = None
+        hidden = torch.ones(2, 1, dtype=torch.bfloat16, requires_grad=True)
+        scoring.head_log_probs(hidden, weight, torch.zeros(2, dtype=torch.int64), chunk=chunk).sum().backward()
+        assert weight.grad is not None and hidden.grad is not None
+        assert weight.grad[:, 0].tolist() == pytest.approx([2 * 1.234e-4, -2 * 1.234e-4], rel=1e-2)
+        assert hidden.grad[:, 0].tolist() == pytest.approx([9 * 1.234e-4] * 2, rel=1e-2)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2), (torch.float16, 2e-3)])
+@pytest.mark.parametrize("chunk", [7, 64])
+def test_fewer_bits_agree_with_float64(dtype: torch.dtype, tolerance: float, chunk: int) -> None:
+    random = torch.Generator().manual_seed(0)
+    hidden, weight = (torch.randn(n, 16, dtype=torch.float64, generator=random).to(dtype) for n in (60, 90))
+    target = torch.randint(0, 80, (60,), generator=random)
+    results = []
+    for kind in (torch.float64, dtype):
+        leaves = [hidden.to(kind).requires_grad_(), weight.to(kind).requires_grad_()]
+        found = scoring.head_log_probs(*leaves, target, 1.3, 80, chunk)
+        (found * torch.linspace(-1, 1, 60)).sum().backward()
+        results.append([found.detach(), *(leaf.grad for leaf in leaves)])
+    for wanted, found in zip(*results, strict=True):
+        assert wanted is not None and found is not None
+        assert float((found.double() - wanted).norm()) < tolerance * float(wanted.norm())
+
+
 def test_nothing_asked_for_is_all_zeros_with_a_gradient() -> None:
     model = model_of("llama")
     tokens = torch.ones(2, 4, dtype=torch.int64)
     nothing = torch.zeros(2, 4, dtype=torch.bool)
-    found = scoring.score(model, tokens, ~nothing, nothing, temperature=1.0, vocab_size=37)
+    found = scoring.score(model, tokens, nothing, temperature=1.0, vocab_size=37)
     found.sum().backward()
     assert found.tolist() == [[0.0] * 4] * 2
 
