@@ -122,8 +122,9 @@ def main(argv: Sequence[str]) -> None:
 def parse_options(argv: Sequence[str]) -> tuple[Any, Family | None]:
     """Return the options, and the family whose defaults they have, if the environment has one.
 
-    Task, guidance and warm start are those of the family; rates, updates and decay are so too where it knows all the
-    algorithms, since those that it does not know are compared by the same budget of sampled tokens.
+    Task, guidance, warm start and the size of an update are those of the family; rates, updates and decay are so too
+    where it knows all the algorithms, since those that it does not know are compared by the same budget of sampled
+    tokens.
     """
     named = early(argv, "env", "algorithms")
     env, algorithms = named["env"] or CompareOptions.env, named["algorithms"] or CompareOptions.algorithms
@@ -135,7 +136,7 @@ def parse_options(argv: Sequence[str]) -> tuple[Any, Family | None]:
         return parse(kind, argv, "compare"), None
     task: Any = next(f.default_factory for f in dataclasses.fields(kind) if f.name == "task")
     given: dict[str, Any] = {"env": env, "task": task(**family.task), "guidance": guidance(**family.guidance)}
-    given["warm"] = family.warm
+    given |= {"warm": family.warm, "problems": family.problems, "group_size": family.group_size}
     if family.knows(names_of(algorithms)):
         given["learning_rates"] = tuple(family.rates[name] for name in names_of(algorithms))
         given |= {"sampled_tokens": None, "updates": family.updates, "decay": True}

@@ -110,7 +110,16 @@ def main(argv: Sequence[str]) -> None:
 def make_setting(seed: int, updates: int) -> Setting:
     """Return what all runs of a demo share."""
     task, guidance = dict(FAMILY.task), FAMILY.guidance
-    return Setting(env=ENV, task=task, guidance=guidance, updates=updates, seed=seed, decay=True)
+    return Setting(
+        env=ENV,
+        task=task,
+        guidance=guidance,
+        problems=FAMILY.problems,
+        group_size=FAMILY.group_size,
+        updates=updates,
+        seed=seed,
+        decay=True,
+    )
 
 
 def outcome(setting: Setting, base: Path, results: Sequence[Result]) -> Outcome:

@@ -33,6 +33,8 @@ class Family:
         ratio: Share of guided members, in [0, 1].
         rates: Name of an algorithm -> its learning rate, > 0.
         updates: Updates of each arm, >= 1; learning rates fall linearly to the last one.
+        problems: Problems per update, >= 1: what is revealed to several members of a group teaches no more than once.
+        group_size: Members per problem, >= 1.
     """
 
     task: Mapping[str, Any]
@@ -43,6 +45,8 @@ class Family:
     ratio: float
     rates: Mapping[str, float]
     updates: int
+    problems: int = 8
+    group_size: int = 8
 
     @property
     def guidance(self) -> dict[str, Any]:

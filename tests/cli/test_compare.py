@@ -72,6 +72,7 @@ def test_a_family_gives_what_the_user_did_not():
     assert family is FAMILIES[ADDITION]
     assert options.learning_rates == tuple(family.rates[name] for name in ARMS)
     assert (options.sampled_tokens, options.updates, options.decay) == (None, family.updates, True)
+    assert (options.problems, options.group_size) == (family.problems, family.group_size)
     assert (options.task.digits, options.task.running, options.warm) == (4, True, family.warm)
     assert family.guidance.items() <= values(options.guidance).items()
     mine = ["--env", ADDITION, "--digits", "2", "--updates", "7", "--guidance.ratio", "0.25", "--warm.problems", "9"]

@@ -9,7 +9,8 @@ from g2rpo_env.cli.options import make_envs
 @pytest.mark.parametrize("env", FAMILIES)
 def test_a_family_fits_its_environment(env):
     family = FAMILIES[env]
-    envs = make_envs(env, 1, 2, family.task, family.guidance)
+    envs = make_envs(env, family.problems, family.group_size, family.task, family.guidance)
+    assert envs.num_envs == family.problems * family.group_size
     assert (envs.length, envs.ratio) == (family.longest, family.ratio)
     assert family.knows(ARMS) and all(0 < rate < 1e-2 for rate in family.rates.values())
     controller = family.controller
