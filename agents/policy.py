@@ -6,6 +6,7 @@ A policy is a model, its tokenizer and a sampling temperature, nothing else; the
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,8 +59,7 @@ class CausalLMPolicy:
         own_decoder: bool = True,
         compile: bool = False,
     ) -> None:
-        if not temperature > 0:
-            raise ConfigurationError(f"temperature={temperature} must be above 0 (evaluate with mode='greedy')")
+        check_temperature(temperature)
         self.truncation = Truncation(top_k, top_p, min_p)
         check_tokenizer(tokenizer)
         self.model, self.tokenizer, self.temperature = model, tokenizer, float(temperature)
@@ -123,16 +123,20 @@ class CausalLMPolicy:
             **options: Of the class, such as ``temperature``.
 
         Raises:
-            ConfigurationError: there is no such dtype.
+            ConfigurationError: there is no such model, dtype or device.
         """
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
 
         kind = getattr(torch, dtype, None)
         if not (isinstance(kind, torch.dtype) and kind.is_floating_point):
             raise ConfigurationError(f"dtype={dtype!r} must name a floating-point torch dtype, such as 'bfloat16'")
-        tokenizer: Any = AutoTokenizer.from_pretrained(str(name))
+        check_device(device)
+        tokenizer = pretrained_tokenizer(name)
         base = adapters.base_folder(name)
-        model: Any = AutoModelForCausalLM.from_pretrained(str(base or name), dtype=kind)
+        try:
+            model: Any = AutoModelForCausalLM.from_pretrained(str(base or name), dtype=kind)
+        except (OSError, ValueError) as error:
+            raise no_model(base or name, error) from None
         if base is not None:
             model = adapters.load(model, name)
         return cls(model.to(device), tokenizer, **options)
@@ -306,3 +310,36 @@ def _check_finite(value_N: torch.Tensor) -> None:
     if not finite_N.all():
         row = int(torch.nonzero(~finite_N)[0])
         raise NonFiniteError(f"the policy's logits for row {row} of the batch are NaN or infinite")
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise ConfigurationError unless a temperature can be sampled at."""
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ConfigurationError(f"temperature={temperature} must be above 0 and finite (evaluate with mode='greedy')")
+
+
+def check_device(device: str) -> None:
+    """Raise ConfigurationError unless this machine has a torch device of that name."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigurationError(f"device={device!r} must be a torch device that this machine has: {reason}") from None
+
+
+def pretrained_tokenizer(name: str | Path) -> Any:
+    """Return the tokenizer of a Hugging Face folder or Hub name; raises ConfigurationError if there is none."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(str(name))
+    except (OSError, ValueError) as error:
+        raise no_model(name, error) from None
+
+
+def no_model(name: str | Path, error: Exception) -> ConfigurationError:
+    """Return the error for a name that stands for no causal language model."""
+    reason = str(error).strip().partition("\n")[0]
+    return ConfigurationError(
+        f"policy={str(name)!r} must be a Hugging Face folder or the Hub name of a causal language model: {reason}"
+    )

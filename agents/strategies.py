@@ -11,6 +11,7 @@ import numpy as np
 from g2rpo_env.agents.policy import CausalLMPolicy
 from g2rpo_env.agents.rollout import collect, token_vector_env
 from g2rpo_env.episode import Episode, Group, Groups, group_episodes
+from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.failures import rising_shares
 from g2rpo_env.guidance import find_guidance
 from g2rpo_env.reveal import EncodedProblem
@@ -26,10 +27,17 @@ class Rollout:
         refill: A lane that has finished takes the next waiting member at once, so that long answers do not hold up the
             rest; False waits until all lanes have finished. The tokens are the same, see
             :func:`~g2rpo_env.agents.rollout.collect`. No lane works ahead: an update gets its own groups, whole.
+
+    Raises:
+        ConfigurationError: ``groups`` is below 1.
     """
 
     groups: int | None = None
     refill: bool = True
+
+    def __post_init__(self) -> None:
+        if self.groups is not None and self.groups < 1:
+            raise ConfigurationError(f"groups={self.groups} must be at least 1, or None")
 
     def __call__(self, policy: CausalLMPolicy, envs: Any) -> Groups:
         """Return the groups of one update."""
