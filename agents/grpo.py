@@ -411,7 +411,17 @@ def drop_invalid(groups: Groups) -> Groups:
 
 
 def checked_rewards(reward_G: np.ndarray, group: Group) -> np.ndarray:
-    """Return the rewards; raise NonFiniteError naming the episode if one is not finite."""
+    """Return the rewards of a shaping.
+
+    Raises:
+        ConfigurationError: there is not one for each member.
+        NonFiniteError: one is NaN or infinite; the message names its episode.
+    """
+    if np.shape(reward_G) != (len(group.episodes),):
+        raise ConfigurationError(
+            f"shaping returned rewards of shape {np.shape(reward_G)}; it must give one reward per member, "
+            f"({len(group.episodes)},)"
+        )
     for reward, episode in zip(reward_G, group.episodes, strict=True):
         if not math.isfinite(reward):
             raise NonFiniteError(

@@ -6,6 +6,7 @@ A policy is a model, its tokenizer and a sampling temperature, nothing else; the
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,8 +62,7 @@ class CausalLMPolicy:
         compile: bool = False,
         cuda_graphs: bool = True,
     ) -> None:
-        if not temperature > 0:
-            raise ConfigurationError(f"temperature={temperature} must be above 0 (evaluate with mode='greedy')")
+        check_temperature(temperature)
         self.truncation = Truncation(top_k, top_p, min_p)
         check_tokenizer(tokenizer)
         self.model, self.tokenizer, self.temperature = model, tokenizer, float(temperature)
@@ -127,14 +127,18 @@ class CausalLMPolicy:
             **options: Of the class, such as ``temperature``.
 
         Raises:
-            ConfigurationError: there is no such dtype.
+            ConfigurationError: there is no such model, dtype or device.
         """
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
 
         kind = torch_dtype(dtype)
-        tokenizer: Any = AutoTokenizer.from_pretrained(str(name))
+        check_device(device)
+        tokenizer: Any = pretrained_tokenizer(name)
         base = adapters.base_folder(name)
-        model: Any = AutoModelForCausalLM.from_pretrained(str(base or name), dtype=kind)
+        try:
+            model: Any = AutoModelForCausalLM.from_pretrained(str(base or name), dtype=kind)
+        except (OSError, ValueError) as error:
+            raise no_model(base or name, error) from None
         if base is not None:
             model = adapters.load(model, name)
         return cls(model.to(device), tokenizer, **options)
@@ -398,3 +402,36 @@ def invert(mass_NV: torch.Tensor, u_N: torch.Tensor, block: int = BLOCK) -> tupl
     last_N1 = torch.searchsorted(inner_NK, inner_NK[:, -1:].contiguous())
     token_N1 = torch.minimum(torch.searchsorted(inner_NK, within_N1, right=True), last_N1)
     return (which_N1 * block + token_N1)[:, 0].clamp_(max=size - 1), total_N1[:, 0]
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise ConfigurationError unless a temperature can be sampled at."""
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ConfigurationError(f"temperature={temperature} must be above 0 and finite (evaluate with mode='greedy')")
+
+
+def check_device(device: str) -> None:
+    """Raise ConfigurationError unless this machine has a torch device of that name."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigurationError(f"device={device!r} must be a torch device that this machine has: {reason}") from None
+
+
+def pretrained_tokenizer(name: str | Path) -> Any:
+    """Return the tokenizer of a Hugging Face folder or Hub name; raises ConfigurationError if there is none."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(str(name))
+    except (OSError, ValueError) as error:
+        raise no_model(name, error) from None
+
+
+def no_model(name: str | Path, error: Exception) -> ConfigurationError:
+    """Return the error for a name that stands for no causal language model."""
+    reason = str(error).strip().partition("\n")[0]
+    return ConfigurationError(
+        f"policy={str(name)!r} must be a Hugging Face folder or the Hub name of a causal language model: {reason}"
+    )

@@ -30,10 +30,17 @@ class Rollout:
         refill: A lane that has finished takes the next waiting member at once, so that long answers do not hold up the
             rest; False waits until all lanes have finished. The tokens are the same, see
             :func:`~g2rpo_env.agents.rollout.collect`. No lane works ahead: an update gets its own groups, whole.
+
+    Raises:
+        ConfigurationError: ``groups`` is below 1.
     """
 
     groups: int | None = None
     refill: bool = True
+
+    def __post_init__(self) -> None:
+        if self.groups is not None and self.groups < 1:
+            raise ConfigurationError(f"groups={self.groups} must be at least 1, or None")
 
     def __call__(self, policy: CausalLMPolicy, envs: Any) -> Groups:
         """Return the groups of one update."""

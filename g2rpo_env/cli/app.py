@@ -53,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (G2RPOError, GymnasiumError) as error:
         print(f"g2rpo-env {known.command}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # the reader has seen enough, as in g2rpo-env list | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit fails too
+        return 1
     except KeyboardInterrupt:
         print(f"g2rpo-env {known.command}: interrupted", file=sys.stderr)
         return 130

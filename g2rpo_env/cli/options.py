@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import importlib
 import inspect
 import os
+import re
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +21,14 @@ from docstring_parser import parse as parse_docstring
 
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.guidance import VectorGuidanceWrapper
+from g2rpo_env.registration import env_ids
 from g2rpo_env.task import task_class
 
 # What a command line can say of these types is a text: a folder or a name.
 AS_TEXT = {name: str for name in ("PreTrainedTokenizerFast", "Path", "Assignment", "Placement", "RevealFilter")}
+
+CROSS_REFERENCE = re.compile(r":\w+:`~?([^`]+)`")
+"""What docstrings write for Sphinx; a terminal shows the name."""
 
 
 def options_type(
@@ -60,7 +66,7 @@ def _descriptions(function: Any) -> dict[str, str]:
     for part in classes:
         doc = part.__dict__.get("__doc__") if inspect.isclass(part) else part.__doc__
         for parameter in parse_docstring(doc or "").params:
-            text = " ".join((parameter.description or "").replace("``", "").split())
+            text = CROSS_REFERENCE.sub(r"\1", " ".join((parameter.description or "").replace("``", "").split()))
             if not (parameter.arg_name in texts and text.startswith("See ")):  # "See Task.": the base class says it
                 texts[parameter.arg_name] = text
     return texts
@@ -122,8 +128,7 @@ def env_spec(env_id: str) -> Any:
     """Return Gymnasium's spec of an id, after importing the module it may name.
 
     Raises:
-        gymnasium.error.Error: no such id.
-        ConfigurationError: the module cannot be imported.
+        ConfigurationError: there is no such id, or the module cannot be imported.
     """
     module, colon, name = env_id.rpartition(":")
     if colon:
@@ -131,6 +136,12 @@ def env_spec(env_id: str) -> Any:
             importlib.import_module(module)
         except ImportError as error:
             raise ConfigurationError(f"env={env_id!r} must name a module that can be imported: {error}") from None
+    # Gymnasium's own games have ids too, but no tokens.
+    if name not in gym.registry or str(gym.registry[name].entry_point).startswith("gymnasium."):
+        known = env_ids()
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigurationError(f"env={name!r} must be one of {', '.join(known)}{hint}")
     return gym.spec(name)
 
 

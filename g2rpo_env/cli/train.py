@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from g2rpo_env.agents import GRPO, CausalLMPolicy, recipes
+from g2rpo_env.agents.policy import check_device, check_temperature, pretrained_tokenizer
 from g2rpo_env.agents.progress import Progress
 from g2rpo_env.agents.recipes import Recipe, fitted
 from g2rpo_env.agents.warm_start import WarmStart, warm_started
@@ -110,7 +111,7 @@ def environment(options: Any) -> Any:
     """Return the training environment; a policy of the user's brings its own tokenizer unless one is named."""
     task = values(options.task)
     if options.policy is not None and "tokenizer" in task and task["tokenizer"] is None:
-        task["tokenizer"] = options.policy
+        task["tokenizer"] = pretrained_tokenizer(options.policy)
     guidance = values(options.guidance) if hasattr(options, "guidance") else None
     return make_envs(options.env, options.problems, options.group_size, task, guidance)
 
@@ -160,19 +161,18 @@ class Training:
         else:
             recipe = build_recipe(options, find_guidance(self.envs))
             self.agent = GRPO(self._policy(), self.envs, seed=options.seed, recipe=recipe)
-        run.rewind(self.agent.updates)
 
     @classmethod
     def new(cls, argv: Sequence[str]) -> Training:
-        """Start a run: parse, check that everything can be made, then make the folder."""
+        """Start a run: parse, make everything, then the folder, so that a mistake in the options leaves none behind."""
         options = parse(options_for(argv), argv, "train")
         check(options)
         name = f"{options.recipe}-{options.env.rpartition('/')[2]}-{options.seed}"
         out = options.out or Path("runs") / name
-        config = {"argv": list(argv), "options": plain(options)}
-        # Mistakes in the options should not leave a folder behind, so the environment is made first.
-        environment(options)
-        return cls(options, RunFolder.create(out, config))
+        RunFolder.check_free(out)
+        training = cls(options, RunFolder(out))
+        RunFolder.create(out, {"argv": list(argv), "options": plain(options)})
+        return training
 
     @classmethod
     def resumed(cls, path: Path, argv: Sequence[str]) -> Training:
@@ -194,7 +194,9 @@ class Training:
         for key in then:
             if key not in NOT_COMPARED and now.get(key) != then[key]:
                 raise ResumeError(f"{key}={now.get(key)!r} must be {then[key]!r}, as when the run {path} was started")
-        return cls(options, run)
+        training = cls(options, run)
+        run.rewind(training.agent.updates)
+        return training
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
@@ -295,10 +297,13 @@ class Training:
 
 
 def check(options: Any) -> None:
-    """Raise ConfigurationError for counts that make no sense."""
-    for name in ("updates", "evaluate_every", "rollouts_every", "response_problems"):
+    """Raise ConfigurationError for what would only fail after the warm start, or in the middle of the run."""
+    for name in ("updates", "seed", "evaluate_every", "rollouts_every", "response_problems"):
         if getattr(options, name) < 0:
             raise ConfigurationError(f"{name}={getattr(options, name)} must be at least 0")
-    for name in ("checkpoint_every", "evaluation_problems"):
-        if getattr(options, name) < 1:
-            raise ConfigurationError(f"{name}={getattr(options, name)} must be at least 1")
+    for name in ("checkpoint_every", "evaluation_problems", "threads"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ConfigurationError(f"{name}={value} must be at least 1")
+    check_temperature(options.temperature)
+    check_device(options.device)

@@ -55,14 +55,21 @@ class RunFolder:
             RunExistsError: the folder holds something; nothing is overwritten.
         """
         path = Path(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        cls.check_free(path)
+        path.mkdir(parents=True, exist_ok=True)
+        (path / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        return cls(path)
+
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """Raise RunExistsError unless a new run can be made in this folder."""
+        if path.is_dir() and (path / CONFIG).is_file():
             raise RunExistsError(
                 f"out={str(path)!r} must be a new or empty folder; it already holds a run "
                 f"(continue it with --resume {path}, or choose another folder)"
             )
-        path.mkdir(parents=True, exist_ok=True)
-        (path / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        return cls(path)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunExistsError(f"out={str(path)!r} must be a new or empty folder, and something is there already")
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:

@@ -26,7 +26,16 @@ def test_python_m_is_the_same_command():
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["train", "--env", "g2rpo_env/Sorting-v0"], "Sorting"),
+        (["train", "--env", "g2rpo_env/Adition-v0"], "env='g2rpo_env/Adition-v0' must be one of g2rpo_env/AIME-v0, "),
+        (["train", "--env", "g2rpo_env/Adition-v0"], "did you mean 'g2rpo_env/Addition-v0'?"),
+        (["play", "--env", "CartPole-v1"], "env='CartPole-v1' must be one of"),
+        (["train", "--seed", "-1"], "seed=-1 must be at least 0"),
+        (["train", "--threads", "0"], "threads=0 must be at least 1"),
+        (["train", "--temperature", "0"], "temperature=0.0 must be above 0"),
+        (["train", "--temperature", "inf"], "temperature=inf must be above 0 and finite"),
+        (["train", "--device", "nonsense"], "device='nonsense' must be a torch device that this machine has"),
+        (["train", "--strategy.groups", "0"], "groups=0 must be at least 1"),
+        (["train", "--guidance.who", "nobody"], "who='nobody' must be one of first, random"),
         (["train", "--recipe", "g2rpoa"], "did you mean 'g2rpo-a'"),
         (["train", "--guidance.ratio", "1.5"], "ratio=1.5 must lie in [0, 1]"),
         (["train", "--problems", "0"], "problems=0"),
@@ -60,6 +69,14 @@ def test_other_errors_keep_their_traceback(monkeypatch):
     monkeypatch.setattr("g2rpo_env.cli.list_envs.main", lambda argv: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         app.main(["list"])
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback():
+    program = [sys.executable, "-m", "g2rpo_env", "list"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as listing:
+        listing.stdout.readline()
+        listing.stdout.close()
+        assert b"Traceback" not in listing.stderr.read()
 
 
 def test_a_message_of_several_lines_becomes_one(monkeypatch, command):

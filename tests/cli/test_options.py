@@ -42,6 +42,18 @@ def test_every_option_is_described():
             assert text and not text.startswith("See "), field.name
 
 
+def test_a_description_names_what_a_docstring_links_to():
+    def step(size: int = 1) -> None:
+        """Step.
+
+        Args:
+            size: As in :func:`~package.module.walk` and :mod:`package.other`.
+        """
+
+    (field,) = dataclasses.fields(options_type("Step", step))
+    assert typing.get_args(field.type)[1].help == "As in package.module.walk and package.other."
+
+
 def test_a_part_inherits_descriptions_and_takes_other_defaults():
     kind = options_type("controller", AdaptiveGuidance, skip=("length",), defaults={"window": 7})
     options = parse(kind, ["--max-factor", "1.5"], "test")

@@ -1,5 +1,6 @@
 """train: the run folder, what equal runs have in common, interruption and resume, and the path of real rows."""
 
+import functools
 import json
 import os
 import signal
@@ -95,6 +96,46 @@ def test_an_existing_run_is_refused_and_left_as_it_was(train):
     status, text, _ = train("run", "--updates", 2)
     assert status == 1 and "already holds a run" in text and "--resume" in text
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+
+
+def test_a_folder_with_other_things_in_it_is_refused_as_that(train, tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "todo.txt").write_text("buy milk")
+    status, text, folder = train("notes")
+    assert status == 1 and "something is there already" in text and "--resume" not in text
+    assert [p.name for p in folder.iterdir()] == ["todo.txt"]
+
+
+def test_a_policy_that_is_none_is_named_and_leaves_nothing_behind(train, monkeypatch):
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", staticmethod(_no_hub))
+    status, text, folder = train("run", "--policy", "org/model")
+    assert status == 1 and not folder.exists()
+    assert "policy='org/model' must be a Hugging Face folder or the Hub name" in text and "no Hub" in text
+
+
+def _no_hub(name):
+    raise OSError(f"there is no Hub to ask for {name}\nnor anything else")
+
+
+def _with_a_hub(true, local, name, **given):
+    return true(local if name == "org/model" else name, **given)
+
+
+def test_a_policy_of_the_hub_brings_its_tokenizer_to_the_environment(train, tmp_path, monkeypatch, merging_tokenizer):
+    """A name that is no folder: what the Hub would give comes from a folder here."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    local = tmp_path / "local"
+    size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(merging_tokenizer), **size)).save_pretrained(local)
+    merging_tokenizer.save_pretrained(local)
+    for kind in (AutoTokenizer, AutoModelForCausalLM):
+        fake = functools.partial(_with_a_hub, kind.from_pretrained, local)
+        monkeypatch.setattr(kind, "from_pretrained", fake)
+    status, _, folder = train("run", "--policy", "org/model", "--updates", 1)
+    assert status == 0 and metrics(folder)
+    saved = AutoTokenizer.from_pretrained(RunFolder(folder).checkpoints()[-1])
+    assert saved.get_vocab() == merging_tokenizer.get_vocab()
 
 
 def test_a_resume_takes_no_other_options(train, command):
