@@ -187,6 +187,8 @@ class Jail:
         options = self.options
         isolation.limit(options.memory, options.disk, MAX_FILES, self.tasks, options.cpu)
         isolation.forbid_privileges()
+        if not self.full and options.user is None:
+            isolation.hide_memory(False)  # the worker looks at its open files; nothing in here may look at others
         keep = not self.full and options.user is not None
         isolation.set_capabilities(1 << isolation.CAP_DAC_READ_SEARCH if keep else 0)
         if options.level != NONE:

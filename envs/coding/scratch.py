@@ -34,8 +34,13 @@ def within(folder: str, size: int, files: int) -> bool:
     return size >= 0
 
 
-def hidden(pid: int) -> int:
-    """Return the bytes of files that a process holds open although nobody can find them any more; 0 where unknown."""
+def hidden(pid: int, folder: str) -> int:
+    """Return the bytes of files that a process holds open or mapped although nobody can find them; 0 where unknown.
+
+    Args:
+        pid: The process.
+        folder: Where mapped files count.
+    """
     total, seen = 0, set()
     with contextlib.suppress(OSError):
         for name in os.listdir(f"/proc/{pid}/fd"):
@@ -44,6 +49,11 @@ def hidden(pid: int) -> int:
                 if stat.S_ISREG(status.st_mode) and status.st_nlink == 0 and status.st_ino not in seen:
                     seen.add(status.st_ino)
                     total += status.st_blocks * 512
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as maps:
+        for line in maps:
+            if line.endswith("(deleted)\n") and folder in line and int(line.split()[4]) not in seen:
+                low, high = line.split()[0].split("-")
+                total += int(high, 16) - int(low, 16)
     return total
 
 

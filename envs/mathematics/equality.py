@@ -200,7 +200,7 @@ class MathVerifier:
         right = normalise(answer if boxed is None else boxed.answer, _LETTER.search(left.text) is None)
         if not left.text:
             return Finding.UNPARSEABLE_GOLD
-        if not right.text:
+        if not any(map(str.isalnum, right.text)):
             return Finding.UNPARSEABLE_ANSWER
         key = (left, right)
         finding = self._cache.get(key)

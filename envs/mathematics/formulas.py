@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-import mpmath
-
 from g2rpo_env.envs.mathematics.parts import between
 
 DIGITS = 80
@@ -98,6 +96,8 @@ _local = threading.local()
 
 def _context() -> Any:
     """Return this thread's own context of mpmath; one that is shared would change its precision under us."""
+    import mpmath
+
     if not hasattr(_local, "context"):
         _local.context = mpmath.MPContext()
         _local.context.dps = DIGITS
@@ -250,9 +250,11 @@ def _points(names: frozenset[str]) -> Iterator[Point]:
 
 def _evaluate(node: Node, point: Point) -> Any:
     """Return the value at a point, or None where there is none."""
+    from mpmath.libmp import NoConvergence
+
     try:
         return point.checked(node(point))
-    except (_UndefinedError, ZeroDivisionError, ValueError, OverflowError, TypeError, mpmath.libmp.NoConvergence):
+    except (_UndefinedError, ZeroDivisionError, ValueError, OverflowError, TypeError, NoConvergence):
         return None
 
 

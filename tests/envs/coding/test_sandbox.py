@@ -261,6 +261,11 @@ def test_right_answers_before_the_questions_are_refused(sandbox: Sandbox) -> Non
 
 FILLS = {
     "deep folders": "import os\nfor _ in range(3000):\n    os.mkdir('d'); os.chdir('d')\n",
+    "mapped files without a name": (
+        "import mmap, os, time\nmaps = []\nfor n in range(20):\n    file = open('f', 'w+b'); os.unlink('f')\n"
+        "    file.write(bytes(8 << 20)); file.flush(); maps.append(mmap.mmap(file.fileno(), 8 << 20)); file.close()\n"
+        "time.sleep(0.5)\n"
+    ),
     "files without a name": (
         "import os, time\nfiles = []\nfor n in range(20):\n    files.append(open('f', 'wb')); os.unlink('f')\n"
         "    files[-1].write(bytes(8 << 20)); files[-1].flush()\ntime.sleep(0.5)\n"

@@ -1,5 +1,6 @@
 """The folder for files of a program: measured and emptied, whatever lies in it."""
 
+import mmap
 import os
 from pathlib import Path
 
@@ -43,10 +44,17 @@ def test_folders_nested_deeper_than_a_path_is_long(tmp_path: Path) -> None:
 
 
 def test_files_that_nobody_can_find_count_once(tmp_path: Path) -> None:
-    assert scratch.hidden(os.getpid()) == 0 and scratch.hidden(-1) == 0
-    with open(tmp_path / "file", "wb") as file, open(tmp_path / "file", "rb"):
-        file.write(bytes(100_000))
+    own, place = os.getpid(), str(tmp_path)
+    assert scratch.hidden(own, place) == scratch.hidden(-1, place) == 0
+    if not os.path.isdir("/proc/self/fd"):
+        return
+    with open(tmp_path / "file", "w+b") as file, open(tmp_path / "file", "rb"):
+        file.write(bytes(102_400))
         file.flush()
+        memory = mmap.mmap(file.fileno(), 102_400)
+        assert scratch.hidden(own, place) == 0
         os.unlink(tmp_path / "file")
-        if os.path.isdir("/proc/self/fd"):
-            assert scratch.hidden(os.getpid()) == os.fstat(file.fileno()).st_blocks * 512 > 0
+        assert scratch.hidden(own, place) == os.fstat(file.fileno()).st_blocks * 512 > 0
+    assert scratch.hidden(own, place) == 102_400
+    memory.close()
+    assert scratch.hidden(own, place) == 0

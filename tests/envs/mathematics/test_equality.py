@@ -1,8 +1,13 @@
 """MathVerifier: what is equal, what is not, options, bad input, and that it serves a task."""
 
 import copy
+import multiprocessing
 import pickle
+import subprocess
+import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -160,3 +165,43 @@ def test_any_pair_gets_a_verdict(gold: str, answer: str) -> None:
     started = time.monotonic()
     [verdict] = ARITHMETIC.check([(gold, answer)])
     assert verdict.outcome in Outcome and time.monotonic() - started < 2.5
+
+
+@pytest.mark.long
+def test_inputs_that_coverage_finds_get_a_verdict_too() -> None:
+    pytest.importorskip("atheris", reason="atheris is not installed")
+    script = str(Path(__file__).with_name("fuzz_target.py"))
+    done = subprocess.run(
+        [sys.executable, script, "-max_total_time=20", "-timeout=5"], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "Done" in done.stderr
+
+
+LONG = ["9" * 200_000, "9^{9^{9}}", "{" * 5000, "(" * 5000, "import os\nos.system('x')", "\0" * 99, "\ud800", ""]
+
+
+@pytest.mark.parametrize("gold", ["5", "x^2", "(1,2)", "", r"\boxed{}", "9" * 200_000])
+def test_bad_answers_are_never_right_and_cost_no_time(gold: str) -> None:
+    for answer in LONG:
+        started = time.process_time()
+        for verdict in (ARITHMETIC.equal(gold, answer), ARITHMETIC.check([(gold, answer)])[0]):
+            assert not verdict.correct or gold == answer
+            assert verdict.valid or gold in ("", r"\boxed{}") or len(gold) > 4000
+        assert time.process_time() - started < 0.5
+
+
+def test_verdicts_in_the_workers_of_async_vector_env() -> None:
+    """They are daemonic, so that a child made by multiprocessing would be refused."""
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    process = context.Process(target=_grade_integral, args=(queue,), daemon=True)
+    process.start()
+    assert queue.get(timeout=100) == ["equal", "different"]
+    process.join(30)
+
+
+def _grade_integral(queue: Any) -> None:
+    verifier = MathVerifier()
+    queue.put([str(finding(r"\int_0^2 x dx", answer, verifier)) for answer in ("2", "3")])
+    verifier.worker.close()
