@@ -323,7 +323,9 @@ class Remote:
 
     def watch(self) -> None:
         """Stop a program whose files take more than they may, where nothing else bounds them."""
-        if self.watched is not None and not within(self.watched, self.disk - hidden(self.pid, self.watched), jail.MAX_INODES):
+        if self.watched is None:
+            return
+        if not within(self.watched, self.disk - hidden(self.pid, self.watched), jail.MAX_INODES):
             raise Stop("refused", f"the files take more than {self.disk >> 20} MiB")
 
     def last_words(self) -> str:
