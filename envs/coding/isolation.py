@@ -223,6 +223,15 @@ Instruction = tuple[int, int, int, int]
 _NUMBER, _ARCH = 0, 4
 
 
+FATAL = tuple(
+    int(value)
+    for value in (
+        signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT,
+        signal.SIGTRAP, signal.SIGSYS, signal.SIGQUIT,
+    )
+)  # fmt: skip
+"""Signals that end the program which sends them to itself."""
+
 ANY = 0x5A17AB1E
 """Stands for a process id in a filter that is made before the process."""
 
@@ -254,19 +263,27 @@ def _if_equal(index: int, values: Iterable[int]) -> list[Instruction]:
     return [_argument(index), *tests, _DENY, _ALLOW]
 
 
+def _to_itself(own: int, index: int) -> list[Instruction]:
+    """Allow a signal (argument ``index``) to the own process alone; one that nobody can handle ends it at once.
+
+    The kernel would keep such signals from the first process of a namespace, which then survived its own ``kill``.
+    """
+    tests = [(JUMP_EQ, len(FATAL) - at, 0, value) for at, value in enumerate(FATAL)]
+    return [_argument(0), (JUMP_EQ, 1, 0, own), _DENY, _argument(index), *tests, _ALLOW, _give(RET_KILL)]
+
+
 def _filters(own: int) -> dict[str, list[Instruction]]:
-    only_self = [_argument(0), (JUMP_EQ, 1, 0, own), _DENY, _ALLOW]
     return {
         # Threads only; a new process would have limits of its own. glibc tries clone3 first, whose flags a filter
         # cannot see, and falls back to clone where there is none.
         "clone": [_argument(0), (JUMP_SET, 1, 0, CLONE_THREAD), _DENY, _ALLOW],
         "clone3": [_MISSING],
         "prctl": _if_equal(0, (PR_SET_NAME, PR_GET_NAME, PR_SET_VMA)),
-        "kill": only_self,
-        "tgkill": only_self,
-        "tkill": only_self,
-        "rt_sigqueueinfo": only_self,
-        "rt_tgsigqueueinfo": only_self,
+        "kill": _to_itself(own, 1),
+        "tgkill": _to_itself(own, 2),
+        "tkill": _to_itself(own, 1),
+        "rt_sigqueueinfo": _to_itself(own, 1),
+        "rt_tgsigqueueinfo": _to_itself(own, 2),
         "prlimit64": _if_zero(2),  # reading a limit
         # Pairs of streams (asyncio needs one) reach nobody else; datagrams could be sent to any address.
         "socketpair": [_argument(0), (JUMP_EQ, 0, 3, 1), _argument(1), (JUMP_EQ, 2, 0, 1),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import io
 import json
 import os
 import signal
@@ -32,6 +33,8 @@ FULL, FILTERED, NONE = "namespaces+landlock+seccomp", "landlock+seccomp", "none"
 START, END = b"s", b"e"
 STATUS = struct.Struct("<idI")
 """Answer to END: wait status, CPU seconds, peak memory in KiB."""
+TOKEN = 8
+"""Bytes before each request that its answer repeats."""
 MAX_FILES = 64
 MAX_TASKS = 64
 MAX_INODES = 512
@@ -171,8 +174,10 @@ class Jail:
         """Isolate this fork; from here on it can reach nothing but descriptors 0 to 3 and its scratch folder."""
         isolation.die_with_parent()
         os.setsid()
-        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
-            signal.signal(signum, signal.SIG_DFL if signum != signal.SIGINT else signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for signum in _DEADLY:
+            # The first process of a namespace ignores signals that it does not handle, and must not survive them.
+            signal.signal(signum, _end_by_signal if self.full else signal.SIG_DFL)
         os.dup2(fds[0], 3) if fds[0] != 3 else None
         for target, fd in enumerate(fds[1:]):
             os.dup2(fd, target)
@@ -182,6 +187,8 @@ class Jail:
         options = self.options
         isolation.limit(options.memory, options.disk, MAX_FILES, self.tasks, options.cpu)
         isolation.forbid_privileges()
+        if not self.full and options.user is None:
+            isolation.hide_memory(False)  # the worker looks at its open files; nothing in here may look at others
         keep = not self.full and options.user is not None
         isolation.set_capabilities(1 << isolation.CAP_DAC_READ_SEARCH if keep else 0)
         if options.level != NONE:
@@ -190,6 +197,17 @@ class Jail:
         if options.level != NONE:
             own = isolation.for_process(self.filter, os.getpid()) if not self.full else self.filter
             isolation.seccomp_enforce(own)
+
+
+_DEADLY = (
+    signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGVTALRM,
+    signal.SIGPROF, signal.SIGXCPU,
+)  # fmt: skip
+"""Signals that end a process that does not handle them; those of faults are for the filter (isolation.py)."""
+
+
+def _end_by_signal(signum: int, frame: Any) -> None:
+    os._exit(128 + signum)
 
 
 def end(pid: int) -> bytes:
@@ -219,26 +237,41 @@ def load(source: bytes, name: str) -> dict[str, Any]:
     """Execute a program as a module of some name and return its namespace."""
     module = types.ModuleType(name)
     sys.modules[name] = module
-    exec(compile(source, "<solution>", "exec", dont_inherit=True), module.__dict__)
+    exec(compile(decoded(source), "<solution>", "exec", dont_inherit=True), module.__dict__)
     return module.__dict__
+
+
+def decoded(source: bytes) -> bytes:
+    """Return a program; raise SyntaxError where it is not in its encoding, which ``compile`` overlooks in comments."""
+    try:
+        source.decode()
+    except UnicodeDecodeError:
+        import tokenize  # the rare case pays
+
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)
+        try:
+            source.decode(encoding)
+        except UnicodeDecodeError as error:
+            raise SyntaxError(str(error)) from None
+    return source
 
 
 def serve_calls(sock: socket.socket) -> None:
     """Load the program that comes first, then answer calls until the worker hangs up."""
-    source = wire.receive_frame(sock)
+    request = wire.receive_frame(sock)
     try:
-        namespace = load(source, "solution")
+        namespace = load(request[TOKEN:], "solution")
         answer = wire.dumps(["ok", None])
     except BaseException as error:
-        wire.send_frame(sock, failure(error))
+        wire.send_frame(sock, request[:TOKEN] + failure(error))
         return
-    wire.send_frame(sock, answer)
+    wire.send_frame(sock, request[:TOKEN] + answer)
     while True:
         try:
             request = wire.receive_frame(sock)
         except EOFError:
             return
-        wire.send_frame(sock, answer_to(request, namespace))
+        wire.send_frame(sock, request[:TOKEN] + answer_to(request[TOKEN:], namespace))
 
 
 def answer_to(request: bytes, namespace: dict[str, Any]) -> bytes:
@@ -275,11 +308,11 @@ def failure(error: BaseException) -> bytes:
 
 def run_script(sock: socket.socket) -> int:
     """Run the program as a script on descriptors 0 and 1 and return its exit status."""
-    source = wire.receive_frame(sock)
+    request = wire.receive_frame(sock)
     sys.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)
     sys.stdout = open(1, "w", encoding="utf-8", errors="replace", closefd=False)
     try:
-        load(source, "__main__")
+        load(request[TOKEN:], "__main__")
         threading._shutdown()  # type: ignore[attr-defined]  # wait for its threads, as the interpreter does
         status = 0
     except SystemExit as end:
@@ -287,7 +320,7 @@ def run_script(sock: socket.socket) -> int:
     except BaseException as error:
         status = 1
         with contextlib.suppress(BaseException):
-            wire.send_frame(sock, failure(error))
+            wire.send_frame(sock, request[:TOKEN] + failure(error))
     with contextlib.suppress(BaseException):
         sys.stdout.flush()
     return status & 0xFF

@@ -17,9 +17,14 @@ SUFFIXES = (".jsonl", ".json", ".parquet", ".jsonl.gz", ".json.gz")
 def read_file(path: Path) -> list[PlacedRow]:
     """Return the rows of a file, each with its place, such as ``"mbpp.jsonl, line 3"``.
 
+    Args:
+        path: The file, or a folder that holds one such file.
+
     Raises:
         DataError: the file is missing, empty or of another kind, or a row is malformed; the message names the place.
     """
+    if path.is_dir():
+        path = only_file(path)
     if not path.is_file():
         raise DataError(f"data={str(path)!r} is not a file")
     if not path.name.endswith(SUFFIXES):
@@ -35,6 +40,22 @@ def read_file(path: Path) -> list[PlacedRow]:
         if not isinstance(row, dict):
             raise DataError(f"{where}: a row must be a JSON object, got {type(row).__name__}")
     return rows
+
+
+def only_file(folder: Path) -> Path:
+    """Return the one file of rows in a folder.
+
+    Raises:
+        DataError: there is none, or more than one.
+    """
+    found = sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "no file"
+        raise DataError(
+            f"data={str(folder)!r} must be a file, or a folder with one that ends in {', '.join(SUFFIXES)}; it holds "
+            f"{names}"
+        )
+    return found[0]
 
 
 def _text(path: Path) -> str:
@@ -93,7 +114,10 @@ def read_dataset(name: str, config: str | None, split: str) -> list[PlacedRow]:
     try:
         loaded = datasets.load_dataset(name, config, split=split)
     except (OSError, ValueError) as error:  # what the datasets library raises for what it cannot find, reach or read
-        raise DataError(f"data={name!r} must be a local file or a Hub data set that can be loaded: {error}") from None
+        raise DataError(
+            f"data={name!r} must be a local file or a Hub data set that can be loaded ({error}); without the Hub, "
+            f"download it and give data the path of a file that ends in {', '.join(SUFFIXES)}"
+        ) from None
     return [(f"{name} ({config}, {split}), row {number}", dict(row)) for number, row in enumerate(loaded, 1)]
 
 

@@ -14,7 +14,6 @@ import importlib.util
 import json
 import os
 import queue
-import shutil
 import signal
 import socket
 import subprocess
@@ -31,6 +30,7 @@ from typing import Any
 
 from g2rpo_env.envs.coding import wire
 from g2rpo_env.envs.coding.checks import CodeCheck, CodeOutcome, CodeVerdict
+from g2rpo_env.envs.coding.scratch import empty
 from g2rpo_env.errors import ConfigurationError, SandboxUnavailableError
 
 LEVELS = ("namespaces+landlock+seccomp", "landlock+seccomp", "none")
@@ -366,8 +366,9 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             status = self.process.wait()
+        empty(self.folder)
         with contextlib.suppress(OSError):
-            shutil.rmtree(self.folder)
+            os.rmdir(self.folder)
         return status
 
 

@@ -13,7 +13,6 @@ import os
 import re
 import resource
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -26,6 +25,7 @@ from typing import Any
 
 from g2rpo_env.envs.coding import jail, wire
 from g2rpo_env.envs.coding.outputs import same_output
+from g2rpo_env.envs.coding.scratch import empty, hidden, within
 from g2rpo_env.envs.coding.trial import CandidateError, Score, TestError, Unsendable, brief, run_asserts, run_check
 
 MAX_OUTPUT = 4 << 20
@@ -256,7 +256,7 @@ class Worker:
                         os.close(fd)
                     try:
                         remote = Remote(self, sample)
-                        remote.send(program)
+                        remote.ask(program)
                         found = exchange(feed, output, given.encode("utf-8", "surrogatepass"), remote)
                         error = remote.last_words()
                     finally:
@@ -275,6 +275,7 @@ class Remote:
         self.most_waiting = worker.timeout
         self.watched = worker.scratch if worker.level != jail.FULL else None
         self.disk, self.owner = worker.disk, worker.owner
+        self.token = b""
 
     def call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """See trial.Program."""
@@ -290,15 +291,16 @@ class Remote:
 
     def load(self, program: bytes) -> None:
         """Send the program and wait until it is loaded."""
-        self.send(program)
+        self.ask(program)
         kind, *rest = self._receive()
         if kind != "ok":
             raise Stop("refused" if kind == "refused" else "crash", ": ".join(map(str, rest[::2])))
 
-    def send(self, data: bytes) -> None:
-        """Send a frame."""
+    def ask(self, data: bytes) -> None:
+        """Send a frame with a new token, which the answer must repeat: none can be given before the question."""
+        self.token = os.urandom(jail.TOKEN)
         try:
-            wire.send_frame(self.sample, data, self.deadline)
+            wire.send_frame(self.sample, self.token + data, self.deadline)
         except TimeoutError:
             raise Stop("timeout", "the program took too long") from None
         except OSError:
@@ -321,13 +323,16 @@ class Remote:
 
     def watch(self) -> None:
         """Stop a program whose files take more than they may, where nothing else bounds them."""
-        if self.watched is not None and not within(self.watched, self.disk, jail.MAX_INODES):
+        if self.watched is None:
+            return
+        if not within(self.watched, self.disk - hidden(self.pid, self.watched), jail.MAX_INODES):
             raise Stop("refused", f"the files take more than {self.disk >> 20} MiB")
 
     def last_words(self) -> str:
         """Return the exception that a script reported, if any."""
         with contextlib.suppress(OSError, EOFError, wire.WireError, ValueError):
-            _, name, _, message = wire.loads(wire.receive_frame(self.sample, time.monotonic() + 0.2))
+            data = wire.receive_frame(self.sample, time.monotonic() + 0.2)
+            _, name, _, message = wire.loads(data[jail.TOKEN :])
             return f"{name}: {message}"
         return ""
 
@@ -348,7 +353,7 @@ class Remote:
             data = wire.dumps(request, strict=True)
         except wire.WireError as error:
             raise Unsendable(str(error)) from None
-        self.send(data)
+        self.ask(data)
         kind, *rest = self._receive()
         self.answers += 1
         if kind == "ok":
@@ -361,7 +366,10 @@ class Remote:
         try:
             while self.sample not in (ready := select.select([self.sample, self.owner], [], [], self.pause())[0]):
                 self.look_up(ready)
-            answer = wire.loads(wire.receive_frame(self.sample, self.deadline))
+            data = wire.receive_frame(self.sample, self.deadline)
+            if data[: jail.TOKEN] != self.token:
+                raise Stop("refused", "an answer to no question")
+            answer = wire.loads(data[jail.TOKEN :])
         except TimeoutError:
             raise Stop("timeout", "the program took too long") from None
         except (EOFError, OSError):
@@ -526,45 +534,6 @@ def waiting_of(pid: int) -> float:
             return int(file.read().split()[1]) / 1e9
     except (OSError, IndexError, ValueError):
         return 0.0
-
-
-def within(folder: str, size: int, files: int) -> bool:
-    """Return whether the files below a folder take no more than ``size`` bytes and are no more than ``files``."""
-    stack = [folder]
-    try:
-        while stack:
-            with os.scandir(stack.pop()) as entries:
-                for entry in entries:
-                    files -= 1
-                    size -= entry.stat(follow_symlinks=False).st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False):
-                        stack.append(entry.path)
-                    if size < 0 or files < 0:
-                        return False
-    except FileNotFoundError:  # removed in between
-        return True
-    except OSError:  # a folder that was closed to be looked at
-        return False
-    return True
-
-
-def empty(folder: str) -> None:
-    """Remove all that lies in a folder, whatever rights a program gave it."""
-    with contextlib.suppress(OSError):
-        if not os.listdir(folder):
-            return
-    with contextlib.suppress(OSError):
-        os.chmod(folder, 0o700)
-        for place, below, _ in os.walk(folder):
-            for path in (os.path.join(place, name) for name in below):
-                if not os.path.islink(path):
-                    os.chmod(path, 0o700)  # before the walk looks into it
-        for name in os.listdir(folder):
-            path = os.path.join(folder, name)
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                os.unlink(path)
 
 
 def printable(text: str) -> str:

@@ -1,8 +1,9 @@
-"""MathVerifier: extraction, normalisation, exact arithmetic, and math-verify in a process of its own for the rest."""
+"""MathVerifier: extraction, normalisation, exact arithmetic, values at random points, math-verify for the rest."""
 
 from __future__ import annotations
 
 import re
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,25 +11,47 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
-from g2rpo_env.envs.mathematics.exact import rational
+from g2rpo_env.envs.mathematics.exact import ratio, rational
 from g2rpo_env.envs.mathematics.extraction import RULES, extract
+from g2rpo_env.envs.mathematics.formulas import same, same_equation
 from g2rpo_env.envs.mathematics.normalisation import Answer, normalise
+from g2rpo_env.envs.mathematics.parts import between, distinct, split, squeeze
 from g2rpo_env.envs.mathematics.pool import SymbolicWorker
+from g2rpo_env.envs.mathematics.regions import same_region
+from g2rpo_env.envs.mathematics.units import canonical
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.problem import Problem
 from g2rpo_env.verdict import Outcome, Verdict
 
 CACHE_SIZE = 20_000
 MAX_SYMBOLIC = 1500
-_VARIABLE = re.compile(r"\s*(?:[a-zA-Z]+(?:_\{?\w+\}?)?(?:\([a-z](?:,\s*[a-z])*\))?|\([a-z](?:,\s*[a-z])+\))\s*")
+MAX_NESTED = 4
+_VARIABLE = re.compile(
+    r"\s*(?:\\?[a-zA-Z]+(?:_\{?\w+\}?)?'?(?:\(\\?[a-zA-Z]+(?:,\s*[a-z])*\))?|\([a-z](?:,\s*[a-z])+\)|\|[A-Z]{2}\||"
+    r"m?\\angle\s*[A-Z]+|d[a-z]/d[a-z]|\\frac\{d[a-z]\}\{d[a-z]\})\s*"
+)
+_DEFINITION = re.compile(r"([a-zA-Z])\(([a-z])\)")
+_LETTER = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]")
 _BASED = re.compile(r"[0-9A-Za-z]+_\{?\d+\}?")
-_CLOCK = re.compile(r"\d+:\d\d")
-_LABEL = re.compile(r"\(?([A-Ea-e])\)?(?:\)\s.*|[.:]\s.*)?")
-_WORDS = re.compile(r"[A-Za-z]{2,}(?: [A-Za-z]{2,})*")
-_JOIN = re.compile(r"\s*[,;]?\s*(?:\\text\{\s*)?\b(?:and|or)\b(?:\s*\})?\s*|;")
-_BRACKETS = (("\\{", "\\}", "{}"), ("(", ")", "()"), ("[", "]", "[]"), ("(", "]", "(]"), ("[", ")", "[)"))
-_CODE = re.compile(r"__|\b(?:import|lambda|exec|eval|print|write18|else)\b|==|\ufffd")
-_HUGE = re.compile(r"\^\s*\{[^{}]*\^|\*\*|\d\s*!|\^\s*\{?\s*\d{4,}|\\(?:sum|prod|binom|lfloor)|\d{300}|\^\s*\w\s*\^")
+_SENTENCE = re.compile(r"[a-z]{4} [a-z]{2,} ")
+_CLOCK = re.compile(r"(\d+):(\d\d)([ap]?)", re.IGNORECASE)
+_FOR_ALGEBRA = re.compile(r"[<>]|\\(?:le|ge|in|cup|infty|mathbb|pm|begin)")
+_LABEL = re.compile(r"(?:[oO]ption |[cC]hoice )?\(?([A-Ea-e])\)?(?:\)\s.*|[.:]\s.*)?")
+_WORDS = re.compile(r"[A-Za-z]{2,}(?:(?:, ?| )[A-Za-z]{2,})*")
+_FACTORS = re.compile(r"(?!no|on|up|in|an|it|is)[a-z]{2}|[a-d]{3}|[k-n]{3}|[p-t]{3}|[u-z]{3}")
+"""Short words that are products of variables rather."""
+_ARTICLE = re.compile(r"(?:an?|the) (?=[a-z])")
+_POINT_NAME = re.compile(r"[A-Z]\s*(?==?\s*\([^()]*,[^()]*\)$)=?\s*")
+_COMMA = re.compile(r"-?\d+,(?:\d{1,2}|\d{4,})")
+_INTEGRATION = re.compile(r"(.*)\+\s*[CcKk]", re.DOTALL)
+_SUM_OF_NAMES = re.compile(r"(?=.*[a-zA-Z])(?:.*[-+^*]|\s*\d)", re.DOTALL)
+_CODE = re.compile(
+    r"__|\b(?:import|lambda|exec|eval|print|write18|else)\b|\\(?:input|include|def|csname|catcode|usepackage)|==|\ufffd"
+)
+_HUGE = re.compile(
+    r"\^\s*\{[^{}]*\^|\*\*|[\d)}!]\s*!|\^\s*\{?\s*-?\d{4,}|[)\]}]\s*\^\s*\{?\s*\d{3,}|\\(?:sum|prod|binom|lfloor)|\d{300}|"
+    r"\^\s*\w\s*\^|\d[eE][-+]?\d{4,}"
+)
 
 
 class Finding(StrEnum):
@@ -64,18 +87,37 @@ class MathVerdict(Verdict):
     rule: str = ""
 
 
+@dataclass
+class Budget:
+    """Seconds of algebra that all parts of one comparison share."""
+
+    left: float
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a comparison may cost: the seconds that are left, and how deep it is nested."""
+
+    budget: Budget
+    depth: int = 0
+
+    def deeper(self) -> Effort:
+        """Return the effort for parts of what is compared."""
+        return Effort(self.budget, self.depth + 1)
+
+
 class MathVerifier:
     """Grades final answers of mathematics.
 
     Args:
         rules: Extraction rules in order; see :data:`g2rpo_env.envs.mathematics.extraction.RULES`.
         percent: ``50%`` equals 0.5 and 50 (``either``), only 0.5 (``fraction``), or only 50 (``number``).
-        units: Two different units make answers different; False ignores units.
+        units: Two different units of measure make answers different; False ignores units.
         ordered_lists: A bare list ``1, 2`` has an order. Tuples always have one, sets never.
         approximations: A decimal of at least so many places equals an exact fraction that it rounds; None for never.
         tolerance: Greatest relative difference of two numbers that counts as none, >= 0.
-        symbolic: Ask math-verify, in a process of its own, what arithmetic cannot settle. Where it is not installed
-            such pairs get an ``error`` verdict, never a wrong answer. False compares their text alone.
+        symbolic: Ask math-verify, in a process of its own, what neither arithmetic nor values at random points settle.
+            Where it is not installed such pairs get an ``error`` verdict, never a wrong answer. False: they differ.
         seconds: Wall-clock limit of such a comparison, > 0.
         memory_mib: Bound on the memory of its process, >= 512.
 
@@ -107,6 +149,7 @@ class MathVerifier:
             )
         self.rules, self.percent, self.units, self.ordered_lists = tuple(rules), percent, units, ordered_lists
         self.approximations, self.tolerance, self.symbolic = approximations, tolerance, symbolic
+        self.seconds = seconds
         self.worker = SymbolicWorker(seconds, memory_mib)
         self._cache: OrderedDict[tuple[Answer, Answer], Finding] = OrderedDict()
         self._golds: dict[str, Answer] = {}
@@ -141,7 +184,7 @@ class MathVerifier:
         known = self._golds.get(gold)
         if known is None:
             boxed = extract(gold, ("boxed", "tag", "hashes"))
-            if boxed is None and len(gold) > 80 and re.search(r"[a-z]{4,} [a-z]{2,} ", gold):
+            if boxed is None and ("answer is" in gold or (len(gold) > 80 and _SENTENCE.search(gold))):
                 boxed = extract(gold, self.rules)
             known = normalise(gold if boxed is None else boxed.answer)
             if len(self._golds) >= CACHE_SIZE:
@@ -154,10 +197,10 @@ class MathVerifier:
         if len(answer) > 4000:
             return Finding.EQUAL if gold == answer else Finding.UNPARSEABLE_ANSWER
         boxed = extract(answer, ("boxed",)) if "box" in answer else None
-        right = normalise(answer if boxed is None else boxed.answer)
+        right = normalise(answer if boxed is None else boxed.answer, _LETTER.search(left.text) is None)
         if not left.text:
             return Finding.UNPARSEABLE_GOLD
-        if not right.text:
+        if not any(map(str.isalnum, right.text)):
             return Finding.UNPARSEABLE_ANSWER
         key = (left, right)
         finding = self._cache.get(key)
@@ -170,11 +213,11 @@ class MathVerifier:
         return finding
 
     def _decide(self, gold: Answer, answer: Answer) -> Finding:
-        if self.units and gold.unit and answer.unit and gold.unit != answer.unit:
+        if self.units and gold.unit and answer.unit and canonical(gold.unit) != canonical(answer.unit):
             return Finding.DIFFERENT
         if gold.percent != answer.percent:
             return self._percent(gold, answer)
-        return self._texts(gold.text, answer.text)
+        return self._texts(gold.text, answer.text, Effort(Budget(self.seconds)))
 
     def _percent(self, gold: Answer, answer: Answer) -> Finding:
         left, right = rational(gold.text), rational(answer.text)
@@ -184,28 +227,55 @@ class MathVerifier:
         same = (self.percent != "number" and fractions) or (self.percent != "fraction" and left == right)
         return Finding.EQUAL if same else Finding.DIFFERENT
 
-    def _texts(self, gold: str, answer: str, depth: int = 0) -> Finding:
-        """Compare two normalised texts: as they are, as numbers, as words, as equations, part by part, by algebra."""
-        if _squeeze(gold) == _squeeze(answer):
+    def _texts(self, gold: str, answer: str, effort: Effort) -> Finding:
+        """Compare two normalised texts: as they are, as numbers, as words, as equations, part by part, as functions."""
+        if squeeze(gold) == squeeze(answer):
             return Finding.EQUAL
+        gold, answer = _with_points(_total(gold), _total(answer))
         left, right = rational(gold), rational(answer)
         if left is not None and right is not None and not (_CLOCK.fullmatch(gold) and _CLOCK.fullmatch(answer)):
             return Finding.EQUAL if self._near(left, right, gold, answer) else Finding.DIFFERENT
-        if _CODE.search(answer) or _BASED.fullmatch(gold) or _BASED.fullmatch(answer) or _CLOCK.fullmatch(gold):
-            return Finding.DIFFERENT
-        label, other = _LABEL.fullmatch(gold), _LABEL.fullmatch(answer)
-        if label and other:
-            return Finding.EQUAL if label[1].upper() == other[1].upper() else Finding.DIFFERENT
-        if _WORDS.fullmatch(gold) or _WORDS.fullmatch(answer):
-            return Finding.EQUAL if gold.lower() == answer.lower() else Finding.DIFFERENT
-        if depth < 4:
+        found = self._plain(gold, answer)
+        if found is None and effort.depth < MAX_NESTED:
             unnamed = _without_names(gold, answer)
             if unnamed != (gold, answer):
-                return self._texts(*unnamed, depth + 1)
-            found = self._parts(gold, answer, depth)
-            if found is not None:
-                return found
-        return self._algebra(gold, answer, left)
+                return self._texts(*unnamed, effort.deeper())
+            region = same_region(gold, answer)
+            found = self._parts(gold, answer, effort.deeper()) if region is None else _settled(region)
+        return found or self._formulas(gold, answer) or self._algebra(gold, answer, left, effort)
+
+    @staticmethod
+    def _plain(gold: str, answer: str) -> Finding | None:
+        """Compare what is no formula: code, numbers in a base, times, ratios of several parts, choices, words."""
+        if _CODE.search(answer) or _BASED.fullmatch(gold) or _BASED.fullmatch(answer):
+            return Finding.DIFFERENT
+        if _CLOCK.fullmatch(gold) and (_CLOCK.fullmatch(answer) or ":" not in answer):
+            return _settled(_same_time(gold, answer))
+        if ":" in gold and ":" in answer:
+            return _settled(ratio(gold) is not None and ratio(gold) == ratio(answer))
+        label, other = _LABEL.fullmatch(gold), _LABEL.fullmatch(answer)
+        if label and other:
+            choice = label[1].isupper() or len(gold) > 1  # a lone small letter is a variable
+            return _settled(label[1] == other[1] or (choice and label[1].upper() == other[1].upper()))
+        if _is_words(gold) or _is_words(answer):
+            return _settled(_words(gold) == _words(answer))
+        return None
+
+    def _formulas(self, gold: str, answer: str) -> Finding | None:
+        """Compare two expressions or two equations at random points."""
+        sides, others = between("=", gold), between("=", answer)
+        if len(sides) > 1 and len(others) > 1:
+            return _settled(same_equation(gold, answer))
+        if len(sides) > 1 or len(others) > 1:  # x+y = 5 is not 5
+            return (
+                Finding.DIFFERENT
+                if _SUM_OF_NAMES.match(re.sub(r"\\[a-z]+", "", max(sides, others, key=len)[0]))
+                else None
+            )
+        with_constant = _INTEGRATION.fullmatch(gold), _INTEGRATION.fullmatch(answer)
+        if with_constant[0] and with_constant[1]:
+            gold, answer = with_constant[0][1], with_constant[1][1]
+        return _settled(same(gold, answer, self.tolerance))
 
     def _near(self, left: Fraction, right: Fraction, gold: str, answer: str) -> bool:
         if left == right or (self.tolerance and abs(left - right) <= Fraction(self.tolerance) * abs(left)):
@@ -214,40 +284,48 @@ class MathVerifier:
         endless = _endless(left) and "." not in gold
         return endless and places >= (self.approximations or 10**9) and 2 * abs(left - right) <= Fraction(1, 10**places)
 
-    def _parts(self, gold: str, answer: str, depth: int) -> Finding | None:
-        left, right = _split(gold), _split(answer)
+    def _parts(self, gold: str, answer: str, effort: Effort) -> Finding | None:
+        if bool(_POINT_NAME.match(gold)) != bool(_POINT_NAME.match(answer)):
+            gold, answer = _POINT_NAME.sub("", gold, count=1), _POINT_NAME.sub("", answer, count=1)
+        left, right = split(_assigned(gold)), split(_assigned(answer))
         if {left[0], right[0]} <= {"", "{}"}:  # what is listed twice counts once
-            left, right = (left[0], _distinct(left[1])), (right[0], _distinct(right[1]))
+            left, right = (left[0], distinct(_signs(left[1]))), (right[0], distinct(_signs(right[1])))
         if len(left[1]) < 2 and len(right[1]) < 2:
             return None
         kinds = {left[0], right[0]}
         if len(left[1]) != len(right[1]):
             # An interval against an inequality is for algebra to settle; lists of other lengths differ.
-            return None if re.search(r"[<>]|\\(?:le|ge|in|cup|infty|mathbb|pm)", gold + answer) else Finding.DIFFERENT
-        if kinds & {"[)", "(]", "[]"} and len(kinds) > 1:
+            return None if _FOR_ALGEBRA.search(gold + answer) else Finding.DIFFERENT
+        if not _same_shape(kinds):
             return Finding.DIFFERENT
         free = kinds <= {"", "{}"} and not (kinds == {""} and self.ordered_lists)
-        rest = list(right[1])
-        for part in left[1]:
-            candidates = rest if free else rest[:1]
-            found = Finding.DIFFERENT
-            for candidate in candidates:
-                found = self._texts(part, candidate, depth + 1)
+        return self._matched(left[1], right[1], free, effort)
+
+    def _matched(self, gold: list[str], answer: list[str], free: bool, effort: Effort) -> Finding:
+        """Compare part by part; ``free``: in any order."""
+        rest = list(answer)
+        for part in gold:
+            for candidate in rest if free else rest[:1]:
+                found = self._texts(part, candidate, effort)
                 if found is Finding.EQUAL:
                     rest.remove(candidate)
                     break
                 if found in (Finding.TIMEOUT, Finding.ERROR):
                     return found
-            if found is not Finding.EQUAL:
+            else:
                 return Finding.DIFFERENT
         return Finding.EQUAL
 
-    def _algebra(self, gold: str, answer: str, number: Fraction | None) -> Finding:
+    def _algebra(self, gold: str, answer: str, number: Fraction | None, effort: Effort) -> Finding:
         if not self.symbolic or _guarded(gold) or _guarded(answer):
             return Finding.DIFFERENT
-        if not self.worker.available():
+        if not self.worker.available() or self.worker.start():
             return Finding.ERROR
-        found = self.worker.compare(_logarithm(gold), _logarithm(answer))
+        found = "timeout"
+        if effort.budget.left > 0:
+            started = time.monotonic()
+            found = self.worker.compare(_logarithm(gold), _logarithm(answer), effort.budget.left)
+            effort.budget.left -= time.monotonic() - started
         if found == "unparseable gold" and number is not None:
             return Finding.DIFFERENT
         return next((kind for kind in Finding if found == kind or found.startswith(f"{kind}:")), Finding.ERROR)
@@ -261,14 +339,6 @@ def _verdict(finding: Finding, answer: str | None, rule: str) -> MathVerdict:
     return MathVerdict(outcome, None if answer is None else answer[:4000], message, finding=finding, rule=rule)
 
 
-def _squeeze(text: str) -> str:
-    return "".join(text.split())
-
-
-def _distinct(parts: list[str]) -> list[str]:
-    return list({_squeeze(part): part for part in parts}.values())
-
-
 def _endless(value: Fraction) -> bool:
     rest = value.denominator
     for prime in (2, 5):
@@ -277,14 +347,23 @@ def _endless(value: Fraction) -> bool:
     return rest != 1
 
 
+def _settled(equal: bool | None) -> Finding | None:
+    return None if equal is None else Finding.EQUAL if equal else Finding.DIFFERENT
+
+
 def _without_names(gold: str, answer: str) -> tuple[str, str]:
     """Drop ``x =`` or ``f(x) =`` where only one of the two, or both alike, have it."""
-    left, right = gold.split("="), answer.split("=")
+    gold, answer = _swapped(gold), _swapped(answer)
+    left, right = between("=", gold), between("=", answer)
     if re.search(r"[<>,]|\\[lgn]e\b|\b(?:and|or)\b", re.sub(r"\([^()]*\)", "", gold + answer)):
         return gold, answer
     named = [len(side) > 1 and _VARIABLE.fullmatch(side[0]) is not None for side in (left, right)]
-    if all(named) and _squeeze(left[0]) == _squeeze(right[0]):
-        return left[-1].strip(), right[-1].strip()
+    if all(named):
+        one, other = _DEFINITION.fullmatch(left[0].strip()), _DEFINITION.fullmatch(right[0].strip())
+        if one and other and one[1] == other[1] and one[2] not in right[-1]:  # f(x) = x+1 and f(t) = t+1
+            return left[-1].strip(), re.sub(rf"(?<![a-zA-Z\\]){other[2]}(?![a-zA-Z])", one[2], right[-1].strip())
+        if squeeze(left[0]) == squeeze(right[0]):
+            return left[-1].strip(), right[-1].strip()
     if named[0] and len(right) == 1:
         return left[-1].strip(), answer
     if named[1] and len(left) == 1:
@@ -292,32 +371,74 @@ def _without_names(gold: str, answer: str) -> tuple[str, str]:
     return gold, answer
 
 
-def _split(text: str) -> tuple[str, list[str]]:
-    """Return the kind of brackets around a text and its parts between commas outside all inner brackets."""
-    kind = ""
-    text = text.strip()
-    for opening, ending, name in _BRACKETS:
-        if text.startswith(opening) and text.endswith(ending) and _outer(text):
-            kind, text = name, text[len(opening) : -len(ending)]
-            break
-    joined = _JOIN.sub(",", text)
-    parts, depth, start = [], 0, 0
-    for position, character in enumerate(joined):
-        depth += (character in "([{") - (character in ")]}")
-        if character == "," and depth == 0:
-            parts.append(joined[start:position].strip())
-            start = position + 1
-    parts.append(joined[start:].strip())
-    return kind, [part for part in parts if part]
+def _swapped(text: str) -> str:
+    """Return ``5 = x`` as ``x = 5``."""
+    left, sign, right = text.partition("=")
+    if sign and "=" not in right and re.fullmatch(r"\s*[a-zA-Z]\s*", right) and rational(left.strip()) is not None:
+        return f"{right.strip()} = {left.strip()}"
+    return text
 
 
-def _outer(text: str) -> bool:
-    depth = 0
-    for position, character in enumerate(text):
-        depth += (character in "([{") - (character in ")]}")
-        if depth == 0 and character in ")]}":
-            return position == len(text) - 1
-    return False
+def _assigned(text: str) -> str:
+    """Return ``(a,b) = (3,4)`` as ``a=3, b=4``."""
+    names, sign, values = text.partition("=")
+    left, right = split(names), split(values)
+    if sign and left[0] == right[0] == "()" and len(left[1]) == len(right[1]) and all(map(str.isalpha, left[1])):
+        return ", ".join(f"{name}={value}" for name, value in zip(left[1], right[1], strict=True))
+    return text
+
+
+def _total(text: str) -> str:
+    """Return the end of a chain of numbers: ``3*4 = 12`` is 12."""
+    sides = between("=", text)
+    return sides[-1] if len(sides) > 1 and None not in map(rational, sides) else text
+
+
+def _with_points(gold: str, answer: str) -> tuple[str, str]:
+    """Return ``1,22`` as ``1.22`` where the other text is a decimal with a point: then it is no list."""
+    if "." in answer and _COMMA.fullmatch(gold) and len(gold.partition(",")[2]) > 1 and rational(answer) is not None:
+        return gold.replace(",", "."), answer
+    if "." in gold and _COMMA.fullmatch(answer) and rational(gold) is not None:
+        return gold, answer.replace(",", ".")
+    return gold, answer
+
+
+def _signs(parts: list[str]) -> list[str]:
+    """Return parts with each ``\\pm`` written as two."""
+    written: list[str] = []
+    for part in parts:
+        if part.count("\\pm") == 1:
+            written += [part.replace("\\pm", "+").strip().removeprefix("+"), part.replace("\\pm", "-")]
+        else:
+            written.append(part)
+    return written
+
+
+def _same_shape(kinds: set[str]) -> bool:
+    """Whether brackets of these kinds may hold the same: a point may be a column or a row, an interval is no point."""
+    matrices = [kind for kind in kinds if kind[:1].isdigit()]
+    if len(kinds) == 1 or not (matrices or kinds & {"[)", "(]", "[]"}):
+        return True
+    return len(matrices) == 1 and "()" in kinds and "1" in matrices[0].split("x")
+
+
+def _is_words(text: str) -> bool:
+    return _WORDS.fullmatch(text) is not None and _FACTORS.fullmatch(text) is None
+
+
+def _words(text: str) -> list[str]:
+    """Return words without case and article; what "and" joins has no order."""
+    return sorted(_ARTICLE.sub("", part.strip()) for part in re.split(r",|\band\b", text.lower()) if part.strip())
+
+
+def _same_time(gold: str, answer: str) -> bool:
+    """Whether two times of day are the same; one may leave out which half of the day it is."""
+    left, right = _CLOCK.fullmatch(gold), _CLOCK.fullmatch(answer)
+    if left is None or right is None:
+        return False
+    return (int(left[1]), left[2]) == (int(right[1]), right[2]) and (
+        left[3].lower() == right[3].lower() or "" in (left[3], right[3])
+    )
 
 
 def _guarded(text: str) -> bool:

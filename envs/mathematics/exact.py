@@ -43,6 +43,18 @@ def rational(text: str) -> Fraction | None:
         return None
 
 
+def ratio(text: str) -> tuple[Fraction, ...] | None:
+    """Return the parts of a ratio such as ``2:4:6`` in terms of its first part, or None.
+
+    >>> ratio("2:4:6") == ratio("1:2:3"), ratio("0:1"), ratio("5")
+    (True, None, None)
+    """
+    parts = [rational(part.strip()) for part in text.split(":")]
+    if len(parts) < 2 or None in parts or not parts[0]:
+        return None
+    return tuple(part / parts[0] for part in parts if part is not None)
+
+
 class _Parser:
     def __init__(self, tokens: list[str]) -> None:
         self.tokens, self.at, self.depth = tokens, 0, 0

@@ -13,11 +13,21 @@ WHOLE = 60
 
 _BOX = re.compile(r"\\+f?box(?:ed)?\s*\{")
 _BETWEEN_BOXES = re.compile(r"[\s,$\\.]*(?:\\q?quad|\\text\{\s*(?:and|or)\s*\}|and|or|[\s,$])*[\s,$\\]*")
-_PHRASE = re.compile(r"(?:final answer|answer)\s*(?:is|:|=)\s*\**\s*(?::\s*)?", re.IGNORECASE)
+_PHRASE = re.compile(
+    r"(?:answer|result|correct (?:option|choice))(?: should be)?\**\s*(?:is|:|=|(?<=be))\s*\**\s*(?::\s*)?|"
+    r"solutions?\s*(?:is|are|:)\s*(?::\s*)?(?=[-$\\(0-9])|(?:^|\n)#{0,6} {0,3}\*{0,3}(?:final )?answer\*{0,3} {0,3}\n+|"
+    r"答案(?:是|为|：|:)",
+    re.IGNORECASE,
+)
+_REASON = re.compile(r"[,;(]?\s*\b(?:because|since|as|which|where|so)\b|\s\((?=[a-z]{3,} )")
 _MATH = re.compile(r"\$\$([^$]{1,1500})\$\$|\$([^$\n]{1,1500})\$|\\\[(.{1,1500}?)\\\]|\\\((.{1,1500}?)\\\)", re.DOTALL)
-_NUMBER = re.compile(r"(?<![\w.])-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,99})(?:\.\d{1,300})?(?:/\d{1,300})?%?|-?\.\d{1,99}")
+_BETWEEN_FORMULAS = re.compile(r"\s*(?:,|,?\s*\b(?:and|or)\b)\s*(?=\$|\\\(|\\\[)")
+_NUMBER = re.compile(
+    r"(?<![\w.])-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,99})(?:\.\d{1,300})?(?:/\d{1,300}|:\d\d(?!\d))?%?|-?\.\d{1,99}"
+)
+_CONCLUSION = re.compile(r"\b(?:therefore|thus|hence|so)\b[^$\\]*[0-9]", re.IGNORECASE)
 _CORRECTIONS = frozenset({"wait", "actually", "but", "no", "not", "wrong", "instead", "rather", "then", "so", "hence"})
-_SENTENCE_END = re.compile(r"\.(?:\s|$)|\n|<\|")
+_SENTENCE_END = re.compile(r"\.(?:\s|$)|\n|<\||</?[a-z]+>|。")
 _SPACES = re.compile(r"\s{8,}")
 _WORD = re.compile(r"(?<!\\)\b[A-Za-z]{4,}")
 
@@ -37,13 +47,21 @@ def extract(text: str, rules: Sequence[str]) -> Extraction | None:
     Extraction(rule='boxed', answer='460')
     """
     if len(text) > TAIL:
-        text = _SPACES.sub(" ", text[-50 * TAIL :])  # padding must not push the answer out of sight
+        text = _SPACES.sub(" ", text[-1000 * TAIL :])  # padding must not push the answer out of sight
     tail = text[-TAIL:]
     for rule in rules:
         answer = RULES[rule](tail)
         if answer is not None:
-            return Extraction(rule, answer.strip())
+            return Extraction(rule, _inner(rule, answer).strip())
     return None
+
+
+def _inner(rule: str, answer: str) -> str:
+    """Return the answer in a marked place that holds a sentence, as in ``<answer>The answer is 18.</answer>``."""
+    if rule not in ("boxed", "tag", "hashes") or "box" not in answer and not _PHRASE.search(answer):
+        return answer
+    found = (boxed(answer) if rule != "boxed" else None) or phrase(answer)
+    return answer if found is None else found
 
 
 def boxed(text: str) -> str | None:
@@ -104,10 +122,17 @@ def phrase(text: str) -> str | None:
     if found is None:
         return None
     rest = text[found.end() :]
-    formula = _MATH.match(rest.lstrip())
-    if formula:
-        return next(part for part in formula.groups() if part is not None)
-    sentence = _SENTENCE_END.split(rest.lstrip(), maxsplit=1)[0].strip("* \"'")
+    rest = rest.lstrip()
+    formulas: list[str] = []
+    while formula := _MATH.match(rest):
+        formulas.append(next(part for part in formula.groups() if part is not None))
+        joined = _BETWEEN_FORMULAS.match(rest, formula.end())
+        if joined is None:
+            break
+        rest = rest[joined.end() :]
+    if formulas:
+        return ", ".join(formulas)
+    sentence = _REASON.split(_SENTENCE_END.split(rest, maxsplit=1)[0], maxsplit=1)[0].strip("* \"'")
     if _prose(_MATH.sub("", sentence)) and " is " in sentence:  # "the volume of $ABC$ is 120"
         sentence = sentence.rpartition(" is ")[2]
     return sentence or None
@@ -124,16 +149,18 @@ def _prose(text: str) -> bool:
 
 
 def formula(text: str) -> str | None:
-    """Return the last formula between dollars or display brackets."""
+    """Return the last formula between dollars or display brackets, unless a conclusion after it gives a number."""
     found = None
     for match in _MATH.finditer(text):
         found = match
-    return None if found is None else next(part for part in found.groups() if part is not None)
+    if found is None or _CONCLUSION.search(text, found.end()):
+        return None
+    return next(part for part in found.groups() if part is not None)
 
 
 def number(text: str) -> str | None:
     """Return the last number of the text."""
-    found = _NUMBER.findall(text)
+    found = _NUMBER.findall(text.replace("\u2212", "-"))
     return found[-1] if found else None
 
 

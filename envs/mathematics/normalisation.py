@@ -6,51 +6,91 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from g2rpo_env.envs.mathematics.units import cut_bare, cut_group
+
 _SYMBOLS = {
     "\u2212": "-", "\u2013": "-", "\u2012": "-", "π": r"\pi ", "∞": r"\infty ", "°": r"^\circ ", "≤": r"\le ",
     "≥": r"\ge ", "≠": r"\ne ", "×": r"\cdot ", "⋅": r"\cdot ", "·": r"\cdot ", "÷": "/", "∪": r"\cup ",
-    "∩": r"\cap ", "∅": r"\emptyset ", "∈": r"\in ", "ℝ": r"\mathbb{R}", "±": r"\pm ", "€": "", "£": "",
+    "∩": r"\cap ", "∅": r"\emptyset ", "∈": r"\in ", "ℝ": r"\mathbb{R}", "±": r"\pm ",
+    "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "\u2044": "/",
+    "∕": "/", "º": r"^\circ ", "…": "...", "∖": r"\setminus ", "∠": r"\angle ",
+    **dict.fromkeys("\u201c\u201d\u2018\u2019「」『』«»", ""),
 }  # fmt: skip
-_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+_SCRIPTS = {
+    **{raised: ("^{", digit) for raised, digit in zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-", strict=True)},
+    **{lowered: ("_{", digit) for lowered, digit in zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True)},
+}
 _DIGIT = r"[0-9]"
+_STYLES = "mathrm|operatorname|mathbf|mathit|mathsf|mathtt|boldsymbol|bm|bf|rm|underline|uline|emph|fbox|overbrace"
+_SIZES = "displaystyle|textstyle|limits|tiny|small|large|Large|LARGE|huge|Huge|bfseries|left|right|[bB]igg?[lr]?"
+_ESCAPED = "le|ge|text|d?frac|tfrac|sqrt|left|right|cdot|times|infty|boxed|begin|end|mathbb|mathrm"
 _REPLACEMENTS = [
+    (re.compile(rf"(?<!\\)\\\\(?=(?:{_ESCAPED})(?![a-zA-Z]))"), r"\\"),  # escaped twice, as in JSON
     (re.compile(r"\\boxed\s*\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}"), r"\1"),
-    (re.compile(r"\\textcolor\{[a-zA-Z]+\}|\\color\{[a-zA-Z]+\}|\\displaystyle|\\limits"), ""),
-    (re.compile(r"\\(?:left|right|[bB]igg?[lr]?)(?![a-zA-Z])"), ""),
-    (re.compile(r",\s*\\!\s*"), ","),
+    (re.compile(r"\\(?:textcolor|color)\{[a-zA-Z]+\}|\\[hv]space\*?\{[^{}]*\}|\\[hv]?phantom\{[^{}]*\}"), ""),
+    (re.compile(rf"\\(?:{_SIZES})(?![a-zA-Z])"), ""),
+    (re.compile(r",\s*\\!\s*|\\!\s*,\s*(?:\\!)?"), ","),
     (re.compile(r"\\!"), ""),
     (re.compile(rf"(?<={_DIGIT})\{{,\}}(?={_DIGIT}{{3}})"), ","),
     (re.compile(r"(?<!\\)\\[,;: ]|\\q?quad|~"), " "),
+    (re.compile(r"\s{2,}"), " "),  # long runs would cost the patterns below quadratic time
     (re.compile(r"(?<!\\)\\[()\[\]]|\\\$|\$"), ""),
+    (re.compile(r"\\l(?:eft)?angle(?![a-z])|\\langle(?![a-z])"), "("),
+    (re.compile(r"\\rangle(?![a-z])"), ")"),
+    (re.compile(r"\\lbrace(?![a-z])"), r"\\{"),
+    (re.compile(r"\\rbrace(?![a-z])"), r"\\}"),
+    (re.compile(r"\\[lr]?vert(?![a-z])"), "|"),
     (re.compile(r"\(?\s*\\begin\{(?:array\}\{[^{}]*|[bp]?matrix)\}"), r"\\begin{pmatrix}"),
     (re.compile(r"(?:\\\\)?\s*\\end\{(?:array|[bp]?matrix)\}\s*\)?"), r"\\end{pmatrix}"),
     (re.compile(r"\\\{\s*[a-z]\s*(?::|\\mid|\|)\s*([^{}]*)\\\}"), r"\1"),
     (re.compile(r"\\[dtc]frac"), r"\\frac"),
-    (re.compile(r"\\(?:mathrm|operatorname|mathbf|mathit|boldsymbol|bf|rm)\s*\{([^{}]*)\}"), r"\1"),
+    (re.compile(r"\\[dt]binom"), r"\\binom"),
+    (re.compile(rf"\\(?:{_STYLES})\s*\{{([^{{}}]*)\}}"), r"\1"),
+    (re.compile(r"\\(?:R|mathbb\s*R)(?![a-zA-Z])"), r"\\mathbb{R}"),
+    (re.compile(r"(?<=[0-9])\s*\^\s*\{\s*\\text\{(?:st|nd|rd|th)\}\s*\}"), ""),
     (re.compile(r"\\(?:text|textbf|textit|mbox|textrm)\s*\{([^{}]*)\}"), r" \1 "),
+    (re.compile(rf"\\(?:{_STYLES})\s*\{{([^{{}}]*)\}}"), r"\1"),  # once more, around what was inside
     (re.compile(r"\\%"), "%"),
-    (re.compile(r"\s*(?:%|\b(?:percent(?:age)?|pct)\b)"), "%"),
-    (re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\\degree|\\circ\b"), " degrees"),
+    (re.compile(r"\s*(?:%|\b(?:per ?cent(?:age)?|pct)\b)"), "%"),
+    (re.compile(r"\^\s*\{?\s*\\circ\s*\}?\s*|\\degree|\\circ\b"), " degrees "),
     (re.compile(r"\\varnothing|\\\{\s*\\\}"), r"\\emptyset"),
-    (re.compile(r"\\leq(?![a-z])|<="), r"\\le "),
-    (re.compile(r"\\geq(?![a-z])|>="), r"\\ge "),
+    (re.compile(r"\\leq(?:slant)?(?![a-z])|<="), r"\\le "),
+    (re.compile(r"\\geq(?:slant)?(?![a-z])|>="), r"\\ge "),
+    (re.compile(r"\\lt(?![a-z])"), "<"),
+    (re.compile(r"\\gt(?![a-z])"), ">"),
     (re.compile(r"\\neq(?![a-z])|!="), r"\\ne "),
     (re.compile(r"\\times(?![a-z])|\\ast(?![a-z])"), r"\\cdot "),
+    (re.compile(r"\\div(?![a-z])"), "/"),
+    (re.compile(r"\\backslash(?![a-z])"), r"\\setminus "),
+    (re.compile(r"\(\s*\\?mod\s+[^()]*\)|\\(?:pmod|bmod|mod)\s*(?:\{[^{}]*\}|\w+)"), ""),
     (re.compile(r"\\frac\s*([0-9])\s*([0-9])"), r"\\frac{\1}{\2}"),
     (re.compile(r"\\frac\s*([0-9])\s*\{"), r"\\frac{\1}{"),
+    (re.compile(r"\\frac\s*(\{[^{}]*\})\s*([0-9a-zA-Z])"), r"\\frac\1{\2}"),
     (re.compile(r"\\sqrt\s*([0-9a-zA-Z])"), r"\\sqrt{\1}"),
     (re.compile(r"√\s*\(([^()]*)\)"), r"\\sqrt{\1}"),
     (re.compile(r"√\s*([0-9]+|[a-zA-Z])"), r"\\sqrt{\1}"),
-    (re.compile(r"(?<![a-zA-Z\\])infinity\b|(?<![a-zA-Z\\])inf\b(?!$)"), r"\\infty"),
-    (re.compile(r"(?<=[0-9])pi\b"), r"\\pi"),
+    (re.compile(r"(?<![a-zA-Z\\])infinity\b|(?<![a-zA-Z\\])inf\b(?!$)|^\s*\+?inf\s*$"), r"\\infty"),
+    (re.compile(r"(?<![a-zA-Z\\])pi(?![a-zA-Z])"), r"\\pi"),
     (re.compile(r"(?<![0-9a-zA-Z])([0-9]+(?:\.[0-9]+)?)[eE]([+-]?[0-9]{1,4})(?![0-9a-zA-Z.])"), r"\1\\cdot 10^{\2}"),
+    (re.compile(r"(?<=[0-9])\s*[xX]\s*(?=10\s*\^)"), r"\\cdot "),
+    (re.compile(r"(?<=[0-9a-zA-Z])_\{([0-9]+)\}(?=\s*$)"), r"_\1"),
+    (re.compile(r"(?<![0-9:])0?([0-9]{1,2}:[0-5][0-9])(?:\s*([aApP])\.?\s?[mM]\.?(?![a-zA-Z]))?"), r"\1\2"),
+    (re.compile(r"^\s*([0-9]+)\s+to\s+([0-9]+)\s*$"), r"\1:\2"),
     (re.compile(rf"(?<={_DIGIT}) (?={_DIGIT}{{3}}(?!{_DIGIT}))"), ""),
 ]
+_WORDINGS = [
+    (re.compile(r"(?:all )?real numbers|all reals?", re.IGNORECASE), r"\mathbb{R}"),
+    (re.compile(r"no (?:real )?solutions?|(?:the )?empty set", re.IGNORECASE), r"\emptyset"),
+]
+_LEADING = re.compile(r"^(?:\s|=(?!=)|\\approx(?![a-z])|≈|\\equiv(?![a-z])|approximately\b|about\b|roughly\b)+")
+_MARKUP = re.compile(r"([*`\"']{1,3})(.+)\1", re.DOTALL)
+_CURRENCY = re.compile(r"^(?:USD?|EUR|GBP|CAD|AUD|Rs\.?|US)\s*\$?\s*(?=[0-9])")
+_REPEATING = re.compile(r"([0-9]*)\.([0-9]*)\\(?:overline|bar|dot)\s*\{?([0-9]+)\}?")
+_ENDLESS = re.compile(r"([0-9]*)\.([0-9]*?)([0-9]+?)\3{2,}\s*(?:\.\.\.|\\l?dots(?![a-z]))")
+_LARGE = re.compile(r"(?<![0-9.])([0-9]{1,15})(?:\.([0-9]{1,15}))?\s+(hundred|thousand|million|billion|trillion)\b")
+_ZEROS = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])")
-_UNIT = re.compile(r"([-+]?[0-9][0-9.,/ ]*|.*\})\s+([a-zA-Z][a-zA-Z ]{0,38}?)(?:\s*\^\s*\{?[23]\}?)?")
-_SHORT_UNIT = re.compile(r"([-+]?[0-9][0-9.,]*)\s*(cm|mm|km|m|kg|g|ft|in|mph|s|h)(?:\s*\^\s*\{?[23]\}?)?")
 _PLAIN = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
-_NO_UNIT = frozenset({"or", "and", "if", "else", "for", "import", "pi", "mod", "is", "in"})
 
 
 @dataclass(frozen=True)
@@ -62,24 +102,55 @@ class Answer:
     percent: bool = False
 
 
-def normalise(text: str) -> Answer:
+def normalise(text: str, lenient: bool = False) -> Answer:
     """Return the answer in one spelling; any text is taken, at most its last 4000 characters are read.
 
-    >>> normalise("−12{,}000 dollars"), normalise("½").text, normalise("50\\\\%").percent
-    (Answer(text='-12000', unit='dollars', percent=False), '\\\\frac{1}{2}', True)
+    Args:
+        text: The answer.
+        lenient: Whether any word behind a number is a unit; see ``units.cut_bare``.
+
+    >>> normalise("−12{,}000 dollars"), normalise("½").text, normalise("50\\%").percent
+    (Answer(text='-12000', unit='dollars', percent=False), '\\frac{1}{2}', True)
     """
     text = text.strip()[-4000:]
     if _PLAIN.fullmatch(text):
         return Answer(text)
-    text = _unicode(text)
+    text = _LEADING.sub("", _unmarked(_unicode(text)))
+    text, unit = cut_group(re.sub(r"(?<!\.)\.$", "", text))
     for pattern, replacement in _REPLACEMENTS:
         text = pattern.sub(replacement, text)
     if not re.search(r"[(\[{]\s*[0-9]", text.replace("\\frac{", "").replace("\\sqrt{", "").replace("^{", "")):
         text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
-    text = _strip_ends(" ".join(text.split()))
-    text, unit = _unit(text)
+    text = _strip_ends(_ENDLESS.sub(_repeating, _REPEATING.sub(_repeating, " ".join(text.split()))))
+    for pattern, replacement in _WORDINGS:
+        text = replacement if pattern.fullmatch(text) else text
+    text = _LARGE.sub(_large, _CURRENCY.sub("", text))
+    text, bare = cut_bare(text, lenient)
     percent = text.endswith("%")
-    return Answer(_strip_ends(text.rstrip("%").strip()), unit, percent)
+    return Answer(_strip_ends(text.rstrip("%").strip()), " ".join(f"{bare} {unit}".lower().split()), percent)
+
+
+def _unmarked(text: str) -> str:
+    """Return a text without quotes, stars and the like around all of it."""
+    match = _MARKUP.fullmatch(text.strip())
+    return match[2] if match and match[1] not in match[2] else text
+
+
+def _repeating(match: re.Match[str]) -> str:
+    """Return a repeating decimal as a fraction."""
+    whole, fixed, period = match[1], match[2], match[3]
+    if len(whole + fixed + period) > 100:
+        return match[0]
+    above = int(whole + fixed + period) - int(whole + fixed or "0")
+    return rf"\frac{{{above}}}{{{'9' * len(period)}{'0' * len(fixed)}}}"
+
+
+def _large(match: re.Match[str]) -> str:
+    """Return ``2.5 million`` in digits."""
+    zeros, decimals = _ZEROS[match[3]], (match[2] or "").rstrip("0")
+    if len(decimals) > zeros:
+        return match[0]
+    return str(int(match[1] + decimals.ljust(zeros, "0")))
 
 
 def _unicode(text: str) -> str:
@@ -87,24 +158,36 @@ def _unicode(text: str) -> str:
         return text
     parts = []
     for character in text:
+        kind = unicodedata.category(character)
         if character in _SYMBOLS:
             parts.append(_SYMBOLS[character])
-        elif character in "⁰¹²³⁴⁵⁶⁷⁸⁹⁻":
-            parts.append("^{" + character.translate(_SUPERSCRIPTS) + "}")
-        elif unicodedata.category(character) == "Nd":
+        elif character in _SCRIPTS:
+            parts.append("".join(_SCRIPTS[character]) + "}")
+        elif kind == "Nd":
             parts.append(str(unicodedata.digit(character)))
-        elif unicodedata.category(character) in ("Cs", "Cc") and character not in "\n\t":
+        elif kind in ("Cs", "Cc") and character not in "\n\t":
             parts.append("\ufffd")  # stands for what is no text; never equal to an answer
-        elif unicodedata.category(character) == "No" and "\u2044" in unicodedata.normalize("NFKC", character):
-            above, below = unicodedata.normalize("NFKC", character).split("\u2044")
-            parts.append(rf"\frac{{{above}}}{{{below}}}")
+        elif kind in ("Cf", "Sc") and character != "$":  # what cannot be seen; currencies
+            continue
         else:
-            parts.append(unicodedata.normalize("NFKC", character))
-    return "".join(parts).replace("}^{", "")  # neighbouring superscripts are one exponent
+            parts.append(_compatible(character, kind))
+    return "".join(parts).replace("}^{", "").replace("}_{", "")  # neighbours are one exponent
+
+
+def _compatible(character: str, kind: str) -> str:
+    plain = unicodedata.normalize("NFKC", character)
+    if kind == "No" and "\u2044" in plain:
+        above, below = plain.split("\u2044")
+        return rf"\frac{{{above}}}{{{below}}}"
+    name = unicodedata.name(plain, "") if len(plain) == 1 else ""
+    if match := re.fullmatch(r"GREEK (SMALL|CAPITAL) LETTER (?:FINAL )?([A-Z]+)", name):
+        letter = match[2].replace("LAMDA", "LAMBDA")
+        return f"\\{letter.lower() if match[1] == 'SMALL' else letter.capitalize()} "
+    return plain
 
 
 def _strip_ends(text: str) -> str:
-    text = text.strip().rstrip(".,;:").strip()
+    text = text.strip().rstrip(".,;:\\").strip() if not text.rstrip().endswith("\\\\") else text.strip()
     while len(text) > 1 and text[0] == "{" and _closes_at_end(text):
         text = text[1:-1].strip()
     return text
@@ -117,10 +200,3 @@ def _closes_at_end(text: str) -> bool:
         if not depth:
             return position == len(text) - 1
     return False
-
-
-def _unit(text: str) -> tuple[str, str]:
-    match = _SHORT_UNIT.fullmatch(text) or (_UNIT.fullmatch(text) if len(text) < 200 else None)
-    if match is None or _NO_UNIT & set(match[2].lower().split()):
-        return text, ""
-    return match[1].strip(), " ".join(text[match.end(1) :].lower().split())

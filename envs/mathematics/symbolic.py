@@ -1,21 +1,25 @@
-"""The process that runs math-verify: one JSON line in, one JSON line out. Run by path, and never imported by a caller.
+"""The processes that run math-verify: one JSON line in, one JSON line out. Run by path, and never imported by a caller.
 
-It ends when its parent does (end of input, or another parent), when one request takes ``ALARM`` seconds whatever holds
-the interpreter, and when it wants more memory than it may have.
+The first one imports and warms up, which takes a second, and forks another that serves. When that is killed, it forks
+the next one within milliseconds. What serves ends when a request takes ``ALARM`` seconds whatever holds the
+interpreter, and when it wants more memory than it may have; both end when the input does, or the parent.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
+import select
 import signal
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, TextIO
 
 ALARM = 10  # seconds; the owner kills long before
+ENDED = 0  # exit status of a server that nobody needs any more
 
 
 WARM = (
@@ -30,20 +34,43 @@ WARM = (
 
 
 def main() -> None:
-    """Serve requests until the input ends; ``argv[1]`` is the bound on the address space in MiB."""
-    limit = int(sys.argv[1]) << 20
+    """Warm up and keep a server; ``argv[1]`` is the bound on the address space in MiB, ``argv[2]`` the parent."""
+    limit, parent = int(sys.argv[1]) << 20, int(sys.argv[2])
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the kernel ends us, even inside one long multiplication
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.set_int_max_str_digits(5000)
-    threading.Thread(target=watch_parent, args=(int(sys.argv[2]),), daemon=True).start()
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not enter the protocol
     for pair in WARM:
         compare(*pair)
-    print(json.dumps({"ready": True}), file=out, flush=True)
+    gc.collect()
+    gc.freeze()  # what is warm stays shared between the servers
+    while os.getppid() == parent:
+        alive, held = os.pipe()  # ends with the server
+        server = os.fork()
+        if not server:
+            os.close(alive)
+            threading.Thread(target=watch_parent, args=(os.getppid(),), daemon=True).start()
+            serve(out)
+            os._exit(ENDED)
+        os.close(held)
+        while not select.select([alive], [], [], 0.5)[0]:
+            if os.getppid() != parent:
+                os.kill(server, signal.SIGKILL)
+        os.close(alive)
+        status = os.waitpid(server, 0)[1]
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == ENDED:
+            break
+
+
+def serve(out: TextIO) -> None:
+    """Say who serves, and answer requests until the input ends or an empty line comes."""
+    print(json.dumps({"serving": os.getpid()}), file=out, flush=True)
     for line in sys.stdin:
+        if not line.strip():
+            break
         signal.alarm(ALARM)
         gold, answer = json.loads(line)
         try:

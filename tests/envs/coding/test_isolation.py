@@ -94,10 +94,11 @@ def test_every_call_gets_the_action_that_the_tables_say() -> None:
         ("clone", (0x3D0F00,), True),  # the flags of pthread_create
         ("clone", (signal.SIGCHLD,), False),
         ("clone", (isolation.CLONE_NEWUSER | signal.SIGCHLD,), False),
-        ("kill", (7, 9), True),
+        ("kill", (7, 15), True),
+        ("kill", (0, 15), False),
         ("kill", (0, 9), False),
         ("kill", (0xFFFFFFFF, 9), False),
-        ("tgkill", (7, 8, 9), True),
+        ("tgkill", (7, 8, 15), True),
         ("tgkill", (8, 8, 9), False),
         ("prctl", (isolation.PR_SET_NAME,), True),
         ("prctl", (isolation.PR_SET_PDEATHSIG, 0), False),
@@ -119,6 +120,12 @@ def test_every_call_gets_the_action_that_the_tables_say() -> None:
 def test_arguments_decide(name: str, arguments: tuple[int, ...], allowed: bool) -> None:
     program = isolation.for_process(isolation.seccomp_program(isolation.ANY), 7)
     assert simulate(program, number(FILTERED, name) or -1, arguments) == (isolation.RET_ALLOW if allowed else DENY)
+
+
+@pytest.mark.parametrize(("name", "arguments"), [("kill", (7, 9)), ("kill", (7, 11)), ("tgkill", (7, 8, 6))])
+def test_what_nobody_can_handle_ends_who_sends_it_to_itself(name: str, arguments: tuple[int, ...]) -> None:
+    program = isolation.for_process(isolation.seccomp_program(isolation.ANY), 7)
+    assert simulate(program, number(FILTERED, name) or -1, arguments) == isolation.RET_KILL
 
 
 @pytest.mark.parametrize(

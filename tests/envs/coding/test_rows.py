@@ -44,6 +44,17 @@ def test_a_bad_file_is_named(tmp_path: Path, name: str, raw: bytes, message: str
         read_file(tmp_path / name)
 
 
+def test_a_folder_with_one_file_stands_for_it(tmp_path: Path) -> None:
+    (tmp_path / "LICENSE").touch()
+    with pytest.raises(DataError, match="it holds no file"):
+        read_file(tmp_path)
+    (tmp_path / "a.jsonl").write_text('{"x": 1}\n')
+    assert read_file(tmp_path) == [(f"{tmp_path / 'a.jsonl'}, line 1", {"x": 1})]
+    (tmp_path / "b.json").touch()
+    with pytest.raises(DataError, match="it holds a.jsonl, b.json"):
+        read_file(tmp_path)
+
+
 def test_missing_files_and_hub_sets_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="none.jsonl' is not a file"):
         read_file(tmp_path / "none.jsonl")
@@ -54,7 +65,7 @@ def test_missing_files_and_hub_sets_are_named(tmp_path: Path, monkeypatch: pytes
         raise OSError("offline")
 
     monkeypatch.setattr("datasets.load_dataset", fails)
-    with pytest.raises(DataError, match="data='a/b' must be a local file or a Hub data set .* offline"):
+    with pytest.raises(DataError, match="data='a/b' must be a local file or a Hub .*offline.*path of a file"):
         read_dataset("a/b", None, "test")
 
 

@@ -61,6 +61,11 @@ def test_verdicts_come_in_order_with_share_and_level(sandbox: Sandbox) -> None:
     ("program", "outcome", "message"),
     [
         (b"\xff\xfe\xfd", "crash", "SyntaxError"),  # not UTF-8
+        (ADD.encode() + b"  # \xff", "crash", "SyntaxError"),
+        ("import os; os.kill(os.getpid(), 9)\n" + ADD, "crash", "ended"),
+        ("import signal; signal.raise_signal(11)\n" + ADD, "crash", "ended"),
+        ("import os, time; os.kill(os.getpid(), 15); time.sleep(0.1)\n" + ADD, "crash", "ended"),
+        ("import signal, time; signal.setitimer(0, 0.01); time.sleep(0.5)\n" + ADD, "crash", "ended"),
         ("x = '\ud800'", "crash", "SyntaxError"),
         (ADD + "\x00", "crash", "null bytes"),
         ("", "wrong", "NameError"),
@@ -246,6 +251,35 @@ def test_attacks_on_the_protocol_forge_no_verdict(sandbox: Sandbox, attack: str)
     verdict = one(sandbox, f"import os, struct, sys\n{attack}\ndef add(a, b): return None\n")
     assert not verdict.correct and verdict.valid, verdict
     assert one(sandbox, ADD).correct
+
+
+def test_right_answers_before_the_questions_are_refused(sandbox: Sandbox) -> None:
+    frames = "".join(f"send(b'[\"ok\",{answer}]')\n" for answer in ("null", 3, 0, 8))
+    attack = "import os, struct\ndef send(data): os.write(3, struct.pack('<I', len(data)) + data)\n" + frames
+    assert one(sandbox, attack + "import time; time.sleep(0.5)\n" + ADD).outcome == "refused"
+
+
+FILLS = {
+    "deep folders": "import os\nfor _ in range(3000):\n    os.mkdir('d'); os.chdir('d')\n",
+    "mapped files without a name": (
+        "import mmap, os, time\nmaps = []\nfor n in range(20):\n    file = open('f', 'w+b'); os.unlink('f')\n"
+        "    file.write(bytes(8 << 20)); file.flush(); maps.append(mmap.mmap(file.fileno(), 8 << 20)); file.close()\n"
+        "time.sleep(0.5)\n"
+    ),
+    "files without a name": (
+        "import os, time\nfiles = []\nfor n in range(20):\n    files.append(open('f', 'wb')); os.unlink('f')\n"
+        "    files[-1].write(bytes(8 << 20)); files[-1].flush()\ntime.sleep(0.5)\n"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", FILLS)
+@pytest.mark.parametrize("namespaces", [True, False])
+def test_a_full_disk_is_no_way_out(what: str, namespaces: bool) -> None:
+    with opened(namespaces=namespaces) as box:
+        verdict = one(box, FILLS[what] + ADD)
+        assert not verdict.correct and verdict.valid, verdict
+        assert one(box, "import os\nassert os.listdir('.') == []\n" + ADD).correct
 
 
 @pytest.mark.long

@@ -1,8 +1,13 @@
 """MathVerifier: what is equal, what is not, options, bad input, and that it serves a task."""
 
 import copy
+import multiprocessing
 import pickle
+import subprocess
+import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -36,6 +41,44 @@ def finding(gold: str, answer: str, verifier: MathVerifier = ARITHMETIC) -> Find
         (r"\text{(B)}", "B) 12"),
         ("1:2", "2:4"),
         (r"\frac{1}{12}", "0.0833333333"),
+        ("1:2:3", "2:4:6"),
+        ("1,22", "1.22"),
+        ("3 1/2", "3.5"),
+        (r"0.1\overline{6}", "1/6"),
+        ("0.333...", "1/3"),
+        ("2500000", "2.5 million"),
+        ("20", "USD 20"),
+        ("50", "50¢"),
+        ("9.8", r"9.8\ \mathrm{m/s^2}"),
+        (r"9\pi", r"9\pi \text{ cm}^2"),
+        (r"45\text{ minutes}", "45 min"),
+        ("7", r"7^{\text{th}}"),
+        ("11:30 a.m.", "11:30 AM"),
+        ("12:30", "12:30 PM"),
+        ("Alice and Bob", "Bob, Alice"),
+        ("ellipse", "an ellipse"),
+        ("C", "Option C"),
+        (r"\begin{pmatrix}3\\4\end{pmatrix}", "(3,4)"),
+        (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", "[[1,2],[3,4]]"),
+        ("(a,b)=(3,4)", "a=3, b=4"),
+        ("A(1,2)", "(1,2)"),
+        ("5", "5=x"),
+        ("12", r"3\times4=12"),
+        ("f(x)=x+1", "f(t)=t+1"),
+        (r"\theta=30^\circ", "30"),
+        (r"3\pm\sqrt5", r"3-\sqrt5, 3+\sqrt5"),
+        (r"(-\infty,1)\cup(2,\infty)", "x<1 or x>2"),
+        (r"\emptyset", r"\text{no solution}"),
+        (r"\mathbb{R}", "all real numbers"),
+        ("7", r"7 \pmod{11}"),
+        ("xy", "yx"),
+        ("x^2+C", "x^2+c"),
+        ("9", r"\underline{\textbf{9}}"),
+        ("9", "**9**"),
+        ("5", "“5”"),
+        ("x_1", "x₁"),
+        ("7", "7\u200b"),
+        ("The answer is 8", "8"),
     ],
 )
 def test_equal(gold: str, answer: str) -> None:
@@ -47,6 +90,20 @@ def test_equal(gold: str, answer: str) -> None:
     [
         ("0.1", "0.10000001"),
         ("42", "42 or 43"),
+        ("12", "1 2"),
+        ("3 1/2", "31/2"),
+        ("1:2:3", "1:3:2"),
+        ("3:45", "1:15"),
+        ("x+y=5", "5"),
+        ("2x=10", "10"),
+        ("2 xy", "2"),
+        ("2m", "2"),
+        ("a", "A"),
+        ("x>5", "x<5"),
+        ("1,2", "1.2"),
+        ("12:30 PM", "12:30 AM"),
+        (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", "(1,2,3,4)"),
+        (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}1&2\end{pmatrix}"),
         ("(1,2)", "(2,1)"),
         ("[0,1)", "[0,1]"),
         ("101_2", "101_3"),
@@ -97,7 +154,7 @@ def test_it_grades_the_problems_of_a_task_and_copies() -> None:
 def test_without_math_verify_a_pair_that_needs_it_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     verifier = MathVerifier()
     monkeypatch.setattr(verifier.worker, "available", lambda: False)
-    verdict = verifier.equal("x^2-1", "(x-1)(x+1)")
+    verdict = verifier.equal(r"\int_0^1 x dx", r"\frac12")
     assert not verdict.valid and "pip install math-verify" in verdict.message
     assert verifier.equal("4", "4.0").correct
 
@@ -108,3 +165,43 @@ def test_any_pair_gets_a_verdict(gold: str, answer: str) -> None:
     started = time.monotonic()
     [verdict] = ARITHMETIC.check([(gold, answer)])
     assert verdict.outcome in Outcome and time.monotonic() - started < 2.5
+
+
+@pytest.mark.long
+def test_inputs_that_coverage_finds_get_a_verdict_too() -> None:
+    pytest.importorskip("atheris", reason="atheris is not installed")
+    script = str(Path(__file__).with_name("fuzz_target.py"))
+    done = subprocess.run(
+        [sys.executable, script, "-max_total_time=20", "-timeout=5"], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "Done" in done.stderr
+
+
+LONG = ["9" * 200_000, "9^{9^{9}}", "{" * 5000, "(" * 5000, "import os\nos.system('x')", "\0" * 99, "\ud800", ""]
+
+
+@pytest.mark.parametrize("gold", ["5", "x^2", "(1,2)", "", r"\boxed{}", "9" * 200_000])
+def test_bad_answers_are_never_right_and_cost_no_time(gold: str) -> None:
+    for answer in LONG:
+        started = time.process_time()
+        for verdict in (ARITHMETIC.equal(gold, answer), ARITHMETIC.check([(gold, answer)])[0]):
+            assert not verdict.correct or gold == answer
+            assert verdict.valid or gold in ("", r"\boxed{}") or len(gold) > 4000
+        assert time.process_time() - started < 0.5
+
+
+def test_verdicts_in_the_workers_of_async_vector_env() -> None:
+    """They are daemonic, so that a child made by multiprocessing would be refused."""
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    process = context.Process(target=_grade_integral, args=(queue,), daemon=True)
+    process.start()
+    assert queue.get(timeout=100) == ["equal", "different"]
+    process.join(30)
+
+
+def _grade_integral(queue: Any) -> None:
+    verifier = MathVerifier()
+    queue.put([str(finding(r"\int_0^2 x dx", answer, verifier)) for answer in ("2", "3")])
+    verifier.worker.close()

@@ -16,6 +16,15 @@ CASES = [
     ("The final answer is $45$. I hope it is correct.", "phrase", "45"),
     ("5/6", "whole", "5/6"),
     ("We conclude that $x=2$ holds", "formula", "x=2"),
+    ("<answer>The answer is 18.</answer>", "tag", "18"),
+    ("The solutions are $x = 2$ and $x = 3$.", "phrase", "x = 2, x = 3"),
+    ("The correct option is B", "phrase", "B"),
+    ("### Answer\n18", "phrase", "18"),
+    ("The answer is 7, since 3 + 4 = 7.", "phrase", "7"),
+    ("The answer is 12</s>", "phrase", "12"),
+    ("From $2x=7$ it follows. Therefore the length grows by 100%.", "number", "100%"),
+    ("The train arrives at 3:45.", "number", "3:45"),
+    ("So x equals \u22124.", "number", "-4"),
     ("Therefore she makes $1,234 every day", "number", "1,234"),
 ]
 

@@ -35,10 +35,15 @@ def test_a_late_process_is_killed_and_the_next_call_gets_another() -> None:
     assert worker.compare("5", "9^{9^{9}}") in ("timeout", "unparseable answer", "different")
     assert worker.compare("5", r"\sum_{k=1}^{10^{9}}\frac{1}{k^2+\sin(k)}") == "timeout"
     assert time.monotonic() - started < 30 and worker.pid is None
+    started = time.monotonic()
+    assert worker.compare("x", "x") == "equal"
+    assert time.monotonic() - started < 5 and worker.pid != first  # another fork of what is warm
     with pytest.raises(ProcessLookupError):
         os.kill(first, 0)
-    assert worker.compare("x", "x") == "equal"
+    last = worker.pid
     worker.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(last, 0)
 
 
 def test_a_process_that_somebody_killed_is_replaced(worker: SymbolicWorker) -> None:
@@ -46,6 +51,15 @@ def test_a_process_that_somebody_killed_is_replaced(worker: SymbolicWorker) -> N
     os.kill(worker.pid, signal.SIGKILL)
     time.sleep(0.2)
     assert worker.compare("y", "y") == "equal"
+
+
+def test_a_warm_process_that_somebody_killed_is_replaced() -> None:
+    worker = SymbolicWorker()
+    worker.compare("1", "1")
+    worker._process.kill()
+    worker._process.wait()
+    assert worker.compare("y", "y") == "equal"
+    worker.close()
 
 
 def test_threads_and_a_timer_of_the_caller(worker: SymbolicWorker) -> None:

@@ -1,0 +1,81 @@
+"""Answers of several parts taken apart: lists, tuples, sets, intervals, matrices."""
+
+from __future__ import annotations
+
+import re
+
+_JOIN = re.compile(r"\s*[,;]?\s*(?:\\text\{\s*)?(?<![a-zA-Z\\])(?:and|or)(?![a-z])(?:\s*\})?\s*|;")
+_BRACKETS = (("\\{", "\\}", "{}"), ("(", ")", "()"), ("[", "]", "[]"), ("(", "]", "(]"), ("[", ")", "[)"))
+_MATRIX = re.compile(r"\\begin\{pmatrix\}(.*)\\end\{pmatrix\}", re.DOTALL)
+_ROWS = re.compile(r"\[(\[[^\[\]]*\](?:,\s*\[[^\[\]]*\])*)\]")
+
+
+def split(text: str) -> tuple[str, list[str]]:
+    """Return the kind of brackets around a text and its parts between commas outside all inner brackets.
+
+    A matrix is of the kind ``2x3`` and its parts are its cells; one with a single row or column keeps its shape too.
+
+    >>> split("(1, 2)"), split("1 or 2"), split("\\\\begin{pmatrix}1&2\\\\end{pmatrix}")
+    (('()', ['1', '2']), ('', ['1', '2']), ('1x2', ['1', '2']))
+    """
+    text = text.strip()
+    cells = matrix(text)
+    if cells:
+        return f"{len(cells)}x{len(cells[0])}", [cell for row in cells for cell in row]
+    kind = ""
+    for opening, ending, name in _BRACKETS:
+        if text.startswith(opening) and text.endswith(ending) and _outer(text):
+            kind, text = name, text[len(opening) : -len(ending)]
+            break
+    return kind, [part for part in between(",", _JOIN.sub(",", text)) if part]
+
+
+def between(sign: str, text: str) -> list[str]:
+    """Return what stands between signs outside all brackets.
+
+    >>> between("=", "F = \\\\sum_{k=0}^{n} k")
+    ['F', '\\\\sum_{k=0}^{n} k']
+    """
+    parts, depth, start = [], 0, 0
+    for position, character in enumerate(text):
+        depth += (character in "([{") - (character in ")]}")
+        if character == sign and depth == 0:
+            parts.append(text[start:position].strip())
+            start = position + 1
+    parts.append(text[start:].strip())
+    return parts
+
+
+def matrix(text: str) -> list[list[str]] | None:
+    """Return the rows of a normalised matrix, or of ``[[1,2],[3,4]]``; None for all else and for ragged rows."""
+    rows = None
+    if match := _MATRIX.fullmatch(text):
+        rows = [[cell.strip() for cell in row.split("&")] for row in match[1].split("\\\\") if row.strip()]
+    elif match := _ROWS.fullmatch("".join(text.split())):
+        rows = [row.split(",") for row in match[1][1:-1].split("],[")]
+    if not rows or len({len(row) for row in rows}) != 1 or not all(cell for row in rows for cell in row):
+        return None
+    return rows
+
+
+def _outer(text: str) -> bool:
+    """Whether the bracket that opens a text closes at its end."""
+    depth = 0
+    for position, character in enumerate(text):
+        depth += (character in "([{") - (character in ")]}")
+        if depth == 0 and character in ")]}":
+            return position == len(text) - 1
+    return False
+
+
+def distinct(parts: list[str]) -> list[str]:
+    """Return parts without those that stand there twice, in order."""
+    return list({squeeze(part): part for part in parts}.values())
+
+
+def squeeze(text: str) -> str:
+    """Return a text without spaces, but for those between two digits: ``3 1/2`` is not ``31/2``."""
+    words = text.split()
+    if len(words) < 2:
+        return words[0] if words else ""
+    return re.sub(r"(?<![0-9]) | (?![0-9])", "", " ".join(words))
