@@ -212,7 +212,7 @@ def _scaled(hidden: torch.Tensor, weight: torch.Tensor, temperature: float) -> t
 def _log_probs(scaled: torch.Tensor, target: torch.Tensor, keep: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return log softmax(scaled)[target], (c,), float32 or wider, and the slopes if they are to be kept."""
     if not _is_wide(scaled):
-        log_prob = torch.log_softmax(scaled.float(), -1).gather(-1, target[:, None])[:, 0]
+        log_prob = torch.log_softmax(scaled, -1, dtype=torch.float32).gather(-1, target[:, None])[:, 0]
         return log_prob, _slopes(scaled, target, log_prob) if keep else None
     highest, chosen = scaled.amax(-1, keepdim=True), scaled.gather(-1, target[:, None])
     total = scaled.sub_(highest).exp_().sum(-1, keepdim=True)

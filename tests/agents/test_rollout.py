@@ -170,7 +170,8 @@ def test_logits_that_are_not_finite_are_refused(make_envs: Any, make_policy: Any
     policy = make_policy(envs)
     with torch.no_grad():
         policy.model.model.norm.weight[0] = float("nan")
-    with pytest.raises(NonFiniteError, match="NaN"):
+    words = r"NaN or infinite at step 0 of the episode with problem_id='\d\+\d', group=0, member=0"
+    with pytest.raises(NonFiniteError, match=words):
         collect(policy, envs, greedy=greedy, seed=0)
 
 

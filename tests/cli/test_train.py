@@ -3,11 +3,14 @@
 import functools
 import json
 import os
+import re
 import signal
 
 import pytest
+import torch
 from arguments import QUIET, TINY
 
+from g2rpo_env.agents import CausalLMPolicy
 from g2rpo_env.cli import train as module
 from g2rpo_env.report.run_folder import RunFolder
 
@@ -88,6 +91,35 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_or_anew(train, command):
         checkpoint.rmdir()
     assert command("train", "--resume", lost, "--updates", 6)[0] == 0
     assert metrics(lost) == metrics(whole)
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (lambda tokens, *_: torch.empty(1 << 60), r"update 4: .* microbatch_tokens"),
+        (lambda tokens, *_: torch.full(tokens.shape, torch.nan), r"update 4: .* group \d+, member \d is nan"),
+    ],
+    ids=["out of memory", "nan"],
+)
+def test_a_run_that_fails_keeps_its_folder_and_goes_on_from_its_last_checkpoint(
+    train, command, monkeypatch, broken, words
+):
+    options = "--recipe", "sft", "--updates", 5  # each of its updates has exactly one pass
+    _, _, whole = train("whole", *options)
+    right = CausalLMPolicy.token_log_probs
+    calls = iter(range(1000))
+
+    def breaks(policy, *args):
+        return broken(*args) if next(calls) >= 3 else right(policy, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CausalLMPolicy, "token_log_probs", breaks)
+        status, text, folder = train("broken", *options, "--checkpoint-every", 2)
+    assert status == 1 and re.search(words, text) and "Traceback" not in text
+    assert [row["update"] for row in RunFolder.open(folder).metrics()] == [1, 2, 3]
+    assert len(RunFolder.open(folder).checkpoints()) > 0
+    assert command("train", "--resume", folder)[0] == 0
+    assert metrics(folder) == metrics(whole)
 
 
 def test_an_existing_run_is_refused_and_left_as_it_was(train):
