@@ -119,8 +119,8 @@ def normalise(text: str, lenient: bool = False) -> Answer:
         text: The answer.
         lenient: Whether any word behind a number is a unit; see ``units.cut_bare``.
 
-    >>> normalise("−12{,}000 dollars"), normalise("½").text, normalise("50\\%").percent
-    (Answer(text='-12000', unit='dollars', percent=False), '\\frac{1}{2}', True)
+    >>> normalise("−12{,}000 dollars"), normalise("½").text, normalise("50\\\\%").percent
+    (Answer(text='-12000', unit='dollars', percent=False), '\\\\frac{1}{2}', True)
     """
     text = text.strip()[-4000:]
     if _PLAIN.fullmatch(text):
