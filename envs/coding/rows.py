@@ -15,9 +15,7 @@ SUFFIXES = (".jsonl", ".json", ".parquet", ".jsonl.gz", ".json.gz")
 
 
 def read_file(path: Path) -> list[PlacedRow]:
-    """Return the rows of a file, each with its place, such as ``"mbpp.jsonl, line 3"``.
-
-    A folder stands for its one data file.
+    """Return the rows of a file, or of the one data file of a folder, each with its place, such as "mbpp.jsonl, line 3".
 
     Raises:
         DataError: the file is missing, empty or of another kind, or a row is malformed; the message names the place.
