@@ -15,13 +15,11 @@ SUFFIXES = (".jsonl", ".json", ".parquet", ".jsonl.gz", ".json.gz")
 
 
 def read_file(path: Path) -> list[PlacedRow]:
-    """Return the rows of a file, or of the one data file of a folder, each with its place, such as "mbpp.jsonl, line 3".
+    """Return the rows of a file, each with its place, such as ``"mbpp.jsonl, line 3"``.
 
     Raises:
         DataError: the file is missing, empty or of another kind, or a row is malformed; the message names the place.
     """
-    if path.is_dir():
-        path = _only_file(path)
     if not path.is_file():
         raise DataError(f"data={str(path)!r} is not a file")
     if not path.name.endswith(SUFFIXES):
@@ -37,16 +35,6 @@ def read_file(path: Path) -> list[PlacedRow]:
         if not isinstance(row, dict):
             raise DataError(f"{where}: a row must be a JSON object, got {type(row).__name__}")
     return rows
-
-
-def _only_file(folder: Path) -> Path:
-    files = sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES))
-    if len(files) != 1:
-        raise DataError(
-            f"data={str(folder)!r} must be a file, or a folder with one file that ends in {', '.join(SUFFIXES)}; this "
-            f"folder has {len(files)}" + (f": {', '.join(path.name for path in files)}" if files else "")
-        )
-    return files[0]
 
 
 def _text(path: Path) -> str:

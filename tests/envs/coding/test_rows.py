@@ -44,17 +44,6 @@ def test_a_bad_file_is_named(tmp_path: Path, name: str, raw: bytes, message: str
         read_file(tmp_path / name)
 
 
-def test_a_folder_stands_for_its_one_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"must be a file, or a folder with one file .* this folder has 0$"):
-        read_file(tmp_path)
-    (tmp_path / "LICENSE").write_text("MIT")
-    (tmp_path / "rows.jsonl").write_text('{"a": 1}\n')
-    assert read_file(tmp_path) == [(f"{tmp_path / 'rows.jsonl'}, line 1", {"a": 1})]
-    (tmp_path / "more.json").write_text("[]")
-    with pytest.raises(DataError, match="this folder has 2: more.json, rows.jsonl"):
-        read_file(tmp_path)
-
-
 def test_missing_files_and_hub_sets_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="none.jsonl' is not a file"):
         read_file(tmp_path / "none.jsonl")
