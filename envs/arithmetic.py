@@ -12,7 +12,6 @@ names the answer: "8+7+0=15,5\\n" "5+6+1=12,25\\n" "3+4+1=08,825\\n".
 from __future__ import annotations
 
 import re
-from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +36,7 @@ MANY_DIGITS = 7
 PAIRS = 6
 """So many pairs are looked at to find one of the split; the chance that a train problem needs more is 0.004."""
 
-PAIR = re.compile(r"(0|[1-9][0-9]*)(\D)(0|[1-9][0-9]*)")
+SUM = re.compile(r"(0|[1-9][0-9]*)\+(0|[1-9][0-9]*)")
 
 COLUMNS = tuple(
     {
@@ -93,31 +92,9 @@ def column_steps(a: int, b: int, running: bool = False) -> tuple[str, ...]:
 
 
 class PairSource(GeneratedSource):
-    """Problems about two numbers of the same number of digits; the id of a problem is ``"a+b"``, with its sign."""
+    """Problems about two numbers of the same number of digits; the id of a problem is ``"a+b"`` with its sign."""
 
-    sign: str
-    """The sign between the numbers."""
-
-    @abstractmethod
-    def worked(self, a: int, b: int) -> tuple[tuple[str, ...], int]:
-        """Return the steps of a problem and its result."""
-
-    def get(self, problem_id: str) -> Problem:
-        """Return the problem of an id, of any split; raises UnknownProblemError."""
-        match = PAIR.fullmatch(problem_id)
-        a, sign, b = match.groups() if match else ("", "", "")
-        if sign != self.sign or len(a) != len(b) or not self.low <= len(a) <= self.high:
-            digits = str(self.low) if self.low == self.high else f"{self.low} to {self.high}"
-            raise UnknownProblemError(
-                f"problem={problem_id!r:.80} must be 'a{self.sign}b', both numbers of {digits} digits"
-            )
-        steps, result = self.worked(int(a), int(b))
-        return Problem(problem_id, f"{problem_id}=", steps, f"{MARK}{result}", str(result))
-
-    def longest(self) -> Iterable[Problem]:
-        """Return the problem of the greatest numbers."""
-        nines = "9" * self.high
-        return [self.get(f"{nines}{self.sign}{nines}")]
+    sign = "+"
 
     def sample(self, random: np.random.Generator, level: int) -> str:
         """Return a random problem on two numbers of ``level`` digits."""
@@ -164,15 +141,28 @@ class AdditionSource(PairSource):
         running: Each step also states the digits of the sum known so far.
     """
 
-    sign = "+"
-
     def __init__(self, digits: int | Sequence[int] = 3, split: str = "train", running: bool = False) -> None:
         super().__init__(level_range("digits", digits, 1, MAX_DIGITS), split)
         self.running = running
 
-    def worked(self, a: int, b: int) -> tuple[tuple[str, ...], int]:
-        """Return the steps of a sum, column by column, and the sum."""
-        return column_steps(a, b, self.running), a + b
+    def get(self, problem_id: str) -> Problem:
+        """Return the problem of an id, of any split; raises UnknownProblemError."""
+        match = SUM.fullmatch(problem_id)
+        a, b = match.groups() if match else ("", "")
+        if len(a) != len(b) or not self.low <= len(a) <= self.high:
+            raise UnknownProblemError(
+                f"problem={problem_id!r} must be 'a+b', both numbers of {self.low} to {self.high} digits"
+            )
+        first, second = int(a), int(b)
+        answer = str(first + second)
+        return Problem(
+            problem_id, f"{problem_id}=", column_steps(first, second, self.running), MARK + answer, answer
+        )
+
+    def longest(self) -> Iterable[Problem]:
+        """Return the sum of the greatest numbers."""
+        nines = "9" * self.high
+        return [self.get(f"{nines}+{nines}")]
 
 
 class Addition(Task):

@@ -297,7 +297,7 @@ def test_a_step_needs_a_running_episode() -> None:
     "options,error,words",
     [
         ({"problm": "58+67"}, ConfigurationError, "'problm' is unknown; known are problem, reveal, prefix,"),
-        ({"problem": "8+67"}, UnknownProblemError, "'8.67' must be 'a.b', both numbers of 2 digits"),
+        ({"problem": "8+67"}, UnknownProblemError, "'8.67' must be 'a.b', both numbers of 2 to 2 digits"),
         ({"problem": "58-67"}, UnknownProblemError, "'58-67'"),
         ({"problem": 5}, UnknownProblemError, "'5'"),
         ({"reveal": -1}, ConfigurationError, "reveal=-1.0 must be a length of at least 0 tokens"),

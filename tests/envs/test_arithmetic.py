@@ -130,7 +130,7 @@ def test_the_default_budget_holds_the_longest_solution_its_end_token_and_four_mo
     ["", "12", "12+3", "1+2+3", "12-34", "01+12", "12+34 ", "a+b", "123+456", "1٣+12", "12+34\n", "+12+34"],
 )
 def test_what_is_no_problem_of_these_digits_is_unknown(problem_id: str) -> None:
-    with pytest.raises(UnknownProblemError, match="must be 'a.b', both numbers of 2 digits"):
+    with pytest.raises(UnknownProblemError, match="must be 'a.b', both numbers of 2 to 2 digits"):
         AdditionSource(2).get(problem_id)
 
 
