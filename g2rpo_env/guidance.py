@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
 from g2rpo_env.assignment import Assignment, chosen
@@ -134,6 +135,10 @@ class _Guidance:
         """How far a reveal may reach, ``final_answer`` or ``before_answer``."""
         return self.plan.cap
 
+    def action_masks(self) -> np.ndarray:
+        """Return the actions that make sense now, see TokenEnv: Gymnasium's wrappers pass no methods on."""
+        return self.unwrapped.action_masks()  # type: ignore[attr-defined]
+
     def state_dict(self) -> dict[str, Any]:
         """Return the current length."""
         return {"length": self.plan.length}
@@ -217,6 +222,11 @@ class VectorGuidanceWrapper(_Guidance, gym.vector.VectorWrapper, RecordConstruct
         RecordConstructorArgs.__init__(self, length=length, reveal_cap=reveal_cap, **arguments)
         gym.vector.VectorWrapper.__init__(self, env)
         self._install(env, TokenVectorEnv, RevealPlan(float(length), cap=reveal_cap, **arguments))
+
+    @property
+    def active(self) -> np.ndarray:
+        """bool (N,), lanes with a running episode."""
+        return self.unwrapped.active  # type: ignore[attr-defined]
 
 
 def find_guidance(env: Any) -> GuidanceWrapper | VectorGuidanceWrapper | None:

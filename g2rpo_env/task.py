@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -426,9 +427,18 @@ class Task:
 
 
 def load_task(task: Task | str, options: dict[str, Any]) -> Task:
-    """Return a task: as given, or built from ``"module:Name"`` with options (what registered ids do)."""
+    """Return a task: as given, or built from ``"module:Name"`` with options (what registered ids do).
+
+    ``data`` is an option of every id; for a task that makes its own problems it must be None.
+    """
     if isinstance(task, str):
-        return task_class(task)(**options)
+        make = task_class(task)
+        if "data" in options and "data" not in inspect.signature(make).parameters:
+            options = dict(options)
+            data = options.pop("data")
+            if data is not None:
+                raise ConfigurationError(f"data={str(data)!r} must be None: the problems of {task} are generated")
+        return make(**options)
     if options:
         raise ConfigurationError(f"options {sorted(options)} must be given to the task itself")
     return task

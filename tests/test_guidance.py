@@ -214,6 +214,17 @@ def test_other_environments_are_refused() -> None:
         VectorGuidanceWrapper(gym.make_vec("CartPole-v1", num_envs=2, vectorization_mode="vector_entry_point"))
 
 
+def test_what_is_asked_of_an_environment_can_be_asked_of_its_wrapper() -> None:
+    env = GuidanceWrapper(gym.make("g2rpo_env/Addition-v0", digits=2, vocabulary="0123456789+=#\n"), length=2)
+    assert np.array_equal(env.action_masks(), env.unwrapped.action_masks()) and env.action_masks().shape == (15,)
+    envs = VectorGuidanceWrapper(TokenVectorEnv(Addition(digits=2), 4, group_size=2), length=2)
+    assert envs.active.tolist() == [False] * 4
+    envs.reset(seed=0)
+    end = envs.unwrapped.task.eos_token_id
+    envs.step(np.array([end, 90, 90, end]))
+    assert envs.active.tolist() == [False, True, True, False] and envs.action_masks().shape == (4, 258)
+
+
 def test_guidance_is_found_through_other_wrappers() -> None:
     env = GuidanceWrapper(gym.make("g2rpo_env/Addition-v0"), length=2)
     assert find_guidance(RecordEpisodeStatistics(env)) is env

@@ -244,6 +244,12 @@ def test_a_task_is_taken_as_it_is_or_built_by_name() -> None:
         load_task(one, {"digits": 2})
 
 
+def test_every_id_takes_data_and_generated_tasks_only_none() -> None:
+    assert load_task("g2rpo_env.envs.arithmetic:Addition", {"digits": 2, "data": None}).source.low == 2
+    with pytest.raises(ConfigurationError, match="data='rows.jsonl' must be None: the problems of .*Addition are"):
+        load_task("g2rpo_env.envs.arithmetic:Addition", {"data": "rows.jsonl"})
+
+
 def test_a_task_survives_pickling() -> None:
     one = Addition(digits=2, stop_strings=("\n\n",))
     again = pickle.loads(pickle.dumps(one))

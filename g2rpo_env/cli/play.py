@@ -76,7 +76,10 @@ def play_episode(env: TokenEnv, lines: Iterable[str], console: Console) -> bool:
         if line == ":tokens":
             _show_tokens(env, console)
             continue
-        for token in _tokens_of(env, line):
+        tokens = _tokens_of(env, line)
+        if not len(tokens):
+            console.print("(the ground truth does not begin like this; :end hands the answer in)", style="dim")
+        for token in tokens:
             _, reward, terminated, truncated, info = env.step(token)
             if terminated or truncated:
                 _show(env, console)

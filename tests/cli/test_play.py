@@ -33,6 +33,7 @@ def test_enter_alone_goes_through_the_ground_truth_to_the_end():
 def test_enter_after_a_mistake_steps_nothing():
     finished, text = play(["7", "", ""])
     assert not finished and text.splitlines()[-1] == "3+9=7"
+    assert text.count("(the ground truth does not begin like this; :end hands the answer in)") == 2
 
 
 def test_quit_leaves_and_tokens_shows_roles():
