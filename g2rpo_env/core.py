@@ -210,10 +210,11 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         if options.get("prefix") is not None:
             return self.task.start_from_prefix(problem_id, options["prefix"], options.get("prefix_roles"))
         plan = self.reveal_plan or NO_REVEAL
-        reveal = self._reveal(plan, problem_id, root, group, options.get("reveal"))
+        reveal = self._reveal(problem_id, root, group, options.get("reveal"))
         return self.task.start(problem_id, reveal, placed(plan.place), plan.counted)
 
-    def _reveal(self, plan: RevealPlan, problem_id: str, root: int, group: int, amount: float | None) -> int:
+    def _reveal(self, problem_id: str, root: int, group: int, amount: float | None) -> int:
+        plan = self.reveal_plan or NO_REVEAL
         if amount is None:
             share = 0.0 if self.reveal_plan is None else plan.share(root, group, 0, 1)
             if share == 0:

@@ -9,6 +9,7 @@ Standard library only.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -16,6 +17,7 @@ import io
 import json
 import os
 import signal
+import site
 import socket
 import struct
 import sys
@@ -113,6 +115,9 @@ class Jail:
         os.environ.update(HOME=self.scratch, TMPDIR=self.scratch, PATH="/usr/bin:/bin", LANG="C.UTF-8", USER="sandbox")
         os.environ.update(LOGNAME="sandbox", OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
         sys.path[:] = jail_root.own_path()
+        sys.argv[:] = sys.orig_argv[:] = ["solution.py"]
+        site.setquit()  # exit, quit and help: this process was started without them
+        site.sethelper()
         self._import()
         if options.level != NONE:
             place = jail_root.BOX if self.full else self.scratch
@@ -309,11 +314,10 @@ def failure(error: BaseException) -> bytes:
 def run_script(sock: socket.socket) -> int:
     """Run the program as a script on descriptors 0 and 1 and return its exit status."""
     request = wire.receive_frame(sock)
-    sys.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)
-    sys.stdout = open(1, "w", encoding="utf-8", errors="replace", closefd=False)
+    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="replace", closefd=False)  # type: ignore[misc]
+    out = sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", errors="replace", closefd=False)  # type: ignore[misc]
     try:
         load(request[TOKEN:], "__main__")
-        threading._shutdown()  # type: ignore[attr-defined]  # wait for its threads, as the interpreter does
         status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -321,6 +325,9 @@ def run_script(sock: socket.socket) -> int:
         status = 1
         with contextlib.suppress(BaseException):
             wire.send_frame(sock, request[:TOKEN] + failure(error))
-    with contextlib.suppress(BaseException):
-        sys.stdout.flush()
+    # As the interpreter does at its end: wait for threads, then what atexit was told, then what is still unwritten.
+    endings = threading._shutdown, atexit._run_exitfuncs, lambda: sys.stdout.flush(), out.flush  # type: ignore[attr-defined]
+    for last in endings:
+        with contextlib.suppress(BaseException):
+            last()
     return status & 0xFF

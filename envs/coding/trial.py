@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
 
+from g2rpo_env.envs.coding.wire import OpaqueUse
+
 _RECORD = "__record_case__"
 _LEFT, _RIGHT = "__left__", "__right__"
 
@@ -225,7 +227,7 @@ def _run_statement(statement: ast.stmt, scope: AssertScope) -> None:
             exec(_code(statement), names)
             scope.names.update((name, value) for name, value in names.items() if name not in free)
             return
-        except Unsendable:
+        except (Unsendable, OpaqueUse):  # an argument or a result that is no plain data
             pass
     if not isinstance(statement, ast.Assert):
         scope.there()

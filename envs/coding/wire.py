@@ -34,6 +34,10 @@ class WireError(Exception):
     """A frame or a value that breaks the rules of the wire."""
 
 
+class OpaqueUse(TypeError, AttributeError):
+    """Something was asked of a value that could not travel."""
+
+
 class Opaque:
     """A value that cannot travel: it equals nothing, not even itself, and knows only its type and its truth."""
 
@@ -54,6 +58,14 @@ class Opaque:
 
     def __repr__(self) -> str:
         return f"<{self.kind}>"
+
+    def __getattr__(self, name: str) -> Any:
+        raise OpaqueUse(f"{self.kind} is no plain data: its {name} is not known here")
+
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise OpaqueUse(f"{self.kind} is no plain data and cannot be used here")
+
+    __call__ = __iter__ = __getitem__ = __len__ = __contains__ = _refuse
 
 
 # -- frames -----------------------------------------------------------------------------------------------------------

@@ -202,6 +202,8 @@ class MathVerifier:
             return Finding.UNPARSEABLE_GOLD
         if not any(map(str.isalnum, right.text)):
             return Finding.UNPARSEABLE_ANSWER
+        if left == right:
+            return Finding.EQUAL
         key = (left, right)
         finding = self._cache.get(key)
         if finding is None:
@@ -362,13 +364,18 @@ def _without_names(gold: str, answer: str) -> tuple[str, str]:
         one, other = _DEFINITION.fullmatch(left[0].strip()), _DEFINITION.fullmatch(right[0].strip())
         if one and other and one[1] == other[1] and one[2] not in right[-1]:  # f(x) = x+1 and f(t) = t+1
             return left[-1].strip(), re.sub(rf"(?<![a-zA-Z\\]){other[2]}(?![a-zA-Z])", one[2], right[-1].strip())
-        if squeeze(left[0]) == squeeze(right[0]):
+        names = squeeze(left[0]), squeeze(right[0])
+        if names[0] == names[1] or (any("_" not in name for name in names) and _base(names[0]) == _base(names[1])):
             return left[-1].strip(), right[-1].strip()
     if named[0] and len(right) == 1:
         return left[-1].strip(), answer
     if named[1] and len(left) == 1:
         return gold, right[-1].strip()
     return gold, answer
+
+
+def _base(name: str) -> str:
+    return name.partition("_")[0]
 
 
 def _swapped(text: str) -> str:

@@ -21,7 +21,9 @@ _PHRASE = re.compile(
 )
 _REASON = re.compile(r"[,;(]?\s*\b(?:because|since|as|which|where|so)\b|\s\((?=[a-z]{3,} )")
 _MATH = re.compile(r"\$\$([^$]{1,1500})\$\$|\$([^$\n]{1,1500})\$|\\\[(.{1,1500}?)\\\]|\\\((.{1,1500}?)\\\)", re.DOTALL)
-_BETWEEN_FORMULAS = re.compile(r"\s*(?:,|,?\s*\b(?:and|or)\b)\s*(?=\$|\\\(|\\\[)")
+_BETWEEN_FORMULAS = re.compile(r"\s*(?:,|,?\s*\b(?:and|or)\b)\s*")
+_CONDITION = re.compile(r"\b(?:since|as|if|when|with|for|where|let|from|because|given|at)\b[^.$]*$", re.IGNORECASE)
+_BARE_WORDS = re.compile(r"[A-Za-z'-]+(?: [A-Za-z'-]+){0,2}\.?")
 _NUMBER = re.compile(
     r"(?<![\w.])-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,99})(?:\.\d{1,300})?(?:/\d{1,300}|:\d\d(?!\d))?%?|-?\.\d{1,99}"
 )
@@ -123,15 +125,16 @@ def phrase(text: str) -> str | None:
         return None
     rest = text[found.end() :]
     rest = rest.lstrip()
-    formulas: list[str] = []
+    formulas = ""
     while formula := _MATH.match(rest):
-        formulas.append(next(part for part in formula.groups() if part is not None))
-        joined = _BETWEEN_FORMULAS.match(rest, formula.end())
-        if joined is None:
+        formulas += _inside(formula)
+        following = _MATH.search(rest, formula.end())
+        sign = _joins(rest[formula.end() : following.start()]) if following else ""
+        if following is None or not sign:
             break
-        rest = rest[joined.end() :]
+        formulas, rest = formulas + sign, rest[following.start() :]
     if formulas:
-        return ", ".join(formulas)
+        return formulas
     sentence = _REASON.split(_SENTENCE_END.split(rest, maxsplit=1)[0], maxsplit=1)[0].strip("* \"'")
     if _prose(_MATH.sub("", sentence)) and " is " in sentence:  # "the volume of $ABC$ is 120"
         sentence = sentence.rpartition(" is ")[2]
@@ -139,8 +142,10 @@ def phrase(text: str) -> str | None:
 
 
 def whole(text: str) -> str | None:
-    """Return a short text without words as it is."""
+    """Return a short text without words as it is, and one of at most three words."""
     text = text.strip()
+    if len(text) <= 30 and _BARE_WORDS.fullmatch(text):
+        return text
     return text if text and len(text) <= WHOLE and not _prose(text) and not _MATH.search(text) else None
 
 
@@ -150,12 +155,27 @@ def _prose(text: str) -> bool:
 
 def formula(text: str) -> str | None:
     """Return the last formula between dollars or display brackets, unless a conclusion after it gives a number."""
-    found = None
-    for match in _MATH.finditer(text):
-        found = match
-    if found is None or _CONCLUSION.search(text, found.end()):
+    found = list(_MATH.finditer(text))
+    if not found or _CONCLUSION.search(text, found[-1].end()):
         return None
-    return next(part for part in found.groups() if part is not None)
+    answer, start = _inside(found[-1]), found[-1].start()
+    for match in reversed(found[:-1]):
+        sign = _joins(text[match.end() : start])
+        if not sign or _CONDITION.search(text, max(0, match.start() - 60), match.start()):
+            break
+        answer, start = _inside(match) + sign + answer, match.start()
+    return answer
+
+
+def _inside(match: re.Match[str]) -> str:
+    return next(part for part in match.groups() if part is not None)
+
+
+def _joins(between: str) -> str:
+    """Return the sign that joins two formulas with this text between them, ``""`` if it does not."""
+    if not _BETWEEN_FORMULAS.fullmatch(between):
+        return ""
+    return next((f" {word} " for word in ("or", "and") if word in between), ", ")
 
 
 def number(text: str) -> str | None:

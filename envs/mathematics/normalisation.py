@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from g2rpo_env.envs.mathematics.units import cut_bare, cut_group
@@ -21,10 +22,10 @@ _SCRIPTS = {
     **{lowered: ("_{", digit) for lowered, digit in zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True)},
 }
 _DIGIT = r"[0-9]"
-_STYLES = "mathrm|operatorname|mathbf|mathit|mathsf|mathtt|boldsymbol|bm|bf|rm|underline|uline|emph|fbox|overbrace"
+_STYLES = "mathrm|operatorname|mathbf|mathit|mathsf|mathtt|boldsymbol|bm|bf|rm|underline|emph|fbox|overrightarrow|vec"
 _SIZES = "displaystyle|textstyle|limits|tiny|small|large|Large|LARGE|huge|Huge|bfseries|left|right|[bB]igg?[lr]?"
 _ESCAPED = "le|ge|text|d?frac|tfrac|sqrt|left|right|cdot|times|infty|boxed|begin|end|mathbb|mathrm"
-_REPLACEMENTS = [
+_REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(rf"(?<!\\)\\\\(?=(?:{_ESCAPED})(?![a-zA-Z]))"), r"\\"),  # escaped twice, as in JSON
     (re.compile(r"\\boxed\s*\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}"), r"\1"),
     (re.compile(r"\\(?:textcolor|color)\{[a-zA-Z]+\}|\\[hv]space\*?\{[^{}]*\}|\\[hv]?phantom\{[^{}]*\}"), ""),
@@ -40,6 +41,13 @@ _REPLACEMENTS = [
     (re.compile(r"\\lbrace(?![a-z])"), r"\\{"),
     (re.compile(r"\\rbrace(?![a-z])"), r"\\}"),
     (re.compile(r"\\[lr]?vert(?![a-z])"), "|"),
+    (
+        re.compile(
+            r"(?:\\\{\s*\\begin\{(?:array|aligned)\}|\\begin\{cases\})(?:\{[^{}]*\})?([^&]*?)"
+            r"\\end\{(?:array|aligned|cases)\}\s*\.?"
+        ),
+        lambda match: match[1].replace("\\\\", ", "),
+    ),
     (re.compile(r"\(?\s*\\begin\{(?:array\}\{[^{}]*|[bp]?matrix)\}"), r"\\begin{pmatrix}"),
     (re.compile(r"(?:\\\\)?\s*\\end\{(?:array|[bp]?matrix)\}\s*\)?"), r"\\end{pmatrix}"),
     (re.compile(r"\\\{\s*[a-z]\s*(?::|\\mid|\|)\s*([^{}]*)\\\}"), r"\1"),
@@ -61,6 +69,8 @@ _REPLACEMENTS = [
     (re.compile(r"\\neq(?![a-z])|!="), r"\\ne "),
     (re.compile(r"\\times(?![a-z])|\\ast(?![a-z])"), r"\\cdot "),
     (re.compile(r"\\div(?![a-z])"), "/"),
+    (re.compile(r"[,;]?\s*\(?\s*[kn]\s*\\in\s*(?:\\mathbb\s*\{?[ZN]\}?|[ZN])(?:\^\{?[*+]\}?)?\s*\)?\s*\.?\s*$"), ""),
+    (re.compile(r"(?<=[)\]])\s*\^\s*\{?\s*(?:T|\\top|\\intercal)\s*\}?\s*$"), ""),
     (re.compile(r"\\backslash(?![a-z])"), r"\\setminus "),
     (re.compile(r"\(\s*\\?mod\s+[^()]*\)|\\(?:pmod|bmod|mod)\s*(?:\{[^{}]*\}|\w+)"), ""),
     (re.compile(r"\\frac\s*([0-9])\s*([0-9])"), r"\\frac{\1}{\2}"),
@@ -85,8 +95,8 @@ _WORDINGS = [
 _LEADING = re.compile(r"^(?:\s|=(?!=)|\\approx(?![a-z])|≈|\\equiv(?![a-z])|approximately\b|about\b|roughly\b)+")
 _MARKUP = re.compile(r"([*`\"']{1,3})(.+)\1", re.DOTALL)
 _CURRENCY = re.compile(r"^(?:USD?|EUR|GBP|CAD|AUD|Rs\.?|US)\s*\$?\s*(?=[0-9])")
-_REPEATING = re.compile(r"([0-9]*)\.([0-9]*)\\(?:overline|bar|dot)\s*\{?([0-9]+)\}?")
-_ENDLESS = re.compile(r"([0-9]*)\.([0-9]*?)([0-9]+?)\3{2,}\s*(?:\.\.\.|\\l?dots(?![a-z]))")
+_REPEATING = re.compile(r"(?<![0-9])([0-9]*)\.([0-9]*)\\(?:overline|bar|dot)\s*\{?([0-9]+)\}?")
+_ENDLESS = re.compile(r"(?<![0-9])([0-9]*)\.([0-9]{0,30}?)([0-9]{1,12}?)\3{2,}\s*(?:\.\.\.|\\l?dots(?![a-z]))")
 _LARGE = re.compile(r"(?<![0-9.])([0-9]{1,15})(?:\.([0-9]{1,15}))?\s+(hundred|thousand|million|billion|trillion)\b")
 _ZEROS = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])")
@@ -109,8 +119,8 @@ def normalise(text: str, lenient: bool = False) -> Answer:
         text: The answer.
         lenient: Whether any word behind a number is a unit; see ``units.cut_bare``.
 
-    >>> normalise("−12{,}000 dollars"), normalise("½").text, normalise("50\\%").percent
-    (Answer(text='-12000', unit='dollars', percent=False), '\\frac{1}{2}', True)
+    >>> normalise("−12{,}000 dollars"), normalise("½").text, normalise("50\\\\%").percent
+    (Answer(text='-12000', unit='dollars', percent=False), '\\\\frac{1}{2}', True)
     """
     text = text.strip()[-4000:]
     if _PLAIN.fullmatch(text):

@@ -13,8 +13,12 @@ MAX_LENGTH = 300
 _MARK = re.compile(r"[<>]|\\(?:le|ge|ne|cup|in|infty|mathbb|setminus)(?![a-zA-Z])|^\]|\[$")
 _SIGN = re.compile(r"\\le(?![a-zA-Z])|\\ge(?![a-zA-Z])|\\ne(?![a-zA-Z])|[<>]")
 _MEMBER = re.compile(r"\s*([a-zA-Z])\s*\\in(?![a-zA-Z])\s*(.*)", re.DOTALL)
+_PLUS_MINUS = re.compile(r"\\pm\s*(.+)", re.DOTALL)
 _NAME = re.compile(r"[a-zA-Z]|\\[a-z]+(?<!\\pi)(?<!\\infty)")
 _REALS = "\\mathbb{R}"
+_POSITIVE = frozenset(f"{_REALS}{mark}" for mark in ("^+", "^{+}", "_+", "_{+}"))
+_OR = re.compile(r"\bor\b|,?\s*\\cup(?![a-zA-Z])")
+_AND = re.compile(r",?\s*\band\b")
 _FLIPPED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le", "\\ne": "\\ne"}
 
 
@@ -68,10 +72,10 @@ def read(text: str) -> Region | None:
     if len(text) > MAX_LENGTH:
         return None
     try:
-        parts = re.split(r"\bor\b|,?\s*\\cup(?![a-zA-Z])", _without_member(text)[1])
+        parts = _OR.split(_without_member(text)[1])
         name, intervals = _without_member(text)[0], []
         for part in parts:
-            other, found = _part(part.strip().strip(","))
+            other, found = _all_of(part.strip().strip(","))
             if name and other and name != other:
                 raise _RefusedError
             name = name or other
@@ -86,6 +90,28 @@ def _without_member(text: str) -> tuple[str, str]:
     return (match[1], match[2]) if match else ("", text)
 
 
+def _all_of(text: str) -> tuple[str, list[Interval]]:
+    """Return variable and intervals of what "and" joins: what lies in all of them."""
+    name, found = _part(_AND.split(text)[0])
+    for part in _AND.split(text)[1:]:
+        other, intervals = _part(part)
+        if name != other:
+            raise _RefusedError
+        found = [_common(one, two) for one in found for two in intervals if _meet(one, two)]
+    return name, found
+
+
+def _meet(one: Interval, two: Interval) -> bool:
+    return bool(max(one.low, two.low) < min(one.high, two.high))
+
+
+def _common(one: Interval, two: Interval) -> Interval:
+    """Return what lies in both of two intervals that meet."""
+    low = max(one, two, key=lambda interval: (interval.low, not interval.low_closed))
+    high = min(one, two, key=lambda interval: (interval.high, interval.high_closed))
+    return Interval(low.low, high.high, low.low_closed, high.high_closed)
+
+
 def _part(text: str) -> tuple[str, list[Interval]]:
     """Return variable and intervals of what stands between two signs of union."""
     if _SIGN.search(text):
@@ -93,6 +119,8 @@ def _part(text: str) -> tuple[str, list[Interval]]:
     name, text = _without_member(text)
     base, minus, holes = text.partition("\\setminus")
     base = "".join(base.split())
+    if base in _POSITIVE:
+        return name, [Interval(_end("0"), _end("\\infty"), False, False)]
     if minus or base == _REALS:
         if base != _REALS:
             raise _RefusedError
@@ -121,6 +149,8 @@ def _inequality(text: str) -> tuple[str, list[Interval]]:
     if len(signs) == 1 and _NAME.fullmatch(sides[1]):  # 2 < x
         sides, signs = sides[::-1], [_FLIPPED[signs[0]]]
     if len(signs) == 1 and _NAME.fullmatch(sides[0]):
+        if signs[0] == "\\ne":
+            return sides[0], _without([_end(side) for side in between(",", _PLUS_MINUS.sub(r"\1,-\1", sides[1]))])
         return sides[0], _half(signs[0], _end(sides[1]))
     if len(signs) == 2 and _NAME.fullmatch(sides[1]) and {sign in ("<", "\\le") for sign in signs} <= {True}:
         return sides[1], [_ordered(sides[0], sides[2], signs)]
@@ -137,8 +167,6 @@ def _ordered(low: str, high: str, signs: list[str]) -> Interval:
 
 
 def _half(sign: str, end: Any) -> list[Interval]:
-    if sign == "\\ne":
-        return _without([end])
     infinity = _end("\\infty")
     if abs(end) == infinity:
         raise _RefusedError

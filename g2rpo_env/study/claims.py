@@ -77,10 +77,16 @@ class Claim:
     x: str = ""
 
     def reading(self, found: list[Found]) -> tuple[str, list[Check]]:
-        """Return ``replicates``, ``replicates in part``, ``does not replicate`` or ``unfinished``, and the checks."""
+        """Return the verdict and the checks.
+
+        The verdict is ``replicates``, ``replicates in part``, ``does not replicate``, ``unfinished``, or ``not tried in
+        this form`` where a form of the study leaves nothing to check.
+        """
         if any(one.missing for one in found):
             return "unfinished", []
-        checks = self.checks(found)
+        checks = self.checks(found) if found else []
+        if not checks:
+            return "not tried in this form", []
         held = sum(check.holds for check in checks)
         if held == len(checks):
             return "replicates", checks

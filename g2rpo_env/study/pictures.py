@@ -10,7 +10,10 @@ import numpy as np
 
 from g2rpo_env.study.claims import Claim
 from g2rpo_env.study.found import Found
-from g2rpo_env.study.grounds import BASE, GUIDED, SFT
+from g2rpo_env.study.grounds import BASE, GUIDED, MASKED, SFT
+
+STYLES = (":", "-.", "--", "-")
+"""Lines of one series, by the place of a row on it."""
 
 Panel = Callable[[Any, Found, Claim], None]
 
@@ -25,7 +28,8 @@ def draw(claim: Claim, found: Found, path: Path) -> Path:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.2 * len(claim.plots), 3.8), layout="constrained")
+    height = max(3.8, 0.17 * len(found.labels)) if "bars" in claim.plots else 3.8
+    figure = Figure(figsize=(5.2 * len(claim.plots), height), layout="constrained")
     for axis, name in zip(np.atleast_1d(figure.subplots(1, len(claim.plots))), claim.plots, strict=True):
         PANELS[name](axis, found, claim)
     figure.suptitle(found.part.ground.name, fontsize=10)
@@ -64,25 +68,30 @@ def _curve(name: str, title: str) -> Panel:
     """Return a panel of a curve over the budget, one line per row that has a place, else the main references."""
 
     def panel(axis: Any, found: Found, claim: Claim) -> None:
-        placed = [row.label for row in found.part.rows if row.x is not None]
-        if len(placed) > 6:  # too many to read: the schedules are known without a picture
-            placed = [label for label in placed if not label.startswith(("fixed", "linear", "cosine"))]
-        for number, label in enumerate(placed or [found.grpo, GUIDED, SFT]):
-            if label not in found.labels or not found.of(label):
+        rows = [row for row in found.part.rows if row.x is not None]
+        if len(rows) > 6:  # too many to read: the schedules are known without a picture
+            rows = [row for row in rows if not row.series.startswith(("fixed", "linear", "cosine"))]
+        rows = rows or [found.row(label) for label in (found.grpo, GUIDED, MASKED) if label in found.labels]
+        names = list(dict.fromkeys(row.series for row in rows))
+        several = 1 < len(names) < len(rows)  # then a colour per series, else one per row
+        for number, row in enumerate(rows):
+            label = row.label
+            if not found.of(label):
                 continue
+            place = [one.label for one in rows if one.series == row.series].index(label)
+            color, style = (names.index(row.series), STYLES[place % 4]) if several else (number, "-")
             if name == "accuracy":
                 x = np.linspace(0, 1, 25)
                 y = found.share_curve(label, x)
             else:
                 y = found.curve(label, name)
                 x = np.linspace(0, 1, len(y))
-            style = ("-", "--", ":")[number // 10 % 3]
-            axis.plot(x, y, color=f"C{number % 10}", linestyle=style, linewidth=1.2, label=label)
+            axis.plot(x, y, color=f"C{color % 10}", linestyle=style, linewidth=1.2, label=label)
         axis.set_xlabel("share of the budget")
         axis.set_title(title, fontsize=9)
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=5 if len(placed) > 8 else 7)
+        axis.legend(fontsize=5 if len(rows) > 8 else 7, framealpha=0.5)
 
     return panel
 
@@ -113,7 +122,7 @@ def _accuracy(axis: Any) -> None:
     axis.set_title("unguided accuracy, 95 % interval", fontsize=9)
     axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=6)
+    axis.legend(fontsize=6, framealpha=0.5)
 
 
 PANELS: dict[str, Panel] = {

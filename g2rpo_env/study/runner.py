@@ -38,6 +38,8 @@ ELSEWHERE = (
     "g2rpo_env.simulator", "g2rpo_env.__main__", "g2rpo_env._version",
 )  # fmt: skip
 """Modules that no result depends on, but for :data:`COUNTED`."""
+NAMED = 6
+"""Changed modules that a message names."""
 COUNTED = ("g2rpo_env.cli.arms", "g2rpo_env.study.runs")
 
 
@@ -153,8 +155,9 @@ class StudyFolder:
         found = json.loads(file.read_text(encoding="utf-8"))
         changed = [] if self.trusts else self.changed(found["code"])
         if changed:
+            named = ", ".join(changed[:NAMED]) + (f" and {len(changed) - NAMED} more" if len(changed) > NAMED else "")
             raise ResumeError(
-                f"out={str(self.path)!r} holds results of other code: {', '.join(changed)} changed since; choose "
+                f"out={str(self.path)!r} holds results of other code: {named} changed since; choose "
                 "another folder, go back to that code, or vouch for them with --trust-results"
             )
         base = self.base(run.base)

@@ -248,6 +248,7 @@ def test_rollouts_with_graphs_follow_an_optimiser(
         kept = policy._kept
         assert recorded_and_scored(policy, collect(policy, envs, seed=number).episodes) < 1e-5
         assert policy._kept is kept is not None
+    follow(policy, 1e-5, policy.decoder(8))  # type: ignore[arg-type]
     assert len(fake_cuda) > 0
 
 
@@ -325,8 +326,7 @@ def test_on_a_gpu_rollouts_follow_an_optimiser(make_envs: Any, fused: bool) -> N
         assert kept is not None and kept.dear
         assert recorded_and_scored(policy, collect(policy, make_envs(8, 4), seed=number).episodes) < 1e-5
         assert policy._kept is kept
-    kept = policy.decoder(8)  # type: ignore[assignment]
-    follow(policy, 1e-9, kept)
+    follow(policy, 1e-5, policy.decoder(8))  # type: ignore[arg-type]
 
 
 @needs_gpu

@@ -114,4 +114,4 @@ def test_the_reduced_form_shows_the_direction_of_the_effect(tmp_path, capsys, mo
     found = Found(part, {run.key: folder.result(run) for row in part.rows for run in row.runs})
     for seed in scale.seeds:  # the verdict is of the mean; here of every seed
         early = [np.mean(found.of(label)[seed]["curves"]["groups_with_signal"][:10]) for label in (found.grpo, GUIDED)]
-        assert early[1] > 2 * early[0]
+        assert early[1] > early[0]

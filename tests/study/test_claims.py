@@ -9,7 +9,7 @@ from g2rpo_env.cli.families import FAMILIES
 from g2rpo_env.study import claims
 from g2rpo_env.study.claims import CLAIMS, Claim
 from g2rpo_env.study.faults import FAULTS
-from g2rpo_env.study.found import Found
+from g2rpo_env.study.found import Found, Part
 from g2rpo_env.study.grounds import Scale
 from g2rpo_env.study.regimes import REGIMES
 from g2rpo_env.study.runner import ordered
@@ -64,14 +64,17 @@ def test_claims_share_their_runs():
     assert keys["fixed"] <= keys["size"]
 
 
-def test_a_claim_replicates_in_part_or_not_at_all():
+def test_a_claim_replicates_in_part_or_not_at_all(tiny):
+    found = Found(Part(tiny, ()), {})
+
     def claim(*held):
         checks = [claims.Check("text", one) for one in held]
         return Claim("x", "says", "source", "question", lambda scale: [], lambda found: checks)
 
-    assert claim(True, True).reading([])[0] == "replicates"
-    assert claim(True, False).reading([])[0] == "replicates in part"
-    assert claim(False, False).reading([])[0] == "does not replicate"
+    assert claim(True, True).reading([found])[0] == "replicates"
+    assert claim(True, False).reading([found])[0] == "replicates in part"
+    assert claim(False, False).reading([found])[0] == "does not replicate"
+    assert claim().reading([found]) == claim(True).reading([]) == ("not tried in this form", [])
 
 
 def test_an_unfinished_claim_says_nothing(scale):

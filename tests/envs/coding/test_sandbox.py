@@ -176,6 +176,24 @@ def test_scripts_that_end_badly(sandbox: Sandbox, program: str, outcome: str, me
     assert verdict.outcome == outcome and message in verdict.message, verdict
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        "print(3); exit()",
+        "print(3); quit(0)",
+        "import atexit\natexit.register(print, 3)",
+        "import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.1), print(3))).start()\nexit()",
+        "import fileinput\nprint(sum(int(line) for line in fileinput.input()))",
+        "import sys, io\nout, sys.stdout = sys.stdout, io.StringIO()\nprint('no')\nout.write('3')",
+        "import sys\nsys.__stdout__.write(str(int(sys.__stdin__.read()) + 0))",
+        "import sys\nprint(3)\nsys.stdout = None",
+    ],
+)  # fmt: skip
+def test_scripts_end_as_the_interpreter_ends_them(sandbox: Sandbox, program: str) -> None:
+    verdict = one(sandbox, program, cases=[("3", "3")])
+    assert verdict.correct, verdict
+
+
 def test_time_is_one_limit_for_loading_and_all_calls() -> None:
     with opened(timeout=0.5) as box:
         started = time.monotonic()

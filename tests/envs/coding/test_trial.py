@@ -125,6 +125,13 @@ def test_objects_of_the_program_stay_there_and_the_right_side_stays_here() -> No
     assert asked == ["total([P(1), P(2)])", "total([P(1)])"]
 
 
+def test_results_that_cannot_travel_are_used_where_they_are() -> None:
+    source = "class P:\n    x = 3\ndef make(): return P()\ndef adder(n): return lambda x: x + n"
+    score, asked = asserted(source, ["assert make().x == 3", "assert adder(1)(2) == 3", "assert adder(1)(2) == 4"])
+    assert (score.passed, score.failed) == (2, 1) and "adder(1)(2)" in asked
+    assert asserted(source, ["assert make() == 3"])[0].failed == 1
+
+
 def test_a_setup_that_needs_the_program_runs_there() -> None:
     source = "class P:\n    def __init__(s, x): s.x = x\ndef get(p): return p.x"
     score, asked = asserted(source, ["assert get(p) == 5", "assert get(p) != 6"], setup="p = P(5)")

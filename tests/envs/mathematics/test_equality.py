@@ -79,6 +79,12 @@ def finding(gold: str, answer: str, verifier: MathVerifier = ARITHMETIC) -> Find
         ("x_1", "x₁"),
         ("7", "7\u200b"),
         ("The answer is 8", "8"),
+        ("x_{1}=1, x_{2}=-3", r"x = 1 \text{ or } x = -3"),
+        (r"\begin{cases} x=1 \\ y=2 \end{cases}", "(1,2)"),
+        (r"\left\{\begin{array}{l} x=1 \\ y=2 \end{array}\right.", "x=1, y=2"),
+        (r"\frac{\pi}{6}+2k\pi, k\in\mathbb{Z}", r"2k\pi+\frac{\pi}{6}"),
+        (r"\begin{pmatrix}1\\2\end{pmatrix}", "(1,2)^T"),
+        (r"\overrightarrow{a}=(1,2)", "(1,2)"),
     ],
 )
 def test_equal(gold: str, answer: str) -> None:
@@ -93,6 +99,7 @@ def test_equal(gold: str, answer: str) -> None:
         ("12", "1 2"),
         ("3 1/2", "31/2"),
         ("1:2:3", "1:3:2"),
+        ("a_3=2, a_5=19", "a_5=2, a_3=19"),
         ("3:45", "1:15"),
         ("x+y=5", "5"),
         ("2x=10", "10"),

@@ -22,6 +22,10 @@ from g2rpo_env.envs.mathematics.regions import read, same_region
         (r"[0,1)\cup(1,2]", r"x\in[0,2]", False),
         (r"x\ne 2", r"\mathbb{R}\setminus\{2\}", True),
         (r"(-\infty,\infty)", r"\mathbb{R}", True),
+        (r"(0,\infty)", r"\mathbb{R}^+", True),
+        ("1<x<2", "x>1 and x<2", True),
+        ("1<x<2", "x>1 and y<2", None),
+        (r"x\ne\pm 1", r"x\ne 1,-1", True),
         ("(2,4)", "]2,4[", True),
         (r"[-\frac{1}{2},\sqrt{2}]", r"-0.5\le t\le 2^{1/2}", True),
         ("(1,2)", "(1,2)", None),  # may be a point
