@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from g2rpo_env.study.grounds import GRID, Ground, Row, grpo_label
+from g2rpo_env.study.grounds import GRID, SFT, Ground, Row, grpo_label
 from g2rpo_env.study.runs import answered
 from g2rpo_env.study.statistics import UNKNOWN, Estimate, Score, estimate, paired
 
@@ -142,3 +142,9 @@ class Found:
         """Label of plain GRPO at the learning rate that did best here."""
         grid = [grpo_label(self.part.ground, multiple) for multiple in GRID]
         return self.best([label for label in grid if label in self.labels])
+
+    @property
+    def sft(self) -> str:
+        """Label of supervised training, at the learning rate that did best here where there are several."""
+        rates = [label for label in self.labels if label == SFT or label.startswith(f"{SFT} ")]
+        return self.best(rates or [SFT])

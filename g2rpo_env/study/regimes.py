@@ -5,11 +5,12 @@ The claim ``beyond-imitation`` runs every contender of every regime from the sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from g2rpo_env.agents.token_weights import TokenMean
+from g2rpo_env.cli.families import RATES, UNGUIDED
 from g2rpo_env.study.grounds import Ground, Row, Scale, rows_of
 from g2rpo_env.study.runs import Run
 
@@ -90,5 +91,54 @@ class Regime:
 
 REVEALED = TokenMean(revealed=True)
 
-REGIMES: tuple[Regime, ...] = ()
-"""All regimes that are tried."""
+
+def contenders(guided: Sequence[float], raft: Sequence[float], sft: Sequence[float]) -> tuple[Contender, ...]:
+    """Return the same ways to train for every regime: all of the solution shown to half of each group, always.
+
+    Nothing but the learning rates differs between regimes, so that no contender is made for one of them. The guided one
+    is ``g2rpo-a`` with a length that stays. RAFT with the revealed tokens of whatever passes in its loss is the hardest
+    imitation, since it is trained on what the policy itself gets right besides.
+
+    Args:
+        guided: Learning rates of guided GRPO, the likeliest one first, as in the others.
+        raft: Of RAFT with revealed tokens; the first one is that of RAFT on sampled tokens alone too.
+        sft: Of supervised training.
+    """
+    whole: dict[str, Any] = {"rule": "fixed", "start": 1.0}
+    rows = [
+        [Contender(f"g2rpo-a {rate:g}", "guided", "g2rpo-a", rate, **whole) for rate in guided],
+        [Contender(f"raft, revealed too {rate:g}", "imitation", "raft", rate, **whole, parts=RAFTED) for rate in raft],
+        [Contender(f"sft {rate:g}", "imitation", "sft", rate, imitates=f"g2rpo-a {guided[0]:g}") for rate in sft],
+        [Contender(f"raft {raft[0]:g}", "imitation", "raft", raft[0], **whole)],
+        [Contender(f"grpo {PLAIN:g}", "", "grpo", PLAIN)],
+    ]
+    return tuple(one for row in rows for one in row)
+
+
+PLAIN = RATES[f"grpo{UNGUIDED}"]
+"""Learning rate of plain GRPO, which does not see the traces."""
+RAFTED = {"token_weight": REVEALED}
+
+REGIMES: tuple[Regime, ...] = (
+    Regime(
+        "3 of 4 traces wrong, one digit checked",
+        {"traces": {"wrong_traces": 0.75}, "grading": {"spot": True}},
+        contenders((2e-4, 3e-4), (2e-4, 3e-4, 1e-4), (2e-4, 1e-4)),
+    ),
+    Regime(
+        "17 of 20 traces wrong, one digit checked",
+        {"traces": {"wrong_traces": 0.85}, "grading": {"spot": True}},
+        contenders((2e-4, 3e-4), (2e-4, 3e-4, 1e-4), (2e-4, 1e-4)),
+    ),
+    Regime(
+        "half of the traces wrong, exact verifier",
+        {"traces": {"wrong_traces": 0.5}},
+        contenders((2e-4, 3e-4), (3e-4, 2e-4), (2e-4, 1e-4)),
+    ),
+    Regime(
+        "64 problems solved, half of the draws others, exact verifier",
+        {"traces": {"pool": 64, "fresh": 0.5}},
+        contenders((2e-4, 3e-4), (2e-4, 3e-4), (3e-4, 2e-4)),
+    ),
+)
+"""All regimes that are tried. Rates are the best of pilots of one seed and their neighbours."""

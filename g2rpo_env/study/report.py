@@ -10,7 +10,7 @@ from typing import Any
 from g2rpo_env.cli.tables import interval_text
 from g2rpo_env.study.claims import Claim, figures
 from g2rpo_env.study.found import Found
-from g2rpo_env.study.grounds import BASE, SFT, Scale
+from g2rpo_env.study.grounds import BASE, Scale
 from g2rpo_env.study.pictures import draw
 from g2rpo_env.study.statistics import Estimate
 
@@ -25,7 +25,7 @@ def cells(found: Found, label: str) -> list[str]:
         return [label, "not done", *[""] * (len(HEAD) - 2)]
     one = found.accuracy(label)
     seeds = " ".join(f"{result['accuracy']:.3f}".lstrip("0") for result in results.values())
-    above = [_difference(found, label, other) for other in (found.grpo, SFT)]
+    above = [_difference(found, label, other) for other in (found.grpo, found.sft)]
     counts = [found.mean(label, number) for number in ("sampled_tokens", "forward_tokens", "updates")]
     return [
         label, f"{one.value:.3f}", interval_text(one.low, one.high), seeds, *above,

@@ -11,6 +11,7 @@ from g2rpo_env.study.claims import CLAIMS, Claim
 from g2rpo_env.study.faults import FAULTS
 from g2rpo_env.study.found import Found, Part
 from g2rpo_env.study.grounds import Scale
+from g2rpo_env.study.regimes import REGIMES
 from g2rpo_env.study.runner import ordered
 from g2rpo_env.study.runs import BINS, execute
 
@@ -221,3 +222,24 @@ def test_every_run_of_every_claim_trains(scale, tmp_path):
         lengths[run.key] = found.get("lengths")
         assert 0 <= found["accuracy"] <= 1 and (run.arm is None or found["updates"] > 0)
     assert len(runs) > 60
+
+
+def test_beyond_imitation_names_the_hardest_imitation_and_counts_the_regimes(scale):
+    def accuracy(label):
+        return 0.75 if label.startswith("g2rpo-a") else 0.625 if label.startswith("raft, ") else 0.25
+
+    verdict, checks = read("beyond-imitation", scale, accuracy)
+    regimes = len(REGIMES)
+    assert verdict == "replicates" and holds(checks) == [True, True] * regimes + [True]
+    assert "+0.50 [" in checks[0].text and "+0.12 [" in checks[1].text
+    assert "against raft, revealed too" in checks[1].text
+    assert f"{regimes} of {regimes}" in checks[-1].text
+
+
+def test_a_tie_with_raft_is_no_win(scale):
+    def accuracy(label):
+        return 0.75 if label.startswith(("g2rpo-a", "raft, ")) else 0.25
+
+    verdict, checks = read("beyond-imitation", scale, accuracy)
+    assert verdict == "replicates in part" and holds(checks) == [True, False] * len(REGIMES) + [False]
+    assert "not told apart" in checks[1].text and checks[-1].text.startswith("regimes") and ": 0 of" in checks[-1].text

@@ -64,3 +64,11 @@ def test_means_of_numbers(found, part):
     found.results[run.key] = result(run, 0.5, updates=0)
     assert found.mean("base", "updates") == 20
     assert np.isnan(found.mean("base", "no such number"))
+
+
+def test_supervised_training_at_the_rate_that_did_best(tiny):
+    rows = [rows_of(partial(tiny.run), (0, 1), "base"), *references(tiny, (0, 1))]
+    assert Found(Part(tiny, tuple(rows)), {}).sft == "sft"
+    rows = [rows_of(partial(tiny.plain, multiple=x), (0, 1), f"sft {x:g}") for x in (0.1, 0.2)]
+    part = Part(tiny, tuple(rows))
+    assert Found(part, results([part], lambda label: float(label[4:]))).sft == "sft 0.2"

@@ -1,8 +1,15 @@
 """Regimes: bases and test problems of the family, training on what the regime says, imitation of the named reveals."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from g2rpo_env.agents.selection import SplitGuided
+from g2rpo_env.cli.families import FAMILIES
+from g2rpo_env.grading import GradedVerifier
+from g2rpo_env.study.found import Found, Part
+from g2rpo_env.study.grounds import Scale
 from g2rpo_env.study.regimes import REGIMES, Contender, Regime
 
 REGIME = Regime(
@@ -45,8 +52,38 @@ def test_what_a_contender_is_made_of(rows):
     assert staged.after == sft and staged.needed == [guided] and staged.setting.updates == 2
 
 
-def test_every_regime_has_something_to_win_and_something_to_beat():
+def test_every_regime_has_something_to_win_and_something_to_beat(scale):
     for regime in REGIMES:
         kinds = {one.kind for one in regime.contenders}
         assert {"guided", "imitation"} <= kinds, regime.name
         assert len({one.label for one in regime.contenders}) == len(regime.contenders)
+        found = Found(Part(regime.ground(scale), regime.rows(scale)), {})
+        assert found.grpo in found.labels and found.sft in found.labels, regime.name  # what tables compare with
+
+
+def test_regimes_differ_in_their_task_and_rates_alone():
+    """Nobody is favoured in one regime: labels without rates, recipes, parts and guidance are the same in all."""
+
+    def ways(regime):
+        names = {one.label.rpartition(" ")[0]: one for one in regime.contenders}
+        return {name: replace(one, label=name, rate=0.0, imitates=None) for name, one in names.items()}
+
+    assert len(REGIMES) >= 2 and all(ways(regime) == ways(REGIMES[0]) for regime in REGIMES)
+
+
+@pytest.mark.parametrize("regime", REGIMES, ids=lambda regime: regime.name)
+def test_what_is_trained_on_is_what_the_name_says_and_all_are_measured_on_the_family(regime):
+    rows = regime.rows(Scale("default", (0,), tuple(FAMILIES)))
+    setting = rows[1].runs[0].setting
+    task = setting.envs(guided=True).unwrapped.task
+    right = replace(setting, task=setting.measured).envs(guided=True).unwrapped.task.source
+    problems = [task.source.get(task.source.draw(0, index)) for index in range(200)]
+    differs = np.mean([bool(p.steps) and p.steps != right.get(p.problem_id).steps for p in problems])
+    share = regime.task["traces"].get("wrong_traces", 0.0)  # most sums of four digits have a carry
+    assert 0.6 * share <= differs <= share
+    assert any(not p.steps for p in problems) == ("pool" in regime.task["traces"])
+    assert isinstance(task.verifier, GradedVerifier) == ("grading" in regime.task)
+    for row in rows[1:]:
+        setting = row.runs[0].setting
+        assert {"traces", "grading"} & set(setting.task) == set(regime.task)
+        assert not {"traces", "grading"} & set(setting.measured)
