@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 TAIL = 4000
@@ -21,6 +21,7 @@ _PHRASE = re.compile(
 )
 _REASON = re.compile(r"[,;(]?\s*\b(?:because|since|as|which|where|so)\b|\s\((?=[a-z]{3,} )")
 _MATH = re.compile(r"\$\$([^$]{1,1500})\$\$|\$([^$\n]{1,1500})\$|\\\[(.{1,1500}?)\\\]|\\\((.{1,1500}?)\\\)", re.DOTALL)
+_SENTENCE_INSIDE = re.compile(r"[0-9)][.!?]\s+[A-Z]|(?<!\\)\b[a-z]{2,}[,;]? [a-z]{2,}\b(?![^{]*\})")
 _BETWEEN_FORMULAS = re.compile(r"\s*(?:,|,?\s*\b(?:and|or)\b)\s*")
 _CONDITION = re.compile(r"\b(?:since|as|if|when|with|for|where|let|from|because|given|at)\b[^.$]*$", re.IGNORECASE)
 _BARE_WORDS = re.compile(r"[A-Za-z'-]+(?: [A-Za-z'-]+){0,2}\.?")
@@ -126,13 +127,12 @@ def phrase(text: str) -> str | None:
     rest = text[found.end() :]
     rest = rest.lstrip()
     formulas = ""
-    while formula := _MATH.match(rest):
-        formulas += _inside(formula)
-        following = _MATH.search(rest, formula.end())
-        sign = _joins(rest[formula.end() : following.start()]) if following else ""
-        if following is None or not sign:
+    end = 0
+    for formula in _formulas(rest):
+        sign = _joins(rest[end : formula.start()]) if end else ""
+        if formula.start() != 0 and not sign:
             break
-        formulas, rest = formulas + sign, rest[following.start() :]
+        formulas, end = formulas + sign + _inside(formula), formula.end()
     if formulas:
         return formulas
     sentence = _REASON.split(_SENTENCE_END.split(rest, maxsplit=1)[0], maxsplit=1)[0].strip("* \"'")
@@ -155,7 +155,7 @@ def _prose(text: str) -> bool:
 
 def formula(text: str) -> str | None:
     """Return the last formula between dollars or display brackets, unless a conclusion after it gives a number."""
-    found = list(_MATH.finditer(text))
+    found = list(_formulas(text))
     if not found or _CONCLUSION.search(text, found[-1].end()):
         return None
     answer, start = _inside(found[-1]), found[-1].start()
@@ -165,6 +165,18 @@ def formula(text: str) -> str | None:
             break
         answer, start = _inside(match) + sign + answer, match.start()
     return answer
+
+
+def _formulas(text: str) -> Iterator[re.Match[str]]:
+    """Yield the formulas of a text; between the dollars of two amounts of money stands none."""
+    position = 0
+    while match := _MATH.search(text, position):
+        money = match[2] is not None and match[2][0].isdigit() and text[match.end() : match.end() + 1].isdigit()
+        if money or (match[2] is not None and _SENTENCE_INSIDE.search(match[2])):
+            position = match.start() + 1
+        else:
+            yield match
+            position = match.end()
 
 
 def _inside(match: re.Match[str]) -> str:

@@ -68,10 +68,10 @@ def cut_bare(text: str, lenient: bool) -> tuple[str, str]:
 
     Args:
         text: The answer; ``2 xy`` and ``3m`` are products, unless
-        lenient: any word behind a number is a unit, as where a number is asked for.
+        lenient: any word of three letters behind a number is a unit, as where a number is asked for.
 
-    >>> cut_bare("100000 people", False), cut_bare("2 xy", False), cut_bare("2 xy", True)
-    (('100000', 'people'), ('2 xy', ''), ('2', 'xy'))
+    >>> cut_bare("100000 people", False), cut_bare("2 red", False), cut_bare("2 red", True)
+    (('100000', 'people'), ('2 red', ''), ('2', 'red'))
     """
     if len(text) > 200:
         return text, ""
@@ -85,7 +85,8 @@ def cut_bare(text: str, lenient: bool) -> tuple[str, str]:
     if set(word.lower().strip(".") for word in words) & _NO_UNIT:
         return text, ""
     known = all(_ORDINARY.fullmatch(word) or (len(word) > 1 and canonical(word) != "") for word in words[:1])
-    return (match[1].strip(), match[2]) if known or (lenient and _is_number(match[1])) else (text, "")
+    loose = lenient and _is_number(match[1]) and (len(words[0]) > 2 or words[0] in _LETTERS)
+    return (match[1].strip(), match[2]) if known or loose else (text, "")
 
 
 def _is_number(text: str) -> bool:

@@ -80,7 +80,8 @@ def device_peak(place: Place, side: str, tokens: int) -> float:
 
 def our_pass(model: Any, batch: Any) -> None:
     """Run forward and backward as GRPO does, all episodes in one microbatch."""
-    bench_update.our_agent(model)._accumulate(batch, float(batch.weight_NT.sum()))
+    agent = bench_update.our_agent(model)
+    agent._accumulate(batch, agent.recipe.loss, float(batch.weight_NT.sum()))
 
 
 def trl_pass(model: Any, batch: Any) -> None:

@@ -1,6 +1,7 @@
 """What every generated task promises: right solutions, wrong answers refused, splits apart, enough problems."""
 
 import copy
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -118,6 +119,17 @@ def test_there_are_many_problems_and_few_are_drawn_twice(task: Task) -> None:
     # With n equally likely problems 3,000 draws repeat about 3000^2 / (2 n) of them: 4.5 for a million.
     ids = [task.source.draw(0, index) for index in range(3000)]
     assert len(ids) - len(set(ids)) <= 60
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("task", [Addition(digits=4), *(task() for task in TASKS[1:])], ids=lambda t: type(t).__name__)
+def test_there_are_a_million_problems(task: Task) -> None:
+    # Draws repeat no less than if all problems were equally likely: n of them repeat draws^2 / (2 n) times. Training
+    # has 0.6 of the structures. Addition of three digits has 900^2 problems, of four a hundred times as many.
+    draws = 20_000
+    counts = Counter(task.source.draw(0, index) for index in range(draws))
+    repeats = sum(count * (count - 1) // 2 for count in counts.values())
+    assert draws * (draws - 1) / 2 / max(repeats, 1) / 0.6 >= 10**6
 
 
 @each_task

@@ -20,6 +20,8 @@ CASES = [
     ("The solutions are $x = 2$ and $x = 3$.", "phrase", "x = 2 and x = 3"),
     ("$x < -1$ or $x > 3$", "formula", "x < -1 or x > 3"),
     ("Since $n > 3$ and $x = 5$ the rest follows", "formula", "x = 5"),
+    ("It sold for $200,000 and cost $130,000. So he made $70,000.", "number", "70,000"),
+    ("They pay $5 each and $2 more, so $x = 7$", "formula", "x = 7"),
     ("no solution", "whole", "no solution"),
     ("The correct option is B", "phrase", "B"),
     ("### Answer\n18", "phrase", "18"),
