@@ -41,9 +41,14 @@ def _difference(found: Found, label: str, other: str) -> str:
 
 
 def table(found: Found) -> list[str]:
-    """Return a part's table as lines of Markdown."""
-    lines = ["| " + " | ".join(HEAD) + " |", "|---|" + "---:|" * (len(HEAD) - 1)]
-    return [*lines, *("| " + " | ".join(cells(found, label)) + " |" for label in found.labels)]
+    """Return a part's table as lines of Markdown: rows that have some result, and the names of the others."""
+    done = [label for label in found.labels if found.of(label)]
+    lines = ["| " + " | ".join(HEAD) + " |", "|---|" + "---:|" * (len(HEAD) - 1)] if done else []
+    lines += ["| " + " | ".join(cells(found, label)) + " |" for label in done]
+    left = "; ".join(label for label in found.labels if label not in done)
+    if left:
+        lines += [*([""] if lines else []), f"Rows that are not done: {left}."]
+    return lines
 
 
 def notes(found: Sequence[Found]) -> str:

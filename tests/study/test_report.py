@@ -32,6 +32,15 @@ def test_a_table_is_markdown(found):
     assert len(lines) == 2 + len(found.labels) and len({line.count("|") for line in lines}) == 1
 
 
+def test_rows_that_are_not_done_are_named_below_the_table(found):
+    for run in found.row("sft").runs:
+        del found.results[run.key]
+    lines = table(found)
+    assert lines[-2:] == ["", "Rows that are not done: sft."] and not any("| sft |" in line for line in lines)
+    nothing = table(Found(found.part, {}))
+    assert len(nothing) == 1 and nothing[0].startswith("Rows that are not done: base; ")
+
+
 def test_where_it_ran(found):
     runs = sum(len(row.runs) for row in found.part.rows)
     where = "(cpu, python 3.11.0, torch 2.6.0)"
