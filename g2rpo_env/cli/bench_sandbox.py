@@ -8,7 +8,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 from g2rpo_env.cli.rows import Row
 from g2rpo_env.envs.coding import CodeCheck, Sandbox
@@ -158,8 +157,19 @@ def holdings() -> Holdings:
         with contextlib.suppress(OSError), open(f"/proc/{pid}/statm") as file:
             memory += int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
     folders = [entry.path for entry in os.scandir(tempfile.gettempdir()) if entry.name.startswith("g2rpo-sandbox-")]
-    files = sum(len(names) + 1 for path in folders for _, _, names in islice(os.walk(path), 1000))
-    return Holdings(len(family), descriptors, memory, files)
+    return Holdings(len(family), descriptors, memory, sum(map(files_below, folders)))
+
+
+def files_below(folder: str, most: int = 1000) -> int:
+    """Return how many files and folders lie below one, itself included, at most ``most``; no depth is too deep."""
+    found, stack = 1, [folder]
+    while stack and found < most:
+        with contextlib.suppress(OSError), os.scandir(stack.pop()) as entries:
+            for entry in entries:
+                found += 1
+                if entry.is_dir(follow_symlinks=False):
+                    stack.append(entry.path)
+    return min(found, most)
 
 
 def descendants(ancestor: int) -> set[int]:

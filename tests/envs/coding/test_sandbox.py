@@ -335,18 +335,22 @@ def test_human_eval(sandbox: Sandbox) -> None:
     assert {v.outcome for v in sandbox.check(human_eval(wrong=True))} == {CodeOutcome.WRONG}
 
 
+def mbpp(data_folder: Path) -> list[CodeCheck]:
+    """Return MBPP with its reference solutions."""
+    lines = (data_folder / "MBPP/mbpp.jsonl").read_text(encoding="utf-8").splitlines()
+    return [
+        CodeCheck(row["code"], asserts=row["test_list"], setup=row["test_setup_code"], name=str(row["task_id"]))
+        for row in map(json.loads, lines)
+    ]
+
+
 @pytest.mark.long
 def test_mbpp(data_folder: Path) -> None:
-    lines = (data_folder / "MBPP/mbpp.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
-    checks = [
-        CodeCheck(row["code"], asserts=row["test_list"], setup=row["test_setup_code"], name=str(row["task_id"]))
-        for row in rows
-    ]
+    checks = mbpp(data_folder)
     with opened(timeout=15.0) as box:  # one solution takes some seconds of computing
         verdicts = box.check(checks)
-    failed = [(row["task_id"], verdict) for row, verdict in zip(rows, verdicts, strict=True) if not verdict.correct]
-    assert len(rows) == 974 and failed == []
+    failed = [(check.name, verdict) for check, verdict in zip(checks, verdicts, strict=True) if not verdict.correct]
+    assert len(checks) == 974 and failed == []
 
 
 SWAPPED: dict[type, type] = {
@@ -385,10 +389,10 @@ def test_a_mutant_differs_in_one_place() -> None:
     ]
 
 
-def never_caught(box: Sandbox, checks: list[CodeCheck]) -> list[str]:
-    """Return the names of the problems of which no mutant of the solution, of six at most, fails the tests."""
-    left = {check.name: (check, mutants(check.source.decode(), 6)) for check in checks}
-    for number in range(6):
+def never_caught(box: Sandbox, checks: list[CodeCheck], most: int = 6) -> list[str]:
+    """Return the names of the problems of which no mutant of the solution, of some at most, fails the tests."""
+    left = {check.name: (check, mutants(check.source.decode(), most)) for check in checks}
+    for number in range(most):
         tried = [replace(check, program=many[number]) for check, many in left.values() if number < len(many)]
         for check, verdict in zip(tried, box.check(tried), strict=True):
             assert verdict.valid, (check.name, verdict)
@@ -401,6 +405,12 @@ def never_caught(box: Sandbox, checks: list[CodeCheck]) -> list[str]:
 def test_human_eval_catches_a_mutant_of_each_solution() -> None:
     with opened(workers=2) as box:
         assert never_caught(box, human_eval(wrong=False)) == []
+
+
+@pytest.mark.long
+def test_mbpp_catches_a_mutant_of_each_solution(data_folder: Path) -> None:
+    with opened(workers=2, timeout=1.0) as box:  # of mutants that run on
+        assert never_caught(box, mbpp(data_folder), most=14) == []
 
 
 # -- the owner --------------------------------------------------------------------------------------------------------
