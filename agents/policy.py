@@ -263,7 +263,7 @@ class CausalLMPolicy:
         """
         asked_NT = mask_NT if where_NT is None else where_NT & mask_NT
         model = adapters.inner(self.model)
-        return score(model, tokens_NT, asked_NT, temperature=self.temperature, vocab_size=self.vocab_size)
+        return score(model, tokens_NT, mask_NT, asked_NT, temperature=self.temperature, vocab_size=self.vocab_size)
 
     def token_entropies(self, tokens_NT: torch.Tensor, mask_NT: torch.Tensor, where_NT: torch.Tensor) -> torch.Tensor:
         """Return the entropy of the trained distribution at each token, in nats, (N, T), no gradient.

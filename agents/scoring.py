@@ -32,6 +32,7 @@ def chunk_rows(vocab_size: int, device: str = "cpu") -> int:
 def score(
     model: Any,
     tokens_NT: torch.Tensor,
+    mask_NT: torch.Tensor,
     where_NT: torch.Tensor,
     *,
     temperature: float,
@@ -43,14 +44,18 @@ def score(
     Args:
         model: A transformers causal LM.
         tokens_NT: int64, right-padded.
+        mask_NT: bool, True where there is a token.
         where_NT: bool, the tokens that are asked for, no padding; the first of a row has no log-probability. The rest
             gets 0.
         temperature: Of the distribution, > 0.
         vocab_size: Logits beyond have no share in the distribution.
         chunk: Tokens through the head at once; None for as many as the device allows.
     """
-    # No mask: padding stands where no token before it can attend to it, and without one attention has faster kernels.
     inputs = {"input_ids": tokens_NT, "use_cache": False}
+    if tokens_NT.device.type == "cpu":
+        # Padding stands where no token before it can attend to it, so no mask is needed, and on a GPU attention has
+        # faster kernels without one. On a processor it stays: runs repeat those of earlier versions bit for bit.
+        inputs["attention_mask"] = mask_NT.long()
     asked, targets = where_NT[:, 1:], tokens_NT[:, 1:]
     if is_plain(model):
         hidden_MD = model.base_model(**inputs).last_hidden_state[:, :-1][asked]
@@ -147,8 +152,8 @@ def head_log_probs(
 class _HeadLogProbs(torch.autograd.Function):
     """Backward makes the logits of each chunk again, unless there is one chunk alone: what it needs of them is kept.
 
-    It works with the slopes p - one-hot(target), which are -d log p(target) / d logits at temperature 1. The factor of
-    a token's gradient goes to rows as wide as a hidden state, not to rows as wide as the vocabulary.
+    In 32 bits and more that is the probabilities p. In 16 it is the slopes p - one-hot(target), and the factor of a
+    token's gradient goes to rows as wide as a hidden state, not to rows as wide as the vocabulary.
     """
 
     @staticmethod
@@ -164,9 +169,9 @@ class _HeadLogProbs(torch.autograd.Function):
         keep = len(hidden) <= chunk and any(ctx.needs_input_grad)
         picked, kept = [], []
         for part, wanted in zip(hidden.split(chunk), target.split(chunk), strict=True):
-            log_prob, slopes = _log_probs(_scaled(part, weight[:size], temperature), wanted, keep)
+            log_prob, needed = _log_probs(_scaled(part, weight[:size], temperature), wanted, keep)
             picked.append(log_prob)
-            kept += [] if slopes is None else [slopes]
+            kept += [] if needed is None else [needed]
         found = torch.cat(picked)
         ctx.save_for_backward(hidden, weight, target, found, *kept)
         # Backward has no numbers of 32 bits if the model has 16.
@@ -179,18 +184,21 @@ class _HeadLogProbs(torch.autograd.Function):
         temperature, size, chunk = ctx.options
         wide = torch.promote_types(weight.dtype, torch.float32)
         for_weight = torch.zeros(weight.shape, dtype=wide, device=weight.device) if ctx.needs_input_grad[1] else None
-        for_hidden, factors = torch.empty_like(hidden), gradient[:, None] / -temperature
+        for_hidden, factors = torch.empty_like(hidden), gradient[:, None] / temperature
         rows = hidden, target, found, factors, for_hidden
+        into = None if for_weight is None else for_weight[:size]
         for part, wanted, log_prob, factor, out in zip(*(values.split(chunk) for values in rows), strict=True):
-            slopes = kept[0] if kept else _slopes(_scaled(part, weight[:size], temperature), wanted, log_prob)
-            out.copy_(slopes @ weight[:size] * factor)
-            if for_weight is None:
-                continue
-            part = (part * factor).to(part.dtype)
-            if weight.dtype == wide:
-                for_weight[:size].addmm_(slopes.T, part)
+            if _is_wide(weight):
+                probability = kept[0].clone() if kept else _probabilities(_scaled(part, weight[:size], temperature))
+                share = probability.mul_(-factor).scatter_add_(-1, wanted[:, None], factor)
+                out.copy_(share @ weight[:size])
+                if into is not None:
+                    into.addmm_(share.T, part)
             else:
-                for_weight[:size].add_(slopes.T @ part)
+                slopes = kept[0] if kept else _slopes(_scaled(part, weight[:size], temperature), wanted, log_prob)
+                out.copy_(slopes @ weight[:size] * -factor)
+                if into is not None:
+                    into.add_(slopes.T @ (part * -factor).to(part.dtype))
         to_weight = None if for_weight is None else for_weight.to(weight.dtype)
         return for_hidden, to_weight, None, None, None, None
 
@@ -210,25 +218,25 @@ def _scaled(hidden: torch.Tensor, weight: torch.Tensor, temperature: float) -> t
 
 
 def _log_probs(scaled: torch.Tensor, target: torch.Tensor, keep: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return log softmax(scaled)[target], (c,), float32 or wider, and the slopes if they are to be kept."""
+    """Return log softmax(scaled)[target], (c,), float32 or wider, and what backward needs if it is to be kept."""
     if not _is_wide(scaled):
         log_prob = torch.log_softmax(scaled, -1, dtype=torch.float32).gather(-1, target[:, None])[:, 0]
         return log_prob, _slopes(scaled, target, log_prob) if keep else None
     highest, chosen = scaled.amax(-1, keepdim=True), scaled.gather(-1, target[:, None])
     total = scaled.sub_(highest).exp_().sum(-1, keepdim=True)
-    log_prob = (chosen - highest - total.log())[:, 0]
-    return log_prob, _without_target(scaled.div_(total), target, log_prob) if keep else None
+    return (chosen - highest - total.log())[:, 0], scaled.div_(total) if keep else None
+
+
+def _probabilities(scaled: torch.Tensor) -> torch.Tensor:
+    """Return softmax(scaled), (c, V), in place."""
+    scaled.sub_(scaled.amax(-1, keepdim=True)).exp_()
+    return scaled.div_(scaled.sum(-1, keepdim=True))
 
 
 def _slopes(scaled: torch.Tensor, target: torch.Tensor, log_prob: torch.Tensor) -> torch.Tensor:
-    """Return softmax(scaled) - one-hot(target), (c, V), given log softmax(scaled)[target]; may overwrite ``scaled``."""
-    if _is_wide(scaled):
-        probability = scaled.sub_(scaled.gather(-1, target[:, None]) - log_prob[:, None]).exp_()
-    else:
-        probability = torch.softmax(scaled, -1)  # summed in float32
-    return _without_target(probability, target, log_prob)
+    """Return softmax(scaled) - one-hot(target), (c, V), of 16 bits, given log softmax(scaled)[target].
 
-
-def _without_target(probability: torch.Tensor, target: torch.Tensor, log_prob: torch.Tensor) -> torch.Tensor:
-    """Return probabilities, in place, with p - 1 for the target: near p = 1 not the difference of rounded numbers."""
+    The target's p - 1 is not the difference of rounded numbers, which would be 0 near p = 1.
+    """
+    probability = torch.softmax(scaled, -1)  # summed in float32
     return probability.scatter_(-1, target[:, None], torch.expm1(log_prob)[:, None].to(probability.dtype))

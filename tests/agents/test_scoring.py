@@ -69,7 +69,7 @@ def test_values_and_gradients_are_those_of_all_logits(kind: str, chunk: int | No
             found = plain(model, tokens, mask, temperature, size)
         else:
             found = scoring.score(
-                model, tokens, where, temperature=temperature, vocab_size=size, chunk=chunk
+                model, tokens, mask, where, temperature=temperature, vocab_size=size, chunk=chunk
             )
         (found * slope).sum().backward()
         results.append((found.detach() * where, {n: p.grad.clone() for n, p in model.named_parameters()}))
@@ -172,7 +172,7 @@ def test_nothing_asked_for_is_all_zeros_with_a_gradient() -> None:
     model = model_of("llama")
     tokens = torch.ones(2, 4, dtype=torch.int64)
     nothing = torch.zeros(2, 4, dtype=torch.bool)
-    found = scoring.score(model, tokens, nothing, temperature=1.0, vocab_size=37)
+    found = scoring.score(model, tokens, ~nothing, nothing, temperature=1.0, vocab_size=37)
     found.sum().backward()
     assert found.tolist() == [[0.0] * 4] * 2
 
