@@ -271,8 +271,10 @@ class CausalLMPolicy:
         Arguments as of :meth:`token_log_probs`; tokens that are not asked for, and the first, get 0.
         """
         model = adapters.inner(self.model)
-        options = {"temperature": self.temperature, "vocab_size": self.vocab_size}
-        return entropies(model, tokens_NT, mask_NT, where_NT & mask_NT, **options)
+        asked_NT = where_NT & mask_NT
+        return entropies(
+            model, tokens_NT, mask_NT, asked_NT, temperature=self.temperature, vocab_size=self.vocab_size
+        )
 
     @torch.inference_mode()
     def complete(self, prompt: str, max_new_tokens: int = 128, *, greedy: bool = True, seed: int = 0) -> str:

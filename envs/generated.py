@@ -10,6 +10,7 @@ import hashlib
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -75,7 +76,7 @@ class GeneratedSource(ABC):
             return [self.draw(seed, index) for index in indices]
         return [self._draw(random) for random in streams(seed, "problem", indices)]
 
-    def _draws_as(self, known: type[GeneratedSource]) -> bool:
+    def _draws_as(self, known: Any) -> bool:  # a class, abstract ones too
         """Whether ``draw`` is the one of this class and its samples are those of a known one: no order of its own."""
         own = getattr(self.draw, "__func__", None) is GeneratedSource.draw
         return own and type(self).sample is known.sample and type(self).structure is known.structure

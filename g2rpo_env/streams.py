@@ -72,7 +72,7 @@ def raw_numbers(root: Seed, purpose: str, indices: Sequence[int], count: int) ->
     return halves.astype(np.uint32).reshape(len(words), count)
 
 
-def bounded(raw: np.ndarray, span: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def bounded(raw: np.ndarray, span: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
     """Return what ``Generator.integers(span)`` makes of 32-bit numbers (Lemire, arXiv 1805.10941).
 
     Args:

@@ -245,9 +245,12 @@ def make_agent(setting: Setting, policy: Any, arm: Arm, lengths: Sequence[float]
         options = {} if arm.learning_rate is None else {"learning_rate": arm.learning_rate}
         return load_agent(arm.algorithm)(policy, envs, seed=setting.seed, **options)
     rate = Optimizer.learning_rate if arm.learning_rate is None else arm.learning_rate
-    counted = "decay" if setting.sampled_tokens is None else "decay_tokens"
-    end = setting.updates if setting.sampled_tokens is None else setting.sampled_tokens
-    optimizer = Optimizer(learning_rate=rate, **({counted: end} if setting.decay else {}))
+    counts_updates = setting.sampled_tokens is None
+    optimizer = Optimizer(
+        learning_rate=rate,
+        decay=setting.updates if setting.decay and counts_updates else None,
+        decay_tokens=setting.sampled_tokens if setting.decay else None,
+    )
     parts: dict[str, Any] = {**arm.parts, "optimizer": optimizer}
     if arm.controller is not None:
         parts["controller"] = arm.controller

@@ -132,7 +132,8 @@ def case_of(model: Any, lengths: Sequence[int]) -> Batch:
         weight_NT=sampled / sampled.sum(-1, keepdim=True),
     )
     given = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    return Batch(**{name: None if value is None else value.to(model.device) for name, value in given.items()})
+    moved: dict[str, Any] = {name: None if value is None else value.to(model.device) for name, value in given.items()}
+    return Batch(**moved)
 
 
 def our_agent(model: Any) -> GRPO:
