@@ -1,6 +1,5 @@
 """check_env: every shipped id passes, and every rule has a case that breaks it."""
 
-import dataclasses
 import re
 import threading
 import warnings
@@ -160,7 +159,7 @@ def showing_less(self: TokenEnv, *arguments: Any) -> int:
 
 def showing_another_prompt(self: TokenEnv, root: int, group: int, options: Any) -> Any:
     start = TokenEnv._start(self, root, group, options)
-    return dataclasses.replace(start, tokens_T=np.array([7, *start.tokens_T[1:]], np.int32))
+    return start._replace(tokens_T=np.array([7, *start.tokens_T[1:]], np.int32))
 
 
 def showing_once(self: TokenEnv, problem_id: str, root: int, group: int, amount: Any) -> int:
