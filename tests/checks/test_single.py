@@ -258,6 +258,10 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
     "reveals less": (lambda: env_with(_reveal=showing_less), "the reveal must show 1 solution tokens .* got 0"),
     "reveals once": (lambda: env_with(_reveal=showing_once), "the reveal must show 9 solution tokens .* got 0"),
     "another prompt": (lambda: env_with(_start=showing_another_prompt), "must start with the prompt of problem"),
+    "another place": (
+        lambda: GuidanceWrapper(env_with(_start=showing_another_prompt), length=2, place="prompt"),
+        "must begin with what InPrompt.* lays",
+    ),
     "prefix": (
         lambda: env_with(reset=deaf_to("prefix", "prefix_roles"), step=TokenEnv.step),
         "must start an episode from exactly these tokens|must be correct",
