@@ -27,6 +27,7 @@ from g2rpo_env import (
     StepDecay,
     TargetSuccess,
     TokenVectorEnv,
+    UniformDraw,
     UniformWindow,
     VectorGuidanceWrapper,
 )
@@ -220,6 +221,7 @@ EVERY = [
     StepDecay(length=6, updates=5, every=1),
     CosineBinomial(length=9, updates=5),
     UniformWindow(length=9, updates=5),
+    UniformDraw(length=9, updates=5),
     Replay(lengths=(6, 5, 4, 3, 2)),
     PerProblem(length=6, max_length=9, rule=TargetSuccess(gain=0.5)),
     ItemResponse(length=6, max_length=9),

@@ -22,6 +22,7 @@ EXPECTED = {
     errors.GenerationError: RuntimeError,
     errors.RunExistsError: FileExistsError,
     errors.ResumeError: RuntimeError,
+    errors.StudyError: RuntimeError,
     errors.ConformanceError: AssertionError,
     errors.SandboxUnavailableError: OSError,
     errors.MissingDependencyError: gym_error.DependencyNotInstalled,
