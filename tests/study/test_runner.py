@@ -161,6 +161,7 @@ def test_ctrl_c_ends_all_processes_and_keeps_what_is_done(tmp_path, number):
     job = subprocess.Popen(
         [sys.executable, str(tmp_path / "job.py"), str(tmp_path / "study")], env=environment, stderr=subprocess.PIPE,
         text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore Ctrl-C
     )  # fmt: skip
     results = tmp_path / "study/results"
     limit = time.monotonic() + 120
