@@ -16,6 +16,9 @@ from g2rpo_env.errors import ConfigurationError
 
 Grader = Callable[[str, str], bool]
 
+LANES = 64
+"""Answers that a rollout finishes together."""
+
 
 def bench_verify(repeats: int) -> list[Row]:
     """Return accuracy and times over the pairs of ``math_pairs/pairs.jsonl`` in the folder that G2RPO_DATA names.
@@ -35,6 +38,11 @@ def bench_verify(repeats: int) -> list[Row]:
     rows = score("MathVerifier", lambda gold, text: verifier.check([(gold, text)])[0].correct, pairs)
     rows.append(start)
     rows.append(Row("MathVerifier, GSM8K answers", numbers_per_second(repeats), "checks/s"))
+    rollout = rollout_seconds(repeats)
+    numbers = [(str(n), f"so there are {n}.\n#### {n}") for n in range(len(pairs))]
+    for what, answers in {"GSM8K answers": numbers, "answers of the pairs": [pair[:2] for pair in pairs]}.items():
+        share = batch_seconds(answers) / rollout
+        rows.append(Row(f"MathVerifier, {LANES} {what} / a rollout of {LANES} answers", share, "ratio"))
     if SymbolicWorker.available():
         rows += score("math-verify", math_verify, pairs)
     return rows
@@ -84,6 +92,38 @@ def numbers_per_second(repeats: int, count: int = 20_000) -> float:
         best = max(best, count / (time.perf_counter() - started))
         assert all(verdict.correct for verdict in verdicts)
     return best
+
+
+def batch_seconds(pairs: list[tuple[str, str]]) -> float:
+    """Return the mean seconds of a check of as many pairs as there are lanes, each seen for the first time."""
+    verifier = MathVerifier()
+    if SymbolicWorker.available():
+        verifier.worker.start()
+    batches = [pairs[start : start + LANES] for start in range(0, len(pairs), LANES)]
+    started = time.perf_counter()
+    for batch in batches:
+        verifier.check(batch)
+    return (time.perf_counter() - started) * LANES / len(pairs)
+
+
+def rollout_seconds(repeats: int) -> float:
+    """Return the seconds of a rollout of the tiny model, one answer a lane, best of ``repeats``.
+
+    The weights are random, so that answers go on until the budget of 127 tokens: as many as those of GSM8K have.
+    """
+    from g2rpo_env.agents import CausalLMPolicy
+    from g2rpo_env.agents.rollout import collect
+    from g2rpo_env.cli.options import make_envs
+
+    envs = make_envs("g2rpo_env/Addition-v0", LANES // 8, 8, {"digits": 12})
+    policy = CausalLMPolicy.tiny(envs)
+    envs.reset(seed=0)
+    seconds = []
+    for _ in range(repeats + 1):  # the first one prepares the decoder
+        started = time.perf_counter()
+        collect(policy, envs)
+        seconds.append(time.perf_counter() - started)
+    return min(seconds[1:])
 
 
 def math_verify(gold: str, text: str) -> bool:

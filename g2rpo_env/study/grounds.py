@@ -66,7 +66,7 @@ class Ground:
         """Return the tokens that an update samples at a reveal length, if answers are as long as the solutions."""
         ratio = self.family.ratio if ratio is None else ratio
         whole, solution, reveal = _measured(self.env, _frozen(self.family.task), self.family.unit)
-        return Setting.problems * Setting.group_size * (solution - ratio * reveal * min(1.0, length / whole))
+        return self.family.problems * self.family.group_size * (solution - ratio * reveal * min(1.0, length / whole))
 
     @property
     def budget(self) -> int:
@@ -103,6 +103,8 @@ class Ground:
             env=self.env,
             task=dict(self.family.task),
             guidance=guidance,
+            problems=self.family.problems,
+            group_size=self.family.group_size,
             updates=self.updates,
             sampled_tokens=self.budget,
             evaluation_problems=self.evaluation_problems,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from g2rpo_env.cli.bench_verify import bench_verify, numbers_per_second, read_pairs, score
+from g2rpo_env.cli.bench_verify import batch_seconds, bench_verify, numbers_per_second, read_pairs, rollout_seconds, score
 from g2rpo_env.errors import ConfigurationError
 
 
@@ -33,6 +33,11 @@ def test_mistakes_are_counted() -> None:
 
 def test_numbers_are_checked() -> None:
     assert numbers_per_second(1, 100) > 0
+
+
+def test_a_rollout_and_the_check_of_its_answers_take_time() -> None:
+    assert batch_seconds([(str(n), f"#### {n}") for n in range(64)]) > 0
+    assert rollout_seconds(1) > 0
 
 
 def test_a_missing_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

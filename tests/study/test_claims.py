@@ -143,11 +143,11 @@ def test_fixed(scale):
 def test_size():
     scale = Scale("default", (0, 1), (ADDITION,))
     parts = BY_NAME["size"].parts(scale)
-    best = {"0.1 M": "fixed 80%, ratio 0.75", "0.4 M": "fixed 80%", "1.5 M": "fixed 30%"}
+    best = {"0.1 M": "fixed 80%, ratio 0.75", "0.4 M": "fixed 80%", "1.5 M": "fixed 30%", "MiniPython": "fixed 100%"}
     made = {}
     for part in parts:
         size = part.ground.name.rpartition(", ")[2]
-        gain = {"0.1 M": 0.5, "0.4 M": 0.4, "1.5 M": 0.3}[size]
+        gain = {"0.1 M": 0.5, "0.4 M": 0.4, "1.5 M": 0.3, "MiniPython": 0.4}[size]
 
         def accuracy(label, size=size, gain=gain):
             if label in (best[size], best[size].replace("%, ratio 0.75", " %, ratio 0.75")):
@@ -156,7 +156,8 @@ def test_size():
 
         made |= results([part], accuracy)
     checks = BY_NAME["size"].reading([Found(part, made) for part in parts])[1]
-    assert len(checks) == 3 and holds(checks)[:2] == [True, True]
+    assert len(checks) == 4 and holds(checks)[:2] == [True, True]
+    assert checks[-1].holds and checks[-1].text.endswith("100% against 80%")
 
 
 def test_curriculum(scale):
