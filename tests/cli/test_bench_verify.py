@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from g2rpo_env.cli.bench_verify import batch_seconds, bench_verify, numbers_per_second, read_pairs, rollout_seconds, score
+from g2rpo_env.cli.bench_verify import (
+    batch_seconds,
+    bench_verify,
+    numbers_per_second,
+    read_pairs,
+    rollout_seconds,
+    score,
+)
 from g2rpo_env.errors import ConfigurationError
 
 
