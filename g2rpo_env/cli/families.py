@@ -102,7 +102,8 @@ CHAIN = Family(
 
 WORD_PROBLEM = replace(CHAIN, task={"hops": 2}, updates=180)
 
-MINI_PYTHON = replace(CHAIN, warm=replace(CHAIN.warm, problems=1024), updates=100)
+# A check runs a program per sample, so there are fewer of both.
+MINI_PYTHON = replace(CHAIN, warm=replace(CHAIN.warm, problems=1024, check_every=40, samples=512), updates=100)
 
 FAMILIES: dict[str, Family] = {
     "g2rpo_env/Addition-v0": ADDITION,

@@ -57,7 +57,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Any:
     def install(measure: Any) -> list[float]:
         answers: list[float] = []
 
-        def success(policy: Any, envs: Any, samples: int, seed: int) -> float:
+        def success(policy: Any, envs: Any, samples: int, seed: int, low: float) -> float:
             answers.append(measure(policy))
             return answers[-1]
 
@@ -258,7 +258,7 @@ def test_a_split_of_few_problems_is_sampled_several_times_over(gsm8k_folder: Pat
     assert len(counts) == known and set(counts.values()) == {-(-40 // known)}
 
 
-def test_a_screened_success_looks_closer_only_where_there_is_one(
+def test_a_screened_success_looks_closer_only_near_the_range(
     envs: Any, make_policy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
@@ -271,6 +271,8 @@ def test_a_screened_success_looks_closer_only_where_there_is_one(
     asked.clear()
     monkeypatch.setattr(module, "sampled_success", measured(0.02))
     assert screened_success(None, envs, 1000, 0) == 0.02 and asked == [SCREEN, 1000]  # type: ignore[arg-type]
+    asked.clear()
+    assert screened_success(None, envs, 1000, 0, low=0.1) == 0.02 and asked == [SCREEN]  # type: ignore[arg-type]
     asked.clear()
     assert screened_success(None, envs, 64, 0) == 0.02 and asked == [64]  # type: ignore[arg-type]
 
