@@ -229,5 +229,6 @@ def test_one_file_of_rows_trains_without_the_other_splits(command, tmp_path, gsm
 
 def test_a_malformed_row_is_named_by_file_and_line(command, tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"question": "q", "answer": "#### 1"}\n{"question": \n')
-    status, _, error = command("train", "--env", "g2rpo_env/GSM8K-v0", "--data", tmp_path / "rows.jsonl")
+    rows, out = tmp_path / "rows.jsonl", tmp_path / "run"
+    status, _, error = command("train", "--env", "g2rpo_env/GSM8K-v0", "--data", rows, "--out", out)
     assert status == 1 and "rows.jsonl, line 2: not valid JSON" in error
