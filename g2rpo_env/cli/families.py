@@ -82,7 +82,7 @@ ADDITION = Family(
 )
 
 COPYING = (0.08, 0.12)
-"""Sampled success of bases whose steps copy from steps before. A model learns that at once, after some hundreds of
+"""Sampled success of bases whose steps copy from steps before. A model learns that within about a hundred
 supervised steps, and is then right in about a tenth of its answers; until then it guesses, and neither samples nor
 reveals teach it anything in a few hundred updates."""
 
@@ -102,7 +102,7 @@ CHAIN = Family(
 
 WORD_PROBLEM = replace(CHAIN, task={"hops": 2}, updates=180)
 
-# A check runs a program per sample, so there are fewer of both.
+# A check runs a program for each sample: fewer checks, and fewer samples in each.
 MINI_PYTHON = replace(CHAIN, warm=replace(CHAIN.warm, problems=1024, check_every=40, samples=512), updates=100)
 
 FAMILIES: dict[str, Family] = {
