@@ -159,7 +159,7 @@ class AdditionSource(PairSource):
         running: Each step also states the digits of the sum known so far.
     """
 
-    def __init__(self, digits: int | Sequence[int] = 3, split: str = "train", running: bool = False) -> None:
+    def __init__(self, digits: int | Sequence[int] = 4, split: str = "train", running: bool = False) -> None:
         super().__init__(level_range("digits", digits, 1, MAX_DIGITS), split)
         self.running = running
 
@@ -210,7 +210,7 @@ class Addition(Task):
 
     def __init__(
         self,
-        digits: int | Sequence[int] = 3,
+        digits: int | Sequence[int] = 4,
         split: str = "train",
         tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
         max_new_tokens: int | None = None,

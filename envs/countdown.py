@@ -1,7 +1,8 @@
 """Countdown: reach a target with all the given numbers; many right answers; generated, no download.
 
     prompt     "3 5 7 9 make 13:"
-    steps      "3*5=15\\n" "15+7=22\\n" "22-9=13\\n"  the operations of one solution
+    steps      "3*5=15\\n" "15+7=22\\n" "22-9=13\\n"  the operations of one solution,
+               "3*5+7-9=13\\n"                        then all of it in one line
     final      "#3*5+7-9"
     answer     "3*5+7-9"                              any expression on these numbers with that value is right
 
@@ -92,10 +93,12 @@ class CountdownSource(GeneratedSource):
                 f"{self.largest}, without needless brackets, whose results are whole and whose value lies in "
                 f"[1, {LARGEST_TARGET}]"
             )
-        steps, rest = [], parse(problem_id)
+        expression = parse(problem_id)
+        steps, rest = [], expression
         while isinstance(rest, Operation):
             first, rest = reduce(rest)
             steps.append(f"{render(first)}={value(first)}\n")
+        steps.append(f"{problem_id}={value(expression)}\n")
         return Problem(problem_id, self.structure(problem_id), tuple(steps), MARK + problem_id, problem_id)
 
     def longest(self) -> Iterable[Problem]:
@@ -103,7 +106,7 @@ class CountdownSource(GeneratedSource):
         count, number, result = self.high, str(self.largest), str(LARGEST_RESULT)
         prompt = " ".join([number] * count) + f" make {LARGEST_TARGET}:"
         solution = "+".join([number] * count) + "()" * (count - 2)
-        steps = (f"{result}-{result}={result}\n",) * (count - 1)
+        steps = (*(f"{result}-{result}={result}\n",) * (count - 1), f"{solution}={LARGEST_TARGET}\n")
         return [Problem("the longest", prompt, steps, MARK + solution, solution)]
 
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 MIN_TERMS, MAX_TERMS = 3, 8
-LARGEST = 9
-"""Numbers of an equation lie in [1, 9], its solution in [-9, 9]."""
+LARGEST, LARGEST_SOLUTION = 9, 99
+"""Numbers of an equation lie in [1, 9], its solution in [-99, 99]: two drawn at random agree in 2 % of cases."""
 NUMBERS_TO_N = str.maketrans("0123456789", "n" * 10)
 
 
@@ -114,12 +114,12 @@ def total(side: Side) -> tuple[int, int]:
 
 
 def solution(equation: Equation) -> int | None:
-    """Return the solution if there is exactly one and it is whole and in [-9, 9]."""
+    """Return the solution if there is exactly one and it is whole and in [-99, 99]."""
     (a, b), (c, d) = map(total, equation)
     if a == c or (d - b) % (a - c):
         return None
     found = (d - b) // (a - c)
-    return found if abs(found) <= LARGEST else None
+    return found if abs(found) <= LARGEST_SOLUTION else None
 
 
 def _collected(side: Side) -> Side:
@@ -192,7 +192,8 @@ class LinearEquationSource(GeneratedSource):
         if equation is None or found is None or not self.low <= sum(map(len, equation)) <= self.high:
             raise UnknownProblemError(
                 f"problem={problem_id!r} must be an equation of {self.low} to {self.high} terms such as "
-                f"'2(x+3)-4=x+9', numbers from 1 to {LARGEST}, with one whole solution from -{LARGEST} to {LARGEST}"
+                f"'2(x+3)-4=x+9', numbers from 1 to {LARGEST}, with one whole solution from -{LARGEST_SOLUTION} to "
+                f"{LARGEST_SOLUTION}"
             )
         steps = tuple(write(step) + "\n" for step in rewritings(equation))
         return Problem(problem_id, f"{problem_id}\n", steps, f"{MARK}{found}", str(found))
@@ -204,8 +205,8 @@ class LinearEquationSource(GeneratedSource):
         # After i brackets: i times "9x-81" and a sign, the others as they were.
         expanded = tuple("+9x-81" * i + "+9(x-9)" * (count - i) + "\n" for i in range(1, count + 1))
         collected = ("-99x-999=" + "+9x-81" * (count - 1) + "\n", "-99x-999=-99x-999\n")
-        solved = ("-99x-999=-999\n", "-99x=-999\n", "x=-9\n")
-        return [Problem("the longest", prompt, expanded + collected + solved, f"{MARK}-9", "-9")]
+        solved = ("-99x-999=-999\n", "-99x=-999\n", "x=-99\n")
+        return [Problem("the longest", prompt, expanded + collected + solved, f"{MARK}-99", "-99")]
 
 
 def _term(kind: int, sign: int, first: int, second: int) -> Term:

@@ -16,7 +16,7 @@ from typing import Any
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.problem import Problem
 from g2rpo_env.streams import stream
-from g2rpo_env.traces import TAUGHT
+from g2rpo_env.traces import TAUGHT, as_options
 from g2rpo_env.verdict import Outcome, Verdict, Verifier
 
 
@@ -69,12 +69,7 @@ def with_grading(verifier: Verifier, grading: Grading | Mapping[str, Any], split
     Raises:
         ConfigurationError: an option is unknown or breaks its rule.
     """
-    if not isinstance(grading, Grading):
-        known = {field.name for field in dataclasses.fields(Grading)}
-        unknown = sorted(set(grading) - known)
-        if unknown:
-            raise ConfigurationError(f"grading: {unknown[0]!r} must be one of {', '.join(sorted(known))}")
-        grading = Grading(**grading)
+    grading = as_options("grading", Grading, grading)
     return verifier if grading == Grading(seed=grading.seed) else GradedVerifier(verifier, grading, split)
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -80,6 +80,28 @@ class Traces:
 AS_THEY_COME = Traces()
 """Solutions as the source gives them."""
 
+Options = TypeVar("Options")
+
+
+def as_options(name: str, kind: type[Options], given: Options | Mapping[str, Any]) -> Options:
+    """Return options as an object of their dataclass, which may come as a dict, from a command line or a file.
+
+    Args:
+        name: What messages call them.
+        kind: The dataclass.
+        given: The object, or a dict of its fields.
+
+    Raises:
+        ConfigurationError: a field is unknown or breaks its rule.
+    """
+    if not isinstance(given, Mapping):
+        return given
+    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # it is a dataclass
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise ConfigurationError(f"{name}: {unknown[0]!r} must be one of {', '.join(sorted(known))}")
+    return kind(**given)
+
 
 def with_traces(source: ProblemSource, traces: Traces | Mapping[str, Any]) -> ProblemSource:
     """Return a source with such solutions; the source itself if they are left as they come.
@@ -91,12 +113,7 @@ def with_traces(source: ProblemSource, traces: Traces | Mapping[str, Any]) -> Pr
     Raises:
         ConfigurationError: an option is unknown or breaks its rule, or the source lacks what it needs.
     """
-    if not isinstance(traces, Traces):
-        known = {field.name for field in dataclasses.fields(Traces)}
-        unknown = sorted(set(traces) - known)
-        if unknown:
-            raise ConfigurationError(f"traces: {unknown[0]!r} must be one of {', '.join(sorted(known))}")
-        traces = Traces(**traces)
+    traces = as_options("traces", Traces, traces)
     return source if traces.plain else TracedSource(source, traces)
 
 

@@ -14,8 +14,27 @@ _TOKEN = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+|\\frac|\\sqrt|\\cdot|[-+*/^!(){}:]
 _PLAIN = re.compile(r"[-+]?\d{1,300}", re.ASCII)
 
 
-class _RefusedError(Exception):
-    """The text is no rational number, or too big a one."""
+class RefusedError(Exception):
+    """The text is nothing that is read here, or too big."""
+
+
+class TokenReader:
+    """What parsers by recursive descent share: their tokens, and the place they have read to."""
+
+    def __init__(self, tokens: list[str]) -> None:
+        self.tokens, self.at, self.depth = tokens, 0, 0
+
+    def peek(self, ahead: int = 0) -> str:
+        """Return a token without taking it, ``""`` behind the last one."""
+        return self.tokens[self.at + ahead] if self.at + ahead < len(self.tokens) else ""
+
+    def take(self, wanted: str = "") -> str:
+        """Take the next token; raises RefusedError if there is none, or not the one that is wanted."""
+        token = self.peek()
+        if not token or (wanted and token != wanted):
+            raise RefusedError
+        self.at += 1
+        return token
 
 
 def rational(text: str) -> Fraction | None:
@@ -39,7 +58,7 @@ def rational(text: str) -> Fraction | None:
     try:
         value = parser.ratio()
         return value if parser.at == len(tokens) else None
-    except (_RefusedError, ZeroDivisionError, ValueError, OverflowError):
+    except (RefusedError, ZeroDivisionError, ValueError, OverflowError):
         return None
 
 
@@ -55,20 +74,7 @@ def ratio(text: str) -> tuple[Fraction, ...] | None:
     return tuple(part / parts[0] for part in parts if part is not None)
 
 
-class _Parser:
-    def __init__(self, tokens: list[str]) -> None:
-        self.tokens, self.at, self.depth = tokens, 0, 0
-
-    def peek(self) -> str:
-        return self.tokens[self.at] if self.at < len(self.tokens) else ""
-
-    def take(self, wanted: str = "") -> str:
-        token = self.peek()
-        if not token or (wanted and token != wanted):
-            raise _RefusedError
-        self.at += 1
-        return token
-
+class _Parser(TokenReader):
     def ratio(self) -> Fraction:
         value = self.sum()
         if self.peek() == ":":
@@ -79,7 +85,7 @@ class _Parser:
     def sum(self) -> Fraction:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise _RefusedError
+            raise RefusedError
         value = self.product()
         while self.peek() in ("+", "-"):
             value = value + self.product() if self.take() == "+" else value - self.product()
@@ -117,7 +123,7 @@ class _Parser:
         while self.peek() == "!":
             self.take()
             if value.denominator != 1 or not 0 <= value <= 300:
-                raise _RefusedError
+                raise RefusedError
             value, whole = Fraction(math.factorial(int(value))), False
         if self.peek() != "^":
             return value, whole
@@ -129,14 +135,14 @@ class _Parser:
             exponent = self.atom()
         size = max(value.numerator.bit_length(), value.denominator.bit_length())
         if exponent.denominator != 1 or abs(exponent) * size > MAX_BITS:
-            raise _RefusedError
+            raise RefusedError
         return value ** int(exponent), False
 
     def atom(self) -> Fraction:
         token = self.take()
         if token[0].isdigit() or token[0] == ".":
             if len(token) > 300:
-                raise _RefusedError
+                raise RefusedError
             return Fraction(token.rstrip(".") if token[0] != "." else "0" + token)
         if token in "({":
             value = self.sum()
@@ -148,12 +154,12 @@ class _Parser:
         if token == "\\sqrt":
             value = self.group()
             if value < 0:
-                raise _RefusedError
+                raise RefusedError
             root_above, root_below = math.isqrt(value.numerator), math.isqrt(value.denominator)
             if root_above**2 != value.numerator or root_below**2 != value.denominator:
-                raise _RefusedError
+                raise RefusedError
             return Fraction(root_above, root_below)
-        raise _RefusedError
+        raise RefusedError
 
     def group(self) -> Fraction:
         self.take("{")
@@ -164,5 +170,5 @@ class _Parser:
 
 def _bounded(value: Fraction) -> Fraction:
     if value.numerator.bit_length() + value.denominator.bit_length() > 2 * MAX_BITS:
-        raise _RefusedError
+        raise RefusedError
     return value

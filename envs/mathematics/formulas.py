@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from g2rpo_env.envs.mathematics.exact import RefusedError, TokenReader
 from g2rpo_env.envs.mathematics.parts import between
 
 DIGITS = 80
@@ -50,10 +51,6 @@ _NO_FACTORS = ("**", "\\cdot", "\\choose", "\\over", "\\rfloor", "\\rceil")
 _OPENING = {"(": ")", "{": "}", "[": "]"}
 
 Node = Callable[["Point"], Any]
-
-
-class _RefusedError(Exception):
-    """The text is no formula that is read here."""
 
 
 class _UndefinedError(Exception):
@@ -137,7 +134,7 @@ def read(text: str) -> Formula | None:
     parser = _Parser(tokens)
     try:
         node = parser.whole()
-    except (_RefusedError, RecursionError):
+    except (RefusedError, RecursionError):
         return None
     if parser.at != len(tokens):
         return None
@@ -288,24 +285,15 @@ def _agree(left: Formula, right: Formula, common_logarithm: bool, tolerance: flo
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-class _Parser:
+class _Parser(TokenReader):
     """Recursive descent; each method returns the node of what it has read."""
 
     def __init__(self, tokens: list[str]) -> None:
-        self.tokens, self.at, self.depth, self.bars = tokens, 0, 0, 0
+        super().__init__(tokens)
+        self.bars = 0
         self.names: set[str] = set()
         self.bound: list[str] = []
         self.imaginary = self.logarithm = self.ambiguous = False
-
-    def peek(self, ahead: int = 0) -> str:
-        return self.tokens[self.at + ahead] if self.at + ahead < len(self.tokens) else ""
-
-    def take(self, wanted: str = "") -> str:
-        token = self.peek()
-        if not token or (wanted and token != wanted):
-            raise _RefusedError
-        self.at += 1
-        return token
 
     def whole(self) -> Node:
         node = self.sum()
@@ -316,7 +304,7 @@ class _Parser:
     def sum(self) -> Node:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise _RefusedError
+            raise RefusedError
         terms = [self.product()]
         while self.peek() in ("+", "-"):
             negative = self.take() == "-"
@@ -354,7 +342,7 @@ class _Parser:
         if token == "|":
             return self.bars == 0
         if token[0].isdigit() or (before[0].isdigit() and token == "\\frac" and self.peek(2).isdigit()):
-            raise _RefusedError  # 1 2, x2, a mixed number
+            raise RefusedError  # 1 2, x2, a mixed number
         return True
 
     def power(self) -> Node:
@@ -368,7 +356,7 @@ class _Parser:
                 self.take()
             exponent = self.atom()
             if self.peek() in ("^", "**", "!"):
-                raise _RefusedError
+                raise RefusedError
             node = _power(node, _negated(exponent) if sign else exponent)
         return node
 
@@ -412,11 +400,11 @@ class _Parser:
         if token in _STRUCTURES:
             return _STRUCTURES[token](self)
         if token.startswith("\\") and name != "pi" and name not in _GREEK:
-            raise _RefusedError
+            raise RefusedError
         if name == "pi":
             return lambda point: +point.context.pi
         if token in _UNKNOWN_FUNCTIONS and self.peek() == "(":
-            raise _RefusedError
+            raise RefusedError
         return self.variable(name)
 
     def variable(self, name: str) -> Node:
@@ -440,7 +428,7 @@ class _Parser:
         while self.peek() != "}":
             parts.append(self.take())
             if parts[-1] == "{":
-                raise _RefusedError
+                raise RefusedError
         self.take()
         return "".join(parts)
 
@@ -483,7 +471,7 @@ class _Parser:
             degree = int(text) if (text := self.take()).isdigit() else 0
             self.take("]")
         if not 2 <= degree <= 100 or self.peek() not in ("(", "{"):
-            raise _RefusedError
+            raise RefusedError
         return _root(self.group(_OPENING[self.take()]), degree)
 
 

@@ -70,7 +70,7 @@ def test_a_data_set_and_its_fields():
 
 def test_a_number_or_a_range_of_digits():
     kind = task_options("g2rpo_env/Addition-v0")
-    assert parse(kind, ["--digits", "4"], "test").digits == 4
+    assert parse(kind, ["--digits", "5"], "test").digits == 5
     assert list(parse(kind, ["--digits", "1", "4"], "test").digits) == [1, 4]
 
 

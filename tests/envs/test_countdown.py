@@ -11,7 +11,7 @@ PROBLEM = CountdownSource().get("3*5+7-9")
 
 def test_a_problem_by_hand() -> None:
     assert PROBLEM.prompt == "3 5 7 9 make 13:"
-    assert PROBLEM.steps == ("3*5=15\n", "15+7=22\n", "22-9=13\n")
+    assert PROBLEM.steps == ("3*5=15\n", "15+7=22\n", "22-9=13\n", "3*5+7-9=13\n")
     assert (PROBLEM.final, PROBLEM.answer) == ("#3*5+7-9", "3*5+7-9")
 
 
