@@ -12,6 +12,7 @@ names the answer: "8+7+0=15,5\\n" "5+6+1=12,25\\n" "3+4+1=08,825\\n".
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +40,7 @@ MANY_DIGITS = 7
 PAIRS = 6
 """So many pairs are looked at to find one of the split; the chance that a train problem needs more is 0.004."""
 
-SUM = re.compile(r"(0|[1-9][0-9]*)\+(0|[1-9][0-9]*)")
+PAIR = re.compile(r"(0|[1-9][0-9]*)([+*])(0|[1-9][0-9]*)")
 
 COLUMNS = tuple(
     {
@@ -114,6 +115,25 @@ class PairSource(GeneratedSource):
 
     sign = "+"
 
+    @abstractmethod
+    def solved(self, problem_id: str, a: int, b: int) -> Problem:
+        """Return the problem of that id, on the numbers a and b, with its solution."""
+
+    def get(self, problem_id: str) -> Problem:
+        """Return the problem of an id, of any split; raises UnknownProblemError."""
+        match = PAIR.fullmatch(problem_id)
+        a, sign, b = match.groups() if match else ("", "", "")
+        if sign != self.sign or len(a) != len(b) or not self.low <= len(a) <= self.high:
+            raise UnknownProblemError(
+                f"problem={problem_id!r} must be 'a{self.sign}b', both numbers of {self.low} to {self.high} digits"
+            )
+        return self.solved(problem_id, int(a), int(b))
+
+    def longest(self) -> Iterable[Problem]:
+        """Return the problem on the greatest numbers."""
+        nines = "9" * self.high
+        return [self.get(f"{nines}{self.sign}{nines}")]
+
     def sample(self, random: np.random.Generator, level: int) -> str:
         """Return a random problem on two numbers of ``level`` digits."""
         a, b = random_pair(random, level)
@@ -163,30 +183,16 @@ class AdditionSource(PairSource):
         super().__init__(level_range("digits", digits, 1, MAX_DIGITS), split)
         self.running = running
 
-    def get(self, problem_id: str) -> Problem:
-        """Return the problem of an id, of any split; raises UnknownProblemError."""
-        match = SUM.fullmatch(problem_id)
-        a, b = match.groups() if match else ("", "")
-        if len(a) != len(b) or not self.low <= len(a) <= self.high:
-            raise UnknownProblemError(
-                f"problem={problem_id!r} must be 'a+b', both numbers of {self.low} to {self.high} digits"
-            )
-        first, second = int(a), int(b)
-        answer = str(first + second)
-        return Problem(
-            problem_id, f"{problem_id}=", column_steps(first, second, self.running), MARK + answer, answer
-        )
+    def solved(self, problem_id: str, a: int, b: int) -> Problem:
+        """Return the problem of that id with its solution."""
+        answer = str(a + b)
+        return Problem(problem_id, f"{problem_id}=", column_steps(a, b, self.running), MARK + answer, answer)
 
     def mistaken(self, problem: Problem) -> Problem:
         """Return the problem, solved by someone who never carries."""
         a, b = map(int, problem.problem_id.split("+"))
         total = column_steps(a, b, running=True, carries=False)[-1].rpartition(",")[2]
         return replace(problem, steps=column_steps(a, b, self.running, carries=False), final=f"{MARK}{int(total)}")
-
-    def longest(self) -> Iterable[Problem]:
-        """Return the sum of the greatest numbers."""
-        nines = "9" * self.high
-        return [self.get(f"{nines}+{nines}")]
 
 
 class Addition(Task):

@@ -9,15 +9,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from g2rpo_env.envs.arithmetic import PairSource
 from g2rpo_env.envs.generated import MARK, MarkVerifier, default_budget, level_range
-from g2rpo_env.errors import UnknownProblemError
 from g2rpo_env.grading import STRICT, Grading, with_grading
 from g2rpo_env.problem import Problem
 from g2rpo_env.task import Task
@@ -70,27 +68,16 @@ class MultiplicationSource(PairSource):
     def __init__(self, digits: int | Sequence[int] = (3, 4), split: str = "train") -> None:
         super().__init__(level_range("digits", digits, 1, MAX_DIGITS), split)
 
-    def get(self, problem_id: str) -> Problem:
-        """Return the problem of an id, of any split; raises UnknownProblemError."""
-        match = re.fullmatch(r"(0|[1-9][0-9]*)\*(0|[1-9][0-9]*)", problem_id)
-        a, b = match.groups() if match else ("", "")
-        if len(a) != len(b) or not self.low <= len(a) <= self.high:
-            raise UnknownProblemError(
-                f"problem={problem_id!r} must be 'a*b', both numbers of {self.low} to {self.high} digits"
-            )
-        answer = str(int(a) * int(b))
-        return Problem(problem_id, f"{problem_id}=", long_multiplication(int(a), int(b)), MARK + answer, answer)
+    def solved(self, problem_id: str, a: int, b: int) -> Problem:
+        """Return the problem of that id with its solution."""
+        answer = str(a * b)
+        return Problem(problem_id, f"{problem_id}=", long_multiplication(a, b), MARK + answer, answer)
 
     def mistaken(self, problem: Problem) -> Problem:
         """Return the problem, solved by someone who never carries."""
         a, b = map(int, problem.problem_id.split("*"))
         steps = long_multiplication(a, b, carries=False)
         return replace(problem, steps=steps, final=MARK + steps[-1].rpartition(",")[2].strip())
-
-    def longest(self) -> Iterable[Problem]:
-        """Return the product of the greatest numbers."""
-        nines = "9" * self.high
-        return [self.get(f"{nines}*{nines}")]
 
 
 class Multiplication(Task):
