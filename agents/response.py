@@ -38,9 +38,9 @@ class ResponsePoint:
         fraction: Revealed share of what the cap lets be revealed, in [0, 1].
         success: Share of correct answers, sampled, one per problem.
         interval: Its 95 % interval.
-        copied: Share of all answers whose number stands in the revealed text.
-        correct_copied: Share of all answers that are correct and whose number stands in the revealed text; compare
-            it with ``success`` to see how much of a success is copying.
+        copied: Share of all answers that stand in the revealed text, see :func:`is_copied`.
+        correct_copied: Share of all answers that are correct and stand in the revealed text; compare it with
+            ``success`` to see how much of a success is copying.
         problems: Number of problems.
     """
 
@@ -117,10 +117,16 @@ def _point(cap: str, fraction: float, answers: list[Episode], tokenizer: Any) ->
 
 
 def is_copied(episode: Episode, tokenizer: Any) -> bool:
-    """Whether the answer is a number that stands in the revealed text (thousands separators do not matter)."""
-    if episode.verdict.answer is None or not episode.reveal:
+    """Whether the answer stands in the revealed text: as a number, or as it is where it is more than one number.
+
+    A comma may separate thousands or numbers: ``16,1692`` shows 16, 1692 and 161692.
+    """
+    if not episode.verdict.answer or not episode.reveal:
         return False
     revealed = decode(tokenizer, episode.tokens_T[episode.role_T == Role.REVEALED])
-    answer = _NUMBER.search(episode.verdict.answer)
-    shown = {number.replace(",", "") for number in _NUMBER.findall(revealed)}
-    return answer is not None and answer.group().replace(",", "") in shown
+    answer = _NUMBER.findall(episode.verdict.answer)
+    if len(answer) != 1:
+        return episode.verdict.answer in revealed
+    numbers = _NUMBER.findall(revealed)
+    shown = {one for number in numbers for one in (number.replace(",", ""), *number.split(","))}
+    return answer[0].replace(",", "") in shown

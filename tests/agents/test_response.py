@@ -30,6 +30,15 @@ def test_a_copied_answer_is_a_number_of_the_revealed_text():
     assert not is_copied(episode("148 + 24 = ", "48"), char_tokenizer())
     assert not is_copied(episode("48 + 24 = ", None), char_tokenizer())
     assert not is_copied(episode("", "48"), char_tokenizer())
+    assert is_copied(episode("4*6+0+4=28,282\n", "282"), char_tokenizer())  # the comma separates two numbers
+    assert is_copied(episode("4*6+0+4=28,282\n", "28"), char_tokenizer())
+    assert not is_copied(episode("4*6+0+4=28,282\n", "8"), char_tokenizer())
+
+
+def test_a_copied_expression_stands_there_as_it_is():
+    assert is_copied(episode("3*5=15\n3*5+7-9=13\n", "3*5+7-9"), char_tokenizer())
+    assert not is_copied(episode("3*5=15\n15+7=22\n", "3*5+7-9"), char_tokenizer())
+    assert not is_copied(episode("3*5=15\n", ""), char_tokenizer())
 
 
 def test_every_cap_and_fraction_is_measured_on_the_same_problems(envs, monkeypatch):
