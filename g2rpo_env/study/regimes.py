@@ -131,6 +131,11 @@ REGIMES: tuple[Regime, ...] = (
         contenders((2e-4, 3e-4), (2e-4, 3e-4, 1e-4), (2e-4, 1e-4)),
     ),
     Regime(
+        "3 of 4 traces wrong, half of the wrong answers pass",
+        {"traces": {"wrong_traces": 0.75}, "grading": {"passing": 0.5}},
+        contenders((2e-4, 3e-4), (2e-4, 3e-4, 1e-4), (2e-4, 1e-4)),
+    ),
+    Regime(
         "half of the traces wrong, exact verifier",
         {"traces": {"wrong_traces": 0.5}},
         contenders((2e-4, 3e-4), (3e-4, 2e-4), (2e-4, 1e-4)),
