@@ -23,7 +23,7 @@ STARTS = (0.1, 0.3, 0.5, 0.8)
 """Starting lengths of the issue, as shares of what may be revealed."""
 DEFAULT_RULE = "self-tuning"
 SET_POINT = 0.7
-"""Guided success that rules with a set point hold where revealed tokens are in the loss, see SelfTuning."""
+"""Guided success that the target rule holds where revealed tokens are in the loss; SelfTuning has one of its own."""
 GRID = (0.4, 1.0, 2.0)
 """Learning rates of plain GRPO that are tried, as multiples of the best one known for the family."""
 
@@ -188,7 +188,7 @@ RULES: dict[str, Rule] = {
     "cosine": lambda ground, length, target: CosineDecay(length=length, updates=_expected_updates(ground, length)),
     "adaptive": lambda ground, length, target: AdaptiveGuidance(length=length, **_bounds(ground)),
     "target": lambda ground, length, target: TargetSuccess(length=length, target=target, **_bounds(ground)),
-    "self-tuning": lambda ground, length, target: SelfTuning(length=length, target=target, max_length=ground.whole),
+    "self-tuning": lambda ground, length, target: SelfTuning(length=length, max_length=ground.whole),
     "raw": lambda ground, length, target: AdaptiveGuidance(length=length, max_factor=None, **_bounds(ground)),
     "official": lambda ground, length, target: OfficialCadence(length=length, **_bounds(ground)),
 }

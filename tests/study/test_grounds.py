@@ -7,6 +7,7 @@ import pytest
 from g2rpo_env.cli.families import FAMILIES
 from g2rpo_env.controller import AdaptiveGuidance, FixedGuidance
 from g2rpo_env.schedules import LinearDecay
+from g2rpo_env.selftuning import SelfTuning
 from g2rpo_env.study.grounds import (
     GRID,
     REDUCED,
@@ -64,8 +65,9 @@ def test_a_decay_ends_with_the_budget(tiny):
 
 
 def test_set_points_follow_the_loss_mode(tiny):
-    assert tiny.guided(0).arm.controller.target == 0.7
-    assert tiny.guided(0, recipe="g2rpo-a-masked").arm.controller.target == 0.5
+    assert tiny.guided(0, "target").arm.controller.target == 0.7
+    assert tiny.guided(0, "target", recipe="g2rpo-a-masked").arm.controller.target == 0.5
+    assert tiny.guided(0).arm.controller == SelfTuning(length=4.5, max_length=9.0)  # as it comes
     assert tiny.guided(0, "raw").arm.controller.max_factor is None
     assert isinstance(tiny.guided(0, "adaptive").arm.controller, AdaptiveGuidance)
     assert isinstance(tiny.guided(0, "fixed").arm.controller, FixedGuidance)
