@@ -29,7 +29,7 @@ def draw(claim: Claim, found: Found, path: Path) -> Path:
     from matplotlib.figure import Figure
 
     height = max(3.8, 0.17 * len(found.labels)) if "bars" in claim.plots else 3.8
-    figure = Figure(figsize=(5.2 * len(claim.plots), height), layout="constrained")
+    figure = Figure(figsize=(6.2 * len(claim.plots), height), layout="constrained")
     for axis, name in zip(np.atleast_1d(figure.subplots(1, len(claim.plots))), claim.plots, strict=True):
         PANELS[name](axis, found, claim)
     figure.suptitle(found.part.ground.name, fontsize=10)
@@ -37,10 +37,14 @@ def draw(claim: Claim, found: Found, path: Path) -> Path:
     return path
 
 
+def _series(found: Found) -> list[str]:
+    """Return the series of a part; the place of one is its colour in every panel."""
+    return list(dict.fromkeys(row.series for row in found.part.rows if row.x is not None))
+
+
 def _lines(axis: Any, found: Found, claim: Claim) -> None:
     """Draw final accuracy by place, one line per series, and the references as level lines."""
-    names = list(dict.fromkeys(row.series for row in found.part.rows if row.x is not None))
-    for number, name in enumerate(names):
+    for number, name in enumerate(_series(found)):
         rows = [row for row in found.series(name) if found.of(row.label)]
         estimates = [found.accuracy(row.label) for row in rows]
         x, y = [row.x or 0.0 for row in rows], [one.value for one in estimates]
@@ -72,8 +76,8 @@ def _curve(name: str, title: str) -> Panel:
         if len(rows) > 6:  # too many to read: the schedules are known without a picture
             rows = [row for row in rows if not row.series.startswith(("fixed", "linear", "cosine"))]
         rows = rows or [found.row(label) for label in (found.grpo, GUIDED, MASKED) if label in found.labels]
-        names = list(dict.fromkeys(row.series for row in rows))
-        several = 1 < len(names) < len(rows)  # then a colour per series, else one per row
+        names = _series(found)
+        several = 1 < len({row.series for row in rows}) < len(rows)  # then a colour per series, else one per row
         for number, row in enumerate(rows):
             label = row.label
             if not found.of(label):
@@ -91,7 +95,7 @@ def _curve(name: str, title: str) -> Panel:
         axis.set_title(title, fontsize=9)
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=5 if len(rows) > 8 else 7, framealpha=0.5)
+        _legend(axis)
 
     return panel
 
@@ -103,7 +107,7 @@ def _heat_map(axis: Any, found: Found, claim: Claim) -> None:
         results = found.of(label)
         if results:
             solved = np.array(next(iter(results.values()))["solved"], float)
-            blocks.append(np.sort(solved, axis=1)[:, ::-1].T / 8)
+            blocks.append(np.sort(solved, axis=1)[:, ::-1].T / found.part.ground.family.group_size)
     if not blocks:
         return
     width = min(block.shape[1] for block in blocks)
@@ -122,7 +126,12 @@ def _accuracy(axis: Any) -> None:
     axis.set_title("unguided accuracy, 95 % interval", fontsize=9)
     axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=6, framealpha=0.5)
+    _legend(axis)
+
+
+def _legend(axis: Any) -> None:
+    """Name the lines beside the panel, where they cover none."""
+    axis.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.3, frameon=False)
 
 
 PANELS: dict[str, Panel] = {
