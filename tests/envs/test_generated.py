@@ -122,10 +122,10 @@ def test_there_are_many_problems_and_few_are_drawn_twice(task: Task) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("task", [Addition(digits=4), *(task() for task in TASKS[1:])], ids=lambda t: type(t).__name__)
+@each_task
 def test_there_are_a_million_problems(task: Task) -> None:
     # Draws repeat no less than if all problems were equally likely: n of them repeat draws^2 / (2 n) times. Training
-    # has 0.6 of the structures. Addition of three digits has 900^2 problems, of four a hundred times as many.
+    # has 0.6 of the structures.
     draws = 20_000
     counts = Counter(task.source.draw(0, index) for index in range(draws))
     repeats = sum(count * (count - 1) // 2 for count in counts.values())
