@@ -119,14 +119,15 @@ def _point(cap: str, fraction: float, answers: list[Episode], tokenizer: Any) ->
 def is_copied(episode: Episode, tokenizer: Any) -> bool:
     """Whether the answer stands in the revealed text: as a number, or as it is where it is more than one number.
 
-    A comma may separate thousands or numbers: ``16,1692`` shows 16, 1692 and 161692.
+    An answer without a number, such as a letter, is never copied. A comma may separate thousands or numbers:
+    ``16,1692`` shows 16, 1692 and 161692.
     """
-    if not episode.verdict.answer or not episode.reveal:
+    answer = _NUMBER.findall(episode.verdict.answer or "")
+    if not answer or not episode.reveal:
         return False
     revealed = decode(tokenizer, episode.tokens_T[episode.role_T == Role.REVEALED])
-    answer = _NUMBER.findall(episode.verdict.answer)
-    if len(answer) != 1:
-        return episode.verdict.answer in revealed
+    if len(answer) > 1:
+        return str(episode.verdict.answer) in revealed
     numbers = _NUMBER.findall(revealed)
     shown = {one for number in numbers for one in (number.replace(",", ""), *number.split(","))}
     return answer[0].replace(",", "") in shown

@@ -10,7 +10,7 @@ import dataclasses
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from g2rpo_env.curriculum import _Wrapped
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.problem import Problem, ProblemSource, distinct_ids
 from g2rpo_env.streams import Seed, stream
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 TAUGHT = "train"
 """The split whose solutions change."""
@@ -80,7 +83,7 @@ class Traces:
 AS_THEY_COME = Traces()
 """Solutions as the source gives them."""
 
-Options = TypeVar("Options")
+Options = TypeVar("Options", bound="DataclassInstance")
 
 
 def as_options(name: str, kind: type[Options], given: Options | Mapping[str, Any]) -> Options:
@@ -94,13 +97,14 @@ def as_options(name: str, kind: type[Options], given: Options | Mapping[str, Any
     Raises:
         ConfigurationError: a field is unknown or breaks its rule.
     """
-    if not isinstance(given, Mapping):
+    if isinstance(given, kind):
         return given
-    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # it is a dataclass
-    unknown = sorted(set(given) - known)
+    known = {field.name for field in dataclasses.fields(kind)}
+    options = cast("Mapping[str, Any]", given)  # type checkers do not narrow a type variable
+    unknown = sorted(set(options) - known)
     if unknown:
         raise ConfigurationError(f"{name}: {unknown[0]!r} must be one of {', '.join(sorted(known))}")
-    return kind(**given)
+    return kind(**options)
 
 
 def with_traces(source: ProblemSource, traces: Traces | Mapping[str, Any]) -> ProblemSource:

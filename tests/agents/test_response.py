@@ -30,6 +30,7 @@ def test_a_copied_answer_is_a_number_of_the_revealed_text():
     assert not is_copied(episode("148 + 24 = ", "48"), char_tokenizer())
     assert not is_copied(episode("48 + 24 = ", None), char_tokenizer())
     assert not is_copied(episode("", "48"), char_tokenizer())
+    assert not is_copied(episode("Apples cost 48", "A"), char_tokenizer())
     assert is_copied(episode("4*6+0+4=28,282\n", "282"), char_tokenizer())  # the comma separates two numbers
     assert is_copied(episode("4*6+0+4=28,282\n", "28"), char_tokenizer())
     assert not is_copied(episode("4*6+0+4=28,282\n", "8"), char_tokenizer())
