@@ -10,7 +10,7 @@ import dataclasses
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 
@@ -18,9 +18,6 @@ from g2rpo_env.curriculum import _Wrapped
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.problem import Problem, ProblemSource, distinct_ids
 from g2rpo_env.streams import Seed, stream
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 TAUGHT = "train"
 """The split whose solutions change."""
@@ -83,7 +80,7 @@ class Traces:
 AS_THEY_COME = Traces()
 """Solutions as the source gives them."""
 
-Options = TypeVar("Options", bound="DataclassInstance")
+Options = TypeVar("Options")
 
 
 def as_options(name: str, kind: type[Options], given: Options | Mapping[str, Any]) -> Options:
@@ -99,7 +96,8 @@ def as_options(name: str, kind: type[Options], given: Options | Mapping[str, Any
     """
     if isinstance(given, kind):
         return given
-    known = {field.name for field in dataclasses.fields(kind)}
+    # Any dataclass will do; the type that says so is in no package that can be required.
+    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     options = cast("Mapping[str, Any]", given)  # type checkers do not narrow a type variable
     unknown = sorted(set(options) - known)
     if unknown:
