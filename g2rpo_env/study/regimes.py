@@ -1,12 +1,13 @@
 """Regimes: where guided GRPO might add to imitation, because correct traces are few, wrong or long. Plain data.
 
-The claim ``beyond-imitation`` runs every contender of every regime from the same bases and with the same budget.
+The claim ``beyond-imitation`` runs every contender of every regime in :data:`REGIMES` from the same bases and with the
+same budget, the claim ``map`` three ways to train on every regime in :data:`MAP`, a look at each instead of a verdict.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from g2rpo_env.agents.token_weights import TokenMean
@@ -21,7 +22,8 @@ class Contender:
 
     Attributes:
         label: Its name.
-        kind: ``guided`` for what must win, ``imitation`` for what it must beat, ``""`` for what is shown beside.
+        kind: ``guided`` for what must win, ``imitation`` for what it must beat, ``first`` for what others need alone,
+            ``""`` for what is shown beside.
         recipe: Name of a recipe.
         rate: Learning rate, the best of a small grid.
         rule: A key of :data:`g2rpo_env.study.grounds.RULES`.
@@ -90,6 +92,8 @@ class Regime:
 
 
 REVEALED = TokenMean(revealed=True)
+WHOLE: Mapping[str, Any] = {"rule": "fixed", "start": 1.0}
+"""All of the solution is shown, always."""
 
 
 def contenders(guided: Sequence[float], raft: Sequence[float], sft: Sequence[float]) -> tuple[Contender, ...]:
@@ -104,12 +108,11 @@ def contenders(guided: Sequence[float], raft: Sequence[float], sft: Sequence[flo
         raft: Of RAFT with revealed tokens; the first one is that of RAFT on sampled tokens alone too.
         sft: Of supervised training.
     """
-    whole: dict[str, Any] = {"rule": "fixed", "start": 1.0}
     rows = [
-        [Contender(f"g2rpo-a {rate:g}", "guided", "g2rpo-a", rate, **whole) for rate in guided],
-        [Contender(f"raft, revealed too {rate:g}", "imitation", "raft", rate, **whole, parts=RAFTED) for rate in raft],
+        [Contender(f"g2rpo-a {rate:g}", "guided", "g2rpo-a", rate, **WHOLE) for rate in guided],
+        [Contender(f"raft, revealed too {rate:g}", "imitation", "raft", rate, **WHOLE, parts=RAFTED) for rate in raft],
         [Contender(f"sft {rate:g}", "imitation", "sft", rate, imitates=f"g2rpo-a {guided[0]:g}") for rate in sft],
-        [Contender(f"raft {raft[0]:g}", "imitation", "raft", raft[0], **whole)],
+        [Contender(f"raft {raft[0]:g}", "imitation", "raft", raft[0], **WHOLE)],
         [Contender(f"grpo {PLAIN:g}", "", "grpo", PLAIN)],
     ]
     return tuple(one for row in rows for one in row)
@@ -147,3 +150,53 @@ REGIMES: tuple[Regime, ...] = (
     ),
 )
 """All regimes that are tried. Rates are the best of pilots of one seed and their neighbours."""
+
+
+# -- the map ----------------------------------------------------------------------------------------------------------
+
+MAP_RATE = 2e-4
+"""Learning rate of everything on the map but plain GRPO: what was best in most regimes above."""
+
+
+def ways(**options: Any) -> tuple[Contender, ...]:
+    """Return guided GRPO, RAFT with the revealed tokens in its loss and supervised training on the same reveals.
+
+    Args:
+        **options: Fields of the guided two.
+    """
+    options = {**WHOLE, **options}
+    return (
+        Contender("g2rpo-a", "guided", "g2rpo-a", MAP_RATE, **options),
+        Contender("raft", "imitation", "raft", MAP_RATE, **options, parts=RAFTED),
+        Contender("sft", "imitation", "sft", MAP_RATE, imitates="g2rpo-a"),
+    )
+
+
+def ways_after_imitation() -> tuple[Contender, ...]:
+    """Return guided GRPO, RAFT and plain GRPO, each on a policy that supervised training on the reveals has left."""
+    guided, _, taught = ways()
+    return (
+        replace(guided, kind="first"),
+        replace(taught, kind="first"),
+        Contender("g2rpo-a, second", "guided", "g2rpo-a", MAP_RATE, **WHOLE, after="sft"),
+        Contender("raft, second", "imitation", "raft", MAP_RATE, **WHOLE, parts=RAFTED, after="sft"),
+        Contender("grpo, second", "imitation", "grpo", PLAIN, after="sft"),
+    )
+
+
+MAP: tuple[Regime, ...] = (
+    Regime("right traces", {}, ways()),
+    Regime("right traces, after supervised training on them", {}, ways_after_imitation()),
+    Regime("32 problems, epoch after epoch", {"traces": {"pool": 32}}, ways()),
+    Regime("256 problems, epoch after epoch", {"traces": {"pool": 256}}, ways()),
+    Regime("10 % of the steps wrong", {"traces": {"wrong_steps": 0.1}}, ways()),
+    Regime("25 % of the steps wrong", {"traces": {"wrong_steps": 0.25}}, ways()),
+    Regime("50 % of the steps wrong", {"traces": {"wrong_steps": 0.5}}, ways()),
+    Regime("25 % of the traces wrong", {"traces": {"wrong_traces": 0.25}}, ways()),
+    Regime("50 % of the traces wrong", {"traces": {"wrong_traces": 0.5}}, ways()),
+    Regime("each step written twice", {"traces": {"repeats": 2}}, ways()),
+    Regime("another style: no running sum", {"running": False}, ways()),
+    # Nothing of a solution in the prompt is there to imitate: supervised training has no part in it.
+    Regime("half of the solution in the prompt", {}, ways(start=0.5, guidance={"place": "prompt"})[:2]),
+)
+"""Regimes of the map, all under an exact verifier. A run draws some 1,240 problems: a pool of 4,096 would be none."""

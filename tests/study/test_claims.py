@@ -11,7 +11,7 @@ from g2rpo_env.study.claims import CLAIMS, Claim
 from g2rpo_env.study.faults import FAULTS
 from g2rpo_env.study.found import Found, Part
 from g2rpo_env.study.grounds import Scale
-from g2rpo_env.study.regimes import REGIMES
+from g2rpo_env.study.regimes import MAP, REGIMES
 from g2rpo_env.study.runner import ordered
 from g2rpo_env.study.runs import BINS, execute
 
@@ -31,7 +31,7 @@ def holds(checks):
 
 
 def test_names_are_distinct_and_every_claim_says_what_it_is():
-    assert len(BY_NAME) == len(CLAIMS) == 10
+    assert len(BY_NAME) == len(CLAIMS) == 11
     for claim in CLAIMS:
         assert claim.says and claim.source and claim.question
 
@@ -247,3 +247,20 @@ def test_a_tie_with_raft_is_no_win(scale):
     verdict, checks = read("beyond-imitation", scale, accuracy)
     assert verdict == "replicates in part" and holds(checks) == [True, False] * len(REGIMES) + [False]
     assert "not told apart" in checks[1].text and checks[-1].text.startswith("regimes") and ": 0 of" in checks[-1].text
+
+
+def test_the_map_says_where_guided_grpo_is_above_imitation_and_where_it_is_not(scale):
+    def accuracy(label):
+        if label.startswith("raft") and "right traces" in label:
+            return 0.875
+        return {"g2rpo-a": 0.75, "raft": 0.625, "sft": 0.25}.get(label.partition(":")[0], 0.5)
+
+    verdict, checks = read("map", scale, accuracy)
+    assert len(checks) == len(MAP) and verdict == "replicates in part"
+    said = dict(zip([regime.name for regime in MAP], checks, strict=True))
+    right = said["right traces"]
+    assert right.holds and "-0.12 [" in right.text and right.text.endswith("not entirely above all of them")
+    few = said["32 problems, epoch after epoch"]
+    assert few.holds and "+0.12 [" in few.text and "+0.50 [" in few.text and "against raft, " in few.text
+    assert not said["half of the solution in the prompt"].holds  # above, where a tie was said
+    assert not any(holds(read("map", scale, lambda label: 0.5)[1])[2:-1])

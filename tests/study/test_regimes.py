@@ -10,7 +10,7 @@ from g2rpo_env.cli.families import FAMILIES
 from g2rpo_env.grading import GradedVerifier
 from g2rpo_env.study.found import Found, Part
 from g2rpo_env.study.grounds import Scale
-from g2rpo_env.study.regimes import REGIMES, Contender, Regime
+from g2rpo_env.study.regimes import MAP, REGIMES, Contender, Regime
 
 REGIME = Regime(
     "sums of two digits",
@@ -87,3 +87,24 @@ def test_what_is_trained_on_is_what_the_name_says_and_all_are_measured_on_the_fa
         setting = row.runs[0].setting
         assert {"traces", "grading"} & set(setting.task) == set(regime.task)
         assert not {"traces", "grading"} & set(setting.measured)
+
+
+def test_the_map_has_one_rate_and_the_same_reveals_for_all_rivals(scale):
+    for regime in MAP:
+        rows = {row.label: row.runs[0] for row in regime.rows(scale)}
+        guided = [run for label, run in rows.items() if label.startswith("g2rpo-a")][-1]
+        for label, run in rows.items():
+            if label == "sft":
+                assert run.replays == rows["g2rpo-a"] and run.setting.task == guided.setting.task
+            if label.startswith("raft"):
+                assert run.setting.guidance == guided.setting.guidance and run.after == guided.after
+            if not label.startswith(("base", "grpo")):
+                assert run.arm.learning_rate == guided.arm.learning_rate
+
+
+def test_what_follows_supervised_training_on_the_map_follows_the_same(scale):
+    (regime,) = [one for one in MAP if one.name.startswith("right traces, after")]
+    rows = {row.label: row for row in regime.rows(scale)}
+    assert [label for label, row in rows.items() if row.series == "first"] == ["g2rpo-a", "sft"]
+    for label in ("g2rpo-a, second", "raft, second", "grpo, second"):
+        assert rows[label].runs[1].after == rows["sft"].runs[1], label
