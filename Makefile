@@ -4,6 +4,8 @@ PYTHON ?= python3
 SEED ?= 0
 VENV := .venv
 PY := $(VENV)/bin/python
+# One process per core and one torch thread in each, files shared out whole: what a module prepares it prepares once.
+SIDE_BY_SIDE := --numprocesses=logical --maxprocesses=8 --dist=loadfile
 STAMP := $(VENV)/.installed
 
 .PHONY: demo demo-seeds test lint clean
@@ -15,7 +17,7 @@ demo-seeds: $(STAMP)
 	$(PY) -m g2rpo_env demo-seeds --out runs/demo-seeds
 
 test: $(STAMP)
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest $(SIDE_BY_SIDE)
 
 lint: $(STAMP)
 	$(PY) -m ruff check .

@@ -97,7 +97,10 @@ def test_subclasses_are_flattened_to_what_they_hold() -> None:
     assert there_and_back(Liar([7, 8])) == [7, 8] and there_and_back(Liar()) == []
 
 
-@pytest.mark.parametrize("value", [object(), Pretender(), len, lambda: 0, type, np.ones(3), itertools, Ellipsis])
+OTHERS = [object(), Pretender(), len, lambda: 0, type, np.ones(3), itertools, Ellipsis]
+
+
+@pytest.mark.parametrize("value", OTHERS, ids=lambda value: type(value).__name__)  # an address is no name
 def test_other_values_equal_nothing(value: Any) -> None:
     found = there_and_back(value)
     assert isinstance(found, wire.Opaque) and found
