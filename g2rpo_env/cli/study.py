@@ -147,7 +147,7 @@ def show_claim(claim: Claim, found: Sequence[Found]) -> None:
             table.add_column(column, no_wrap=True, justify="right" if column else "left")
         for label in one.labels:
             table.add_row(*cells(one, label))
-        Console(width=150).print(table)
+        Console(width=1000).print(table)  # as wide as its rows: a cut figure is none
     missing = sum(one.missing for one in found)
     print(f"{claim.name}: {verdict}" + (f", {missing} runs are not done" if missing else ""))
     for check in checks:
