@@ -56,11 +56,13 @@ class Regime:
         name: Its name.
         task: Arguments of the task that differ while training; accuracy is measured on the family's own task.
         contenders: Ways to train, those that others imitate or follow before these.
+        measured: Arguments of the task that differ while measuring, such as room for longer answers.
     """
 
     name: str
     task: Mapping[str, Any]
     contenders: tuple[Contender, ...]
+    measured: Mapping[str, Any] = field(default_factory=dict)
 
     def ground(self, scale: Scale) -> Ground:
         """Return where it is tried: the main family, on bases from correct solutions."""
@@ -79,7 +81,7 @@ class Regime:
         task = {**ground.family.task, **self.task}
         made: dict[str, Run] = {}
         for one in self.contenders:
-            changes = {"task": task, "measured": dict(ground.family.task), **one.changes}
+            changes = {"task": task, "measured": {**ground.family.task, **self.measured}, **one.changes}
             after = None if one.after is None else made[one.after]
             if one.imitates is not None:
                 made[one.label] = ground.imitation(made[one.imitates], one.rate, after)
@@ -194,7 +196,7 @@ MAP: tuple[Regime, ...] = (
     Regime("50 % of the steps wrong", {"traces": {"wrong_steps": 0.5}}, ways()),
     Regime("25 % of the traces wrong", {"traces": {"wrong_traces": 0.25}}, ways()),
     Regime("50 % of the traces wrong", {"traces": {"wrong_traces": 0.5}}, ways()),
-    Regime("each step written twice", {"traces": {"repeats": 2}}, ways()),
+    Regime("each step written twice", {"traces": {"repeats": 2}}, ways(), {"max_new_tokens": 128}),
     Regime("another style: no running sum", {"running": False}, ways()),
     # Nothing of a solution in the prompt is there to imitate: supervised training has no part in it.
     Regime("half of the solution in the prompt", {}, ways(start=0.5, guidance={"place": "prompt"})[:2]),

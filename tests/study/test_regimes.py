@@ -108,3 +108,12 @@ def test_what_follows_supervised_training_on_the_map_follows_the_same(scale):
     assert [label for label, row in rows.items() if row.series == "first"] == ["g2rpo-a", "sft"]
     for label in ("g2rpo-a, second", "raft, second", "grpo, second"):
         assert rows[label].runs[1].after == rows["sft"].runs[1], label
+
+
+@pytest.mark.parametrize("regime", [*REGIMES, *MAP], ids=lambda regime: regime.name)
+def test_what_is_measured_has_room_for_answers_of_the_trained_kind(regime):
+    """A policy that learnt to write each step twice is not cut off for it."""
+    setting = regime.rows(Scale("default", (0,), tuple(FAMILIES)))[1].runs[0].setting
+    trained = setting.envs(guided=False).unwrapped.task
+    measured = replace(setting, task=setting.measured).envs(guided=False).unwrapped.task
+    assert measured.max_new_tokens >= trained.max_new_tokens
