@@ -33,6 +33,7 @@ from g2rpo_env.study.grounds import (
     Scale,
     references,
     rows_of,
+    untaught,
 )
 from g2rpo_env.study.regimes import MAP, REGIMES
 from g2rpo_env.study.runs import Run
@@ -502,7 +503,7 @@ def beyond_checks(found: list[Found]) -> list[Check]:
 def map_parts(scale: Scale) -> list[Part]:
     """One part for all regimes of the map, a few rows each, since they have one base."""
     ground = scale.grounds()[0]
-    rows = [rows_of(ground.run, scale.seeds, BASE)]
+    rows = untaught(ground, scale.seeds)
     for regime in MAP:
         shown = [row for row in regime.rows(scale) if row.series in ("guided", "imitation")]
         names = [(f"{row.label}: {regime.name}", f"{row.series}: {regime.name}") for row in shown]

@@ -61,8 +61,9 @@ class Found:
         return sorted(rows, key=lambda row: row.x or 0.0)
 
     def of(self, label: str) -> dict[int, Result]:
-        """Return seed -> result of a row, as far as they are done."""
-        found = {run.setting.seed: self.results.get(run.key) for run in self.row(label).runs}
+        """Return seed -> result of a row, as far as they are done; none of a row that there is not."""
+        runs = [run for row in self.part.rows if row.label == label for run in row.runs]
+        found = {run.setting.seed: self.results.get(run.key) for run in runs}
         return {seed: result for seed, result in found.items() if result is not None}
 
     def score(self, labels: Sequence[str], seeds: Sequence[int] | None = None) -> Score:
@@ -141,7 +142,7 @@ class Found:
     def grpo(self) -> str:
         """Label of plain GRPO at the learning rate that did best here."""
         grid = [grpo_label(self.part.ground, multiple) for multiple in GRID]
-        return self.best([label for label in grid if label in self.labels])
+        return self.best([label for label in grid if label in self.labels] or grid[:1])
 
     @property
     def sft(self) -> str:

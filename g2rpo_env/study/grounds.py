@@ -232,6 +232,13 @@ def grpo_label(ground: Ground, multiple: float) -> str:
     return f"grpo {multiple * ground.family.rates[f'grpo{UNGUIDED}']:g}"
 
 
+def untaught(ground: Ground, seeds: Sequence[int], grid: Sequence[float] = GRID) -> list[Row]:
+    """Return what sees no reveal: the base, and plain GRPO at multiples of the family's learning rate."""
+    base = rows_of(ground.run, seeds, BASE)
+    rates = [rows_of(partial(ground.plain, multiple=one), seeds, grpo_label(ground, one)) for one in grid]
+    return [base, *rates]
+
+
 def references(ground: Ground, seeds: Sequence[int], grid: Sequence[float] = GRID, few: bool = False) -> list[Row]:
     """Return what comparisons show: base, GRPO's grid, imitation of the default run's reveals, RAFT, both loss modes.
 
@@ -250,10 +257,11 @@ def references(ground: Ground, seeds: Sequence[int], grid: Sequence[float] = GRI
     def row(label: str, make: Callable[[int], Run]) -> Row:
         return rows_of(make, seeds, label)
 
+    base, *plain = untaught(ground, seeds, grid)
     rows = [
-        row(BASE, ground.run),
+        base,
         row(GUIDED, default.__getitem__),
-        *(row(grpo_label(ground, multiple), partial(ground.plain, multiple=multiple)) for multiple in grid),
+        *plain,
         row(SFT, lambda seed: ground.imitation(default[seed])),
     ]
     if few:

@@ -35,6 +35,12 @@ def test_values_and_the_best_rate_of_grpo(found):
     assert both.value == pytest.approx(0.5)
 
 
+def test_a_part_without_references_has_nothing_to_compare_with(tiny, found):
+    alone = Found(Part(tiny, found.part.rows[:1]), found.results)
+    assert alone.grpo == "grpo 2e-05" and alone.sft == "sft" and alone.of("sft") == alone.of(alone.grpo) == {}
+    assert alone.accuracy("base").value > 0
+
+
 def test_a_line_is_in_the_order_of_its_places(found):
     assert [row.label for row in found.series("line")] == ["from 0.1", "from 0.8"]
     assert found.best(["base", "sft", "g2rpo-a"]) == "g2rpo-a"

@@ -64,3 +64,11 @@ def test_the_page_of_a_claim(found, scale, tmp_path):
     assert "**Verdict: unfinished.**" in text and "**1 runs are not done**" in text
     assert write_summary([SPARSE], {"sparse": [found]}, tmp_path).splitlines()[2].endswith("| unfinished |  |")
     assert "not done" in write_claim(SPARSE, [Found(found.part, {})], scale, "", tmp_path / "none")
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.name)
+def test_every_claim_has_a_page(claim, scale, tmp_path):
+    parts = claim.parts(scale)
+    made = results(parts, lambda label: 0.25)
+    text = write_claim(claim, [Found(part, made) for part in parts], scale, "", tmp_path)
+    assert "unfinished" not in text and text.count("![") == len(parts) == len(list(tmp_path.glob("*.png")))
