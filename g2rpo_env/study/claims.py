@@ -505,9 +505,10 @@ def map_parts(scale: Scale) -> list[Part]:
     ground = scale.grounds()[0]
     rows = untaught(ground, scale.seeds)
     for regime in MAP:
-        shown = [row for row in regime.rows(scale) if row.series in ("guided", "imitation")]
-        names = [(f"{row.label}: {regime.name}", f"{row.series}: {regime.name}") for row in shown]
-        rows += [Row(label, row.runs, series) for row, (label, series) in zip(shown, names, strict=True)]
+        for row in regime.rows(scale):
+            if row.series in ("guided", "imitation"):
+                label, series = f"{row.label}: {regime.name}", f"{row.series}: {regime.name}"
+                rows.append(replace(row, label=label, series=series))
     return [Part(ground, tuple(rows))]
 
 

@@ -176,13 +176,13 @@ def ways(**options: Any) -> tuple[Contender, ...]:
 
 def ways_after_imitation() -> tuple[Contender, ...]:
     """Return guided GRPO, RAFT and plain GRPO, each on a policy that supervised training on the reveals has left."""
-    guided, _, taught = ways()
+    guided, raft, taught = ways()
     return (
         replace(guided, kind="first"),
         replace(taught, kind="first"),
-        Contender("g2rpo-a, second", "guided", "g2rpo-a", MAP_RATE, **WHOLE, after="sft"),
-        Contender("raft, second", "imitation", "raft", MAP_RATE, **WHOLE, parts=RAFTED, after="sft"),
-        Contender("grpo, second", "imitation", "grpo", PLAIN, after="sft"),
+        replace(guided, label="g2rpo-a, second", after=taught.label),
+        replace(raft, label="raft, second", after=taught.label),
+        Contender("grpo, second", "imitation", "grpo", PLAIN, after=taught.label),
     )
 
 
