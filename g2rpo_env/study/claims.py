@@ -35,7 +35,7 @@ from g2rpo_env.study.grounds import (
     rows_of,
     untaught,
 )
-from g2rpo_env.study.regimes import MAP, REGIMES
+from g2rpo_env.study.regimes import MAP, REGIMES, Regime
 from g2rpo_env.study.runs import Run
 from g2rpo_env.study.statistics import Estimate
 
@@ -471,7 +471,8 @@ def raw_checks(found: list[Found]) -> list[Check]:
 
 def beyond_parts(scale: Scale) -> list[Part]:
     """One part per regime."""
-    return [Part(regime.ground(scale), regime.rows(scale)) for regime in REGIMES]
+    ground = scale.grounds()[0]
+    return [Part(regime.on(ground), regime.rows(ground, scale.seeds)) for regime in REGIMES]
 
 
 def beyond_checks(found: list[Found]) -> list[Check]:
@@ -501,31 +502,41 @@ def beyond_checks(found: list[Found]) -> list[Check]:
 
 
 def map_parts(scale: Scale) -> list[Part]:
-    """One part for all regimes of the map, a few rows each, since they have one base."""
-    ground = scale.grounds()[0]
-    rows = untaught(ground, scale.seeds)
-    for regime in MAP:
-        for row in regime.rows(scale):
+    """One part for all regimes of the map, a few rows each, since they have one base; one for many right answers."""
+    main = map_part(scale.grounds()[0], MAP, scale.seeds)
+    return [main, *(map_part(ground, MAP[:1], scale.seeds) for ground in scale.many_answers())]
+
+
+def map_part(ground: Ground, regimes: Sequence[Regime], seeds: Sequence[int]) -> Part:
+    """Return the part of the map that lies on a ground."""
+    rows = untaught(ground, seeds)
+    for regime in regimes:
+        for row in regime.rows(ground, seeds):
             if row.series in ("guided", "imitation"):
                 label, series = f"{row.label}: {regime.name}", f"{row.series}: {regime.name}"
                 rows.append(replace(row, label=label, series=series))
-    return [Part(ground, tuple(rows))]
+    return Part(ground, tuple(rows))
 
 
 def map_checks(found: list[Found]) -> list[Check]:
     """Where the guided run stands against each of its rivals: above them, but where all traces are right."""
-    (one,) = found
     checks = []
-    for regime in MAP:
-        (guided,) = one.series(f"guided: {regime.name}")
-        rivals = [row.label for row in one.series(f"imitation: {regime.name}")]
-        differences = {rival: one.above(guided.label, rival) for rival in rivals}
-        text = f"{regime.name}: g2rpo-a is "
-        text += ", ".join(f"{figures(value)} against {rival.partition(':')[0]}" for rival, value in differences.items())
-        above = all(value.above for value in differences.values())
-        wanted = bool(regime.task)
-        checks.append(Check(f"{text}; {'' if wanted else 'not '}entirely above all of them", above == wanted))
+    for one in found:
+        here = [regime for regime in MAP if one.series(f"guided: {regime.name}")]
+        checks += [map_check(one, regime) for regime in here]
     return checks
+
+
+def map_check(one: Found, regime: Regime) -> Check:
+    """Return the check of one regime on one ground."""
+    (guided,) = one.series(f"guided: {regime.name}")
+    rivals = [row.label for row in one.series(f"imitation: {regime.name}")]
+    differences = {rival: one.above(guided.label, rival) for rival in rivals}
+    text = f"{one.part.ground.name}, {regime.name}: g2rpo-a is "
+    text += ", ".join(f"{figures(value)} against {rival.partition(':')[0]}" for rival, value in differences.items())
+    above = all(value.above for value in differences.values())
+    wanted = bool(regime.task)
+    return Check(f"{text}; {'' if wanted else 'not '}entirely above all of them", above == wanted)
 
 
 ARTICLE = "G²RPO-A (arXiv 2508.13023), as a press article gives it"

@@ -277,6 +277,9 @@ def references(ground: Ground, seeds: Sequence[int], grid: Sequence[float] = GRI
 
 CODE = "g2rpo_env/MiniPython-v0"
 """The family of code, where its figures are known."""
+MANY = "g2rpo_env/Countdown-v0"
+COUNTDOWN = replace(FAMILIES["g2rpo_env/Chain-v0"], task={"numbers": 3, "largest": 9})
+"""Problems with many right answers. Warm start and rates are those of Chain: its steps copy from steps before, too."""
 SIZES = {"0.1 M": (64, 2), "0.4 M": (96, 3), "1.5 M": (176, 4)}
 """Number of parameters -> width and layers."""
 
@@ -311,6 +314,10 @@ class Scale:
         if self.small or CODE not in FAMILIES or CODE in self.families:
             return []
         return [Ground(short(CODE), CODE, FAMILIES[CODE], share=self.share)]
+
+    def many_answers(self) -> list[Ground]:
+        """Return the ground whose problems have many right answers."""
+        return [] if self.small else [Ground(short(MANY), MANY, COUNTDOWN, share=self.share)]
 
     def sizes(self) -> list[Ground]:
         """Return the main ground with each size of model."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from g2rpo_env.agents.token_weights import TokenMean
 from g2rpo_env.cli.families import RATES, UNGUIDED
-from g2rpo_env.study.grounds import Ground, Row, Scale, rows_of
+from g2rpo_env.study.grounds import Ground, Row, rows_of
 from g2rpo_env.study.runs import Run
 
 
@@ -64,17 +64,15 @@ class Regime:
     contenders: tuple[Contender, ...]
     measured: Mapping[str, Any] = field(default_factory=dict)
 
-    def ground(self, scale: Scale) -> Ground:
-        """Return where it is tried: the main family, on bases from correct solutions."""
-        main = scale.grounds()[0]
-        return main.named(f"{main.name}, {self.name}")
+    def on(self, ground: Ground) -> Ground:
+        """Return the ground under the name of both; its bases, made from right traces, stay the same."""
+        return ground.named(f"{ground.name}, {self.name}")
 
-    def rows(self, scale: Scale) -> tuple[Row, ...]:
+    def rows(self, ground: Ground, seeds: Sequence[int]) -> tuple[Row, ...]:
         """Return the base and one row per contender."""
-        ground = self.ground(scale)
-        runs = {seed: self._runs(ground, seed) for seed in scale.seeds}
-        base = rows_of(ground.run, scale.seeds, "base")
-        made = {one.label: tuple(runs[seed][one.label] for seed in scale.seeds) for one in self.contenders}
+        runs = {seed: self._runs(self.on(ground), seed) for seed in seeds}
+        base = rows_of(ground.run, seeds, "base")
+        made = {one.label: tuple(runs[seed][one.label] for seed in seeds) for one in self.contenders}
         return (base, *(Row(one.label, made[one.label], one.kind) for one in self.contenders))
 
     def _runs(self, ground: Ground, seed: int) -> dict[str, Run]:

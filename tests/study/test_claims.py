@@ -264,3 +264,14 @@ def test_the_map_says_where_guided_grpo_is_above_imitation_and_where_it_is_not(s
     assert few.holds and "+0.12 [" in few.text and "+0.50 [" in few.text and "against raft, " in few.text
     assert not said["half of the solution in the prompt"].holds  # above, where a tie was said
     assert not any(holds(read("map", scale, lambda label: 0.5)[1])[2:-1])
+
+
+def test_the_map_has_a_place_with_many_right_answers():
+    _, countdown = BY_NAME["map"].parts(Scale("default", (0,), tuple(FAMILIES)))
+    rows = {row.label: row.runs[0] for row in countdown.rows}
+    assert countdown.ground.env == "g2rpo_env/Countdown-v0"
+    assert {"base", "g2rpo-a: right traces", "raft: right traces", "sft: right traces"} < set(rows)
+    assert {run.base.key for run in rows.values()} == {countdown.ground.base(0).key}
+    assert rows["sft: right traces"].replays == rows["g2rpo-a: right traces"]
+    checks = claims.map_checks([Found(countdown, {})])
+    assert [check.text.startswith("Countdown, right traces: g2rpo-a is") for check in checks] == [True]

@@ -12,6 +12,7 @@ from g2rpo_env.study.found import Found, Part
 from g2rpo_env.study.grounds import Scale
 from g2rpo_env.study.regimes import MAP, REGIMES, Contender, Regime
 
+MAIN = Scale("default", (0,), tuple(FAMILIES)).grounds()[0]
 REGIME = Regime(
     "sums of two digits",
     {"digits": 2},
@@ -27,7 +28,7 @@ REGIME = Regime(
 
 @pytest.fixture
 def rows(scale):
-    return {row.label: row for row in REGIME.rows(scale)}
+    return {row.label: row for row in REGIME.rows(scale.grounds()[0], scale.seeds)}
 
 
 def test_every_contender_is_a_row_with_all_seeds(rows, tiny):
@@ -57,7 +58,8 @@ def test_every_regime_has_something_to_win_and_something_to_beat(scale):
         kinds = {one.kind for one in regime.contenders}
         assert {"guided", "imitation"} <= kinds, regime.name
         assert len({one.label for one in regime.contenders}) == len(regime.contenders)
-        found = Found(Part(regime.ground(scale), regime.rows(scale)), {})
+        ground = scale.grounds()[0]
+        found = Found(Part(regime.on(ground), regime.rows(ground, scale.seeds)), {})
         assert found.grpo in found.labels and found.sft in found.labels, regime.name  # what tables compare with
 
 
@@ -73,7 +75,7 @@ def test_regimes_differ_in_their_task_and_rates_alone():
 
 @pytest.mark.parametrize("regime", REGIMES, ids=lambda regime: regime.name)
 def test_what_is_trained_on_is_what_the_name_says_and_all_are_measured_on_the_family(regime):
-    rows = regime.rows(Scale("default", (0,), tuple(FAMILIES)))
+    rows = regime.rows(MAIN, (0,))
     setting = rows[1].runs[0].setting
     task = setting.envs(guided=True).unwrapped.task
     right = replace(setting, task=setting.measured).envs(guided=True).unwrapped.task.source
@@ -91,7 +93,7 @@ def test_what_is_trained_on_is_what_the_name_says_and_all_are_measured_on_the_fa
 
 def test_the_map_has_one_rate_and_the_same_reveals_for_all_rivals(scale):
     for regime in MAP:
-        rows = {row.label: row.runs[0] for row in regime.rows(scale)}
+        rows = {row.label: row.runs[0] for row in regime.rows(scale.grounds()[0], scale.seeds)}
         guided = [run for label, run in rows.items() if label.startswith("g2rpo-a")][-1]
         for label, run in rows.items():
             if label == "sft":
@@ -104,7 +106,7 @@ def test_the_map_has_one_rate_and_the_same_reveals_for_all_rivals(scale):
 
 def test_what_follows_supervised_training_on_the_map_follows_the_same(scale):
     (regime,) = [one for one in MAP if one.name.startswith("right traces, after")]
-    rows = {row.label: row for row in regime.rows(scale)}
+    rows = {row.label: row for row in regime.rows(scale.grounds()[0], scale.seeds)}
     assert [label for label, row in rows.items() if row.series == "first"] == ["g2rpo-a", "sft"]
     for label in ("g2rpo-a, second", "raft, second", "grpo, second"):
         assert rows[label].runs[1].after == rows["sft"].runs[1], label
@@ -113,7 +115,7 @@ def test_what_follows_supervised_training_on_the_map_follows_the_same(scale):
 @pytest.mark.parametrize("regime", [*REGIMES, *MAP], ids=lambda regime: regime.name)
 def test_what_is_measured_has_room_for_answers_of_the_trained_kind(regime):
     """A policy that learnt to write each step twice is not cut off for it."""
-    setting = regime.rows(Scale("default", (0,), tuple(FAMILIES)))[1].runs[0].setting
+    setting = regime.rows(MAIN, (0,))[1].runs[0].setting
     trained = setting.envs(guided=False).unwrapped.task
     measured = replace(setting, task=setting.measured).envs(guided=False).unwrapped.task
     assert measured.max_new_tokens >= trained.max_new_tokens
