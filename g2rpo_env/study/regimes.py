@@ -126,12 +126,12 @@ REGIMES: tuple[Regime, ...] = (
     Regime(
         "3 of 4 traces wrong, one digit checked",
         {"traces": {"wrong_traces": 0.75}, "grading": {"spot": True}},
-        contenders((2e-4, 3e-4), (2e-4, 3e-4, 1e-4, 5e-5), (2e-4, 1e-4, 5e-5)),
+        contenders((2e-4, 3e-4), (2e-4, 3e-4, 1e-4, 5e-5, 2.5e-5), (2e-4, 1e-4, 5e-5, 2.5e-5)),
     ),
     Regime(
         "17 of 20 traces wrong, one digit checked",
         {"traces": {"wrong_traces": 0.85}, "grading": {"spot": True}},
-        contenders((2e-4, 3e-4), (2e-4, 3e-4, 1e-4, 5e-5), (2e-4, 1e-4, 5e-5)),
+        contenders((2e-4, 3e-4), (2e-4, 3e-4, 1e-4, 5e-5, 2.5e-5), (2e-4, 1e-4, 5e-5, 2.5e-5)),
     ),
     Regime(
         "3 of 4 traces wrong, half of the wrong answers pass",
