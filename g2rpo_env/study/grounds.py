@@ -12,7 +12,7 @@ import numpy as np
 from g2rpo_env.agents.selection import KeepCorrect
 from g2rpo_env.agents.token_weights import TokenMean
 from g2rpo_env.cli.arms import Arm, Setting
-from g2rpo_env.cli.families import FAMILIES, UNGUIDED, Family
+from g2rpo_env.cli.families import CHAIN, FAMILIES, UNGUIDED, Family
 from g2rpo_env.cli.options import make_envs
 from g2rpo_env.controller import AdaptiveGuidance, Controller, FixedGuidance, OfficialCadence, TargetSuccess
 from g2rpo_env.schedules import CosineDecay, LinearDecay
@@ -278,7 +278,7 @@ def references(ground: Ground, seeds: Sequence[int], grid: Sequence[float] = GRI
 CODE = "g2rpo_env/MiniPython-v0"
 """The family of code, where its figures are known."""
 MANY = "g2rpo_env/Countdown-v0"
-COUNTDOWN = replace(FAMILIES["g2rpo_env/Chain-v0"], task={"numbers": 3, "largest": 9})
+COUNTDOWN = replace(CHAIN, task={"numbers": 3, "largest": 9})
 """Problems with many right answers. Warm start and rates are those of Chain: its steps copy from steps before, too."""
 SIZES = {"0.1 M": (64, 2), "0.4 M": (96, 3), "1.5 M": (176, 4)}
 """Number of parameters -> width and layers."""

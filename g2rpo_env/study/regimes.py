@@ -12,7 +12,7 @@ from typing import Any
 
 from g2rpo_env.agents.token_weights import TokenMean
 from g2rpo_env.cli.families import RATES, UNGUIDED
-from g2rpo_env.study.grounds import Ground, Row, rows_of
+from g2rpo_env.study.grounds import BASE, Ground, Row, rows_of
 from g2rpo_env.study.runs import Run
 
 
@@ -70,8 +70,9 @@ class Regime:
 
     def rows(self, ground: Ground, seeds: Sequence[int]) -> tuple[Row, ...]:
         """Return the base and one row per contender."""
-        runs = {seed: self._runs(self.on(ground), seed) for seed in seeds}
-        base = rows_of(ground.run, seeds, "base")
+        here = self.on(ground)
+        runs = {seed: self._runs(here, seed) for seed in seeds}
+        base = rows_of(ground.run, seeds, BASE)
         made = {one.label: tuple(runs[seed][one.label] for seed in seeds) for one in self.contenders}
         return (base, *(Row(one.label, made[one.label], one.kind) for one in self.contenders))
 
@@ -122,16 +123,19 @@ PLAIN = RATES[f"grpo{UNGUIDED}"]
 """Learning rate of plain GRPO, which does not see the traces."""
 RAFTED = {"token_weight": REVEALED}
 
+ONE_DIGIT = contenders((2e-4, 3e-4), (2e-4, 3e-4, 1e-4, 5e-5, 2.5e-5), (2e-4, 1e-4, 5e-5, 2.5e-5))
+"""Where one digit is checked. The lowest rates of the rivals were added because their best had been the lowest."""
+
 REGIMES: tuple[Regime, ...] = (
     Regime(
         "3 of 4 traces wrong, one digit checked",
         {"traces": {"wrong_traces": 0.75}, "grading": {"spot": True}},
-        contenders((2e-4, 3e-4), (2e-4, 3e-4, 1e-4, 5e-5, 2.5e-5), (2e-4, 1e-4, 5e-5, 2.5e-5)),
+        ONE_DIGIT,
     ),
     Regime(
         "17 of 20 traces wrong, one digit checked",
         {"traces": {"wrong_traces": 0.85}, "grading": {"spot": True}},
-        contenders((2e-4, 3e-4), (2e-4, 3e-4, 1e-4, 5e-5, 2.5e-5), (2e-4, 1e-4, 5e-5, 2.5e-5)),
+        ONE_DIGIT,
     ),
     Regime(
         "3 of 4 traces wrong, half of the wrong answers pass",
@@ -149,7 +153,7 @@ REGIMES: tuple[Regime, ...] = (
         contenders((2e-4, 3e-4), (2e-4, 3e-4), (3e-4, 2e-4)),
     ),
 )
-"""All regimes that are tried. Rates are the best of pilots of one seed and their neighbours."""
+"""All regimes that are tried. Rates are the best of pilots of one seed and their neighbours; ONE_DIGIT adds some."""
 
 
 # -- the map ----------------------------------------------------------------------------------------------------------

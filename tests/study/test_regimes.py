@@ -27,8 +27,8 @@ REGIME = Regime(
 
 
 @pytest.fixture
-def rows(scale):
-    return {row.label: row for row in REGIME.rows(scale.grounds()[0], scale.seeds)}
+def rows(scale, tiny):
+    return {row.label: row for row in REGIME.rows(tiny, scale.seeds)}
 
 
 def test_every_contender_is_a_row_with_all_seeds(rows, tiny):
@@ -53,13 +53,12 @@ def test_what_a_contender_is_made_of(rows):
     assert staged.after == sft and staged.needed == [guided] and staged.setting.updates == 2
 
 
-def test_every_regime_has_something_to_win_and_something_to_beat(scale):
+def test_every_regime_has_something_to_win_and_something_to_beat(scale, tiny):
     for regime in REGIMES:
         kinds = {one.kind for one in regime.contenders}
         assert {"guided", "imitation"} <= kinds, regime.name
         assert len({one.label for one in regime.contenders}) == len(regime.contenders)
-        ground = scale.grounds()[0]
-        found = Found(Part(regime.on(ground), regime.rows(ground, scale.seeds)), {})
+        found = Found(Part(regime.on(tiny), regime.rows(tiny, scale.seeds)), {})
         assert found.grpo in found.labels and found.sft in found.labels, regime.name  # what tables compare with
 
 
@@ -91,9 +90,9 @@ def test_what_is_trained_on_is_what_the_name_says_and_all_are_measured_on_the_fa
         assert not {"traces", "grading"} & set(setting.measured)
 
 
-def test_the_map_has_one_rate_and_the_same_reveals_for_all_rivals(scale):
+def test_the_map_has_one_rate_and_the_same_reveals_for_all_rivals(scale, tiny):
     for regime in MAP:
-        rows = {row.label: row.runs[0] for row in regime.rows(scale.grounds()[0], scale.seeds)}
+        rows = {row.label: row.runs[0] for row in regime.rows(tiny, scale.seeds)}
         guided = [run for label, run in rows.items() if label.startswith("g2rpo-a")][-1]
         for label, run in rows.items():
             if label == "sft":
@@ -104,9 +103,9 @@ def test_the_map_has_one_rate_and_the_same_reveals_for_all_rivals(scale):
                 assert run.arm.learning_rate == guided.arm.learning_rate
 
 
-def test_what_follows_supervised_training_on_the_map_follows_the_same(scale):
+def test_what_follows_supervised_training_on_the_map_follows_the_same(scale, tiny):
     (regime,) = [one for one in MAP if one.name.startswith("right traces, after")]
-    rows = {row.label: row for row in regime.rows(scale.grounds()[0], scale.seeds)}
+    rows = {row.label: row for row in regime.rows(tiny, scale.seeds)}
     assert [label for label, row in rows.items() if row.series == "first"] == ["g2rpo-a", "sft"]
     for label in ("g2rpo-a, second", "raft, second", "grpo, second"):
         assert rows[label].runs[1].after == rows["sft"].runs[1], label
