@@ -146,7 +146,7 @@ REGIMES: tuple[Regime, ...] = (
     Regime(
         "3 of 4 traces wrong, half of the wrong answers pass",
         {"traces": {"wrong_traces": 0.75}, "grading": {"passing": 0.5}},
-        contenders((2e-4, 5e-5), (2e-4, 1e-4), (1e-4,)),
+        contenders((2e-4, 5e-5), (2e-4, 1e-4, 5e-5), (1e-4, 5e-5)),
     ),
     Regime(
         "half of the traces wrong, exact verifier",
