@@ -16,7 +16,6 @@ import numpy as np
 
 from g2rpo_env.agents.advantages import RevealBaseline
 from g2rpo_env.agents.selection import SplitGuided
-from g2rpo_env.agents.token_weights import SequenceMean
 from g2rpo_env.assignment import WholeGroups
 from g2rpo_env.cli.tables import interval_text
 from g2rpo_env.study.found import Found, Part
@@ -35,7 +34,7 @@ from g2rpo_env.study.grounds import (
     rows_of,
     untaught,
 )
-from g2rpo_env.study.regimes import MAP, REGIMES, Regime
+from g2rpo_env.study.regimes import MAP, NO_BLAME, REGIMES, Regime
 from g2rpo_env.study.runs import Run
 from g2rpo_env.study.statistics import Estimate
 
@@ -389,12 +388,11 @@ def loss_parts(scale: Scale) -> list[Part]:
         "three times the rate": {"rate": 3 * ground.family.rates[MASKED]},
         "ratio 1/4": {"guidance": {"ratio": 0.25}},
     }
-    positive = {"token_weight": SequenceMean(revealed=True, which="positive")}
     rows = [
         *(row(f"{name}, {word}", rule=rule, recipe=modes[word]) for rule, name in RULED.items() for word in modes),
         *(row(f"self-tuning, {word}, apart", recipe=mode, parts=apart) for word, mode in modes.items()),
         row("self-tuning, in the loss, baseline by reveal", parts={"advantage": RevealBaseline()}),
-        row("self-tuning, in the loss, of the better members alone", parts=positive),
+        row("self-tuning, in the loss, of the better members alone", parts=NO_BLAME),
         *(row(f"self-tuning, masked, {word}", recipe=MASKED, **options) for word, options in masked.items()),
     ]
     return [Part(ground, unique([*references(ground, scale.seeds), *rows]))]

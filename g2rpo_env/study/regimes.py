@@ -124,7 +124,7 @@ PLAIN = RATES[f"grpo{UNGUIDED}"]
 RAFTED = {"token_weight": REVEALED}
 
 NO_BLAME = {"token_weight": SequenceMean(revealed=True, which="positive")}
-"""The loss of ``g2rpo-a`` without the revealed tokens of members that did worse than their group."""
+"""The loss of ``g2rpo-a`` with the revealed tokens of the members alone that did better than their group."""
 
 ONE_DIGIT = (
     *contenders((2e-4, 1e-4), (1e-4, 5e-5, 2.5e-5), (1e-4, 5e-5, 2.5e-5)),
@@ -165,7 +165,7 @@ REGIMES: tuple[Regime, ...] = (
 # -- the map ----------------------------------------------------------------------------------------------------------
 
 MAP_RATE = 2e-4
-"""Learning rate of everything on the map but plain GRPO: what was best in most regimes above."""
+"""Learning rate of all but plain GRPO. In the regimes above with an exact verifier none is better by more than .02."""
 
 
 def ways(**options: Any) -> tuple[Contender, ...]:
