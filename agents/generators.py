@@ -212,9 +212,7 @@ def generate(policy: CausalLMPolicy, max_new_tokens: int, starts: Sequence[Start
         logits_processor=[within_vocabulary] if padded else None,
     )
     tokens = out.sequences[:, width:]
-    columns = [
-        policy.sampling_log_probs(logits).gather(1, tokens[:, i, None]) for i, logits in enumerate(out.logits)
-    ]
+    columns = [policy.sampling_log_probs(logits).gather(1, tokens[:, i, None]) for i, logits in enumerate(out.logits)]
     rows = zip(tokens.cpu().numpy(), torch.cat(columns, dim=1).float().cpu().numpy(), strict=True)
     return [Answer(tokens_T, logprob_T) for tokens_T, logprob_T in rows]
 

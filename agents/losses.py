@@ -125,9 +125,7 @@ class ShapedReveal(ClippedSurrogate):
         return LossResult(total, batch.weight_NT.sum(), sampled.metrics)
 
 
-def off_policy_scale(
-    log_probs_NT: torch.Tensor, batch: Batch, quantile: float = 0.9, least: float = 1e-4
-) -> float:
+def off_policy_scale(log_probs_NT: torch.Tensor, batch: Batch, quantile: float = 0.9, least: float = 1e-4) -> float:
     """Return Guide's gamma: a quantile of r = exp(log_probs - old) over the off-policy tokens in the loss.
 
     Args:

@@ -272,9 +272,7 @@ class CausalLMPolicy:
         """
         model = adapters.inner(self.model)
         asked_NT = where_NT & mask_NT
-        return entropies(
-            model, tokens_NT, mask_NT, asked_NT, temperature=self.temperature, vocab_size=self.vocab_size
-        )
+        return entropies(model, tokens_NT, mask_NT, asked_NT, temperature=self.temperature, vocab_size=self.vocab_size)
 
     @torch.inference_mode()
     def complete(self, prompt: str, max_new_tokens: int = 128, *, greedy: bool = True, seed: int = 0) -> str:
@@ -345,9 +343,7 @@ BLOCK = 1024
 """Tokens that a larger vocabulary is searched by: first which block holds a token, then which of the block it is."""
 
 
-def draw(
-    log_probs_NV: torch.Tensor, uniform_N: np.ndarray | Sequence[float] | None
-) -> tuple[np.ndarray, np.ndarray]:
+def draw(log_probs_NV: torch.Tensor, uniform_N: np.ndarray | Sequence[float] | None) -> tuple[np.ndarray, np.ndarray]:
     """Return a token per lane and its log-probability, int64 (N,) and float32 (N,), by one transfer from the device.
 
     The likeliest token, or the one at which the distribution function reaches ``uniform_N``: one number of a lane's own

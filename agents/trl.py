@@ -64,9 +64,7 @@ def verifier_reward(task: Task) -> Callable[..., list[float | None]]:
             "use GuidedRollout and environment_reward"
         )
 
-    def accuracy(
-        completion_ids: Sequence[Sequence[int]], problem_id: Sequence[str], **_: Any
-    ) -> list[float | None]:
+    def accuracy(completion_ids: Sequence[Sequence[int]], problem_id: Sequence[str], **_: Any) -> list[float | None]:
         problems = [task.lookup(i).problem for i in problem_id]
         texts = [task.completion(np.array(ids, np.int32), stopped=False) for ids in completion_ids]
         return [verdict.reward if verdict.valid else None for verdict in task.grade(problems, texts)]

@@ -1,10 +1,10 @@
 """Multiplication: long multiplication with a running total, one step per pair of digits; generated, no download.
 
-    prompt     "47*36="
-    steps      "7*6+0+0=42\\n" "4*6+0+4=28,282\\n"   the row of 6: digit * digit + digit of the total + carry
-               "7*3+8+0=29\\n" "4*3+2+2=16,1692\\n"  the row of 3, one place to the left; each row ends with the total
-    final      "#1692"
-    answer     "1692"
+prompt     "47*36="
+steps      "7*6+0+0=42\\n" "4*6+0+4=28,282\\n"   the row of 6: digit * digit + digit of the total + carry
+           "7*3+8+0=29\\n" "4*3+2+2=16,1692\\n"  the row of 3, one place to the left; each row ends with the total
+final      "#1692"
+answer     "1692"
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A task of your own: problems and a verifier are all it takes. Checked, made by id, trained for one update.
 
-    python examples/custom_env.py
+python examples/custom_env.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Several tries: a wrong answer gets a message of the environment and another try, in one episode.
 
-    python examples/feedback_env.py
+python examples/feedback_env.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Ten lines for each of three kinds of users. Needs no download and takes seconds.
 
-    python examples/quickstart.py
+python examples/quickstart.py
 """
 
 from __future__ import annotations

@@ -124,9 +124,7 @@ class Episode:
             ConfigurationError: the record has another version.
         """
         if record.get("version") != RECORD_VERSION:
-            raise ConfigurationError(
-                f"version={record.get('version')!r} of a rollout record must be {RECORD_VERSION}"
-            )
+            raise ConfigurationError(f"version={record.get('version')!r} of a rollout record must be {RECORD_VERSION}")
         verdict = dict(record["verdict"])
         verdict["outcome"] = Outcome(verdict["outcome"])
         prefix = record["train_prefix"]
@@ -200,6 +198,4 @@ def group_episodes(episodes: Iterable[Episode]) -> Groups:
     by_group: dict[int, list[Episode]] = {}
     for episode in episodes:
         by_group.setdefault(episode.group, []).append(episode)
-    return Groups(
-        Group(tuple(sorted(by_group[number], key=lambda e: e.member))) for number in sorted(by_group)
-    )
+    return Groups(Group(tuple(sorted(by_group[number], key=lambda e: e.member))) for number in sorted(by_group))

@@ -35,9 +35,7 @@ class _Guidance:
     def _install(self, env: Any, kind: type[TokenEnv] | type[TokenVectorEnv], plan: RevealPlan) -> None:
         base = env.unwrapped
         if not isinstance(base, kind):
-            raise ConfigurationError(
-                f"env must be built on a {kind.__name__} to be guided, got {type(base).__name__}"
-            )
+            raise ConfigurationError(f"env must be built on a {kind.__name__} to be guided, got {type(base).__name__}")
         if base.reveal_plan is not None:
             raise ConfigurationError("env already has a guidance wrapper; an environment follows one reveal plan")
         place = placed(plan.place)

@@ -120,9 +120,7 @@ UNITS: dict[str, Callable[[EncodedProblem, float, int], int]] = {
 """Units of a reveal length: solution tokens, whole steps, or the fraction of the revealable part."""
 
 
-def reveal_tokens(
-    encoded: EncodedProblem, amount: float, unit: str = "tokens", cap: str = "final_answer"
-) -> int:
+def reveal_tokens(encoded: EncodedProblem, amount: float, unit: str = "tokens", cap: str = "final_answer") -> int:
     """Return how many solution tokens a reveal of ``amount`` shows, an int in [0, revealable].
 
     Args:

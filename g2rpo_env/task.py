@@ -420,9 +420,7 @@ class Task:
                 return [self.grade([p], [c])[0] for p, c in zip(problems, completions, strict=True)]
             return [Verdict(Outcome.ERROR, message=f"{type(exception).__name__}: {exception}"[:500])]
         if len(verdicts) != len(problems):
-            raise ConfigurationError(
-                f"the verifier returned {len(verdicts)} verdicts for {len(problems)} completions"
-            )
+            raise ConfigurationError(f"the verifier returned {len(verdicts)} verdicts for {len(problems)} completions")
         return verdicts
 
 

@@ -258,9 +258,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         self._root = fresh_seed() if seed is None else _root_seed(seed)
         self._counter = 0
         self._open.clear()
-        self._np_random, self._np_random_seed = seeding.np_random(
-            self._root if isinstance(self._root, int) else None
-        )
+        self._np_random, self._np_random_seed = seeding.np_random(self._root if isinstance(self._root, int) else None)
 
     def _masked_lanes(self, mask: Any) -> np.ndarray:
         if mask is None:
@@ -273,23 +271,17 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
             )
         return np.flatnonzero(mask)
 
-    def _plan_starts(
-        self, lanes: np.ndarray, options: dict[str, Any]
-    ) -> tuple[list[Start], list[int], list[int]]:
+    def _plan_starts(self, lanes: np.ndarray, options: dict[str, Any]) -> tuple[list[Start], list[int], list[int]]:
         problems = self._per_lane(options, "problem", lanes)
         numbers = self._per_lane(options, "group", lanes)
         if numbers is not None:
             if problems is not None:
                 raise ConfigurationError("options['group'] must come without options['problem']: a group has its own")
-            problem_ids, groups, members = self._taken_groups(
-                lanes, numbers, self._per_lane(options, "member", lanes)
-            )
+            problem_ids, groups, members = self._taken_groups(lanes, numbers, self._per_lane(options, "member", lanes))
         elif problems is None:
             problem_ids, groups, members = self._draw_groups(lanes)
         else:
-            problem_ids, groups, members = self._given_groups(
-                lanes, problems, self._per_lane(options, "member", lanes)
-            )
+            problem_ids, groups, members = self._given_groups(lanes, problems, self._per_lane(options, "member", lanes))
         if not options and self.reveal_plan is None:
             return [self.task.start(problem_id, 0) for problem_id in problem_ids], groups, members
         prefixes = self._per_lane(options, "prefix", lanes)
@@ -422,9 +414,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
             out.append(reveal_tokens(shown, float(amount), plan.unit, plan.cap))
         return out
 
-    def _begin(
-        self, lanes: np.ndarray, starts: list[Start], groups: list[int], members: list[int]
-    ) -> dict[str, Any]:
+    def _begin(self, lanes: np.ndarray, starts: list[Start], groups: list[int], members: list[int]) -> dict[str, Any]:
         for lane, before, start in zip(lanes.tolist(), self._length[lanes].tolist(), starts, strict=True):
             end = len(start.tokens_T)
             tokens_T, role_T = self._tokens[lane], self._roles[lane]
@@ -456,9 +446,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
 
     # -- step -------------------------------------------------------------------------------------------------------
 
-    def step(
-        self, actions: Any
-    ) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: Any) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Append one token to every running lane.
 
         Raises:

@@ -145,9 +145,7 @@ def test_the_ground_truth_solution_earns_one_and_terminates() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "text,outcome", [("#124", Outcome.WRONG), ("125", Outcome.NO_ANSWER), ("", Outcome.NO_ANSWER)]
-)
+@pytest.mark.parametrize("text,outcome", [("#124", Outcome.WRONG), ("125", Outcome.NO_ANSWER), ("", Outcome.NO_ANSWER)])
 def test_a_wrong_and_a_missing_answer_earn_nothing(text: str, outcome: Outcome) -> None:
     env = addition()
     env.reset(seed=0, options={"problem": "58+67"})

@@ -82,7 +82,9 @@ SCRIPTS = [(page, line, block) for page in PAGES for line, block in blocks(page)
 def test_scripts_of_a_page(page: Path, line: int, block: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", block],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
         text=True,
     )
     if "SandboxUnavailableError" in done.stderr:

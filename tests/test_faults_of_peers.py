@@ -21,6 +21,7 @@ from g2rpo_env.errors import ConfigurationError
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 
+# fmt: off
 TESTED = {
     "not a gymnasium.Env, or one that its checker refuses (gem, LMRL-Gym, OpenEnv, RL4LMs, SkyRL-gym, TextArena)":
         "test_core.py: test_both_checkers_pass_without_a_warning",
@@ -75,6 +76,7 @@ TESTED = {
     "a float mask of every step in the rollout buffer (sb3-contrib 247)":
         "agents/test_sb3.py: test_a_reduced_vocabulary_and_its_masks",
 }
+# fmt: on
 """Fault, with whose it is -> where its test is, if not below."""
 
 

@@ -27,7 +27,10 @@ def run(*command: str | Path, cwd: Path, **env: str) -> str:
     """Run a command outside this process and return what it prints; fail with its errors."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PIP"))}
     done = subprocess.run(
-        [str(part) for part in command], cwd=cwd, env={**clean, "OMP_NUM_THREADS": "1", **env}, text=True,
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**clean, "OMP_NUM_THREADS": "1", **env},
+        text=True,
         capture_output=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -202,7 +205,10 @@ def test_checkout_has_the_same_import_names(tmp_path: Path) -> None:
     call = "import g2rpo_env.envs.arithmetic as a; print(a.__name__); import envs"
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     done = subprocess.run(
-        [sys.executable, "-c", call], cwd=tmp_path, env={**clean, "PYTHONPATH": str(ROOT)}, text=True,
+        [sys.executable, "-c", call],
+        cwd=tmp_path,
+        env={**clean, "PYTHONPATH": str(ROOT)},
+        text=True,
         capture_output=True,
     )
     assert done.stdout.split() == ["g2rpo_env.envs.arithmetic"]

@@ -100,8 +100,9 @@ def plain(value: Any) -> Any:
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP], ids=lambda mode: mode.name)
 def test_equals_gymnasiums_own_vectorisation(mode: AutoresetMode) -> None:
-    ours, theirs = one_by_one(TokenVectorEnv(TASK, 3, autoreset_mode=mode)), SyncVectorEnv(
-        [lambda: StubbornEnv(TASK)] * 3, autoreset_mode=mode
+    ours, theirs = (
+        one_by_one(TokenVectorEnv(TASK, 3, autoreset_mode=mode)),
+        SyncVectorEnv([lambda: StubbornEnv(TASK)] * 3, autoreset_mode=mode),
     )
     random = np.random.default_rng(0)
     same(without_groups(ours.reset(seed=0)), without_groups(theirs.reset(seed=0)))

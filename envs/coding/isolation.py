@@ -202,9 +202,7 @@ def landlock_rules(paths: Iterable[tuple[str, int]]) -> int:
         allowed = rights & files & (-1 if os.path.isdir(path) else _FILE_RIGHTS)
         rule = struct.pack("=Qi", allowed, place)
         try:
-            _syscall(
-                "landlock_add_rule", ctypes.c_int(rules), ctypes.c_int(_RULE_PATH_BENEATH), rule, ctypes.c_uint(0)
-            )
+            _syscall("landlock_add_rule", ctypes.c_int(rules), ctypes.c_int(_RULE_PATH_BENEATH), rule, ctypes.c_uint(0))
         finally:
             os.close(place)
     return rules
@@ -286,8 +284,15 @@ def _filters(own: int) -> dict[str, list[Instruction]]:
         "rt_tgsigqueueinfo": _to_itself(own, 2),
         "prlimit64": _if_zero(2),  # reading a limit
         # Pairs of streams (asyncio needs one) reach nobody else; datagrams could be sent to any address.
-        "socketpair": [_argument(0), (JUMP_EQ, 0, 3, 1), _argument(1), (JUMP_EQ, 2, 0, 1),
-                       (JUMP_EQ, 1, 0, 1 | os.O_CLOEXEC), _DENY, _ALLOW],
+        "socketpair": [
+            _argument(0),
+            (JUMP_EQ, 0, 3, 1),
+            _argument(1),
+            (JUMP_EQ, 2, 0, 1),
+            (JUMP_EQ, 1, 0, 1 | os.O_CLOEXEC),
+            _DENY,
+            _ALLOW,
+        ],
         "sendto": _if_zero(4),  # to the other end, never to an address
         # Pushing characters into a terminal (TIOCSTI, TIOCLINUX) is as good as typing them.
         "ioctl": [_argument(1), (JUMP_EQ, 2, 0, 0x5412), (JUMP_EQ, 1, 0, 0x541C), _ALLOW, _DENY],

@@ -280,7 +280,7 @@ class MiniPythonSource:
         fits = [p for p in (*news, *olds) if len(f"f({_show(p[0])})={_show(p[1])}\n") <= MAX_EXAMPLE]
         shown = (fits or pairs)[: self.examples]
         hidden = [p for p in (*news, *olds) if p not in shown]
-        return shown, hidden[:HIDDEN - 2] + olds[-2:] if len(news) > HIDDEN else hidden[:HIDDEN]
+        return shown, hidden[: HIDDEN - 2] + olds[-2:] if len(news) > HIDDEN else hidden[:HIDDEN]
 
     def draw(self, seed: Seed, index: int) -> str:
         """Return the index-th problem of the seeded order; never one of another split."""

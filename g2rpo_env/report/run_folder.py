@@ -1,13 +1,13 @@
 """The run folder: everything one training run writes, and how it goes on after an interruption.
 
-    config.json           what the run was started with
-    metrics.jsonl         one line per update, no clock times: equal runs write equal files
-    evaluations.jsonl     unguided accuracy, apart, so that evaluating changes nothing in metrics.jsonl
-    timings.jsonl         seconds per update
-    events.out.tfevents.* the same numbers for TensorBoard
-    checkpoints/000050/   policy as a Hugging Face folder, and the training state
-    rollouts/000050.jsonl the episodes of an update, versioned records
-    curves.png            reward, unguided accuracy, reveal length, groups with signal
+config.json           what the run was started with
+metrics.jsonl         one line per update, no clock times: equal runs write equal files
+evaluations.jsonl     unguided accuracy, apart, so that evaluating changes nothing in metrics.jsonl
+timings.jsonl         seconds per update
+events.out.tfevents.* the same numbers for TensorBoard
+checkpoints/000050/   policy as a Hugging Face folder, and the training state
+rollouts/000050.jsonl the episodes of an update, versioned records
+curves.png            reward, unguided accuracy, reveal length, groups with signal
 """
 
 from __future__ import annotations

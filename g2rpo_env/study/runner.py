@@ -1,9 +1,9 @@
 """Runner: does runs in worker processes, keeps each result the moment it is there, and goes on where it was stopped.
 
-    study.json            scale and seeds: what the folder was begun with
-    code/HASH.json        module -> hash of its source without comments: what a result was made by
-    bases/KEY/            a base as a Hugging Face folder
-    results/KEY.json      the result of a run
+study.json            scale and seeds: what the folder was begun with
+code/HASH.json        module -> hash of its source without comments: what a result was made by
+bases/KEY/            a base as a Hugging Face folder
+results/KEY.json      the result of a run
 """
 
 from __future__ import annotations

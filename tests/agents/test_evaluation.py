@@ -87,9 +87,7 @@ def test_accuracy_and_pass_at_k_by_hand() -> None:
 
 def test_answers_whose_verifier_failed_are_left_out_of_numerator_and_denominator() -> None:
     # problem 1: 1 of 2 valid ones; problem 2: none valid, left out; problem 3: 2 of 4
-    found = made(
-        [[1, 0, 1, 0], [1, 1, 1, 1], [1, 1, 0, 0]], [[1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]], k=(1, 4)
-    )
+    found = made([[1, 0, 1, 0], [1, 1, 1, 1], [1, 1, 0, 0]], [[1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]], k=(1, 4))
     assert found.accuracy == 0.5
     assert found.pass_at == pytest.approx({1: 0.5, 4: 1.0})  # only problem 3 has four valid answers
 

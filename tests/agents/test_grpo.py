@@ -221,7 +221,12 @@ def log_prob_gradient(agent: GRPO, episode: Any) -> torch.Tensor:
 @pytest.mark.parametrize(
     "name,counted",
     [
-        ("grpo", "s"), ("guided-grpo", "s"), ("g2rpo-a", "rs"), ("g2rpo-a-masked", "s"), ("sft", "r"), ("raft", "s"),
+        ("grpo", "s"),
+        ("guided-grpo", "s"),
+        ("g2rpo-a", "rs"),
+        ("g2rpo-a-masked", "s"),
+        ("sft", "r"),
+        ("raft", "s"),
         ("reinforce", "s"),
     ],  # fmt: skip
 )
@@ -389,9 +394,7 @@ def test_learning_zero_updates_does_nothing_and_fewer_are_refused(make_agent: An
         agent.learn(-1)
 
 
-def test_left_over_gradients_of_someone_else_are_not_used(
-    make_agent: Any, weights_of: Any, same_weights: Any
-) -> None:
+def test_left_over_gradients_of_someone_else_are_not_used(make_agent: Any, weights_of: Any, same_weights: Any) -> None:
     clean, dirty = make_agent(), make_agent()
     for parameter in dirty.policy.model.parameters():
         parameter.grad = torch.ones_like(parameter)
@@ -625,9 +628,7 @@ class Contrary:
 
 
 def test_feedback_is_correctness_and_never_the_reward_nor_the_shaped_one(make_agent: Any) -> None:
-    agent = make_agent(
-        "g2rpo-a", GUIDED, verifier=Contrary(), shaping=TruncationPenalty(0.5), controller=Watcher(6)
-    )
+    agent = make_agent("g2rpo-a", GUIDED, verifier=Contrary(), shaping=TruncationPenalty(0.5), controller=Watcher(6))
     metrics = agent.update()
     episodes, feedback = agent.groups.episodes, agent.controller.seen[0]
     assert any(e.truncated for e in episodes) and {e.correct for e in episodes} == {True, False}

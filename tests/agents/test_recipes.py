@@ -39,9 +39,7 @@ def make_agent(make_envs: Any, make_policy: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_trains_and_survives_json(
-    make_agent: Any, weights_of: Any, same_weights: Any, name: str
-) -> None:
+def test_every_recipe_trains_and_survives_json(make_agent: Any, weights_of: Any, same_weights: Any, name: str) -> None:
     agent = make_agent(name)
     before = weights_of(agent.policy)
     agent.learn(2)

@@ -32,9 +32,7 @@ def test_every_lane_gives_one_episode_grouped_by_problem_and_ordered_by_member(
 ) -> None:
     envs = make_envs(12, 4)
     groups = collect(make_policy(envs), envs, seed=0)
-    assert [[(e.group, e.member) for e in g.episodes] for g in groups] == [
-        [(g, m) for m in range(4)] for g in range(3)
-    ]
+    assert [[(e.group, e.member) for e in g.episodes] for g in groups] == [[(g, m) for m in range(4)] for g in range(3)]
     assert all(len({e.problem_id for e in g.episodes}) == 1 for g in groups)
     assert groups.sampled_tokens == sum(int((e.role_T == Role.SAMPLED).sum()) for e in groups.episodes)
 
@@ -254,9 +252,7 @@ def test_refill_leaves_the_distribution_as_it_is_in_float32(make_envs: Any, make
     assert sum(np.array_equal(one[key].tokens_T, two[key].tokens_T) for key in one) >= 0.99 * len(one)
     other = collect(policy, envs, seed=6, groups=100, refill=False).episodes
     bins = [0, 1, 2, 4, 8, 16, 24, 25]
-    counts = [
-        np.histogram([int(e.sampled_T.sum()) for e in episodes], bins)[0] for episodes in (one.values(), other)
-    ]
+    counts = [np.histogram([int(e.sampled_T.sum()) for e in episodes], bins)[0] for episodes in (one.values(), other)]
     table = np.array(counts)[:, np.sum(counts, axis=0) > 0]
     assert chi2_contingency(table).pvalue > 0.01
 

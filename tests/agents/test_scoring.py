@@ -68,9 +68,7 @@ def test_values_and_gradients_are_those_of_all_logits(kind: str, chunk: int | No
         if way == "plain":
             found = plain(model, tokens, mask, temperature, size)
         else:
-            found = scoring.score(
-                model, tokens, mask, where, temperature=temperature, vocab_size=size, chunk=chunk
-            )
+            found = scoring.score(model, tokens, mask, where, temperature=temperature, vocab_size=size, chunk=chunk)
         (found * slope).sum().backward()
         results.append((found.detach() * where, {n: p.grad.clone() for n, p in model.named_parameters()}))
     (expected, gradients), (found, ours) = results

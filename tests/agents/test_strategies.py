@@ -130,9 +130,7 @@ def test_only_the_failed_groups_are_sampled_again(make_envs: Any, make_policy: A
     class FirstProblem(RightAfter):
         def __call__(self, problems: Any, completions: Any) -> list[Verdict]:
             self.first = getattr(self, "first", sorted({p.problem_id for p in problems})[0])
-            return [
-                Verdict(Outcome.CORRECT if p.problem_id == self.first else Outcome.WRONG) for p in problems
-            ]
+            return [Verdict(Outcome.CORRECT if p.problem_id == self.first else Outcome.WRONG) for p in problems]
 
     envs = make_envs(8, 4, digits=2, verifier=FirstProblem(0))
     envs.reset(seed=0)

@@ -39,9 +39,7 @@ def test_what_is_kept_is_normalised(options: dict[str, Any], kept: list[float]) 
     assert torch.allclose(rows[1].exp(), torch.tensor(kept, dtype=torch.float32).flip(0), atol=1e-6)
 
 
-@given(
-    st.integers(0, 2**32 - 1), st.integers(1, 20), st.floats(0.01, 0.99), st.floats(0.0, 0.99), st.floats(0.1, 5.0)
-)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.floats(0.01, 0.99), st.floats(0.0, 0.99), st.floats(0.1, 5.0))
 @settings(max_examples=60, deadline=None)
 def test_the_support_is_that_of_generate(seed: int, k: int, p: float, least: float, scale: float) -> None:
     logits = torch.from_numpy(np.random.default_rng(seed).normal(size=(3, 20)) * scale)

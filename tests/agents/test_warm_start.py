@@ -412,8 +412,6 @@ def test_the_key_does_not_depend_on_lanes_guidance_or_where_a_policy_was_loaded_
     assert keys[0] == keys[1] and keys[2] == keys[3]
 
 
-
-
 def test_a_step_takes_no_more_solutions_once_it_holds_its_tokens(envs: Any, make_policy: Any) -> None:
     task = envs.unwrapped.task.with_split("warmstart")
     trainer = module._Trainer(make_policy(envs), task, replace(QUICK, batch_tokens=30))

@@ -84,7 +84,9 @@ def test_lanes_have_tries_of_their_own(example: ModuleType) -> None:
 def test_the_script_runs(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(SCRIPT)],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr

@@ -83,7 +83,9 @@ def test_the_script_runs(tmp_path: Path) -> None:
     small = ["--digits", "1", "--problems", "2", "--group-size", "2", "--base-steps", "2", "--updates", "2"]
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *small],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr

@@ -32,7 +32,9 @@ def example() -> ModuleType:
 def test_the_script_runs(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(SCRIPT), "--num-envs", "4", "--steps", "200"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr

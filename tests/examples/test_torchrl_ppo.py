@@ -31,7 +31,9 @@ def example() -> ModuleType:
 def test_the_script_trains_and_moves_the_reveal(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(SCRIPT), "--num-envs", "4", "--updates", "2"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr

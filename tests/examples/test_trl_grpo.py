@@ -32,7 +32,9 @@ def test_the_script_runs(tmp_path: Path) -> None:
     options = ["--steps", "2", "--problems", "2", "--group-size", "2", "--success", "0", "1"]
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *options],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr

@@ -20,9 +20,17 @@ from hypothesis import strategies as st
 from g2rpo_env.envs.coding import wire
 
 SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(), st.binary(),
-    st.complex_numbers(allow_nan=False), st.fractions(), st.decimals(allow_nan=False),
-    st.integers(min_value=10**90, max_value=10**120), st.text(alphabet=st.characters(categories=["Cs"])),
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False),
+    st.text(),
+    st.binary(),
+    st.complex_numbers(allow_nan=False),
+    st.fractions(),
+    st.decimals(allow_nan=False),
+    st.integers(min_value=10**90, max_value=10**120),
+    st.text(alphabet=st.characters(categories=["Cs"])),
 )
 HASHABLE = st.recursive(SCALARS, lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=4), max_leaves=6)
 VALUES = st.recursive(

@@ -34,9 +34,15 @@ def test_paragraphs_end_at_blank_lines() -> None:
         (r"If \(a. b\) holds. Then.", [r"If \(a. b\) holds. ", "Then."]),
         ("We get $$a. b$$, so c. D.", ["We get ", "$$a. b$$, ", "so c. ", "D."]),
         ("We get\n\\[a.\n\nb\\].\nSo.", ["We get\n", "\\[a.\n\nb\\].\n", "So."]),
-        (r"As \begin{align*} a. b \\ c. d \end{align*} E. F", ["As ", r"\begin{align*} a. b \\ c. d \end{align*} ", "E. ", "F"]),  # noqa: E501
+        (
+            r"As \begin{align*} a. b \\ c. d \end{align*} E. F",
+            ["As ", r"\begin{align*} a. b \\ c. d \end{align*} ", "E. ", "F"],
+        ),
         (r"\begin{x}a. \begin{x}b. c\end{x} d. e\end{x} F", [r"\begin{x}a. \begin{x}b. c\end{x} d. e\end{x} ", "F"]),
-        (r"In $\begin{pmatrix} 1. 2 \end{pmatrix}$ it is. So", [r"In $\begin{pmatrix} 1. 2 \end{pmatrix}$ it is. ", "So"]),  # noqa: E501
+        (
+            r"In $\begin{pmatrix} 1. 2 \end{pmatrix}$ it is. So",
+            [r"In $\begin{pmatrix} 1. 2 \end{pmatrix}$ it is. ", "So"],
+        ),
         (r"$x \text{ if $y. z$ or} w. v$ A. B", [r"$x \text{ if $y. z$ or} w. v$ A. ", "B"]),
         ("Costs \\$5. Then \\$6. End", ["Costs \\$5. ", "Then \\$6. ", "End"]),
         ("A pen costs $5. Then. End", ["A pen costs $5. ", "Then. ", "End"]),  # no end, no formula
