@@ -6,8 +6,8 @@ if __name__ != "g2rpo_env.agents":  # a second copy under the name "agents" woul
 from g2rpo_env.agents import recipes
 from g2rpo_env.agents.evaluation import Evaluation, evaluate, paired_difference
 from g2rpo_env.agents.grpo import GRPO
-from g2rpo_env.agents.policy import CausalLMPolicy
-from g2rpo_env.agents.recipes import Recipe
+from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
+from g2rpo_env.agents.recipe import Recipe
 from g2rpo_env.agents.response import guidance_response
 from g2rpo_env.agents.rollout import collect
 

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 
 from g2rpo_env.agents.batch import Batch, make_batch
+from g2rpo_env.agents.checkpointing import checkpointing, named_out_of_memory
 from g2rpo_env.agents.evaluation import Evaluation, evaluate
-from g2rpo_env.agents.memory import checkpointing, named_out_of_memory
-from g2rpo_env.agents.policy import CausalLMPolicy
+from g2rpo_env.agents.parts.references.models import make_reference
+from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
 from g2rpo_env.agents.progress import Progress
-from g2rpo_env.agents.recipes import Recipe
-from g2rpo_env.agents.references import make_reference
+from g2rpo_env.agents.recipe import Recipe
 from g2rpo_env.agents.rollout import token_vector_env
-from g2rpo_env.controller import Feedback
+from g2rpo_env.controllers.base import Feedback
 from g2rpo_env.episode import Episode, Group, Groups, Role
 from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, NonFiniteError, OutOfMemoryError, ResumeError
 from g2rpo_env.guidance import find_guidance

@@ -7,25 +7,22 @@ Every recipe has the same optimiser defaults, so that two recipes that differ in
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from g2rpo_env.agents.advantages import GroupCentered, GroupNormalized, Ones
-from g2rpo_env.agents.losses import ClippedSurrogate, LogLikelihood
-from g2rpo_env.agents.references import NoReference
-from g2rpo_env.agents.selection import KeepAll, KeepCorrect
-from g2rpo_env.agents.shaping import EnvironmentReward
-from g2rpo_env.agents.strategies import RevealOnly, Rollout
-from g2rpo_env.agents.token_weights import SequenceMean, TokenMean
-from g2rpo_env.controller import AdaptiveGuidance, Controller, FixedGuidance
+from g2rpo_env.agents.parts.advantages.groups import GroupNormalized
+from g2rpo_env.agents.parts.losses.surrogate import ClippedSurrogate
+from g2rpo_env.agents.parts.references.terms import NoReference
+from g2rpo_env.agents.parts.selection.filters import KeepAll
+from g2rpo_env.agents.parts.shaping.rewards import EnvironmentReward
+from g2rpo_env.agents.parts.strategies.rollout import Rollout
+from g2rpo_env.agents.parts.token_weights.means import SequenceMean
+from g2rpo_env.controllers.base import Controller
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.guidance import find_guidance
 
 if TYPE_CHECKING:
-    from g2rpo_env.agents.grpo import GRPO
+    pass
 
 
 LOWEST_RATE = 0.01
@@ -119,7 +116,7 @@ class Recipe:
             groups, and gives a list.
         token_weight: Episode -> loss weights (T,); what it requires is given by name.
         loss: (log_probs_NT, Batch) -> LossResult; one that requires ``off_policy_log_probs`` is asked for the loss of
-            each gradient step first, see :class:`~g2rpo_env.agents.losses.CorrectedSurrogate`.
+            each gradient step first, see :class:`~g2rpo_env.agents.parts.losses.CorrectedSurrogate`.
         reference: (log_probs_NT, Batch) -> scalar, added to the loss total.
         controller: Sets the reveal length after each update; None leaves the guidance wrapper alone.
         optimizer: Learning rate and the like.
@@ -178,135 +175,3 @@ def part_from_config(config: dict[str, Any] | None) -> Any:
 
 def _is_part(value: Any) -> bool:
     return isinstance(value, dict) and set(value) == {"class", "options"}
-
-
-def grpo() -> Recipe:
-    """GRPO (arXiv 2402.03300): group-normalised rewards, clipped surrogate, mean over episodes; no KL term."""
-    return Recipe()
-
-
-def guided_grpo() -> Recipe:
-    """GRPO on guided groups with a reveal length that stays. Loss mode: sampled tokens only."""
-    return Recipe(controller=FixedGuidance())
-
-
-def g2rpo_a() -> Recipe:
-    """G²RPO-A (arXiv 2508.13023). Loss mode: **revealed tokens included**, as in the official code.
-
-    A share of each group starts from revealed tokens, one normalisation over the mixed group, adaptive reveal length.
-
-    Deviations:
-
-    1. The controller is the bounded rule; ``AdaptiveGuidance(max_factor=None)`` is the paper's.
-    2. It sees the success of every update, the official code that of every third.
-    3. No KL term (the official code inherits TRL 0.15.2's beta of 0.04).
-    4. Positions are those the tokens were sampled at; the official code pads short traces in the middle.
-    5. The reveal does not count towards the budget and never shows the final answer.
-    """
-    return Recipe(controller=AdaptiveGuidance(), token_weight=SequenceMean(revealed=True))
-
-
-def g2rpo_a_masked() -> Recipe:
-    """G²RPO-A with the revealed tokens masked out of the loss: only sampled tokens are trained."""
-    return Recipe(controller=AdaptiveGuidance())
-
-
-def sft() -> Recipe:
-    """Supervised training on the revealed tokens alone: the baseline that shows how much of a gain is imitation."""
-    return Recipe(
-        strategy=RevealOnly(),
-        advantage=Ones(),
-        token_weight=TokenMean(sampled=False, revealed=True),
-        loss=LogLikelihood(),
-    )
-
-
-def raft() -> Recipe:
-    """RAFT (arXiv 2504.11343): maximum likelihood of the correct samples; wrong ones are dropped."""
-    return Recipe(selection=KeepCorrect(), advantage=Ones(), token_weight=TokenMean(), loss=LogLikelihood())
-
-
-def reinforce() -> Recipe:
-    """REINFORCE with the mean reward of the group as its baseline: A log pi, every token weighs the same.
-
-    No clipping, no division by the standard deviation. Up to a factor G / (G - 1) on the advantage, which the learning
-    rate takes up, this is the leave-one-out estimator RLOO (arXiv 2402.14740).
-    """
-    return Recipe(advantage=GroupCentered(), token_weight=TokenMean(), loss=LogLikelihood())
-
-
-RECIPES: dict[str, Callable[[], Recipe]] = {
-    "grpo": grpo,
-    "guided-grpo": guided_grpo,
-    "g2rpo-a": g2rpo_a,
-    "g2rpo-a-masked": g2rpo_a_masked,
-    "sft": sft,
-    "raft": raft,
-    "reinforce": reinforce,
-}
-
-
-def get(name: str) -> Recipe:
-    """Return a recipe by name.
-
-    Raises:
-        ConfigurationError: no recipe has that name.
-    """
-    if name not in RECIPES:
-        close = [known for known in RECIPES if name and known.startswith(name)]
-        close = close or difflib.get_close_matches(name, RECIPES, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ConfigurationError(f"recipe={name!r} must be one of {', '.join(RECIPES)}{hint}")
-    return RECIPES[name]()
-
-
-def make(
-    name: str,
-    policy: Any,
-    envs: Any,
-    *,
-    seed: int = 0,
-    device: Any = None,
-    dtype: str | None = None,
-    **parts: Any,
-) -> GRPO:
-    """Return the agent of a recipe.
-
-    A recipe's controller starts from the length of the guidance wrapper and is bounded by the longest reveal there is.
-
-    Args:
-        name: A key of :data:`RECIPES`.
-        policy: The policy to train, in place.
-        envs: Training environment.
-        seed: Root seed of the environment and of all sampling.
-        device: See :class:`~g2rpo_env.agents.grpo.GRPO`, and so ``dtype``.
-        dtype: See there.
-        **parts: Parts that replace those of the recipe, as the arguments of Recipe.
-
-    Raises:
-        ConfigurationError: unknown recipe or part.
-        MissingGuidanceError: the recipe needs guidance and ``envs`` has no guidance wrapper.
-    """
-    from g2rpo_env.agents.grpo import GRPO
-
-    recipe, guidance = get(name), find_guidance(envs)
-    if recipe.controller is not None and guidance is not None and "controller" not in parts:
-        parts = {**parts, "controller": fitted(recipe.controller, guidance)}
-    known = {f.name for f in dataclasses.fields(Recipe)}
-    unknown = sorted(set(parts) - known)
-    if unknown:
-        raise ConfigurationError(f"part {unknown[0]!r} is unknown; known are {', '.join(sorted(known))}")
-    return GRPO(policy, envs, seed=seed, device=device, dtype=dtype, recipe=dataclasses.replace(recipe, **parts))
-
-
-def fitted(controller: Controller, guidance: Any) -> Controller:
-    """Return the controller, starting at the wrapper's length; no length exceeds the longest reveal in its unit."""
-    longest = guidance.longest
-    length = min(guidance.length, longest)
-    changes: dict[str, Any] = {"length": length}
-    if hasattr(controller, "max_length"):
-        limits = cast(Any, controller)
-        bound = longest if limits.max_length is None else min(limits.max_length, longest)
-        changes["max_length"] = max(bound, length)
-        changes["min_length"] = min(limits.min_length, length, bound / 20)
-    return dataclasses.replace(controller, **changes)

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from g2rpo_env.agents.evaluation import interval95
-from g2rpo_env.agents.policy import CausalLMPolicy
+from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
 from g2rpo_env.agents.rollout import collect
 from g2rpo_env.episode import Episode, Role
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.guidance import VectorGuidanceWrapper
 from g2rpo_env.problem import distinct_ids
-from g2rpo_env.reveal import CAPS
+from g2rpo_env.reveal.plan import CAPS
 from g2rpo_env.tokenizer import decode
 from g2rpo_env.vector import TokenVectorEnv
 
@@ -34,7 +34,7 @@ class ResponsePoint:
     """One point of the curve.
 
     Attributes:
-        reveal_cap: A key of :data:`g2rpo_env.reveal.CAPS`.
+        reveal_cap: A key of :data:`g2rpo_env.reveal.plan.CAPS`.
         fraction: Revealed share of what the cap lets be revealed, in [0, 1].
         success: Share of correct answers, sampled, one per problem.
         interval: Its 95 % interval.

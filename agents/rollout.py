@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 
-from g2rpo_env.agents.policy import CausalLMPolicy, draw
+from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
+from g2rpo_env.agents.policy.sampling import draw
 from g2rpo_env.episode import Episode, Groups, group_episodes
 from g2rpo_env.errors import ConfigurationError, NonFiniteError
 from g2rpo_env.streams import Seed, stream

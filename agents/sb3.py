@@ -28,8 +28,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from g2rpo_env.agents.evaluation import Evaluation, evaluate
-from g2rpo_env.agents.policy import CausalLMPolicy
-from g2rpo_env.controller import Controller, Feedback
+from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
+from g2rpo_env.controllers.base import Controller, Feedback
 from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, ResumeError
 from g2rpo_env.guidance import VectorGuidanceWrapper, find_guidance
 from g2rpo_env.vector import TokenVectorEnv
@@ -259,7 +259,7 @@ class GuidanceCallback(BaseCallback):
     ``guidance/success``.
 
     Args:
-        controller: Any controller of :mod:`g2rpo_env.controller`; it is updated in place.
+        controller: Any controller of :mod:`g2rpo_env.controllers.rules`; it is updated in place.
         verbose: As for every SB3 callback.
 
     Raises:

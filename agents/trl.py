@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from g2rpo_env.agents.grpo import make_feedback
-from g2rpo_env.agents.policy import CausalLMPolicy
+from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
 from g2rpo_env.agents.rollout import collect, token_vector_env
-from g2rpo_env.controller import Controller
+from g2rpo_env.controllers.base import Controller
 from g2rpo_env.episode import Episode, Role
 from g2rpo_env.errors import ConfigurationError, MissingGuidanceError
 from g2rpo_env.guidance import find_guidance

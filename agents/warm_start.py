@@ -21,9 +21,9 @@ import torch
 from g2rpo_env._version import __version__
 from g2rpo_env.agents.batch import make_batch
 from g2rpo_env.agents.evaluation import evaluate
-from g2rpo_env.agents.losses import LogLikelihood
-from g2rpo_env.agents.policy import CausalLMPolicy
-from g2rpo_env.agents.token_weights import TokenMean
+from g2rpo_env.agents.parts.losses.surrogate import LogLikelihood
+from g2rpo_env.agents.parts.token_weights.means import TokenMean
+from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
 from g2rpo_env.episode import Episode, Role
 from g2rpo_env.errors import BudgetError, ConfigurationError
 from g2rpo_env.problem import distinct_ids

@@ -15,21 +15,25 @@ if not (Path(__file__).parent / "envs").is_dir():
 from g2rpo_env import errors
 from g2rpo_env._version import __version__
 
-# Who is guided
-from g2rpo_env.assignment import FirstMembers, Levels, RandomMembers, WholeGroups, even_levels
-
 # The admission test
 from g2rpo_env.checks import check_env, check_vector_env
+from g2rpo_env.controllers.base import Controller, Feedback
+from g2rpo_env.controllers.on_failure import ShortestPrefix, SmallestHint, Stages
+from g2rpo_env.controllers.per_problem import ItemResponse, PerProblem
 
 # Controllers
-from g2rpo_env.controller import (
-    AdaptiveGuidance,
-    Controller,
-    Feedback,
-    FixedGuidance,
-    OfficialCadence,
-    TargetSuccess,
+from g2rpo_env.controllers.rules import AdaptiveGuidance, FixedGuidance, OfficialCadence, TargetSuccess
+from g2rpo_env.controllers.schedules import (
+    CosineBinomial,
+    CosineDecay,
+    LinearDecay,
+    Replay,
+    StepDecay,
+    UniformDraw,
+    UniformWindow,
 )
+from g2rpo_env.controllers.self_tuning import SelfTuning
+from g2rpo_env.controllers.simulator import LearnerModel, Simulation, simulate_controller
 from g2rpo_env.core import TokenEnv
 
 # The order of problems
@@ -37,24 +41,22 @@ from g2rpo_env.curriculum import Curriculum, Measured, Ramp, Readmitting
 
 # Records
 from g2rpo_env.episode import Episode, Group, Groups, Role
-from g2rpo_env.failures import ShortestPrefix, SmallestHint, Stages
 
 # Guidance
 from g2rpo_env.grading import Grading, with_grading
 from g2rpo_env.guidance import GuidanceWrapper, VectorGuidanceWrapper, find_guidance
 from g2rpo_env.hints import Hinted
-from g2rpo_env.memory import ItemResponse, PerProblem
-
-# Where guidance stands
-from g2rpo_env.placement import InAnswer, InPrompt
 
 # Problems and verdicts: what a task of your own is made of
 from g2rpo_env.problem import Problem, ProblemSource
 from g2rpo_env.registration import env_ids, register_all, register_task
-from g2rpo_env.reveal import RevealPlan
-from g2rpo_env.schedules import CosineBinomial, CosineDecay, LinearDecay, Replay, StepDecay, UniformDraw, UniformWindow
-from g2rpo_env.selftuning import SelfTuning
-from g2rpo_env.simulator import LearnerModel, Simulation, simulate_controller
+
+# Who is guided
+from g2rpo_env.reveal.assignment import FirstMembers, Levels, RandomMembers, WholeGroups, even_levels
+
+# Where guidance stands
+from g2rpo_env.reveal.placement import InAnswer, InPrompt
+from g2rpo_env.reveal.plan import RevealPlan
 from g2rpo_env.task import Task
 from g2rpo_env.tokenizer import char_tokenizer, load_tokenizer
 from g2rpo_env.traces import Traces, with_traces

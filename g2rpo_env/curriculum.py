@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from g2rpo_env.controller import Controller, Feedback
+from g2rpo_env.controllers.base import Controller, Feedback
+from g2rpo_env.controllers.per_problem import of_problem, remember
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.memory import of_problem, remember
 from g2rpo_env.problem import Problem, ProblemSource, distinct_ids
 from g2rpo_env.streams import Seed, stream
 

@@ -8,15 +8,15 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
-from g2rpo_env.assignment import Assignment, chosen
 from g2rpo_env.core import TokenEnv
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.placement import InAnswer, Placement, placed
-from g2rpo_env.reveal import RevealPlan, reveal_tokens
+from g2rpo_env.reveal.assignment import Assignment, chosen
+from g2rpo_env.reveal.placement import InAnswer, Placement, placed
+from g2rpo_env.reveal.plan import RevealPlan, reveal_tokens
 from g2rpo_env.vector import TokenVectorEnv
 
 if TYPE_CHECKING:
-    from g2rpo_env.controller import Controller
+    from g2rpo_env.controllers.base import Controller
 
 
 LONGEST = {
@@ -159,7 +159,7 @@ class GuidanceWrapper(_Guidance, gym.Wrapper, RecordConstructorArgs):
         reveal_cap: ``final_answer`` reveals up to all steps; ``before_answer`` also stops before the first occurrence
             of the final answer in them (in most GSM8K solutions the last step already names it).
         place: What is shown, and where: the solution in the ``answer`` or in the ``prompt``, the ``hint`` of a problem
-            in the prompt, or an object of :mod:`g2rpo_env.placement`: ``InAnswer(opening="<think>\\n")``.
+            in the prompt, or an object of :mod:`g2rpo_env.reveal.placement`: ``InAnswer(opening="<think>\\n")``.
         counted: Whether guidance in the answer counts towards ``max_new_tokens``; 2 tokens always remain.
 
     Raises:
@@ -196,7 +196,7 @@ class VectorGuidanceWrapper(_Guidance, gym.vector.VectorWrapper, RecordConstruct
         unit: ``tokens``, ``steps`` or ``fraction``, see GuidanceWrapper.
         ratio: Share of the members of a group that are guided, in [0, 1].
         reveal_cap: ``final_answer`` or ``before_answer``, see GuidanceWrapper.
-        who: ``first`` or ``random`` members, whole ``groups``, or an object of :mod:`g2rpo_env.assignment`:
+        who: ``first`` or ``random`` members, whole ``groups``, or an object of :mod:`g2rpo_env.reveal.assignment`:
             ``Levels((1/3, 2/3))``.
         place: ``answer``, ``prompt``, ``hint`` or an object, see GuidanceWrapper.
         counted: Whether guidance in the answer counts towards ``max_new_tokens``, see GuidanceWrapper.

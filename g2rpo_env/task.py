@@ -11,18 +11,17 @@ import importlib
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import accumulate
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from g2rpo_env.encoding import EncodedProblem, Size, _byte_bounds, encode_problem, framed, measure
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import BudgetError, ConfigurationError
-from g2rpo_env.placement import InAnswer, Placement
 from g2rpo_env.problem import Problem, ProblemSource
-from g2rpo_env.reveal import EncodedProblem
+from g2rpo_env.reveal.placement import InAnswer, Placement
 from g2rpo_env.tokenizer import char_tokenizer, decode, encode, encode_batch, encode_many, load_tokenizer
 from g2rpo_env.verdict import Outcome, Verdict, Verifier
 
@@ -446,81 +445,6 @@ def task_class(name: str) -> Callable[..., Task]:
     """Return what ``"module:Name"`` names; this imports the module."""
     module, _, attribute = name.partition(":")
     return getattr(importlib.import_module(module), attribute)
-
-
-NO_FRAME = (np.zeros(0, np.int32), np.zeros(0, np.int32))
-"""No token ids before the prompt, none after it."""
-
-
-def framed(prompt_T: np.ndarray, frame: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Return the tokens of a prompt between those of a frame."""
-    before, after = frame
-    return np.concatenate([before, prompt_T, after]) if len(before) or len(after) else prompt_T
-
-
-def encode_problem(
-    tokenizer: PreTrainedTokenizerFast, problem: Problem, frame: tuple[np.ndarray, np.ndarray] = NO_FRAME
-) -> EncodedProblem:
-    """Return the tokens of prompt, frame included, and solution with step boundaries and reveal bounds."""
-    prompt_T = framed(encode(tokenizer, problem.prompt)[0], frame)
-    solution_T, ends = encode(tokenizer, problem.solution)
-    lengths = list(accumulate(map(len, problem.steps)))
-    # Tokens that end at or before a boundary lie before it: one that spans the boundary stays hidden.
-    step_ends = tuple(np.searchsorted(ends, lengths, side="right").tolist())
-    return EncodedProblem(problem, prompt_T, solution_T, ends, step_ends)
-
-
-@dataclass(frozen=True)
-class Size:
-    """Tokens of a problem, counted.
-
-    Attributes:
-        prompt: Tokens of the prompt.
-        revealable: Tokens of the solution that may be shown.
-        crossing: Whether prompt and solution share a token when they are encoded as one text.
-    """
-
-    prompt: int
-    revealable: int
-    crossing: bool
-
-
-def measure(
-    tokenizer: PreTrainedTokenizerFast,
-    problems: Sequence[Problem],
-    frame: tuple[np.ndarray, np.ndarray] = NO_FRAME,
-) -> list[tuple[Problem, Size]]:
-    """Return the sizes of problems, the same that :func:`encode_problem` gives one by one."""
-    prompts = encode_batch(tokenizer, [p.prompt for p in problems])
-    solutions = encode_batch(tokenizer, [p.solution for p in problems], offsets=True)
-    # Tokens of a frame stand between prompt and solution: no token can span the two.
-    crossings = [False] * len(problems) if len(frame[1]) else _crossings(tokenizer, problems, prompts, solutions)
-    around = sum(map(len, frame))
-    sizes = []
-    for problem, prompt, solution, crossing in zip(problems, prompts, solutions, crossings, strict=True):
-        ids = solution.ids
-        # All tokens before the one that holds the first character of the final part; all if there is none.
-        end = solution.char_to_token(sum(map(len, problem.steps)))
-        revealable = len(ids) if end is None else end
-        sizes.append((problem, Size(len(prompt.ids) + around, revealable, crossing)))
-    return sizes
-
-
-def _crossings(
-    tokenizer: PreTrainedTokenizerFast, problems: Sequence[Problem], prompts: list[Any], solutions: list[Any]
-) -> list[bool]:
-    """Return which problems have other tokens as one text than as prompt and solution."""
-    if tokenizer is char_tokenizer():  # a token per byte: none can span two texts
-        return [False] * len(problems)
-    joined = encode_batch(tokenizer, [p.prompt + p.solution for p in problems])
-    return [both.ids != p.ids + s.ids for both, p, s in zip(joined, prompts, solutions, strict=True)]
-
-
-def _byte_bounds(problems: Sequence[Problem]) -> tuple[int, int]:
-    return (
-        max(len(p.prompt.encode()) for p in problems),
-        max(len("".join(p.steps).encode()) for p in problems),
-    )
 
 
 def _stop_table(tokenizer: Any, stop_strings: tuple[str, ...], eos_token_id: int) -> np.ndarray:

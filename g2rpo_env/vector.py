@@ -25,10 +25,10 @@ from g2rpo_env.core import (
 )
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError, InvalidActionError, ResetNeededError
-from g2rpo_env.placement import placed
 from g2rpo_env.problem import Problem
 from g2rpo_env.render import RENDERERS
-from g2rpo_env.reveal import RevealPlan, reveal_tokens
+from g2rpo_env.reveal.placement import placed
+from g2rpo_env.reveal.plan import RevealPlan, reveal_tokens
 from g2rpo_env.streams import fresh_seed
 from g2rpo_env.task import Start, Task, load_task
 from g2rpo_env.verdict import Verdict

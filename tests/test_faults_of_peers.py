@@ -13,7 +13,7 @@ import g2rpo_env
 from g2rpo_env import Group, Problem, Role, TokenEnv, TokenVectorEnv, VectorGuidanceWrapper
 from g2rpo_env.agents import CausalLMPolicy, collect, recipes
 from g2rpo_env.agents.batch import make_batch
-from g2rpo_env.agents.token_weights import TokenMean
+from g2rpo_env.agents.parts.token_weights.means import TokenMean
 from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.envs.mathematics.numeric import NumberVerifier
 from g2rpo_env.errors import ConfigurationError

@@ -133,7 +133,7 @@ def test_imports_point_upwards_only() -> None:
         ("g2rpo_env.core", "def f():\n    from transformers import AutoTokenizer"),
         ("g2rpo_env.core", "from g2rpo_env.envs import arithmetic"),
         ("g2rpo_env.core", "def f():\n    from g2rpo_env import agents"),
-        ("g2rpo_env.envs.arithmetic", "import g2rpo_env.agents.policy"),
+        ("g2rpo_env.envs.arithmetic", "import g2rpo_env.agents.policy.causal_lm"),
         ("g2rpo_env.envs.arithmetic", "import datasets"),
         ("g2rpo_env.agents.grpo", "from g2rpo_env.cli import app"),
         ("g2rpo_env.agents.grpo", "from g2rpo_env.envs import arithmetic"),

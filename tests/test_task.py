@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from g2rpo_env import Outcome, Problem, Task, Verdict
+from g2rpo_env.encoding import encode_problem, measure
 from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.envs.dataset import RowSource
 from g2rpo_env.errors import BudgetError, ConfigurationError, UnknownProblemError
-from g2rpo_env.task import CHUNK, encode_problem, load_task, measure
+from g2rpo_env.task import CHUNK, load_task
 from g2rpo_env.tokenizer import char_tokenizer, decode, encode
 
 TEXTS = st.text(st.sampled_from("58+=\n#é🙂 <eos>ab"), max_size=12)

@@ -6,20 +6,19 @@ A policy is a model, its tokenizer and a sampling temperature, nothing else; the
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from g2rpo_env.agents import adapters
-from g2rpo_env.agents.decoder import Decoder
-from g2rpo_env.agents.fast_decoder import FastDecoder, reason_against
-from g2rpo_env.agents.scoring import entropies, score
-from g2rpo_env.agents.truncation import Truncation
-from g2rpo_env.errors import BudgetError, ConfigurationError, NonFiniteError, VocabularyMismatchError
+from g2rpo_env.agents.policy import lora
+from g2rpo_env.agents.policy.decoder import Decoder
+from g2rpo_env.agents.policy.fast_decoder import FastDecoder, reason_against
+from g2rpo_env.agents.policy.loading import check_device, no_model, pretrained_tokenizer, torch_dtype
+from g2rpo_env.agents.policy.sampling import Truncation, check_temperature, draw
+from g2rpo_env.agents.policy.scoring import entropies, score
+from g2rpo_env.errors import BudgetError, ConfigurationError, VocabularyMismatchError
 from g2rpo_env.tokenizer import check_tokenizer, decode, encode, same_vocabulary
 
 if TYPE_CHECKING:
@@ -37,8 +36,8 @@ class CausalLMPolicy:
         top_k: Sample among the k likeliest tokens, >= 1; None for all.
         top_p: Sample among the fewest likeliest tokens that hold this share of the probability, in (0, 1].
         min_p: Sample among the tokens at least this many times as likely as the likeliest, in [0, 1].
-        own_decoder: Whether rollouts step Qwen3 and Llama models through :mod:`g2rpo_env.agents.fast_decoder`; False
-            steps every model through its own forward.
+        own_decoder: Whether rollouts step Qwen3 and Llama models through
+            :mod:`~g2rpo_env.agents.policy.fast_decoder`; False steps every model through its own forward.
         compile: Whether that path goes through ``torch.compile``: faster steps, after some seconds at the first use.
         cuda_graphs: Whether that path launches its steps on a GPU as CUDA graphs. The policy keeps them, with the cache
             they read, from one rollout to the next; False frees that memory between rollouts.
@@ -134,13 +133,13 @@ class CausalLMPolicy:
         kind = torch_dtype(dtype)
         check_device(device)
         tokenizer: Any = pretrained_tokenizer(name)
-        base = adapters.base_folder(name)
+        base = lora.base_folder(name)
         try:
             model: Any = AutoModelForCausalLM.from_pretrained(str(base or name), dtype=kind)
         except (OSError, ValueError) as error:
             raise no_model(base or name, error) from None
         if base is not None:
-            model = adapters.load(model, name)
+            model = lora.load(model, name)
         return cls(model.to(device), tokenizer, **options)
 
     def to(self, device: str | torch.device | None = None, dtype: str | None = None) -> CausalLMPolicy:
@@ -171,8 +170,8 @@ class CausalLMPolicy:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write an ordinary Hugging Face folder: weights, configuration and tokenizer; see :mod:`adapters` for LoRA."""
-        if adapters.has_adapter(self.model):
-            adapters.save(self.model, folder)
+        if lora.has_adapter(self.model):
+            lora.save(self.model, folder)
         else:
             self.model.save_pretrained(str(folder))
         self.tokenizer.save_pretrained(str(folder))
@@ -254,7 +253,7 @@ class CausalLMPolicy:
     ) -> torch.Tensor:
         """Return the log-probability of each token given those before it, (N, T), float32 or the model's wider type.
 
-        Never holds the logits of all tokens, see :mod:`g2rpo_env.agents.scoring`.
+        Never holds the logits of all tokens, see :mod:`g2rpo_env.agents.policy.scoring`.
 
         Args:
             tokens_NT: int64, right-padded.
@@ -262,7 +261,7 @@ class CausalLMPolicy:
             where_NT: bool, the tokens that are asked for; None for all. The others get 0, and so does the first.
         """
         asked_NT = mask_NT if where_NT is None else where_NT & mask_NT
-        model = adapters.inner(self.model)
+        model = lora.inner(self.model)
         return score(model, tokens_NT, mask_NT, asked_NT, temperature=self.temperature, vocab_size=self.vocab_size)
 
     def token_entropies(self, tokens_NT: torch.Tensor, mask_NT: torch.Tensor, where_NT: torch.Tensor) -> torch.Tensor:
@@ -270,7 +269,7 @@ class CausalLMPolicy:
 
         Arguments as of :meth:`token_log_probs`; tokens that are not asked for, and the first, get 0.
         """
-        model = adapters.inner(self.model)
+        model = lora.inner(self.model)
         asked_NT = where_NT & mask_NT
         return entropies(model, tokens_NT, mask_NT, asked_NT, temperature=self.temperature, vocab_size=self.vocab_size)
 
@@ -311,18 +310,6 @@ class CausalLMPolicy:
         return decode(self.tokenizer, tokens[0, len(ids) : length])
 
 
-def torch_dtype(name: str) -> torch.dtype:
-    """Return the floating-point torch dtype of a name.
-
-    Raises:
-        ConfigurationError: there is none.
-    """
-    kind = getattr(torch, name, None)
-    if not (isinstance(kind, torch.dtype) and kind.is_floating_point):
-        raise ConfigurationError(f"dtype={name!r} must name a floating-point torch dtype, such as 'bfloat16'")
-    return kind
-
-
 def check_cache(config: Any, length: int) -> None:
     """Raise ConfigurationError unless every layer attends by mask alone: a Decoder leaves holes between tokens.
 
@@ -337,99 +324,3 @@ def check_cache(config: Any, length: int) -> None:
                 f"the model has layers of type {kind!r} with a window of {window} tokens: only full attention, or a "
                 f"window of at least the {length} tokens of the longest episode, can be stepped lane by lane"
             )
-
-
-BLOCK = 1024
-"""Tokens that a larger vocabulary is searched by: first which block holds a token, then which of the block it is."""
-
-
-def draw(log_probs_NV: torch.Tensor, uniform_N: np.ndarray | Sequence[float] | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return a token per lane and its log-probability, int64 (N,) and float32 (N,), by one transfer from the device.
-
-    The likeliest token, or the one at which the distribution function reaches ``uniform_N``: one number of a lane's own
-    stream decides its token, so that a sample does not depend on the other lanes.
-
-    Args:
-        log_probs_NV: float, log-probabilities.
-        uniform_N: In [0, 1); None takes the likeliest token.
-
-    Raises:
-        NonFiniteError: a lane's distribution is not finite.
-    """
-    if uniform_N is None:
-        picked_N, token_N = log_probs_NV.max(-1)  # NaN if one of the row is
-        finite_N = torch.isfinite(picked_N)
-    else:
-        u_N = torch.as_tensor(np.asarray(uniform_N), dtype=torch.float64).to(log_probs_NV.device)
-        token_N, total_N = invert(log_probs_NV.exp(), u_N)
-        picked_N = log_probs_NV.gather(1, token_N[:, None])[:, 0]
-        finite_N = torch.isfinite(total_N.log())  # -inf where all are
-    found = torch.stack([part.double() for part in (token_N, picked_N, finite_N)]).cpu().numpy()
-    if not found[2].all():
-        raise NonFiniteError(f"the policy's logits for row {int(found[2].argmin())} of the batch are NaN or infinite")
-    return found[0].astype(np.int64), found[1].astype(np.float32)
-
-
-def invert(mass_NV: torch.Tensor, u_N: torch.Tensor, block: int = BLOCK) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the first token of each row up to which more than the share ``u_N`` of its mass lies, and the mass.
-
-    Args:
-        mass_NV: float, >= 0, unnormalised.
-        u_N: float64, in [0, 1).
-        block: Tokens per block, >= 1.
-
-    Returns:
-        int64 (N,), a token that has mass; float64 (N,), the mass of each row.
-    """
-    size = mass_NV.shape[-1]
-    if size <= block:
-        cumulative_NV = mass_NV.cumsum(-1, dtype=torch.float64)
-        total_N1 = cumulative_NV[:, -1:]
-        token_N1 = torch.searchsorted(cumulative_NV, u_N[:, None] * total_N1, right=True)
-        return token_N1[:, 0].clamp_(max=size - 1), total_N1[:, 0]
-    # A running sum over a whole large vocabulary takes longer than all the rest of a step.
-    blocks_NBK = torch.nn.functional.pad(mass_NV, (0, -size % block)).unflatten(-1, (-1, block))
-    sum_NB = blocks_NBK.sum(-1, dtype=torch.float64)
-    cumulative_NB = sum_NB.cumsum(-1)
-    total_N1 = cumulative_NB[:, -1:]
-    target_N1 = u_N[:, None] * total_N1
-    which_N1 = torch.searchsorted(cumulative_NB, target_N1, right=True).clamp_(max=sum_NB.shape[-1] - 1)
-    inner_NK = blocks_NBK.gather(1, which_N1[..., None].expand(-1, 1, block))[:, 0].cumsum(-1, dtype=torch.float64)
-    # What the sums above round differs from what this one rounds: stay among the tokens of the block that have mass.
-    within_N1 = (target_N1 - cumulative_NB.gather(1, which_N1) + sum_NB.gather(1, which_N1)).clamp_(min=0)
-    last_N1 = torch.searchsorted(inner_NK, inner_NK[:, -1:].contiguous())
-    token_N1 = torch.minimum(torch.searchsorted(inner_NK, within_N1, right=True), last_N1)
-    return (which_N1 * block + token_N1)[:, 0].clamp_(max=size - 1), total_N1[:, 0]
-
-
-def check_temperature(temperature: float) -> None:
-    """Raise ConfigurationError unless a temperature can be sampled at."""
-    if not (temperature > 0 and math.isfinite(temperature)):
-        raise ConfigurationError(f"temperature={temperature} must be above 0 and finite (evaluate with mode='greedy')")
-
-
-def check_device(device: str) -> None:
-    """Raise ConfigurationError unless this machine has a torch device of that name."""
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ConfigurationError(f"device={device!r} must be a torch device that this machine has: {reason}") from None
-
-
-def pretrained_tokenizer(name: str | Path) -> Any:
-    """Return the tokenizer of a Hugging Face folder or Hub name; raises ConfigurationError if there is none."""
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(str(name))
-    except (OSError, ValueError) as error:
-        raise no_model(name, error) from None
-
-
-def no_model(name: str | Path, error: Exception) -> ConfigurationError:
-    """Return the error for a name that stands for no causal language model."""
-    reason = str(error).strip().partition("\n")[0]
-    return ConfigurationError(
-        f"policy={str(name)!r} must be a Hugging Face folder or the Hub name of a causal language model: {reason}"
-    )

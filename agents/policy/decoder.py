@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from g2rpo_env.agents.policy import CausalLMPolicy
+    from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
 
 COMPACT_BELOW = 0.75
 """Drop finished lanes from the cache when the share that still runs falls below this, and so columns nobody reads."""
@@ -37,7 +37,7 @@ class Decoder:
         self._clear(np.zeros(0, np.int64))
 
     def _clear(self, lanes: np.ndarray) -> None:
-        from g2rpo_env.agents.kv_cache import GrowingLayer  # imports transformers, which takes seconds
+        from g2rpo_env.agents.policy.kv_cache import GrowingLayer  # imports transformers, which takes seconds
 
         self._cache = self._empty_cache()
         self._writable = all(isinstance(layer, GrowingLayer) for layer in self._cache.layers)
@@ -47,7 +47,7 @@ class Decoder:
         self.consumed[lanes] = 0
 
     def _empty_cache(self) -> Any:
-        from g2rpo_env.agents.kv_cache import growing_cache
+        from g2rpo_env.agents.policy.kv_cache import growing_cache
 
         return growing_cache(self.policy.model.config)
 

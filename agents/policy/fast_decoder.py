@@ -3,7 +3,7 @@
 Every lane has a row of a static cache and its own position in it. A token is written at its lane's position and the
 attention is masked by length, so lanes of unequal prompts and lanes that start again leave no dead columns behind.
 Query, key and value are one product, and so are gate and up; nothing is computed that the next token does not need. On
-a GPU the steps are launched as CUDA graphs, see :mod:`~g2rpo_env.agents.step_graphs`.
+a GPU the steps are launched as CUDA graphs, see :mod:`~g2rpo_env.agents.policy.step_graphs`.
 
 A prefix is computed once: a lane that begins takes the keys and values of the longest prefix that any row of the cache
 holds, so the members of a group share their prompt, at the start of a rollout and when a lane is filled again.
@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from g2rpo_env.agents.step_graphs import StepGraphs
+from g2rpo_env.agents.policy.step_graphs import StepGraphs
 
 if TYPE_CHECKING:
-    from g2rpo_env.agents.policy import CausalLMPolicy
+    from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
 
 FAMILIES = {
     "transformers.models.qwen3.modeling_qwen3": "Qwen3ForCausalLM",
@@ -125,7 +125,7 @@ def _added(hidden: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: to
 
 
 class FastDecoder:
-    """Next-token logits for the lanes of a vector environment, as :class:`~g2rpo_env.agents.decoder.Decoder`.
+    """Next-token logits for the lanes of a vector environment, as :class:`~g2rpo_env.agents.policy.decoder.Decoder`.
 
     Weights are those of the live model: when one of them has changed, the fused copies are made anew and the cache is
     emptied. What changes weights without their version counter (fused optimisers of torch, ``.data``) is seen by

@@ -1,7 +1,7 @@
 """Adapters: train a few added weights instead of the model's own, with LoRA of the library ``peft``.
 
 The reference of a KL term is then the same model with its adapter switched off, not a second copy. Rollouts of a model
-with an adapter go through its own forward, for :mod:`~g2rpo_env.agents.fast_decoder` reads plain weights.
+with an adapter go through its own forward, for :mod:`~g2rpo_env.agents.policy.fast_decoder` reads plain weights.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from g2rpo_env.errors import ConfigurationError, MissingDependencyError
 
 if TYPE_CHECKING:
-    from g2rpo_env.agents.policy import CausalLMPolicy
+    from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
 
 CONFIG_FILE, BASE_FOLDER = "adapter_config.json", "base"
 

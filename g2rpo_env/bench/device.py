@@ -25,8 +25,8 @@ import numpy as np
 import torch
 
 from g2rpo_env.agents import CausalLMPolicy
-from g2rpo_env.agents.policy import torch_dtype
-from g2rpo_env.cli.rows import Row
+from g2rpo_env.agents.policy.loading import torch_dtype
+from g2rpo_env.bench.measurement import Row
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.tokenizer import EOS, PAD
 

@@ -15,15 +15,15 @@ from typing import Any
 
 import torch
 
-from g2rpo_env.cli import bench_update
-from g2rpo_env.cli.bench_device import Place
-from g2rpo_env.cli.rows import Row
+from g2rpo_env.bench import update
+from g2rpo_env.bench.device import Place
+from g2rpo_env.bench.measurement import Row
 from g2rpo_env.errors import ConfigurationError
 
 SIZES = {"vocab_size": 151_936, "hidden_size": 256, "num_hidden_layers": 4}
 EPISODES = 16
 LARGE_EPISODES = 8
-"""Episodes for a model of :data:`~g2rpo_env.cli.bench_device.MODELS`."""
+"""Episodes for a model of :data:`~g2rpo_env.bench.device.MODELS`."""
 LENGTHS = (256, 1024, 2048)
 """Tokens per episode."""
 THEIRS = 1024
@@ -70,9 +70,9 @@ def device_peak(place: Place, side: str, tokens: int) -> float:
     """Return the peak memory in MiB that the allocator of a GPU gives out during one pass of a side."""
     gc.collect()  # what an earlier side left in cycles
     torch.cuda.empty_cache()
-    model = place.make_model() if place.model is not None else place.put(bench_update.model_of(**SIZES))
+    model = place.make_model() if place.model is not None else place.put(update.model_of(**SIZES))
     episodes = EPISODES if place.model is None else LARGE_EPISODES
-    batch = bench_update.case_of(model, [tokens - bench_update.PROMPT] * episodes)
+    batch = update.case_of(model, [tokens - update.PROMPT] * episodes)
     torch.cuda.reset_peak_memory_stats(place.device)
     SIDES[side](model, batch)
     return torch.cuda.max_memory_allocated(place.device) / 2**20
@@ -80,28 +80,28 @@ def device_peak(place: Place, side: str, tokens: int) -> float:
 
 def our_pass(model: Any, batch: Any) -> None:
     """Run forward and backward as GRPO does, all episodes in one microbatch."""
-    agent = bench_update.our_agent(model)
+    agent = update.our_agent(model)
     agent._accumulate(batch, agent.recipe.loss, float(batch.weight_NT.sum()))
 
 
 def trl_pass(model: Any, batch: Any) -> None:
     """Run forward and backward of TRL's loss."""
-    trainer = bench_update.trl_trainer(model)
-    trainer._compute_loss(trainer.model, bench_update.trl_inputs(batch)).backward()
+    trainer = update.trl_trainer(model)
+    trainer._compute_loss(trainer.model, update.trl_inputs(batch)).backward()
 
 
 SIDES: dict[str, Callable[[Any, Any], None]] = {
     "ours": our_pass,
     "TRL": trl_pass,
-    "backbone": lambda model, batch: bench_update.backbone_passes(model, batch)(),
+    "backbone": lambda model, batch: update.backbone_passes(model, batch)(),
 }
 
 
 def main(side: str, tokens: int) -> None:
     """Run one pass and print the peak of this process in MiB."""
-    torch.set_num_threads(bench_update.THREADS)
-    model = bench_update.model_of(**SIZES)
-    SIDES[side](model, bench_update.case_of(model, [tokens - bench_update.PROMPT] * EPISODES))
+    torch.set_num_threads(update.THREADS)
+    model = update.model_of(**SIZES)
+    SIDES[side](model, update.case_of(model, [tokens - update.PROMPT] * EPISODES))
     status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024)
 

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 
 from g2rpo_env.agents import CausalLMPolicy, collect
-from g2rpo_env.agents.decoder import Decoder
-from g2rpo_env.agents.fast_decoder import FastDecoder
-from g2rpo_env.agents.kv_cache import growing_cache
-from g2rpo_env.cli.bench_device import Cost, Place, Work
-from g2rpo_env.cli.rows import Row
+from g2rpo_env.agents.policy.decoder import Decoder
+from g2rpo_env.agents.policy.fast_decoder import FastDecoder
+from g2rpo_env.agents.policy.kv_cache import growing_cache
+from g2rpo_env.bench.device import Cost, Place, Work
+from g2rpo_env.bench.measurement import Row
 
 THREADS = 2
 LANES, GROUP = 64, 8
@@ -31,7 +31,7 @@ EQUAL = 64
 EPISODES, MEAN, SHORTEST, LONGEST = 256, 30, 16, 128
 """Where lengths are spread: clip(geometric(mean), shortest, longest)."""
 LARGE_EQUAL, LARGE_EPISODES, LARGE_LONGEST = 64, 128, 64
-"""The same for a model of :data:`~g2rpo_env.cli.bench_device.MODELS`, few enough for a minute with all sides."""
+"""The same for a model of :data:`~g2rpo_env.bench.device.MODELS`, few enough for a minute with all sides."""
 OTHER = 90
 """Token that is written where an end token was sampled too early."""
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from g2rpo_env.cli.rows import Row
+from g2rpo_env.bench.measurement import Row
 from g2rpo_env.envs.coding import CodeCheck, Sandbox
 
 PROGRAM = "def add(a, b):\n    return a + b\n"

@@ -17,18 +17,18 @@ import numpy as np
 import torch
 
 from g2rpo_env.agents import GRPO
-from g2rpo_env.agents.recipes import Optimizer, Recipe
+from g2rpo_env.agents.recipe import Optimizer, Recipe
 from g2rpo_env.agents.trl import problem_dataset, verifier_reward
-from g2rpo_env.cli import bench_update
-from g2rpo_env.cli.bench_device import Place
-from g2rpo_env.cli.bench_rollout import EQUAL, GROUP, LANES, THREADS, Case, EndAt, compiled_side, spread_lengths
-from g2rpo_env.cli.rows import Row
+from g2rpo_env.bench import update
+from g2rpo_env.bench.device import Place
+from g2rpo_env.bench.measurement import Row
+from g2rpo_env.bench.rollout import EQUAL, GROUP, LANES, THREADS, Case, EndAt, compiled_side, spread_lengths
 from g2rpo_env.errors import MissingDependencyError
 from g2rpo_env.problem import Problem
 from g2rpo_env.verdict import Outcome, Verdict
 
 LARGE_EQUAL = 128
-"""Tokens of each episode where all are equally long, for a model of :data:`~g2rpo_env.cli.bench_device.MODELS`."""
+"""Tokens of each episode where all are equally long, for a model of :data:`~g2rpo_env.bench.device.MODELS`."""
 LEARNING_RATE = 1e-5
 STEPS = 3
 """Steps of each side in a round; the first one does not count."""
@@ -80,10 +80,10 @@ def same_loss(case: Case) -> None:
     In single precision: numbers of 16 bits are rounded in other places by either side.
     """
     model = copy.deepcopy(case.policy.model).float()
-    batch = bench_update.case_of(model, [5, 9, 3, 7])
-    steps = [make(copy.deepcopy(model), batch) for make in (bench_update.our_step, bench_update.trl_step)]
+    batch = update.case_of(model, [5, 9, 3, 7])
+    steps = [make(copy.deepcopy(model), batch) for make in (update.our_step, update.trl_step)]
     for _ in range(2):
-        bench_update.same_loss(*(step() for step in steps))
+        update.same_loss(*(step() for step in steps))
 
 
 def our_steps(case: Case, *, compile: bool = False) -> Callable[[], list[float]]:

@@ -15,9 +15,9 @@ import torch
 
 from g2rpo_env.agents import GRPO, CausalLMPolicy
 from g2rpo_env.agents.batch import Batch
-from g2rpo_env.agents.recipes import Optimizer, Recipe
-from g2rpo_env.cli.bench_device import Cost, Place
-from g2rpo_env.cli.rows import Row
+from g2rpo_env.agents.recipe import Optimizer, Recipe
+from g2rpo_env.bench.device import Cost, Place
+from g2rpo_env.bench.measurement import Row
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import MissingDependencyError
 from g2rpo_env.tokenizer import char_tokenizer
@@ -30,7 +30,7 @@ SIZES = {"vocab_size": 8192, "hidden_size": 384, "num_hidden_layers": 10}
 CASES = {"equal": [112] * 8, "spread 1:8": [24, 48, 72, 96, 120, 144, 168, 192]}
 """Name -> sampled tokens of each episode."""
 LARGE_CASES = {"equal": [256] * 32, "spread 1:8": [64 * (1 + row % 8) for row in range(32)]}
-"""The same for a model of :data:`~g2rpo_env.cli.bench_device.MODELS`."""
+"""The same for a model of :data:`~g2rpo_env.bench.device.MODELS`."""
 CHECKED = 8
 """Episodes on which both sides are first compared in single precision."""
 TOLERANCE = 1e-4

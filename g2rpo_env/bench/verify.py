@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from g2rpo_env.cli.rows import Row
+from g2rpo_env.bench.measurement import Row
 from g2rpo_env.envs.mathematics.equality import MathVerifier
 from g2rpo_env.envs.mathematics.pool import SymbolicWorker
 from g2rpo_env.errors import ConfigurationError
@@ -113,7 +113,7 @@ def rollout_seconds(repeats: int) -> float:
     """
     from g2rpo_env.agents import CausalLMPolicy
     from g2rpo_env.agents.rollout import collect
-    from g2rpo_env.cli.options import make_envs
+    from g2rpo_env.experiments.environments import make_envs
 
     envs = make_envs("g2rpo_env/Addition-v0", LANES // 8, 8, {"digits": 12})
     policy = CausalLMPolicy.tiny(envs)

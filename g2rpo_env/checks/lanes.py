@@ -30,8 +30,8 @@ from g2rpo_env.checks.single import check_token_spaces
 from g2rpo_env.checks.wrappers import check_wrappers_keep_infos, warn_of_wrappers
 from g2rpo_env.core import TokenEnv
 from g2rpo_env.errors import ConfigurationError, InvalidActionError, UnknownProblemError
-from g2rpo_env.placement import placed
-from g2rpo_env.reveal import RevealPlan
+from g2rpo_env.reveal.placement import placed
+from g2rpo_env.reveal.plan import RevealPlan
 from g2rpo_env.tokenizer import encode
 from g2rpo_env.vector import TokenVectorEnv
 

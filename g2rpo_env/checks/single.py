@@ -36,9 +36,9 @@ from g2rpo_env.checks.rules import (
 from g2rpo_env.checks.wrappers import check_wrappers_keep_infos, warn_of_wrappers
 from g2rpo_env.core import TokenEnv
 from g2rpo_env.errors import ConfigurationError, ConformanceError, InvalidActionError, UnknownProblemError
-from g2rpo_env.placement import InAnswer, placed
 from g2rpo_env.problem import Problem
-from g2rpo_env.reveal import RevealPlan, reveal_tokens
+from g2rpo_env.reveal.placement import InAnswer, placed
+from g2rpo_env.reveal.plan import RevealPlan, reveal_tokens
 from g2rpo_env.task import Task
 from g2rpo_env.tokenizer import decode
 

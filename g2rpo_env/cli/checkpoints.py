@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from g2rpo_env.agents.grpo import CONFIG_FILE
-from g2rpo_env.agents.policy import CausalLMPolicy
-from g2rpo_env.cli.options import make_envs, nested, parse, task_options, values
+from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
+from g2rpo_env.cli.options import nested, parse, task_options, values
 from g2rpo_env.cli.train import environment, options_for
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.experiments.environments import make_envs
 from g2rpo_env.report.run_folder import CONFIG, RunFolder
 
 

@@ -16,26 +16,21 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from g2rpo_env.agents import CausalLMPolicy, Evaluation, paired_difference, recipes
+from g2rpo_env.agents import Evaluation, paired_difference, recipes
 from g2rpo_env.agents.agent import AGENTS
 from g2rpo_env.agents.evaluation import mean_over_seeds
-from g2rpo_env.agents.warm_start import WarmStart, warm_started
-from g2rpo_env.cli.arms import Arm, Result, Setting, evaluate_base, load_agent, run_chains
+from g2rpo_env.agents.warm_start import WarmStart
 from g2rpo_env.cli.checkpoints import with_task_options
-from g2rpo_env.cli.families import ARMS, UNGUIDED, Family, family_of
-from g2rpo_env.cli.options import (
-    EnvOptions,
-    early,
-    guidance_options,
-    nested,
-    parse,
-    prepare_torch,
-    values,
-)
-from g2rpo_env.cli.tables import interval_text, standing
-from g2rpo_env.controller import Controller
-from g2rpo_env.errors import ConfigurationError, RunExistsError
+from g2rpo_env.cli.options import EnvOptions, early, guidance_options, nested, parse, values
+from g2rpo_env.controllers.base import Controller
+from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.experiments.arms import Arm, Result, Setting, evaluate_base, load_agent
+from g2rpo_env.experiments.bases import make_base, new_folder
+from g2rpo_env.experiments.environments import prepare_torch
+from g2rpo_env.experiments.families import ARMS, UNGUIDED, Family, family_of
+from g2rpo_env.experiments.runner import run_chains
 from g2rpo_env.report.plots import plot_comparison
+from g2rpo_env.report.tables import interval_text, standing
 
 
 @dataclass
@@ -200,27 +195,6 @@ def make_arm(name: str, learning_rate: float | None) -> Arm:
     elif recipes.get(algorithm).needs_guidance and not guided:
         raise ConfigurationError(f"algorithm={name!r} needs guidance: leave {UNGUIDED} away")
     return Arm(name.replace(":", "."), algorithm, learning_rate, guided)
-
-
-def new_folder(path: Path) -> None:
-    """Make a folder; raises RunExistsError if something is in it."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RunExistsError(f"out={str(path)!r} must be a new or empty folder; nothing in it is overwritten")
-    path.mkdir(parents=True, exist_ok=True)
-
-
-def make_base(setting: Setting, policy: str | None, warm: WarmStart, folder: Path, report: Any = print) -> Path:
-    """Return the folder of the base policy: the user's, or a warm-started tiny model of this seed."""
-    if policy is not None:
-        return Path(policy)
-    envs = setting.envs(guided=False)
-    warm = replace(warm, seed=setting.seed)
-    base, result = warm_started(lambda: CausalLMPolicy.tiny(envs, seed=setting.seed), envs, warm)
-    reached = "" if result.reached else " (not in the range that was asked for)"
-    report(f"Base, seed {setting.seed}: {result.steps} steps, sampled success {result.success:.2%}{reached}")
-    base.save_pretrained(folder)
-    (folder / "warm_start.json").write_text(json.dumps({"steps": result.steps, "success": result.success}) + "\n")
-    return folder
 
 
 def show_results(bases: dict[int, Evaluation], results: Sequence[Result]) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import tyro
 
 from g2rpo_env.cli.checkpoints import load_policy
-from g2rpo_env.cli.options import parse, prepare_torch
+from g2rpo_env.cli.options import parse
+from g2rpo_env.experiments.environments import prepare_torch
 
 
 @dataclass

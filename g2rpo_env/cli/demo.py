@@ -17,12 +17,14 @@ from rich.console import Console
 from rich.table import Table
 
 from g2rpo_env.agents import Evaluation, paired_difference
-from g2rpo_env.cli.arms import Arm, Result, Setting, evaluate_base, run_chains
-from g2rpo_env.cli.compare import make_base, new_folder
-from g2rpo_env.cli.families import FAMILIES
-from g2rpo_env.cli.options import parse, prepare_torch
-from g2rpo_env.cli.tables import interval_text, standing
+from g2rpo_env.cli.options import parse
+from g2rpo_env.experiments.arms import Arm, Result, Setting, evaluate_base
+from g2rpo_env.experiments.bases import make_base, new_folder
+from g2rpo_env.experiments.environments import prepare_torch
+from g2rpo_env.experiments.families import FAMILIES
+from g2rpo_env.experiments.runner import run_chains
 from g2rpo_env.report.plots import Curves, plot_curves
+from g2rpo_env.report.tables import interval_text, standing
 
 ENV = "g2rpo_env/Addition-v0"
 FAMILY = FAMILIES[ENV]

@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from g2rpo_env.cli import demo
-from g2rpo_env.cli.arms import Arm, Result, run_chains
-from g2rpo_env.cli.compare import make_base, new_folder
-from g2rpo_env.cli.options import parse, prepare_torch
+from g2rpo_env.cli.options import parse
+from g2rpo_env.experiments.arms import Arm, Result
+from g2rpo_env.experiments.bases import make_base, new_folder
+from g2rpo_env.experiments.environments import prepare_torch
+from g2rpo_env.experiments.runner import run_chains
 
 
 @dataclass

@@ -11,8 +11,9 @@ import tyro
 
 from g2rpo_env.agents.evaluation import evaluate
 from g2rpo_env.cli.checkpoints import environment_of, load_policy, with_task_options
-from g2rpo_env.cli.options import early, parse, prepare_torch
-from g2rpo_env.cli.tables import show_accuracy, show_response
+from g2rpo_env.cli.options import early, parse
+from g2rpo_env.experiments.environments import prepare_torch
+from g2rpo_env.report.tables import show_accuracy, show_response
 
 
 @dataclass

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from g2rpo_env.cli.options import env_spec, parse, task_options
+from g2rpo_env.cli.options import parse, task_options
+from g2rpo_env.experiments.environments import env_spec
 from g2rpo_env.registration import env_ids
 from g2rpo_env.task import task_class
 

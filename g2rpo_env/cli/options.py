@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
-import importlib
 import inspect
-import os
 import re
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -15,13 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
-import gymnasium as gym
 import tyro
 from docstring_parser import parse as parse_docstring
 
-from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.experiments.environments import env_spec
 from g2rpo_env.guidance import VectorGuidanceWrapper
-from g2rpo_env.registration import env_ids
 from g2rpo_env.task import task_class
 
 # What a command line can say of these types is a text: a folder or a name.
@@ -112,39 +107,6 @@ def parse(kind: type, argv: Sequence[str], command: str, default: Any = None) ->
 # -- environments -----------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class EnvOptions:
-    """Which environment, and how many lanes of it."""
-
-    env: str = "g2rpo_env/Addition-v0"
-    """Id of the environment; "module:id" imports the module that registers it first."""
-    problems: int = 8
-    """Problems per update."""
-    group_size: int = 8
-    """Members per problem."""
-
-
-def env_spec(env_id: str) -> Any:
-    """Return Gymnasium's spec of an id, after importing the module it may name.
-
-    Raises:
-        ConfigurationError: there is no such id, or the module cannot be imported.
-    """
-    module, colon, name = env_id.rpartition(":")
-    if colon:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise ConfigurationError(f"env={env_id!r} must name a module that can be imported: {error}") from None
-    # Gymnasium's own games have ids too, but no tokens.
-    if name not in gym.registry or str(gym.registry[name].entry_point).startswith("gymnasium."):
-        known = env_ids()
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ConfigurationError(f"env={name!r} must be one of {', '.join(known)}{hint}")
-    return gym.spec(name)
-
-
 def task_options(env_id: str) -> type:
     """Return the options of an environment's task, from the signature of the task class."""
     task = env_spec(env_id).kwargs.get("task")
@@ -158,44 +120,13 @@ def guidance_options(length: float) -> type:
     return options_type("Guidance", VectorGuidanceWrapper, skip=("env",), defaults={"length": length})
 
 
-def make_envs(
-    env_id: str,
-    problems: int,
-    group_size: int,
-    task: Mapping[str, Any],
-    guidance: Mapping[str, Any] | None = None,
-) -> Any:
-    """Return the vector environment of some options, guided if ``guidance`` is given.
+@dataclass
+class EnvOptions:
+    """Which environment, and how many lanes of it."""
 
-    Args:
-        env_id: Id, perhaps with a module.
-        problems: Problems per update, >= 1.
-        group_size: Members per problem, >= 1.
-        task: Arguments of the task.
-        guidance: Arguments of the guidance wrapper, or None for no guidance.
-    """
-    if problems < 1 or group_size < 1:
-        raise ConfigurationError(f"problems={problems} and group_size={group_size} must be at least 1")
-    envs = gym.make_vec(
-        env_spec(env_id),
-        num_envs=problems * group_size,
-        group_size=group_size,
-        autoreset_mode="DISABLED",
-        copy=False,
-        **task,
-    )
-    return envs if guidance is None else VectorGuidanceWrapper(envs, **guidance)
-
-
-def prepare_torch(threads: int | None) -> None:
-    """Set torch's threads (None takes the cores this process may use) and silence the bars of saving and loading."""
-    import torch
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    torch.set_num_threads(threads or available_cores())
-
-
-def available_cores() -> int:
-    """Return the number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    env: str = "g2rpo_env/Addition-v0"
+    """Id of the environment; "module:id" imports the module that registers it first."""
+    problems: int = 8
+    """Problems per update."""
+    group_size: int = 8
+    """Members per problem."""

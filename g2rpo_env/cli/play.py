@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.text import Text
 
 from g2rpo_env.cli.checkpoints import with_task_options
-from g2rpo_env.cli.options import early, env_spec, parse, values
+from g2rpo_env.cli.options import early, parse, values
 from g2rpo_env.core import TokenEnv
 from g2rpo_env.episode import Role
+from g2rpo_env.experiments.environments import env_spec
 from g2rpo_env.guidance import GuidanceWrapper
 from g2rpo_env.render import escaped, role_runs
 from g2rpo_env.tokenizer import decode, encode

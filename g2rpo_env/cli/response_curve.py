@@ -11,11 +11,12 @@ from g2rpo_env.agents import CausalLMPolicy
 from g2rpo_env.agents.response import FRACTIONS, guidance_response
 from g2rpo_env.agents.warm_start import WarmStart, warm_started
 from g2rpo_env.cli.checkpoints import environment_of, load_policy, with_task_options
-from g2rpo_env.cli.compare import new_folder
-from g2rpo_env.cli.options import early, make_envs, parse, prepare_torch, values
-from g2rpo_env.cli.tables import show_points, write_points
+from g2rpo_env.cli.options import early, parse, values
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.experiments.bases import new_folder
+from g2rpo_env.experiments.environments import make_envs, prepare_torch
 from g2rpo_env.report.plots import plot_response
+from g2rpo_env.report.tables import show_points, write_points
 
 
 @dataclass

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
-from g2rpo_env.cli.families import FAMILIES
 from g2rpo_env.cli.options import parse
 from g2rpo_env.errors import ConfigurationError, StudyError
+from g2rpo_env.experiments.families import FAMILIES
 from g2rpo_env.study.claims import CLAIMS, Claim
 from g2rpo_env.study.found import Found
 from g2rpo_env.study.grounds import Scale

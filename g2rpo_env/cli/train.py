@@ -10,28 +10,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from g2rpo_env.agents import GRPO, CausalLMPolicy, recipes
-from g2rpo_env.agents.policy import check_device, check_temperature, pretrained_tokenizer
+from g2rpo_env.agents.policy.loading import check_device, pretrained_tokenizer
+from g2rpo_env.agents.policy.sampling import check_temperature
 from g2rpo_env.agents.progress import Progress
-from g2rpo_env.agents.recipes import Recipe, fitted
+from g2rpo_env.agents.recipe import Recipe
+from g2rpo_env.agents.recipes import fitted
 from g2rpo_env.agents.warm_start import WarmStart, warm_started
 from g2rpo_env.cli.interrupt import stop_request
-from g2rpo_env.cli.options import (
-    EnvOptions,
-    early,
-    guidance_options,
-    make_envs,
-    nested,
-    options_type,
-    parse,
-    prepare_torch,
-    task_options,
-    values,
-)
-from g2rpo_env.cli.tables import show_accuracy, show_response
+from g2rpo_env.cli.options import EnvOptions, early, guidance_options, nested, options_type, parse, task_options, values
 from g2rpo_env.errors import ConfigurationError, ResumeError
+from g2rpo_env.experiments.environments import make_envs, prepare_torch
 from g2rpo_env.guidance import find_guidance
 from g2rpo_env.report.plots import Curves, plot_curves
 from g2rpo_env.report.run_folder import RunFolder
+from g2rpo_env.report.tables import show_accuracy, show_response
 
 PARTS = tuple(f.name for f in dataclasses.fields(Recipe))
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from g2rpo_env.controller import Bounded, Feedback
+from g2rpo_env.controllers.base import Bounded, Feedback
+from g2rpo_env.controllers.per_problem import of_problem, remember
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.memory import of_problem, remember
 
 State = tuple[float, ...]
 """What a rule remembers of one problem: a few numbers."""

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from g2rpo_env.controller import Bounded, Controller, Feedback, TargetSuccess
+from g2rpo_env.controllers.base import Bounded, Controller, Feedback
+from g2rpo_env.controllers.rules import TargetSuccess
 from g2rpo_env.errors import ConfigurationError
 
 KEPT = 10_000

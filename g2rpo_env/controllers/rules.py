@@ -1,156 +1,15 @@
-"""Controllers: success in, next reveal length out. Called once per update by the training loop, never inside a loss.
-
-A controller knows no environment and no agent. Its length is a float, rounded only where it is used. Every controller
-has ``update``, ``plan``, ``length``, ``history``, ``state_dict`` and ``load_state_dict``.
-
-Here lie the base class and the rules with one length for all problems that follow the success. Rules that do not look
-at it are in :mod:`g2rpo_env.schedules`, rules with a memory of each problem in :mod:`g2rpo_env.memory`, those that act
-on failure in :mod:`g2rpo_env.failures`, the one that needs no tuning in :mod:`g2rpo_env.selftuning`.
-"""
+"""Rules with one length for all problems, which follow the success: the paper's, the official code's, a set point."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 
+from g2rpo_env.controllers.base import Bounded, Controller
 from g2rpo_env.errors import ConfigurationError
-
-SOURCES = {
-    "all": lambda feedback: feedback.valid,
-    "guided": lambda feedback: feedback.valid & feedback.guided,
-    "unguided": lambda feedback: feedback.valid & ~feedback.guided,
-}
-"""Which episodes the reward of an update is taken over; invalid ones never count."""
-
-
-@dataclass(frozen=True)
-class Feedback:
-    """What one update says to a controller; arrays of one entry per episode (N,).
-
-    Attributes:
-        problem_id: str.
-        member: int, position in the group.
-        guided: bool, whether a part of the solution was revealed.
-        reveal: int, number of revealed tokens.
-        correct: bool or float in [0, 1]; never the shaped total reward.
-        valid: bool, False where the verifier failed.
-    """
-
-    problem_id: np.ndarray
-    member: np.ndarray
-    guided: np.ndarray
-    reveal: np.ndarray
-    correct: np.ndarray
-    valid: np.ndarray
-
-    def reward(self, source: str = "all") -> float:
-        """Return the mean of ``correct`` over the valid episodes of a source; NaN if there are none."""
-        chosen = SOURCES[source](self)
-        return float(np.mean(self.correct[chosen])) if chosen.any() else math.nan
-
-
-@dataclass
-class Controller:
-    """Base class: bookkeeping and checks; a rule overrides :meth:`_next`.
-
-    Args:
-        length: Starting length in the unit of the guidance wrapper.
-        source: Whose success counts: ``all``, ``guided`` or ``unguided`` episodes.
-
-    Raises:
-        ConfigurationError: an argument breaks its rule.
-    """
-
-    length: float = 45.0
-    source: str = "all"
-    history: list[dict[str, float]] = field(default_factory=list, init=False, repr=False, compare=False)
-    """One ``{"reward", "length"}`` per update: the reward that was seen and the length that follows from it."""
-    last: Feedback | None = field(default=None, init=False, repr=False, compare=False)
-    """The episodes of the last update, for sources that learn from success; no part of the state."""
-
-    def __post_init__(self) -> None:
-        self.length = float(self.length)
-        if not (self.length >= 0 and math.isfinite(self.length)):
-            raise ConfigurationError(f"length={self.length} must be finite and at least 0")
-        if self.source not in SOURCES:
-            raise ConfigurationError(f"source={self.source!r} must be one of {', '.join(SOURCES)}")
-
-    def update(self, feedback: Feedback | None = None, *, reward: float | None = None) -> float:
-        """Take the success of one update and return the next length.
-
-        Args:
-            feedback: The episodes of the update.
-            reward: Short form: their mean success in [0, 1]. NaN (no valid episode) changes nothing.
-
-        Raises:
-            ConfigurationError: both or neither argument is given, or the reward lies outside [0, 1].
-        """
-        if (feedback is None) == (reward is None):
-            raise ConfigurationError("update() takes either feedback or reward=, not both and not neither")
-        value = feedback.reward(self.source) if feedback is not None else float(reward)  # type: ignore[arg-type]
-        if not (math.isnan(value) or 0 <= value <= 1):
-            raise ConfigurationError(f"reward={value} must be a mean success in [0, 1]")
-        self.last = feedback
-        if feedback is not None:
-            self._learn(feedback)
-        self.length = float(self._next_unseen(value) if math.isnan(value) else self._next(value))
-        self.history.append({"reward": value, "length": self.length})
-        return self.length
-
-    def credit(self, revealed: bool) -> None:
-        """Take from an agent whether it trains revealed tokens too, before its first update; few rules care."""
-
-    def _learn(self, feedback: Feedback) -> None:
-        """Take the episodes themselves, before the mean; for rules that remember each problem."""
-
-    def _next(self, reward: float) -> float:
-        raise NotImplementedError
-
-    def _next_unseen(self, reward: float) -> float:
-        """Return the length after an update without a valid episode; open-loop rules go on all the same."""
-        return self.length
-
-    def plan(self, problem_ids: Sequence[str], members: Sequence[int]) -> np.ndarray:
-        """Return the reveal length of each episode, float (N,); constant for rules that are global."""
-        return np.full(len(problem_ids), self.length)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that the next updates depend on, and the history."""
-        return {"length": self.length, "history": [dict(entry) for entry in self.history]}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state."""
-        self.length = state["length"]
-        self.history = [dict(entry) for entry in state["history"]]
-
-
-@dataclass
-class Bounded(Controller):
-    """A controller whose length stays in [min_length, max_length]."""
-
-    min_length: float = 1.0
-    max_length: float | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        low, high = self.min_length, self._ceiling
-        if not 0 <= low <= high:
-            raise ConfigurationError(f"min_length={low} must lie in [0, max_length={self.max_length}]")
-        if not low <= self.length <= high:
-            raise ConfigurationError(
-                f"length={self.length} must lie in [min_length={low}, max_length={self.max_length}]"
-            )
-
-    @property
-    def _ceiling(self) -> float:
-        return math.inf if self.max_length is None else float(self.max_length)
-
-    def _clip(self, length: float) -> float:
-        return min(max(length, self.min_length), self._ceiling)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from g2rpo_env.controller import Controller
+from g2rpo_env.controllers.base import Controller
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.streams import stream
 

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from g2rpo_env.controller import SOURCES, Bounded, Feedback
+from g2rpo_env.controllers.base import SOURCES, Bounded, Feedback
+from g2rpo_env.controllers.per_problem import remember
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.memory import remember
 
 GROW, SHRINK = 1.3, 0.6
 """Factors of the step after an error of the same sign and of the other sign. Noise alone gives both equally often, and
@@ -67,8 +67,8 @@ class SelfTuning(Bounded):
 
     Source: our own. The step follows Kesten (Accelerated stochastic approximation, 1958: shrink it when the error
     changes its sign) and Rprop (Riedmiller and Braun, 1993: let it grow while it does not). In the simulator
-    :class:`~g2rpo_env.memory.ItemResponse` does about as well; it believes in a logistic curve, this rule only in more
-    help giving more success.
+    :class:`~g2rpo_env.controllers.ItemResponse` does about as well; it believes in a logistic curve, this rule only in
+    more help giving more success.
 
     Args:
         length: Starting length, in the unit of the guidance wrapper.

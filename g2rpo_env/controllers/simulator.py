@@ -12,9 +12,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from g2rpo_env.assignment import members_guided
-from g2rpo_env.controller import Controller, Feedback
+from g2rpo_env.controllers.base import Controller, Feedback
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.reveal.assignment import members_guided
 from g2rpo_env.streams import stream
 
 
@@ -146,7 +146,7 @@ def simulate_controller(
     Raises:
         ConfigurationError: an argument breaks its rule, or there are as many rules as learners in no way.
 
-    >>> from g2rpo_env.controller import FixedGuidance
+    >>> from g2rpo_env.controllers.rules import FixedGuidance
     >>> plain = simulate_controller(FixedGuidance(length=0), LearnerModel(ability=-9), updates=50)
     >>> bool(plain.accuracy[0, -1] < 0.01)                                  # too hard to begin with: nothing is learnt
     True

@@ -7,24 +7,21 @@ results do not depend on how many run side by side.
 from __future__ import annotations
 
 import importlib
-import multiprocessing
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from g2rpo_env.agents import GRPO, CausalLMPolicy, Evaluation, evaluate, recipes
 from g2rpo_env.agents.agent import Agent
-from g2rpo_env.agents.recipes import Optimizer
-from g2rpo_env.cli.options import available_cores, make_envs, prepare_torch
-from g2rpo_env.controller import Controller
+from g2rpo_env.agents.recipe import Optimizer
+from g2rpo_env.controllers.base import Controller
+from g2rpo_env.controllers.schedules import Replay
 from g2rpo_env.curriculum import Ramp
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.experiments.environments import make_envs
 from g2rpo_env.report.plots import Curves
-from g2rpo_env.report.run_folder import RunFolder
-from g2rpo_env.schedules import Replay
 
 
 @dataclass(frozen=True)
@@ -134,65 +131,6 @@ def evaluate_base(setting: Setting, base: Path) -> Evaluation:
     """Return the accuracy of the base on the study's test problems."""
     policy = CausalLMPolicy.from_pretrained(base)
     return evaluate(policy, setting.envs(guided=False), problems=setting.evaluation_problems)
-
-
-def run_chains(
-    jobs: Sequence[tuple[Setting, Path, Sequence[Arm], Path]], report: Any = print, workers: int | None = None
-) -> list[Result]:
-    """Run chains of arms, as many side by side as there are cores.
-
-    Args:
-        jobs: (setting, folder of the base, arms, folder for the runs); the arms of a job run one after the other, so
-            that one may replay an earlier one.
-        report: Called with a line when an arm is done.
-        workers: Number of processes; None takes the cores.
-
-    Returns:
-        The results, in the order of the jobs and their arms.
-    """
-    workers = min(workers or available_cores(), len(jobs))
-    context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in whatever state they are
-    results: dict[int, list[Result]] = {}
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_torch, initargs=(1,)) as pool:
-        futures = {pool.submit(run_chain, *job): number for number, job in enumerate(jobs)}
-        for future in as_completed(futures):
-            number = futures[future]
-            results[number] = future.result()
-            for result in results[number]:
-                report(
-                    f"  {result.arm.label}, seed {result.seed}: accuracy {result.evaluation.accuracy:.3f} "
-                    f"after {result.seconds:.0f} s"
-                )
-    return [result for number in sorted(results) for result in results[number]]
-
-
-def run_chain(setting: Setting, base: Path, arms: Sequence[Arm], out: Path) -> list[Result]:
-    """Run arms one after the other in this process."""
-    done: dict[str, Result] = {}
-    for arm in arms:
-        if arm.replays is None:
-            done[arm.label] = run_arm(setting, base, arm, out / arm.label)
-        else:
-            lengths = done[arm.replays].reveal_lengths
-            same = replace(setting, updates=len(lengths), sampled_tokens=None)
-            done[arm.label] = run_arm(same, base, arm, out / arm.label, lengths)
-    return list(done.values())
-
-
-def run_arm(setting: Setting, base: Path, arm: Arm, out: Path, lengths: Sequence[float] | None = None) -> Result:
-    """Train the base in one way and evaluate it."""
-    policy = CausalLMPolicy.from_pretrained(base)
-    agent = make_agent(setting, policy, arm, lengths)
-    config = {"algorithm": arm.algorithm, "learning_rate": arm.learning_rate, "seed": setting.seed}
-    folder = RunFolder.create(out, config)
-    started = time.perf_counter()
-    updates = train(agent, setting, folder)
-    seconds = time.perf_counter() - started
-    folder.close()
-    folder.checkpoint(agent, updates)
-    evaluation = setting.evaluate(agent, "test", setting.evaluation_problems)
-    curves = Curves(folder.metrics(), folder.evaluations())
-    return Result(arm, setting.seed, evaluation, agent.sampled_tokens, curves, seconds)
 
 
 class Record(Protocol):

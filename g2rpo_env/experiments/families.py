@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from g2rpo_env.agents.warm_start import WarmStart
-from g2rpo_env.controller import AdaptiveGuidance, Controller
+from g2rpo_env.controllers.base import Controller
+from g2rpo_env.controllers.rules import AdaptiveGuidance
 
 UNGUIDED = "@unguided"
 """Ending of the name of an algorithm that trains without guidance."""

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from g2rpo_env.agents.evaluation import Evaluation
-from g2rpo_env.agents.policy import CausalLMPolicy
+from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
 from g2rpo_env.agents.response import ResponsePoint, guidance_response
 
 

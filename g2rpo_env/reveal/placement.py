@@ -16,7 +16,7 @@ from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.tokenizer import encode
 
 if TYPE_CHECKING:
-    from g2rpo_env.reveal import EncodedProblem
+    from g2rpo_env.encoding import EncodedProblem
     from g2rpo_env.task import Task
 
 

@@ -6,93 +6,23 @@ Pure functions of an encoded problem; the environments execute them at every res
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from g2rpo_env.assignment import Assignment, FirstMembers, chosen, members_guided
+from g2rpo_env.encoding import EncodedProblem
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.placement import InAnswer, Placement, placed
-from g2rpo_env.problem import Problem
+from g2rpo_env.reveal.assignment import Assignment, FirstMembers, chosen
+from g2rpo_env.reveal.placement import InAnswer, Placement, placed
 from g2rpo_env.streams import Seed
-
-__all__ = ["CAPS", "UNITS", "EncodedProblem", "RevealPlan", "first_occurrence", "members_guided", "reveal_tokens"]
-
-
-@dataclass(frozen=True)
-class EncodedProblem:
-    """A problem as tokens, each produced once.
-
-    Attributes:
-        problem: The problem.
-        prompt_T: int32, tokens of the prompt.
-        solution_T: int32, tokens of the whole solution, without the end token.
-        end_T: int64, where each token of the solution ends in its text.
-        step_ends: For each step the number of solution tokens up to its end. A boundary inside a token moves to the
-            start of that token.
-    """
-
-    problem: Problem
-    prompt_T: np.ndarray
-    solution_T: np.ndarray
-    end_T: np.ndarray
-    step_ends: tuple[int, ...]
-
-    @cached_property
-    def before_answer(self) -> int:
-        """Number of solution tokens before the answer or an alias first occurs, see :func:`first_occurrence`."""
-        texts = (self.problem.answer, *self.problem.aliases)
-        first = min(first_occurrence(text, self.problem.solution) for text in texts)
-        return int(np.searchsorted(self.end_T, first, side="right"))
-
-    @property
-    def revealable(self) -> int:
-        """Number of solution tokens that may be shown: all steps, never the final answer."""
-        return self.step_ends[-1] if self.step_ends else 0
-
 
 CAPS: dict[str, Callable[[EncodedProblem], int]] = {
     "final_answer": lambda encoded: encoded.revealable,
     "before_answer": lambda encoded: min(encoded.before_answer, encoded.revealable),
 }
 """How far a reveal may reach: to the end of the steps, or only to where the final answer first occurs in them."""
-
-
-_NUMBER = re.compile(r"(-?)(\d+)(?:\.(\d*))?")
-
-
-def first_occurrence(answer: str, text: str) -> int:
-    """Return where a final answer first stands in a text; the length of the text if it does not.
-
-    A number is found in every way of writing it: with leading zeros, with separated thousands, with zeros behind the
-    decimal point. Any other answer is found as it is, and not inside a word.
-
-    >>> first_occurrence("1234", "12340 + 1,234.00"), first_occurrence("5", "1.5 + 05"), first_occurrence("B", "AB B")
-    (8, 6, 3)
-    """
-    if not answer:
-        return len(text)
-    number = _NUMBER.fullmatch(answer)
-    pattern = _number_pattern(*number.groups(default="")) if number else _text_pattern(answer)
-    found = re.search(pattern, text)
-    return found.start() if found else len(text)
-
-
-def _number_pattern(sign: str, whole: str, decimals: str) -> str:
-    thousands = ",?".join(f"{int(whole):,}".split(","))
-    decimals = decimals.rstrip("0")
-    # "1.5" and "12" hold no 5 and no 2, but "3,5" may be a list: rather stop too early than show the answer.
-    return rf"(?<!\d)(?<!\d\.){sign}0*{thousands}" + (rf"\.{decimals}0*(?!\d)" if decimals else r"(?!\d)")
-
-
-def _text_pattern(answer: str) -> str:
-    left = r"(?<!\w)" if re.match(r"\w", answer) else ""
-    right = r"(?!\w)" if re.search(r"\w$", answer) else ""
-    return left + re.escape(answer) + right
 
 
 def _half_up(amount: float) -> int:
@@ -152,9 +82,9 @@ class RevealPlan:
         cap: A key of :data:`CAPS`.
         rule: Optional (problem_ids, members) -> lengths, asked at every reset instead of ``length``; this is how a
             controller with per-problem lengths is followed.
-        who: Which members are guided, and with what share of the length: an object of :mod:`g2rpo_env.assignment` or
-            one of its names.
-        place: What is shown and where it stands: an object of :mod:`g2rpo_env.placement` or one of its names.
+        who: Which members are guided, and with what share of the length: an object of
+            :mod:`~g2rpo_env.reveal.assignment` or one of its names.
+        place: What is shown and where it stands: an object of :mod:`g2rpo_env.reveal.placement` or one of its names.
         counted: Whether guidance in the answer counts towards the budget of sampled tokens.
     """
 

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from g2rpo_env.agents.advantages import RevealBaseline
-from g2rpo_env.agents.selection import SplitGuided
-from g2rpo_env.assignment import WholeGroups
-from g2rpo_env.cli.tables import interval_text
+from g2rpo_env.agents.parts.advantages.reveal import RevealBaseline
+from g2rpo_env.agents.parts.selection.splits import SplitGuided
+from g2rpo_env.experiments.statistics import Estimate
+from g2rpo_env.report.tables import interval_text
+from g2rpo_env.reveal.assignment import WholeGroups
 from g2rpo_env.study.found import Found, Part
 from g2rpo_env.study.grounds import (
     BASE,
@@ -36,7 +37,6 @@ from g2rpo_env.study.grounds import (
 )
 from g2rpo_env.study.regimes import MAP, NO_BLAME, REGIMES, Regime
 from g2rpo_env.study.runs import Run
-from g2rpo_env.study.statistics import Estimate
 
 
 @dataclass(frozen=True)

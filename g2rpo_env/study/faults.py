@@ -13,9 +13,10 @@ from functools import cached_property
 
 import numpy as np
 
-from g2rpo_env.controller import AdaptiveGuidance, Controller, FixedGuidance, OfficialCadence
-from g2rpo_env.selftuning import SelfTuning
-from g2rpo_env.simulator import LearnerModel, Simulation, simulate_controller
+from g2rpo_env.controllers.base import Controller
+from g2rpo_env.controllers.rules import AdaptiveGuidance, FixedGuidance, OfficialCadence
+from g2rpo_env.controllers.self_tuning import SelfTuning
+from g2rpo_env.controllers.simulator import LearnerModel, Simulation, simulate_controller
 
 WHOLE = 100.0
 START = 40.0

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from g2rpo_env.experiments.statistics import UNKNOWN, Estimate, Score, estimate, paired
 from g2rpo_env.study.grounds import GRID, SFT, Ground, Row, grpo_label
 from g2rpo_env.study.runs import answered
-from g2rpo_env.study.statistics import UNKNOWN, Estimate, Score, estimate, paired
 
 Result = Mapping[str, Any]
 
@@ -67,7 +67,7 @@ class Found:
         return {seed: result for seed, result in found.items() if result is not None}
 
     def score(self, labels: Sequence[str], seeds: Sequence[int] | None = None) -> Score:
-        """Return the score of rows, one stratum each; see :mod:`g2rpo_env.study.statistics`."""
+        """Return the score of rows, one stratum each; see :mod:`g2rpo_env.experiments.statistics`."""
         score = {}
         for number, label in enumerate(labels):
             chosen = [result for seed, result in self.of(label).items() if seeds is None or seed in seeds]

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from g2rpo_env.agents.selection import KeepCorrect
-from g2rpo_env.agents.token_weights import TokenMean
-from g2rpo_env.cli.arms import Arm, Setting
-from g2rpo_env.cli.families import CHAIN, FAMILIES, UNGUIDED, Family
-from g2rpo_env.cli.options import make_envs
-from g2rpo_env.controller import AdaptiveGuidance, Controller, FixedGuidance, OfficialCadence, TargetSuccess
-from g2rpo_env.schedules import CosineDecay, LinearDecay
-from g2rpo_env.selftuning import SelfTuning
+from g2rpo_env.agents.parts.selection.filters import KeepCorrect
+from g2rpo_env.agents.parts.token_weights.means import TokenMean
+from g2rpo_env.controllers.base import Controller
+from g2rpo_env.controllers.rules import AdaptiveGuidance, FixedGuidance, OfficialCadence, TargetSuccess
+from g2rpo_env.controllers.schedules import CosineDecay, LinearDecay
+from g2rpo_env.controllers.self_tuning import SelfTuning
+from g2rpo_env.experiments.arms import Arm, Setting
+from g2rpo_env.experiments.environments import make_envs
+from g2rpo_env.experiments.families import CHAIN, FAMILIES, UNGUIDED, Family
 from g2rpo_env.study.runs import Base, Run
 
 STARTS = (0.1, 0.3, 0.5, 0.8)
@@ -96,7 +97,7 @@ class Ground:
             arm: How it trains.
             replays: See :class:`~g2rpo_env.study.runs.Run`.
             after: See there.
-            **changes: Fields of :class:`~g2rpo_env.cli.arms.Setting` that differ; ``guidance`` is merged.
+            **changes: Fields of :class:`~g2rpo_env.experiments.arms.Setting` that differ; ``guidance`` is merged.
         """
         guidance = {**self.family.guidance, **changes.pop("guidance", {})}
         setting = Setting(

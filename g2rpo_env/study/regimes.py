@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from g2rpo_env.agents.token_weights import SequenceMean, TokenMean
-from g2rpo_env.cli.families import RATES, UNGUIDED
+from g2rpo_env.agents.parts.token_weights.means import SequenceMean, TokenMean
+from g2rpo_env.experiments.families import RATES, UNGUIDED
 from g2rpo_env.study.grounds import BASE, Ground, Row, rows_of
 from g2rpo_env.study.runs import Run
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from g2rpo_env.cli.tables import interval_text
+from g2rpo_env.experiments.statistics import Estimate
+from g2rpo_env.report.tables import interval_text
 from g2rpo_env.study.claims import Claim, figures
 from g2rpo_env.study.found import Found
 from g2rpo_env.study.grounds import BASE, Scale
 from g2rpo_env.study.pictures import draw
-from g2rpo_env.study.statistics import Estimate
 
 HEAD = ("", "accuracy", "95 % interval", "by seed", "above grpo", "above sft", "sampled", "forward", "updates")
 """Columns of a table; tokens in thousands, of one run on average."""

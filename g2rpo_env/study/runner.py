@@ -27,20 +27,21 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
-from g2rpo_env.cli.options import available_cores, prepare_torch
 from g2rpo_env.errors import ResumeError
+from g2rpo_env.experiments.environments import available_cores, prepare_torch
 from g2rpo_env.study.runs import Base, Run, execute, hashed, weights
 
 OPTIONS = "study.json"
 
 ELSEWHERE = (
-    "g2rpo_env.cli", "g2rpo_env.report", "g2rpo_env.study", "g2rpo_env.checks", "g2rpo_env.render",
-    "g2rpo_env.simulator", "g2rpo_env.__main__", "g2rpo_env._version",
+    "g2rpo_env.cli", "g2rpo_env.report", "g2rpo_env.bench", "g2rpo_env.experiments", "g2rpo_env.study",
+    "g2rpo_env.checks", "g2rpo_env.render", "g2rpo_env.controllers.simulator", "g2rpo_env.__main__",
+    "g2rpo_env._version",
 )  # fmt: skip
 """Modules that no result depends on, but for :data:`COUNTED`."""
 NAMED = 6
 """Changed modules that a message names."""
-COUNTED = ("g2rpo_env.cli.arms", "g2rpo_env.study.runs")
+COUNTED = ("g2rpo_env.experiments.arms", "g2rpo_env.experiments.environments", "g2rpo_env.study.runs")
 
 
 # -- what a result was made by ----------------------------------------------------------------------------------------

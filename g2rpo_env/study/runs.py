@@ -22,8 +22,8 @@ import torch
 
 from g2rpo_env.agents import GRPO, CausalLMPolicy, Evaluation, evaluate
 from g2rpo_env.agents.warm_start import WarmStart, warm_started
-from g2rpo_env.cli.arms import Arm, Setting, make_agent, train
-from g2rpo_env.cli.options import make_envs
+from g2rpo_env.experiments.arms import Arm, Setting, make_agent, train
+from g2rpo_env.experiments.environments import make_envs
 
 
 def weights(folder: Path) -> str:
@@ -140,7 +140,7 @@ class Run:
 
 @dataclass
 class Recorder:
-    """Keeps the updates of an agent in memory; see :class:`g2rpo_env.cli.arms.Record`.
+    """Keeps the updates of an agent in memory; see :class:`g2rpo_env.experiments.arms.Record`.
 
     Attributes:
         rows: One per update: what the curves are made of.

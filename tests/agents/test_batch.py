@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from g2rpo_env.agents import batch as module
 from g2rpo_env.agents.batch import Batch, make_batch, split_lengths
-from g2rpo_env.agents.token_weights import TokenMean
+from g2rpo_env.agents.parts.token_weights.means import TokenMean
 from g2rpo_env.episode import Role
 
 CPU = torch.device("cpu")

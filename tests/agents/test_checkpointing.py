@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from g2rpo_env.agents.memory import checkpointed_layers, checkpointing, named_out_of_memory
+from g2rpo_env.agents.checkpointing import checkpointed_layers, checkpointing, named_out_of_memory
 from g2rpo_env.errors import ConfigurationError, OutOfMemoryError
 
 

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from g2rpo_env.agents import Evaluation, evaluate, paired_difference
-from g2rpo_env.agents.evaluation import LANES, interval95, mean_over_seeds, pass_at_k, summarise
+from g2rpo_env.agents.evaluation import LANES, interval95, mean_over_seeds, summarise
 from g2rpo_env.envs.arithmetic import unordered
 from g2rpo_env.envs.generated import split_of
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.estimators import pass_at_k
 from g2rpo_env.verdict import Outcome, Verdict
 
 

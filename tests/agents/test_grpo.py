@@ -34,16 +34,19 @@ from g2rpo_env import (
     UniformWindow,
 )
 from g2rpo_env.agents import GRPO, CausalLMPolicy, paired_difference, recipes
-from g2rpo_env.agents.advantages import GroupCentered, GroupNormalized, RevealBaseline
 from g2rpo_env.agents.batch import Batch, make_batch
-from g2rpo_env.agents.losses import ClippedSurrogate, CorrectedSurrogate, LogLikelihood, LossResult
-from g2rpo_env.agents.recipes import Optimizer, Recipe
-from g2rpo_env.agents.references import KLToStart
-from g2rpo_env.agents.selection import DropUniform
-from g2rpo_env.agents.shaping import TruncationPenalty
-from g2rpo_env.agents.strategies import Reroll
-from g2rpo_env.agents.token_weights import SequenceMean, TokenMean, TopEntropy
-from g2rpo_env.agents.truncation import Truncation
+from g2rpo_env.agents.parts.advantages.groups import GroupCentered, GroupNormalized
+from g2rpo_env.agents.parts.advantages.reveal import RevealBaseline
+from g2rpo_env.agents.parts.losses.corrected import CorrectedSurrogate
+from g2rpo_env.agents.parts.losses.surrogate import ClippedSurrogate, LogLikelihood, LossResult
+from g2rpo_env.agents.parts.references.terms import KLToStart
+from g2rpo_env.agents.parts.selection.filters import DropUniform
+from g2rpo_env.agents.parts.shaping.rewards import TruncationPenalty
+from g2rpo_env.agents.parts.strategies.reroll import Reroll
+from g2rpo_env.agents.parts.token_weights.means import SequenceMean, TokenMean
+from g2rpo_env.agents.parts.token_weights.revealed import TopEntropy
+from g2rpo_env.agents.policy.sampling import Truncation
+from g2rpo_env.agents.recipe import Optimizer, Recipe
 from g2rpo_env.agents.warm_start import WarmStart, warm_start
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, NonFiniteError, OutOfMemoryError, ResumeError

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from g2rpo_env.agents import GRPO, collect, evaluate, recipes
-from g2rpo_env.agents.adapters import add_lora
-from g2rpo_env.agents.generators import HuggingFace
 from g2rpo_env.agents.grpo import CONFIG_FILE
-from g2rpo_env.agents.recipes import Optimizer
-from g2rpo_env.agents.references import KLToStart
-from g2rpo_env.agents.scoring import head_log_probs
+from g2rpo_env.agents.parts.references.terms import KLToStart
+from g2rpo_env.agents.parts.strategies.generators import HuggingFace
+from g2rpo_env.agents.policy.lora import add_lora
+from g2rpo_env.agents.policy.scoring import head_log_probs
+from g2rpo_env.agents.recipe import Optimizer
 from g2rpo_env.agents.warm_start import WarmStart, warm_start
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

@@ -22,7 +22,7 @@ from transformers import (
 
 import g2rpo_env
 from g2rpo_env.agents import GRPO, CausalLMPolicy, recipes
-from g2rpo_env.agents.recipes import Optimizer
+from g2rpo_env.agents.recipe import Optimizer
 
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 MODELS = {

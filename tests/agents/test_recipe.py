@@ -12,16 +12,17 @@ import torch
 
 from g2rpo_env import AdaptiveGuidance, FixedGuidance, OfficialCadence, TargetSuccess
 from g2rpo_env.agents import CausalLMPolicy, Recipe, recipes
-from g2rpo_env.agents.advantages import GroupCentered
-from g2rpo_env.agents.losses import ClippedSurrogate
-from g2rpo_env.agents.recipes import RECIPES, Optimizer, fitted
-from g2rpo_env.agents.references import KLToStart
-from g2rpo_env.agents.selection import DropUniform
-from g2rpo_env.agents.shaping import TruncationPenalty
-from g2rpo_env.agents.token_weights import TokenMean
+from g2rpo_env.agents.parts.advantages.groups import GroupCentered
+from g2rpo_env.agents.parts.losses.surrogate import ClippedSurrogate
+from g2rpo_env.agents.parts.references.terms import KLToStart
+from g2rpo_env.agents.parts.selection.filters import DropUniform
+from g2rpo_env.agents.parts.shaping.rewards import TruncationPenalty
+from g2rpo_env.agents.parts.token_weights.means import TokenMean
+from g2rpo_env.agents.recipe import Optimizer
+from g2rpo_env.agents.recipes import RECIPES, fitted
+from g2rpo_env.controllers.schedules import Replay
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError, MissingGuidanceError
-from g2rpo_env.schedules import Replay
 
 GUIDED = {"length": 6, "ratio": 0.5}
 

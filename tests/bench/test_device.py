@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from g2rpo_env.cli import bench_device
-from g2rpo_env.cli.bench_device import Cost, Place, Work, wide_tokenizer
+from g2rpo_env.bench import device
+from g2rpo_env.bench.device import Cost, Place, Work, wide_tokenizer
 from g2rpo_env.errors import ConfigurationError
 
 
@@ -46,7 +46,7 @@ def test_the_work_of_an_update_by_hand(model: Any) -> None:
 
 
 def test_the_weights_of_the_named_model_are_those_of_its_name() -> None:
-    sizes = bench_device.MODELS["0.6b"]
+    sizes = device.MODELS["0.6b"]
     with torch.device("meta"):
         model = Qwen3ForCausalLM(Qwen3Config(**sizes, bos_token_id=None, eos_token_id=1, pad_token_id=0))
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(0.6e9, rel=0.01)

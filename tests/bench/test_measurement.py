@@ -1,6 +1,6 @@
 """Rows of benchmarks."""
 
-from g2rpo_env.cli.rows import Row
+from g2rpo_env.bench.measurement import Row
 
 
 def test_rows_compare_by_what_they_say() -> None:

@@ -3,16 +3,17 @@
 import numpy as np
 import pytest
 
-from g2rpo_env.cli import bench, bench_rollout
-from g2rpo_env.cli.bench_rollout import Case, fewest_steps, spread_lengths
+from g2rpo_env.bench import rollout
+from g2rpo_env.bench.rollout import Case, fewest_steps, spread_lengths
+from g2rpo_env.cli import bench
 
 LENGTHS = np.array([3, 9, 4, 4, 16, 2, 5, 7, 3, 3, 3, 3, 2, 2, 2, 12])
 
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_rollout, "THREADS", 1)
-    monkeypatch.setattr(bench_rollout, "compiled_side", lambda case: {})  # compiling takes longer than all tests here
+    monkeypatch.setattr(rollout, "THREADS", 1)
+    monkeypatch.setattr(rollout, "compiled_side", lambda case: {})  # compiling takes longer than all tests here
 
 
 @pytest.fixture(scope="module")
@@ -30,21 +31,21 @@ def test_lengths_are_those_of_the_title() -> None:
 @pytest.mark.parametrize("refill", [True, False])
 def test_every_episode_has_its_length_however_it_is_written(case: Case, own: bool, refill: bool) -> None:
     case.policy.own_decoder = own
-    groups = bench_rollout.collect(case.policy, case.envs, seed=0, groups=2, refill=refill)
+    groups = rollout.collect(case.policy, case.envs, seed=0, groups=2, refill=refill)
     written = {(e.group, e.member): int(e.sampled_T.sum()) for e in groups.episodes}
     assert [written[i // 8, i % 8] for i in range(16)] == LENGTHS.tolist()
 
 
 def test_both_sides_write_as_many_tokens(case: Case) -> None:
-    bench_rollout.same_computation(case)
+    rollout.same_computation(case)
     assert case.theirs() == LENGTHS.sum()
 
 
 def test_a_path_with_other_logits_is_found(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = bench_rollout.Decoder.advance
-    monkeypatch.setattr(bench_rollout.Decoder, "advance", lambda *args: 2 * right(*args))
+    right = rollout.Decoder.advance
+    monkeypatch.setattr(rollout.Decoder, "advance", lambda *args: 2 * right(*args))
     with pytest.raises(AssertionError, match="Decoder"):
-        bench_rollout.same_computation(case)
+        rollout.same_computation(case)
 
 
 def test_the_bound_counts_steps_by_hand(case: Case) -> None:
@@ -56,9 +57,9 @@ def test_the_bound_counts_steps_by_hand(case: Case) -> None:
 
 
 def test_rows_hold_ratios_to_generate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_rollout, "LANES", 8)
-    monkeypatch.setattr(bench_rollout, "EQUAL", 4)
-    monkeypatch.setattr(bench_rollout, "spread_lengths", lambda: LENGTHS)
+    monkeypatch.setattr(rollout, "LANES", 8)
+    monkeypatch.setattr(rollout, "EQUAL", 4)
+    monkeypatch.setattr(rollout, "spread_lengths", lambda: LENGTHS)
     rows = {row.name: row for row in bench.BENCHMARKS["rollout"](1)}
     for title in ("8 lanes, 4 tokens each", "16 episodes on 8 lanes, lengths spread"):
         for path in ("any-model path", "own path"):

@@ -7,28 +7,29 @@ from pathlib import Path
 
 import pytest
 
-from g2rpo_env.cli import bench, bench_sandbox
+from g2rpo_env.bench import sandbox
+from g2rpo_env.cli import bench
 from g2rpo_env.envs.coding import CodeCheck, Sandbox
 from g2rpo_env.errors import ConfigurationError, SandboxUnavailableError
 
 
 def test_the_program_passes_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_sandbox, "ROUND_THEIRS", 1)
-    bench_sandbox.theirs()
+    monkeypatch.setattr(sandbox, "ROUND_THEIRS", 1)
+    sandbox.theirs()
     try:
         with Sandbox() as box:
-            bench_sandbox.passed(box, 2)
-            monkeypatch.setattr(bench_sandbox, "CHECK", CodeCheck("", "add", bench_sandbox.TEST))
+            sandbox.passed(box, 2)
+            monkeypatch.setattr(sandbox, "CHECK", CodeCheck("", "add", sandbox.TEST))
             with pytest.raises(AssertionError):
-                bench_sandbox.passed(box, 1)
+                sandbox.passed(box, 1)
     except SandboxUnavailableError as error:
         pytest.skip(str(error))
 
 
 def test_rates_are_pieces_per_second(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter([10.0, 12.0])
-    monkeypatch.setattr(bench_sandbox.time, "perf_counter", lambda: next(ticks))
-    assert bench_sandbox.rate(lambda: None, 5) == 2.5  # 5 in 2 s
+    monkeypatch.setattr(sandbox.time, "perf_counter", lambda: next(ticks))
+    assert sandbox.rate(lambda: None, 5) == 2.5  # 5 in 2 s
 
 
 @pytest.mark.long
@@ -43,8 +44,8 @@ def test_rows_name_their_levels_and_units() -> None:
 
 
 def test_holdings_count_processes_descriptors_and_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(bench_sandbox.tempfile, "gettempdir", lambda: str(tmp_path))
-    before = bench_sandbox.holdings()
+    monkeypatch.setattr(sandbox.tempfile, "gettempdir", lambda: str(tmp_path))
+    before = sandbox.holdings()
     (tmp_path / "g2rpo-sandbox-1/scratch").mkdir(parents=True)
     (tmp_path / "g2rpo-sandbox-1/scratch/file").touch()
     (tmp_path / "another").mkdir()
@@ -55,8 +56,8 @@ def test_holdings_count_processes_descriptors_and_files(monkeypatch: pytest.Monk
     ):
         assert child.stdout is not None and child.stdin is not None
         grandchild = int(child.stdout.readline())
-        found = bench_sandbox.holdings()
-        assert {child.pid, grandchild} <= bench_sandbox.descendants(os.getpid())
+        found = sandbox.holdings()
+        assert {child.pid, grandchild} <= sandbox.descendants(os.getpid())
         child.stdin.write("\n")
         child.stdin.close()
     assert found.files == before.files + 3  # folder, scratch, file
@@ -67,7 +68,7 @@ def test_holdings_count_processes_descriptors_and_files(monkeypatch: pytest.Monk
 
 def test_one_core_is_given_back() -> None:
     cores = os.sched_getaffinity(0)
-    with bench_sandbox.on_one_core():
+    with sandbox.on_one_core():
         assert len(os.sched_getaffinity(0)) == 1
     assert os.sched_getaffinity(0) == cores
 
@@ -82,7 +83,7 @@ def test_a_soak_is_of_the_sandbox_and_counts_up(arguments: list[str]) -> None:
 def test_a_short_soak_leaves_nothing_behind() -> None:
     """2,000 checks; the whole one, of 20,000, is ``bench sandbox --soak 20000``."""
     try:
-        rows = {row.name: row.value for row in bench_sandbox.soak(2000, 500)}
+        rows = {row.name: row.value for row in sandbox.soak(2000, 500)}
     except SandboxUnavailableError as error:
         pytest.skip(str(error))
     assert rows["Soak of 2,000 checks: wrong verdicts"] == 0
@@ -95,10 +96,10 @@ def test_a_short_soak_leaves_nothing_behind() -> None:
 
 def test_a_program_that_passes_wrongly_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two hostile programs in ten, of which one is right."""
-    monkeypatch.setattr(bench_sandbox, "HOSTILE", (bench_sandbox.PROGRAM + "#", "def add(:", "def add(:"))
-    monkeypatch.setattr(bench_sandbox, "settled", bench_sandbox.holdings)
+    monkeypatch.setattr(sandbox, "HOSTILE", (sandbox.PROGRAM + "#", "def add(:", "def add(:"))
+    monkeypatch.setattr(sandbox, "settled", sandbox.holdings)
     try:
-        rows = {row.name: row.value for row in bench_sandbox.soak(11, 10)}
+        rows = {row.name: row.value for row in sandbox.soak(11, 10)}
     except SandboxUnavailableError as error:
         pytest.skip(str(error))
     assert rows["Soak of 20 checks: wrong verdicts"] == 2  # one in each measurement

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from g2rpo_env.cli import bench, bench_rollout, bench_step, bench_update
-from g2rpo_env.cli.bench_rollout import Case
+from g2rpo_env.bench import rollout, step, update
+from g2rpo_env.bench.rollout import Case
+from g2rpo_env.cli import bench
 from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.verdict import Outcome
 
@@ -16,25 +17,25 @@ LENGTHS = np.array([3, 9, 4, 4, 6, 2, 5, 7])
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (bench_rollout, bench_step):
+    for module in (rollout, step):
         monkeypatch.setattr(module, "THREADS", 1)
         monkeypatch.setattr(module, "LANES", 8)
         monkeypatch.setattr(module, "EQUAL", 4)
         monkeypatch.setattr(module, "spread_lengths", lambda episodes=8: LENGTHS)
-    monkeypatch.setattr(bench_step, "compiled_side", lambda case: {})  # compiling takes longer than all tests here
+    monkeypatch.setattr(step, "compiled_side", lambda case: {})  # compiling takes longer than all tests here
 
 
 def test_verdicts_by_hand() -> None:
     task = Addition(digits=1)
     problem = task.source.get("1+1")
-    outcomes = [verdict.outcome for verdict in bench_step.parity([problem] * 3, ["a", "ab", ""])]
+    outcomes = [verdict.outcome for verdict in step.parity([problem] * 3, ["a", "ab", ""])]
     assert outcomes == [Outcome.WRONG, Outcome.WRONG, Outcome.CORRECT]  # 97, 97 + 98 = 195, 0
 
 
 def test_generate_of_a_model_keeps_the_lengths() -> None:
     case = Case(LENGTHS, lanes=8)
     model = copy.deepcopy(case.policy.model)
-    bench_step.give_lengths(model, case)
+    step.give_lengths(model, case)
     out = model.generate(input_ids=case.prompts, max_new_tokens=9, do_sample=True, eos_token_id=1, pad_token_id=1)
     assert ((out[:, case.prompts.shape[1] :] == 1).int().argmax(1) + 1).tolist() == LENGTHS.tolist()
 
@@ -42,10 +43,10 @@ def test_generate_of_a_model_keeps_the_lengths() -> None:
 def test_other_losses_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("trl")
     case = Case(LENGTHS, lanes=8)
-    bench_step.same_loss(case)
-    monkeypatch.setattr(bench_update, "trl_step", lambda model, batch: lambda: 0.5)
+    step.same_loss(case)
+    monkeypatch.setattr(update, "trl_step", lambda model, batch: lambda: 0.5)
     with pytest.raises(AssertionError, match="of TRL's"):
-        bench_step.same_loss(case)
+        step.same_loss(case)
 
 
 def test_rows_hold_ratios(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from g2rpo_env.cli.bench_verify import (
+from g2rpo_env.bench.verify import (
     batch_seconds,
     bench_verify,
     numbers_per_second,

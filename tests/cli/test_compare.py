@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from g2rpo_env.agents.evaluation import summarise
-from g2rpo_env.cli.arms import Arm, Result
 from g2rpo_env.cli.compare import make_arms, make_chains, parse_options, reading
-from g2rpo_env.cli.families import ARMS, FAMILIES
 from g2rpo_env.cli.options import values
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.experiments.arms import Arm, Result
+from g2rpo_env.experiments.families import ARMS, FAMILIES
 
 ADDITION = "g2rpo_env/Addition-v0"
 

@@ -9,7 +9,7 @@ import pytest
 from g2rpo_env.agents.evaluation import summarise
 from g2rpo_env.agents.warm_start import WarmStart
 from g2rpo_env.cli import demo, demo_seeds
-from g2rpo_env.cli.arms import Result
+from g2rpo_env.experiments.arms import Result
 from g2rpo_env.report.plots import Curves
 
 PROBLEMS = 200

@@ -3,8 +3,8 @@
 import numpy as np
 
 from g2rpo_env.agents.evaluation import summarise
-from g2rpo_env.cli.arms import Arm, Result
 from g2rpo_env.cli.demo_seeds import grpo_accuracy
+from g2rpo_env.experiments.arms import Arm, Result
 
 
 def test_the_accuracy_of_a_rate_and_a_seed_is_that_of_plain_grpo():

@@ -8,21 +8,13 @@ import gymnasium as gym
 import pytest
 
 from g2rpo_env import AdaptiveGuidance
-from g2rpo_env.agents.token_weights import SequenceMean
-from g2rpo_env.cli.options import (
-    early,
-    env_spec,
-    guidance_options,
-    make_envs,
-    options_type,
-    parse,
-    task_options,
-    values,
-)
+from g2rpo_env.agents.parts.token_weights.means import SequenceMean
+from g2rpo_env.cli.options import early, guidance_options, options_type, parse, task_options, values
 from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.envs.mathematics.gsm8k import GSM8K
 from g2rpo_env.envs.mathematics.presets import AQuA
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.experiments.environments import env_spec, make_envs
 from g2rpo_env.registration import TASKS
 
 

@@ -9,10 +9,10 @@ import pytest
 from g2rpo_env.agents.warm_start import WarmStart
 from g2rpo_env.cli import study
 from g2rpo_env.cli.app import main
-from g2rpo_env.cli.families import FAMILIES
 from g2rpo_env.cli.options import parse
 from g2rpo_env.cli.study import StudyOptions, find_claims, make_scale, runs_of
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.experiments.families import FAMILIES
 from g2rpo_env.study import grounds
 from g2rpo_env.study.claims import CLAIMS
 from g2rpo_env.study.found import Found

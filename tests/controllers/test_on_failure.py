@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from g2rpo_env import Controller, Feedback, LearnerModel, ShortestPrefix, SmallestHint, Stages, simulate_controller
+from g2rpo_env.controllers.on_failure import FailureTriggered
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.failures import FailureTriggered
 
 
 def visit(problem: str, guided_right: int, plain_right: int = 0, valid: bool = True, length: float = 1.0) -> Feedback:

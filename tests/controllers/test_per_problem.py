@@ -16,11 +16,11 @@ from g2rpo_env import (
     LearnerModel,
     PerProblem,
     TargetSuccess,
-    memory,
     simulate_controller,
 )
+from g2rpo_env.controllers import per_problem
+from g2rpo_env.controllers.per_problem import PLACES, SHARES, of_problem, response_curves
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.memory import PLACES, SHARES, of_problem, response_curves
 
 
 def visit(success: dict[str, tuple[int, int]], guided: bool = True) -> Feedback:
@@ -44,7 +44,7 @@ def test_the_episodes_of_one_problem() -> None:
 
 
 def test_only_the_problems_seen_last_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "KEPT", 2)
+    monkeypatch.setattr(per_problem, "KEPT", 2)
     rule = PerProblem(length=20, rule=TargetSuccess(gain=1.0))
     for problem in ("a", "b", "a", "c"):
         rule.update(visit({problem: (4, 4)}))
@@ -76,7 +76,7 @@ def test_a_newcomer_starts_from_the_state_of_all_not_only_from_their_length() ->
 def test_the_rule_is_kept_as_plain_data_that_makes_an_equal_one() -> None:
     rule = PerProblem(length=20, rule=TargetSuccess(gain=0.3))
     data = json.loads(json.dumps(rule.rule))
-    assert data["class"] == "g2rpo_env.controller:TargetSuccess" and data["options"]["gain"] == 0.3
+    assert data["class"] == "g2rpo_env.controllers.rules:TargetSuccess" and data["options"]["gain"] == 0.3
     assert asdict(PerProblem(length=20, rule=data)._common) == asdict(rule._common)
 
 

@@ -208,8 +208,8 @@ def test_the_saved_names_of_classes_hold() -> None:
     import g2rpo_env
 
     for name in ("AdaptiveGuidance", "OfficialCadence", "TargetSuccess", "FixedGuidance"):
-        kind = getattr(importlib.import_module("g2rpo_env.controller"), name)
-        assert kind is getattr(g2rpo_env, name) and kind.__module__ == "g2rpo_env.controller"
+        kind = getattr(importlib.import_module("g2rpo_env.controllers.rules"), name)
+        assert kind is getattr(g2rpo_env, name) and kind.__module__ == "g2rpo_env.controllers.rules"
 
 
 # -- every rule of the library -----------------------------------------------------------------------------------------

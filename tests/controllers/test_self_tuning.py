@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from g2rpo_env import Feedback, SelfTuning
+from g2rpo_env.controllers.self_tuning import set_point
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.selftuning import set_point
 
 
 def visit(success: dict[str, tuple[int, int]], guided: bool = True, valid: bool = True) -> Feedback:

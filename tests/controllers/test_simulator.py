@@ -23,9 +23,9 @@ from g2rpo_env import (
     TargetSuccess,
     simulate_controller,
 )
+from g2rpo_env.controllers.self_tuning import set_point
+from g2rpo_env.controllers.simulator import learned, success
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.selftuning import set_point
-from g2rpo_env.simulator import learned, success
 
 WHOLE = 120.0
 STILL = LearnerModel(ability=math.log(0.4 / 0.6), spread=0, help=0, rate=0)

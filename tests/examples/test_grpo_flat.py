@@ -16,7 +16,7 @@ import torch
 import g2rpo_env
 from g2rpo_env import Outcome, Problem, Task, TokenVectorEnv, Verdict
 from g2rpo_env.agents import CausalLMPolicy, recipes
-from g2rpo_env.agents.recipes import Optimizer
+from g2rpo_env.agents.recipe import Optimizer
 from g2rpo_env.envs.arithmetic import AdditionSource
 
 ROOT = Path(__file__).parents[2]

@@ -10,10 +10,11 @@ import torch
 
 from g2rpo_env.agents import GRPO, CausalLMPolicy, evaluate
 from g2rpo_env.agents.agent import AGENTS
-from g2rpo_env.agents.selection import SplitGuided
-from g2rpo_env.cli.arms import Arm, Setting, evaluate_base, load_agent, make_agent, run_chain, run_chains
+from g2rpo_env.agents.parts.selection.splits import SplitGuided
 from g2rpo_env.curriculum import Ramp
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.experiments.arms import Arm, Setting, evaluate_base, load_agent, make_agent
+from g2rpo_env.experiments.runner import run_chain, run_chains
 from g2rpo_env.guidance import find_guidance
 
 ENV = "g2rpo_env/Addition-v0"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from g2rpo_env.cli.families import ARMS, FAMILIES, family_of
-from g2rpo_env.cli.options import make_envs
+from g2rpo_env.experiments.environments import make_envs
+from g2rpo_env.experiments.families import ARMS, FAMILIES, family_of
 
 
 @pytest.mark.parametrize("env", FAMILIES)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.study.statistics import Estimate, estimate, interquartile_mean, paired
+from g2rpo_env.experiments.statistics import Estimate, estimate, interquartile_mean, paired
 
 
 def score(rng, accuracy, seeds=3, problems=200):

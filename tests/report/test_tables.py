@@ -7,7 +7,7 @@ import numpy as np
 
 from g2rpo_env.agents import CausalLMPolicy
 from g2rpo_env.agents.evaluation import summarise
-from g2rpo_env.cli.tables import interval_text, show_accuracy, show_response
+from g2rpo_env.report.tables import interval_text, show_accuracy, show_response
 
 
 def test_an_interval_has_two_decimals():

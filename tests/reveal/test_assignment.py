@@ -14,9 +14,9 @@ from g2rpo_env import (
     WholeGroups,
     even_levels,
 )
-from g2rpo_env.assignment import WHO, Assignment, chosen, members_guided
 from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.reveal.assignment import WHO, Assignment, chosen, members_guided
 
 
 def group(who: Assignment, size: int, ratio: float, number: int = 0, root: int = 0) -> list[float]:

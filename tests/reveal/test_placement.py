@@ -21,8 +21,8 @@ from g2rpo_env.envs.arithmetic import Addition, AdditionSource
 from g2rpo_env.envs.dataset import RowSource
 from g2rpo_env.envs.generated import MarkVerifier
 from g2rpo_env.errors import BudgetError, ConfigurationError
-from g2rpo_env.placement import PLACES, placed
 from g2rpo_env.problem import Problem
+from g2rpo_env.reveal.placement import PLACES, placed
 from g2rpo_env.task import Task
 from g2rpo_env.tokenizer import char_tokenizer, decode
 

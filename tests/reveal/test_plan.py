@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from g2rpo_env import Problem, RevealPlan, char_tokenizer
+from g2rpo_env.encoding import EncodedProblem, encode_problem, first_occurrence
 from g2rpo_env.envs.arithmetic import AdditionSource
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.reveal import CAPS, UNITS, EncodedProblem, first_occurrence, members_guided, reveal_tokens
-from g2rpo_env.task import encode_problem
+from g2rpo_env.reveal.assignment import members_guided
+from g2rpo_env.reveal.plan import CAPS, UNITS, reveal_tokens
 from g2rpo_env.tokenizer import decode
 
 SUM = AdditionSource(2).get("58+67")  # "8+7+0=15\n" "5+6+1=12\n" "#125"

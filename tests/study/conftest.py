@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from g2rpo_env.agents.warm_start import WarmStart
-from g2rpo_env.cli.families import FAMILIES
+from g2rpo_env.experiments.families import FAMILIES
 from g2rpo_env.study.grounds import Ground, Scale
 
 ENV = "g2rpo_env/Addition-v0"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from made import results
 
-from g2rpo_env.cli.families import FAMILIES
+from g2rpo_env.experiments.families import FAMILIES
 from g2rpo_env.study import claims
 from g2rpo_env.study.claims import CLAIMS, Claim
 from g2rpo_env.study.faults import FAULTS
@@ -204,7 +204,7 @@ def test_the_raw_rule(scale, tiny):
 
 
 def test_figures_have_a_sign():
-    from g2rpo_env.study.statistics import Estimate
+    from g2rpo_env.experiments.statistics import Estimate
 
     assert claims.figures(Estimate(0.25, -0.125, 0.5)) == "+0.25 [-0.12, 0.50]"
 

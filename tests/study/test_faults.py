@@ -2,7 +2,7 @@
 
 import pytest
 
-from g2rpo_env.controller import AdaptiveGuidance
+from g2rpo_env.controllers.rules import AdaptiveGuidance
 from g2rpo_env.study.faults import FAULTS, START, WHOLE, Fault, drift, ours, raw, told, unbounded
 
 

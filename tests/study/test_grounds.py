@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from g2rpo_env.cli.families import FAMILIES
-from g2rpo_env.controller import AdaptiveGuidance, FixedGuidance
-from g2rpo_env.schedules import LinearDecay
-from g2rpo_env.selftuning import SelfTuning
+from g2rpo_env.controllers.rules import AdaptiveGuidance, FixedGuidance
+from g2rpo_env.controllers.schedules import LinearDecay
+from g2rpo_env.controllers.self_tuning import SelfTuning
+from g2rpo_env.experiments.families import FAMILIES
 from g2rpo_env.study.grounds import (
     GRID,
     REDUCED,

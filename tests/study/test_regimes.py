@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from g2rpo_env.agents.selection import SplitGuided
-from g2rpo_env.cli.families import FAMILIES
+from g2rpo_env.agents.parts.selection.splits import SplitGuided
+from g2rpo_env.experiments.families import FAMILIES
 from g2rpo_env.grading import GradedVerifier
 from g2rpo_env.study.found import Found, Part
 from g2rpo_env.study.grounds import Scale

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from g2rpo_env.cli.arms import Arm
 from g2rpo_env.errors import ResumeError
+from g2rpo_env.experiments.arms import Arm
 from g2rpo_env.study import runner
 from g2rpo_env.study.runner import Counter, Runner, StudyFolder, code_loaded, code_text, ordered, write
 from g2rpo_env.study.runs import weights
@@ -81,8 +81,8 @@ def test_results_of_other_code_are_refused_by_the_name_of_what_changed(folder, t
     run = tiny.guided(0)
     kept(folder, run)
     assert folder.result(run)["accuracy"] == 0.5
-    monkeypatch.setitem(runner._HASHES, "g2rpo_env.controller", "changed")
-    with pytest.raises(ResumeError, match="other code: g2rpo_env.controller changed since"):
+    monkeypatch.setitem(runner._HASHES, "g2rpo_env.controllers.rules", "changed")
+    with pytest.raises(ResumeError, match="other code: g2rpo_env.controllers.rules changed since"):
         folder.result(run)
     assert replace(folder, trusts=True).result(run)["accuracy"] == 0.5
 
@@ -103,7 +103,12 @@ def test_the_code_that_counts_is_what_a_run_loads():
     import g2rpo_env.report.plots  # noqa: F401
 
     names = set(code_loaded())
-    assert {"g2rpo_env.controller", "g2rpo_env.agents.grpo", "g2rpo_env.cli.arms", "g2rpo_env.study.runs"} <= names
+    assert {
+        "g2rpo_env.controllers.rules",
+        "g2rpo_env.agents.grpo",
+        "g2rpo_env.experiments.arms",
+        "g2rpo_env.study.runs",
+    } <= names
     assert not any(name.startswith(("g2rpo_env.checks", "g2rpo_env.report", "g2rpo_env.cli.app")) for name in names)
     assert "g2rpo_env.study.claims" not in names
 
@@ -142,7 +147,7 @@ if __name__ == "__main__":
 GROUND = """
 from dataclasses import replace
 from g2rpo_env.agents.warm_start import WarmStart
-from g2rpo_env.cli.families import FAMILIES
+from g2rpo_env.experiments.families import FAMILIES
 from g2rpo_env.study.grounds import Ground
 
 ENV = "g2rpo_env/Addition-v0"

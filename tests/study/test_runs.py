@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from g2rpo_env.agents.selection import SplitGuided
-from g2rpo_env.assignment import Levels
+from g2rpo_env.agents.parts.selection.splits import SplitGuided
+from g2rpo_env.reveal.assignment import Levels
 from g2rpo_env.study.runs import Run, answered, execute, plain, thinned
 
 

@@ -1,8 +1,8 @@
 """Generators: strategies that let something else write the answers, Hugging Face's ``generate`` or a vLLM server.
 
 What they write is replayed through the environment, token by token, so that rewards, verdicts, ends and budgets are the
-environment's, and the records those of :class:`~g2rpo_env.agents.strategies.Rollout`. The replay is checked: one answer
-per lane, each to its end, with the log-probabilities that the policy itself gives to its tokens.
+environment's, and the records those of :class:`~g2rpo_env.agents.parts.strategies.Rollout`. The replay is checked: one
+answer per lane, each to its end, with the log-probabilities that the policy itself gives to its tokens.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from g2rpo_env.agents.policy import CausalLMPolicy
+from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
 from g2rpo_env.agents.rollout import Recorder, sampling_stream, token_vector_env
 from g2rpo_env.episode import Episode, Groups, group_episodes
 from g2rpo_env.errors import ConfigurationError, GenerationError

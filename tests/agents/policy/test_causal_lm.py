@@ -13,7 +13,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from g2rpo_env.agents import CausalLMPolicy, collect
-from g2rpo_env.agents.policy import draw, invert
+from g2rpo_env.agents.policy.sampling import draw, invert
 from g2rpo_env.errors import BudgetError, ConfigurationError, NonFiniteError, VocabularyMismatchError
 from g2rpo_env.tokenizer import char_tokenizer, encode
 

@@ -22,8 +22,8 @@ from transformers import (
 
 from g2rpo_env.agents import CausalLMPolicy, collect
 from g2rpo_env.agents.batch import make_batch
-from g2rpo_env.agents.decoder import COMPACT_BELOW
-from g2rpo_env.agents.token_weights import TokenMean
+from g2rpo_env.agents.parts.token_weights.means import TokenMean
+from g2rpo_env.agents.policy.decoder import COMPACT_BELOW
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.tokenizer import char_tokenizer
 

@@ -11,8 +11,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from g2rpo_env.agents import CausalLMPolicy, collect
-from g2rpo_env.agents.decoder import Decoder
-from g2rpo_env.agents.fast_decoder import ROOM, FastDecoder, reason_against
+from g2rpo_env.agents.policy.decoder import Decoder
+from g2rpo_env.agents.policy.fast_decoder import ROOM, FastDecoder, reason_against
 from g2rpo_env.tokenizer import char_tokenizer
 
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}

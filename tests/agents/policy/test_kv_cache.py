@@ -5,7 +5,7 @@ import torch
 from transformers import DynamicCache, Qwen3Config
 from transformers.cache_utils import DynamicLayer
 
-from g2rpo_env.agents.kv_cache import GrowingLayer, growing_cache
+from g2rpo_env.agents.policy.kv_cache import GrowingLayer, growing_cache
 
 
 @pytest.mark.parametrize("widths", [[1] * 60, [30, 1, 1, 40, 1], [5]])

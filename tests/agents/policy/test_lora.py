@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from g2rpo_env.agents import GRPO, CausalLMPolicy, adapters, collect, recipes
-from g2rpo_env.agents.recipes import Optimizer
-from g2rpo_env.agents.references import FrozenCopy, KLToStart, WithoutAdapter, make_reference
+from g2rpo_env.agents import GRPO, CausalLMPolicy, collect, recipes
+from g2rpo_env.agents.parts.references.models import FrozenCopy, WithoutAdapter, make_reference
+from g2rpo_env.agents.parts.references.terms import KLToStart
+from g2rpo_env.agents.policy import lora
+from g2rpo_env.agents.recipe import Optimizer
 from g2rpo_env.errors import ConfigurationError, MissingDependencyError
 
 FAST = Optimizer(learning_rate=1e-2, warmup=1)
@@ -23,7 +25,7 @@ FAST = Optimizer(learning_rate=1e-2, warmup=1)
 def policy(make_envs: Any, make_policy: Any) -> CausalLMPolicy:
     """A policy with an adapter of rank 2."""
     pytest.importorskip("peft", reason="peft is missing: pip install 'g2rpo-env[lora]'")
-    return adapters.add_lora(make_policy(make_envs()), rank=2)
+    return lora.add_lora(make_policy(make_envs()), rank=2)
 
 
 def tokens() -> tuple[torch.Tensor, torch.Tensor]:
@@ -42,7 +44,7 @@ def test_a_fresh_adapter_changes_nothing_and_freezes_the_rest(make_envs: Any, ma
     pytest.importorskip("peft")
     policy = make_policy(make_envs())
     before = policy.token_log_probs(*tokens())
-    same = adapters.add_lora(policy, rank=2)
+    same = lora.add_lora(policy, rank=2)
     assert same is policy
     assert torch.equal(policy.token_log_probs(*tokens()), before)
     trained = [name for name, parameter in policy.model.named_parameters() if parameter.requires_grad]
@@ -54,21 +56,21 @@ def test_the_scale_by_hand(policy: CausalLMPolicy) -> None:
     stir(policy)
     layer = policy.model.get_base_model().model.layers[0].self_attn.q_proj
     a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
-    weight = adapters.merged(policy).model.layers[0].self_attn.q_proj.weight
+    weight = lora.merged(policy).model.layers[0].self_attn.q_proj.weight
     assert torch.allclose(weight, layer.base_layer.weight + 2 * b @ a, atol=1e-6)
 
 
 def test_a_merged_model_is_an_ordinary_one_and_computes_the_same(policy: CausalLMPolicy) -> None:
     stir(policy)
-    merged = CausalLMPolicy(adapters.merged(policy), policy.tokenizer)
-    assert not adapters.has_adapter(merged.model) and adapters.has_adapter(policy.model)
+    merged = CausalLMPolicy(lora.merged(policy), policy.tokenizer)
+    assert not lora.has_adapter(merged.model) and lora.has_adapter(policy.model)
     expected = policy.token_log_probs(*tokens()).detach()
     torch.testing.assert_close(merged.token_log_probs(*tokens()).detach(), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_rollout_steps_through_the_adapter(make_envs: Any, policy: CausalLMPolicy) -> None:
     stir(policy)
-    merged = CausalLMPolicy(adapters.merged(policy), policy.tokenizer)
+    merged = CausalLMPolicy(lora.merged(policy), policy.tokenizer)
     one, other = (collect(p, make_envs(8, 4), seed=3).episodes for p in (policy, merged))
     assert [e.tokens_T.tolist() for e in one] == [e.tokens_T.tolist() for e in other]
     episode = one[0]
@@ -108,7 +110,7 @@ def test_training_moves_the_adapter_only_and_resumes_exactly(
     agent.save(tmp_path)
     expected = [agent.update() for _ in range(2)]
     loaded = GRPO.load(tmp_path, make_envs(16, 4))
-    assert adapters.has_adapter(loaded.policy.model)
+    assert lora.has_adapter(loaded.policy.model)
     assert [loaded.update() for _ in range(2)] == expected
 
 
@@ -125,15 +127,15 @@ def test_checkpointing_reaches_through_the_adapter(make_envs: Any, policy: Causa
 @pytest.mark.parametrize(("options", "message"), [({"rank": 0}, "rank=0"), ({"alpha": 0.0}, "alpha=0.0")])
 def test_refused_arguments(make_envs: Any, make_policy: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        adapters.add_lora(make_policy(make_envs()), **options)
+        lora.add_lora(make_policy(make_envs()), **options)
 
 
 def test_a_second_adapter_is_refused(policy: CausalLMPolicy) -> None:
     with pytest.raises(ConfigurationError, match="no adapter yet"):
-        adapters.add_lora(policy)
+        lora.add_lora(policy)
 
 
 def test_a_missing_library_is_named(make_envs: Any, make_policy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingDependencyError, match=r"g2rpo-env\[lora\]"):
-        adapters.add_lora(make_policy(make_envs()))
+        lora.add_lora(make_policy(make_envs()))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.generation.logits_process import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from g2rpo_env.agents.truncation import Truncation
+from g2rpo_env.agents.policy.sampling import Truncation
 from g2rpo_env.errors import ConfigurationError
 
 P = torch.tensor([0.1, 0.4, 0.2, 0.3]).log()

@@ -13,10 +13,11 @@ import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from g2rpo_env.agents import GRPO, CausalLMPolicy, collect, step_graphs
-from g2rpo_env.agents.fast_decoder import ROOM, FastDecoder
-from g2rpo_env.agents.recipes import Optimizer
-from g2rpo_env.agents.step_graphs import StepGraphs, widened
+from g2rpo_env.agents import GRPO, CausalLMPolicy, collect
+from g2rpo_env.agents.policy import step_graphs
+from g2rpo_env.agents.policy.fast_decoder import ROOM, FastDecoder
+from g2rpo_env.agents.policy.step_graphs import StepGraphs, widened
+from g2rpo_env.agents.recipe import Optimizer
 from g2rpo_env.tokenizer import char_tokenizer
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -333,7 +334,7 @@ def test_on_a_gpu_rollouts_follow_an_optimiser(make_envs: Any, fused: bool) -> N
 def test_on_a_gpu_a_capture_that_fails_leaves_a_working_process() -> None:
     call = (
         "import numpy as np, torch\n"
-        "from g2rpo_env.agents.step_graphs import StepGraphs\n"
+        "from g2rpo_env.agents.policy.step_graphs import StepGraphs\n"
         "graphs = StepGraphs(torch.device('cuda'), 4, 64)\n"
         "def run(ids, places, columns):\n"
         "    return ids[:, None] * float(ids.max().item() >= 0)\n"  # a transfer cannot be captured

@@ -13,10 +13,10 @@ import pytest
 from standins import GSM8K_ROWS, write_rows
 
 from g2rpo_env import GuidanceWrapper, Problem, char_tokenizer
+from g2rpo_env.encoding import encode_problem, first_occurrence, measure
 from g2rpo_env.envs.mathematics.gsm8k import GSM8K, Rows
 from g2rpo_env.errors import BudgetError, ConfigurationError, DataError
-from g2rpo_env.reveal import CAPS, first_occurrence, reveal_tokens
-from g2rpo_env.task import encode_problem, measure
+from g2rpo_env.reveal.plan import CAPS, reveal_tokens
 from g2rpo_env.tokenizer import decode
 
 

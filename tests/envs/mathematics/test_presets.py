@@ -15,7 +15,7 @@ from g2rpo_env.envs.dataset import RowSource
 from g2rpo_env.envs.mathematics.gsm8k import GSM8K
 from g2rpo_env.envs.mathematics.presets import AIME, MATH, SVAMP, AQuA, OpenR1Math, prepare_svamp, states_letter
 from g2rpo_env.errors import ConfigurationError, DataError
-from g2rpo_env.reveal import reveal_tokens
+from g2rpo_env.reveal.plan import reveal_tokens
 from g2rpo_env.tokenizer import decode
 
 WHOLE = {"validation_fraction": 0, "test_fraction": 0}

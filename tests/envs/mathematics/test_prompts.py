@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from g2rpo_env import Problem, Task, TokenEnv, TokenVectorEnv, Verdict
+from g2rpo_env.encoding import measure
 from g2rpo_env.envs.dataset import RowSource
 from g2rpo_env.envs.mathematics.prompts import TEMPLATES, chat_frame, tagged, template_text
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.task import measure
 from g2rpo_env.tokenizer import char_tokenizer, decode, encode
 from g2rpo_env.verdict import Outcome
 

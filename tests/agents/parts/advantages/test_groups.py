@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from g2rpo_env.agents.advantages import GroupCentered, GroupNormalized, Ones, RevealBaseline, mean_per_bin
+from g2rpo_env.agents.parts.advantages.groups import GroupCentered, GroupNormalized, Ones
+from g2rpo_env.agents.parts.advantages.reveal import RevealBaseline, mean_per_bin
 from g2rpo_env.episode import Group
 from g2rpo_env.errors import ConfigurationError
 

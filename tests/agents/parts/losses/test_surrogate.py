@@ -10,16 +10,10 @@ import pytest
 import torch
 
 from g2rpo_env.agents.batch import Batch, make_batch
-from g2rpo_env.agents.losses import (
-    ClippedSurrogate,
-    CorrectedSurrogate,
-    LogLikelihood,
-    ShapedReveal,
-    clipped_surrogate,
-    off_policy_scale,
-    shaped_likelihood,
-)
-from g2rpo_env.agents.token_weights import SequenceMean, TokenMean
+from g2rpo_env.agents.parts.losses.corrected import CorrectedSurrogate, off_policy_scale
+from g2rpo_env.agents.parts.losses.revealed import ShapedReveal, shaped_likelihood
+from g2rpo_env.agents.parts.losses.surrogate import ClippedSurrogate, LogLikelihood, clipped_surrogate
+from g2rpo_env.agents.parts.token_weights.means import SequenceMean, TokenMean
 from g2rpo_env.errors import ConfigurationError
 
 CPU = torch.device("cpu")

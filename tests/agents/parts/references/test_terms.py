@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from g2rpo_env.agents.batch import Batch, make_batch
-from g2rpo_env.agents.references import KLToStart, NoReference, k3
-from g2rpo_env.agents.token_weights import TokenMean
+from g2rpo_env.agents.parts.references.terms import KLToStart, NoReference, k3
+from g2rpo_env.agents.parts.token_weights.means import TokenMean
 from g2rpo_env.errors import ConfigurationError
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from g2rpo_env.agents.selection import DropUniform, KeepAll, KeepCorrect, SplitGuided, SplitReveals
+from g2rpo_env.agents.parts.selection.filters import DropUniform, KeepAll, KeepCorrect
+from g2rpo_env.agents.parts.selection.splits import SplitGuided, SplitReveals
 from g2rpo_env.episode import Group, Groups
 
 
@@ -52,7 +53,7 @@ def test_selections_return_groups_with_totals(three_groups: Any) -> None:
 
 
 def test_split_guided_makes_two_groups_of_one(make_episode: Any) -> None:
-    from g2rpo_env.agents.advantages import GroupNormalized
+    from g2rpo_env.agents.parts.advantages.groups import GroupNormalized
 
     members = tuple(
         make_episode("prs" if member < 2 else "ps", correct=member in (0, 3), member=member) for member in range(4)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from g2rpo_env.agents.shaping import EnvironmentReward, TruncationPenalty
+from g2rpo_env.agents.parts.shaping.rewards import EnvironmentReward, TruncationPenalty
 from g2rpo_env.episode import Group
 
 

@@ -13,9 +13,17 @@ import pytest
 import torch
 
 from g2rpo_env.agents import GRPO, CausalLMPolicy, Recipe
-from g2rpo_env.agents.generators import Answer, HuggingFace, Start, VLLMServer, generate, read_answer, replay
-from g2rpo_env.agents.recipes import part_from_config, part_to_config
-from g2rpo_env.agents.strategies import Rollout
+from g2rpo_env.agents.parts.strategies.generators import (
+    Answer,
+    HuggingFace,
+    Start,
+    VLLMServer,
+    generate,
+    read_answer,
+    replay,
+)
+from g2rpo_env.agents.parts.strategies.rollout import Rollout
+from g2rpo_env.agents.recipe import part_from_config, part_to_config
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError, GenerationError
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from g2rpo_env.agents.strategies import Reroll, RevealOnly, Rollout
+from g2rpo_env.agents.parts.strategies.reroll import Reroll
+from g2rpo_env.agents.parts.strategies.rollout import RevealOnly, Rollout
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError, VocabularyMismatchError
 from g2rpo_env.verdict import Outcome, Verdict

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from g2rpo_env.agents.token_weights import Every, SequenceMean, TokenMean, TopEntropy, in_loss
+from g2rpo_env.agents.parts.token_weights.means import SequenceMean, TokenMean, in_loss
+from g2rpo_env.agents.parts.token_weights.revealed import Every, TopEntropy
 from g2rpo_env.errors import ConfigurationError
 
 

@@ -1,0 +1,7 @@
+"""Losses: functions of log-probabilities and a batch."""
+
+from g2rpo_env.agents.parts.losses.corrected import CorrectedSurrogate
+from g2rpo_env.agents.parts.losses.revealed import ShapedReveal
+from g2rpo_env.agents.parts.losses.surrogate import ClippedSurrogate, LogLikelihood, LossResult
+
+__all__ = ["ClippedSurrogate", "CorrectedSurrogate", "LogLikelihood", "LossResult", "ShapedReveal"]

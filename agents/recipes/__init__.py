@@ -1,0 +1,90 @@
+"""Recipes: algorithms by name, each a dataclass of its parts."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Callable
+from typing import Any, cast
+
+from g2rpo_env.agents.grpo import GRPO
+from g2rpo_env.agents.recipe import Recipe
+from g2rpo_env.agents.recipes.guided import g2rpo_a, g2rpo_a_masked, guided_grpo
+from g2rpo_env.agents.recipes.plain import grpo, raft, reinforce, sft
+from g2rpo_env.controllers.base import Controller
+from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.guidance import find_guidance
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "grpo": grpo,
+    "guided-grpo": guided_grpo,
+    "g2rpo-a": g2rpo_a,
+    "g2rpo-a-masked": g2rpo_a_masked,
+    "sft": sft,
+    "raft": raft,
+    "reinforce": reinforce,
+}
+
+
+def get(name: str) -> Recipe:
+    """Return a recipe by name.
+
+    Raises:
+        ConfigurationError: no recipe has that name.
+    """
+    if name not in RECIPES:
+        close = [known for known in RECIPES if name and known.startswith(name)]
+        close = close or difflib.get_close_matches(name, RECIPES, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigurationError(f"recipe={name!r} must be one of {', '.join(RECIPES)}{hint}")
+    return RECIPES[name]()
+
+
+def make(
+    name: str,
+    policy: Any,
+    envs: Any,
+    *,
+    seed: int = 0,
+    device: Any = None,
+    dtype: str | None = None,
+    **parts: Any,
+) -> GRPO:
+    """Return the agent of a recipe.
+
+    A recipe's controller starts from the length of the guidance wrapper and is bounded by the longest reveal there is.
+
+    Args:
+        name: A key of :data:`RECIPES`.
+        policy: The policy to train, in place.
+        envs: Training environment.
+        seed: Root seed of the environment and of all sampling.
+        device: See :class:`~g2rpo_env.agents.grpo.GRPO`, and so ``dtype``.
+        dtype: See there.
+        **parts: Parts that replace those of the recipe, as the arguments of Recipe.
+
+    Raises:
+        ConfigurationError: unknown recipe or part.
+        MissingGuidanceError: the recipe needs guidance and ``envs`` has no guidance wrapper.
+    """
+    recipe, guidance = get(name), find_guidance(envs)
+    if recipe.controller is not None and guidance is not None and "controller" not in parts:
+        parts = {**parts, "controller": fitted(recipe.controller, guidance)}
+    known = {f.name for f in dataclasses.fields(Recipe)}
+    unknown = sorted(set(parts) - known)
+    if unknown:
+        raise ConfigurationError(f"part {unknown[0]!r} is unknown; known are {', '.join(sorted(known))}")
+    return GRPO(policy, envs, seed=seed, device=device, dtype=dtype, recipe=dataclasses.replace(recipe, **parts))
+
+
+def fitted(controller: Controller, guidance: Any) -> Controller:
+    """Return the controller, starting at the wrapper's length; no length exceeds the longest reveal in its unit."""
+    longest = guidance.longest
+    length = min(guidance.length, longest)
+    changes: dict[str, Any] = {"length": length}
+    if hasattr(controller, "max_length"):
+        limits = cast(Any, controller)
+        bound = longest if limits.max_length is None else min(limits.max_length, longest)
+        changes["max_length"] = max(bound, length)
+        changes["min_length"] = min(limits.min_length, length, bound / 20)
+    return dataclasses.replace(controller, **changes)

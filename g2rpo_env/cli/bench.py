@@ -1,0 +1,105 @@
+"""``g2rpo-env bench``: the measurements, their table and their file."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import Positional
+
+from g2rpo_env.bench.environment import bench_env
+from g2rpo_env.bench.measurement import Row
+from g2rpo_env.bench.sandbox import bench_sandbox, soak
+from g2rpo_env.bench.verify import bench_verify
+from g2rpo_env.cli.options import parse
+from g2rpo_env.errors import ConfigurationError
+
+
+@dataclass
+class BenchOptions:
+    """Measure one process. Close other programs first, and compare ratios rather than figures."""
+
+    what: Positional[str] = "env"
+    """What to measure: env, sandbox, verify (pairs in the folder that G2RPO_DATA names), rollout, and step, update
+    and memory (these three with the extra ``benchmark``)."""
+    json: Path | None = None
+    """File for the measurements."""
+    repeats: int = 5
+    """Repeats of each measurement, of which the best counts."""
+    soak: int | None = None
+    """With sandbox: make so many mixed honest and hostile checks, and show what they leave behind, instead."""
+    device: str = "cpu"
+    """With rollout, step, update and memory: torch device."""
+    dtype: str = "float32"
+    """With those: torch dtype of the weights."""
+    model: str | None = None
+    """With those: 0.6b, the configuration of Qwen3-0.6B with random weights, and sizes for a GPU; without it a small
+    model."""
+    compiled: bool = True
+    """With rollout and step: measure the compiled decode path, too."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measure, print the table and write the file."""
+    options = parse(BenchOptions, argv, "bench")
+    if options.what not in BENCHMARKS:
+        raise ConfigurationError(f"what={options.what!r} must be one of {', '.join(BENCHMARKS)}")
+    if options.repeats < 1:
+        raise ConfigurationError(f"repeats={options.repeats} must be at least 1")
+    if options.soak is not None and (options.what != "sandbox" or options.soak < 1):
+        raise ConfigurationError(f"soak={options.soak} must be at least 1, and belongs to sandbox, not {options.what}")
+    place = {name: getattr(options, name) for name in ("device", "dtype", "model", "compiled")}
+    if options.what not in WITH_TORCH and place != {name: getattr(BenchOptions, name) for name in place}:
+        raise ConfigurationError(f"device, dtype, model and compiled belong to {', '.join(WITH_TORCH)}")
+    if options.soak is not None:
+        rows = soak(options.soak)
+    else:
+        rows = BENCHMARKS[options.what](options.repeats, **(place if options.what in WITH_TORCH else {}))
+    table = Table(title=TITLES[options.what])
+    table.add_column("what", overflow="fold")
+    table.add_column("figure", justify="right", no_wrap=True)
+    table.add_column("unit", no_wrap=True)
+    for row in rows:
+        table.add_row(row.name, f"{row.value:,.{2 if row.unit in ('ratio', 's') else 0}f}", row.unit)
+    Console().print(table)
+    if options.json is not None:
+        values = [{"name": row.name, "value": row.value, "unit": row.unit} for row in rows]
+        options.json.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _later(what: str, repeats: int, **place: Any) -> list[Row]:
+    """Return the measurements of a module that needs torch, which the others do without."""
+    from g2rpo_env.bench.device import Place
+
+    module = importlib.import_module(f"g2rpo_env.bench.{what}")
+    return getattr(module, f"bench_{what}")(repeats, Place(**place))
+
+
+WITH_TORCH = ("rollout", "step", "update", "memory")
+
+
+BENCHMARKS: dict[str, Callable[..., list[Row]]] = {
+    "env": bench_env,
+    "sandbox": bench_sandbox,
+    "verify": bench_verify,
+    **{what: partial(_later, what) for what in WITH_TORCH},
+}
+"""Name -> (repeats) -> rows; those of WITH_TORCH also take the arguments of a Place."""
+
+
+TITLES = {
+    "env": "Stepping, one process",
+    "sandbox": "Checking programs",
+    "verify": "Checking answers, one process",
+    "rollout": "Rollouts",
+    "step": "A step of GRPO: rollout, verdicts, update",
+    "update": "One gradient step",
+    "memory": "Memory of an update, a fresh process each",
+}

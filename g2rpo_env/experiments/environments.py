@@ -1,0 +1,79 @@
+"""Environments of an experiment: made from an id and plain options, and torch made ready for them."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+
+from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.guidance import VectorGuidanceWrapper
+from g2rpo_env.registration import env_ids
+
+
+def env_spec(env_id: str) -> Any:
+    """Return Gymnasium's spec of an id, after importing the module it may name.
+
+    Raises:
+        ConfigurationError: there is no such id, or the module cannot be imported.
+    """
+    module, colon, name = env_id.rpartition(":")
+    if colon:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise ConfigurationError(f"env={env_id!r} must name a module that can be imported: {error}") from None
+    # Gymnasium's own games have ids too, but no tokens.
+    if name not in gym.registry or str(gym.registry[name].entry_point).startswith("gymnasium."):
+        known = env_ids()
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigurationError(f"env={name!r} must be one of {', '.join(known)}{hint}")
+    return gym.spec(name)
+
+
+def make_envs(
+    env_id: str,
+    problems: int,
+    group_size: int,
+    task: Mapping[str, Any],
+    guidance: Mapping[str, Any] | None = None,
+) -> Any:
+    """Return the vector environment of some options, guided if ``guidance`` is given.
+
+    Args:
+        env_id: Id, perhaps with a module.
+        problems: Problems per update, >= 1.
+        group_size: Members per problem, >= 1.
+        task: Arguments of the task.
+        guidance: Arguments of the guidance wrapper, or None for no guidance.
+    """
+    if problems < 1 or group_size < 1:
+        raise ConfigurationError(f"problems={problems} and group_size={group_size} must be at least 1")
+    envs = gym.make_vec(
+        env_spec(env_id),
+        num_envs=problems * group_size,
+        group_size=group_size,
+        autoreset_mode="DISABLED",
+        copy=False,
+        **task,
+    )
+    return envs if guidance is None else VectorGuidanceWrapper(envs, **guidance)
+
+
+def prepare_torch(threads: int | None) -> None:
+    """Set torch's threads (None takes the cores this process may use) and silence the bars of saving and loading."""
+    import torch
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    torch.set_num_threads(threads or available_cores())
+
+
+def available_cores() -> int:
+    """Return the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

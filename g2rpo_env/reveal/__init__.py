@@ -1,0 +1,32 @@
+"""Reveals: how much of a solution is shown, to which members of a group, and where it stands."""
+
+from g2rpo_env.encoding import EncodedProblem
+from g2rpo_env.reveal.assignment import (
+    Assignment,
+    FirstMembers,
+    Levels,
+    RandomMembers,
+    WholeGroups,
+    even_levels,
+    members_guided,
+)
+from g2rpo_env.reveal.placement import InAnswer, InPrompt, Placement
+from g2rpo_env.reveal.plan import CAPS, UNITS, RevealPlan, reveal_tokens
+
+__all__ = [
+    "CAPS",
+    "UNITS",
+    "Assignment",
+    "EncodedProblem",
+    "FirstMembers",
+    "InAnswer",
+    "InPrompt",
+    "Levels",
+    "Placement",
+    "RandomMembers",
+    "RevealPlan",
+    "WholeGroups",
+    "even_levels",
+    "members_guided",
+    "reveal_tokens",
+]
