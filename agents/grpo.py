@@ -13,21 +13,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from g2rpo_env.agents.batch import Batch, make_batch
-from g2rpo_env.agents.checkpointing import checkpointing, named_out_of_memory
+from g2rpo_env.agents.batch import make_batch
 from g2rpo_env.agents.evaluation import Evaluation, evaluate
-from g2rpo_env.agents.parts.references.models import make_reference
+from g2rpo_env.agents.given import Given, check_requirements
+from g2rpo_env.agents.learner import NO_STEP, Learner
+from g2rpo_env.agents.loop import Callback, run_updates
 from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
 from g2rpo_env.agents.progress import Progress
 from g2rpo_env.agents.recipe import Recipe
 from g2rpo_env.agents.rollout import token_vector_env
+from g2rpo_env.agents.update import Update
 from g2rpo_env.controllers.base import Feedback
-from g2rpo_env.episode import Episode, Group, Groups, Role
-from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, NonFiniteError, OutOfMemoryError, ResumeError
+from g2rpo_env.episode import Group, Groups
+from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, NonFiniteError, ResumeError
 from g2rpo_env.guidance import find_guidance
 
 STATE_FILE, CONFIG_FILE = "training_state.pt", "agent.json"
-NO_STEP = {"loss": None, "grad_norm": None}
 
 
 class GRPO:
@@ -39,16 +40,21 @@ class GRPO:
         seed: Root seed of the environment and of all sampling.
         device: Torch device that the policy is moved to; None leaves it where it is.
         dtype: Name of a floating-point torch dtype that its weights get; None leaves theirs.
-        recipe: The parts; see :class:`Recipe` for what each does and :mod:`recipes` for ready ones.
+        recipe: The parts; see :class:`~g2rpo_env.agents.recipe.Recipe` for what each does and
+            :mod:`~g2rpo_env.agents.recipes` for ready ones.
         **parts: Parts that replace those of ``recipe``: ``loss=...``, ``controller=...``.
 
     Attributes:
+        recipe: The parts as they were given.
+        parts: The same, with copies of those that keep something between updates.
+        controller: A copy of the recipe's controller, or None.
         updates: Number of updates done.
         sampled_tokens: Tokens sampled in them.
-        groups: Groups of the last update, for callbacks and viewers.
+        last_update: Record of the last update, for callbacks, files and viewers; None before the first one.
 
     Raises:
-        ConfigurationError: ``envs`` is no TokenVectorEnv, or restarts lanes by itself; there is no such dtype.
+        ConfigurationError: ``envs`` is no TokenVectorEnv, or restarts lanes by itself; there is no such dtype; a part
+            requires what nobody provides.
         MissingGuidanceError: a controller without a guidance wrapper around ``envs``.
         VocabularyMismatchError, BudgetError: policy and environment do not fit.
     """
@@ -65,6 +71,7 @@ class GRPO:
         **parts: Any,
     ) -> None:
         self.recipe = dataclasses.replace(recipe or Recipe(), **parts)
+        check_requirements(self.recipe)
         self.policy, self.envs, self.seed = policy, envs, int(seed)
         token_vector_env(envs)  # raises unless it is one whose lanes wait
         policy.check_fits(envs)
@@ -80,15 +87,17 @@ class GRPO:
             self.controller.credit(bool(getattr(self.recipe.token_weight, "revealed", False)))
             self.guidance.follow(self.controller)
         policy.to(device, dtype)
-        self.reference = make_reference(policy) if self.recipe.requires("reference_log_probs") else None
-        options = self.recipe.optimizer
-        self.optimizer = torch.optim.AdamW(
-            self._trained(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=options.fused
-        )
+        self.parts = dataclasses.replace(self.recipe, **copy.deepcopy(self.recipe.stateful()))
+        self.learner = Learner(policy, self.parts)
         self.updates = 0
         self.sampled_tokens = 0
-        self.groups = Groups()
+        self.last_update: Update | None = None
         envs.unwrapped.load_state_dict({"root": self.seed, "counter": 0, "open": {}})
+
+    @property
+    def groups(self) -> Groups:
+        """Groups of the last update, as they were collected; none before the first one."""
+        return Groups() if self.last_update is None else self.last_update.groups
 
     # -- training ---------------------------------------------------------------------------------------------------
 
@@ -102,7 +111,8 @@ class GRPO:
 
         Args:
             updates: How many more, >= 0.
-            callback: Called after each with (agent, metrics); returning False stops the training.
+            callback: Called after each with (agent, metrics); returning False stops the training. What the update saw
+                and computed is in :attr:`last_update`.
             progress_bar: Show reward, reveal length and time left, as a bar in a terminal, as plain lines elsewhere.
 
         Raises:
@@ -112,188 +122,61 @@ class GRPO:
         """
         if updates < 0:
             raise ConfigurationError(f"updates={updates} must be at least 0")
+        end = self.updates + updates
         with Progress(updates, enabled=progress_bar) as progress:
-            for _ in range(updates):
-                metrics = self.update()
-                progress.update(metrics)
-                if callback is not None and callback(self, metrics) is False:
-                    break
+            callbacks: list[Callback] = [lambda metrics, seconds: progress.update(metrics)]
+            if callback is not None:
+                callbacks.append(lambda metrics, seconds: callback(self, metrics))
+            run_updates(self.update, lambda: self.updates < end, callbacks)
         return self
 
     def update(self) -> dict[str, Any]:
         """Do one update and return its metrics (no clock times, so that equal runs have equal metrics)."""
-        recipe = self.recipe
+        parts = self.parts
         reveal_length = None if self.guidance is None else float(self.guidance.length)
-        self.groups = recipe.strategy(self.policy, self.envs)
-        groups = drop_invalid(self.groups)
-        rewards = [checked_rewards(recipe.shaping(group), group) for group in groups]
-        selected, selected_rewards = recipe.selection(groups, rewards)
-        advantages = advantages_of(recipe.advantage, selected, selected_rewards)
-        self.advantages = {
-            (e.group, e.member): float(a)
-            for group, advantage_G in zip(selected, advantages, strict=True)
-            for e, a in zip(group.episodes, advantage_G, strict=True)
-        }
-        losses = self._fit(selected.episodes, np.concatenate(advantages) if advantages else np.zeros(0))
-        metrics = {**describe(self.groups, rewards), "reveal_length": reveal_length, **losses}
+        groups = parts.strategy(self.policy, self.envs)
+        valid = drop_invalid(groups)
+        given = Given(self.learner, self.envs.unwrapped.task)
+        rewards = [checked_rewards(parts.shaping(g, **given.for_group(parts.shaping, g)), g) for g in valid]
+        selected, selected_rewards = parts.selection(valid, rewards, **given.for_groups(parts.selection, valid))
+        advantages = advantages_of(parts.advantage, selected, selected_rewards)
+        credits = credits_of(parts.credit, selected, advantages, given)
+        weights = weights_of(parts.token_weight, selected, advantages, given)
+        losses = self._fit(selected, selected_rewards, advantages, credits, weights)
+        feedback = make_feedback(groups)
+        metrics = {**describe(groups, feedback, rewards), **groups.metrics, "reveal_length": reveal_length, **losses}
         if self.controller is not None and self.guidance is not None:
-            self.controller.update(make_feedback(self.groups))
+            self.controller.update(feedback)
             self.guidance.follow(self.controller)
         self.updates += 1
         self.sampled_tokens += metrics["sampled_tokens"]
-        return {"update": self.updates, **metrics}
+        metrics = {"update": self.updates, **metrics}
+        computed = tuple(selected_rewards), tuple(advantages), credits, tuple(weights)
+        self.last_update = Update(self.updates, groups, selected, *computed, metrics)
+        return metrics
 
-    def _fit(self, episodes: list[Episode], advantage_N: np.ndarray) -> dict[str, Any]:
+    def _fit(
+        self,
+        selected: Groups,
+        rewards: list[np.ndarray],
+        advantages: list[np.ndarray],
+        credits: tuple[np.ndarray, ...] | None,
+        weights: list[np.ndarray],
+    ) -> dict[str, Any]:
         """Take the gradient steps of one update."""
-        options = self.recipe.optimizer
-        if not episodes:
+        if not selected.episodes:
             return dict(NO_STEP)
-        weights = self._weights(episodes, advantage_N)
-        batch = make_batch(episodes, advantage_N, weights, self.policy.device)
-        with named_out_of_memory(f"update {self.updates + 1}", *batch.mask_NT.shape):
-            batch = self._complete(batch)
-        epochs = (batch.minibatches(options.minibatch) for _ in range(options.epochs))
-        return mean_metrics([self._step(minibatch) for epoch in epochs for minibatch in epoch])
-
-    def _weights(self, episodes: list[Episode], advantage_N: np.ndarray) -> list[np.ndarray]:
-        """Return the loss weights of each episode, after computing what they require."""
-        part = self.recipe.token_weight
-        needed = getattr(part, "requires", ())
-        given: list[dict[str, Any]] = [{} for _ in episodes]
-        if "advantage" in needed:
-            given = [{**one, "advantage": float(a)} for one, a in zip(given, advantage_N, strict=True)]
-        if "entropy" in needed:
-            given = [{**one, "entropy_T": e} for one, e in zip(given, self._reveal_entropies(episodes), strict=True)]
-        return [part(episode, **one) for episode, one in zip(episodes, given, strict=True)]
-
-    def _reveal_entropies(self, episodes: list[Episode]) -> list[np.ndarray]:
-        """Return the policy's entropy at the revealed tokens of each episode, float (T,), 0 elsewhere."""
-        entropies = [np.zeros(len(e.tokens_T)) for e in episodes]
-        rows = [i for i, e in enumerate(episodes) if (e.role_T == Role.REVEALED).any() and e.train_prefix is None]
-        if rows:
-            shown = [episodes[i] for i in rows]
-            where = [(e.role_T == Role.REVEALED).astype(np.float32) for e in shown]
-            batch = make_batch(shown, np.zeros(len(shown)), where, self.policy.device)
-            with named_out_of_memory(f"update {self.updates + 1}", *batch.mask_NT.shape):
-                found_NT = self._scored(self.policy.token_entropies, batch).cpu().numpy()
-            for i, found_T in zip(rows, found_NT, strict=True):
-                entropies[i] = found_T[: len(entropies[i])]
-        return entropies
-
-    @torch.no_grad()
-    def _complete(self, batch: Batch) -> Batch:
-        """Fill in what the parts require and the rollout did not record."""
-        options = self.recipe.optimizer
-        revealed_in_loss = bool((batch.weight_NT[batch.role_NT == Role.REVEALED] > 0).any())
-        if revealed_in_loss and (options.epochs > 1 or options.minibatch is not None):
-            # Nobody sampled the revealed tokens: their old policy is the one before this update.
-            batch = batch.with_old_log_probs(self._log_probs(self.policy.model, batch), Role.REVEALED)
-        if self.reference is not None:
-            with self.reference.model() as model:
-                batch = dataclasses.replace(batch, reference_log_probs_NT=self._log_probs(model, batch))
-        return batch
-
-    def _log_probs(self, model: Any, batch: Batch) -> torch.Tensor:
-        """Return the log-probabilities of the tokens in the loss under a model, float32 (N, T); 0 elsewhere."""
-        scorer = CausalLMPolicy(model, self.policy.tokenizer, temperature=self.policy.temperature)
-        return self._scored(scorer.token_log_probs, batch)
-
-    @torch.no_grad()
-    def _scored(self, score: Callable[..., torch.Tensor], batch: Batch) -> torch.Tensor:
-        """Return what ``score`` gives to the tokens in the loss, float32 (N, T); 0 elsewhere."""
-        options = self.recipe.optimizer
-        found = torch.zeros_like(batch.weight_NT)
-        rows = torch.arange(len(batch), device=found.device)[:, None].expand_as(batch.tokens_NT)
-        indexed = dataclasses.replace(batch, id_N2=rows[:, :1])
-        for part in indexed.microbatches(options.microbatch, options.microbatch_tokens):
-            values = score(part.tokens_NT, part.mask_NT, part.weight_NT > 0)
-            assert part.id_N2 is not None
-            found[part.id_N2[:, 0], : values.shape[1]] = values.to(found.dtype)
-        return found
-
-    def _step(self, batch: Batch) -> dict[str, Any]:
-        """Take one gradient step, accumulated over microbatches with the global count as the one denominator."""
-        options = self.recipe.optimizer
-        count = float(batch.weight_NT.sum())
-        if count == 0:
-            return dict(NO_STEP)
-        self.optimizer.zero_grad(set_to_none=True)  # whatever an interrupted step or someone else left there
-        # Without a reference term an episode of advantage 0 has no gradient: it counts, but needs no forward pass.
-        useful = (batch.advantage_NT[:, 0] != 0) | (self.reference is not None)
-        totals: dict[str, float] = {"loss": 0.0}
-        try:
-            with named_out_of_memory(f"update {self.updates + 1}", *batch.mask_NT.shape):
-                if useful.any():
-                    rows = batch.take(torch.nonzero(useful)[:, 0])
-                    loss = self._loss(rows)
-                    for part in rows.microbatches(options.microbatch, options.microbatch_tokens):
-                        for name, value in self._accumulate(part, loss, count).items():
-                            totals[name] = totals.get(name, 0.0) + value
-                totals["grad_norm"] = self._apply(totals["loss"])
-        except (NonFiniteError, OutOfMemoryError):
-            self.optimizer.zero_grad(set_to_none=True)
-            raise
-        return totals
-
-    def _loss(self, batch: Batch) -> Any:
-        """Return the loss of one gradient step, which may depend on the whole minibatch."""
-        loss = self.recipe.loss
-        if "off_policy_log_probs" not in getattr(loss, "requires", ()):
-            return loss
-        log_probs_NT = torch.zeros_like(batch.weight_NT)
-        assert batch.off_policy_N1 is not None  # make_batch has set it
-        off = torch.nonzero(batch.off_policy_N1)[:, 0]
-        if len(off):
-            found = self._log_probs(self.policy.model, rows := batch.take(off))
-            log_probs_NT[off, : rows.weight_NT.shape[1]] = found
-        return loss.fitted(log_probs_NT, batch)
-
-    def _accumulate(self, part: Batch, loss: Any, count: float) -> dict[str, float]:
-        """Add the gradients of a microbatch and return its share of the metrics."""
-        options, recipe = self.recipe.optimizer, self.recipe
-        with checkpointing(self.policy.model, options.checkpointing):
-            log_probs = self.policy.token_log_probs(part.tokens_NT, part.mask_NT, part.weight_NT > 0)
-            self._check_finite(log_probs, part)
-            if options.epochs == 1 and options.minibatch is None:  # on-policy
-                part = part.with_old_log_probs(log_probs.detach(), Role.REVEALED)
-            result = loss(log_probs, part)
-            total = result.total + recipe.reference(log_probs, part)
-            (total / count).backward()
-        metrics = {name: float(value) / count for name, value in result.metrics.items()}
-        return {"loss": float(total.detach()) / count, **metrics}
-
-    def _check_finite(self, log_probs_NT: torch.Tensor, part: Batch) -> None:
-        wrong = ~torch.isfinite(log_probs_NT.detach())
-        if wrong.any() and part.id_N2 is not None:
-            row, position = torch.nonzero(wrong)[0].tolist()
-            group, member = part.id_N2[row].tolist()
-            raise NonFiniteError(
-                f"update {self.updates + 1}: the log-probability of token {position} of group {group}, member "
-                f"{member} is {log_probs_NT[row, position].item()}, it must be finite; the weights were left as they "
-                "were"
-            )
-
-    def _apply(self, loss: float) -> float:
-        options, parameters = self.recipe.optimizer, self._trained()
-        if all(p.grad is None for p in parameters):
-            return 0.0  # no signal at all: leave weights and optimiser moments alone
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, options.max_grad_norm))
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            self.optimizer.zero_grad(set_to_none=True)
-            raise NonFiniteError(
-                f"update {self.updates + 1}: loss={loss} and grad_norm={norm} must be finite; the weights were left "
-                "as they were"
-            )
-        for group in self.optimizer.param_groups:
-            group["lr"] = options.rate(self.updates + 1, self.sampled_tokens)
-        self.optimizer.step()
-        torch.autograd.graph.increment_version(parameters)  # fused kernels do not, and decoders look at it
-        self.optimizer.zero_grad(set_to_none=True)
-        return norm
-
-    def _trained(self) -> list[torch.nn.Parameter]:
-        """Return the weights that are trained: all, or those of the adapter."""
-        return [parameter for parameter in self.policy.model.parameters() if parameter.requires_grad]
+        count_of = getattr(self.parts.token_weight, "count", None)
+        batch = make_batch(
+            selected.episodes,
+            np.concatenate(advantages) if credits is None else credits,
+            weights,
+            self.policy.device,
+            counts=None if count_of is None else [count_of(weight_T) for weight_T in weights],
+            rewards=np.concatenate(rewards),
+            sets=np.repeat(np.arange(len(selected)), [len(group) for group in selected]),
+        )
+        return self.learner.fit(batch, self.updates + 1, self.sampled_tokens)
 
     # -- evaluation, saving, loading --------------------------------------------------------------------------------
 
@@ -312,7 +195,15 @@ class GRPO:
         Builds its own environment and leaves the training streams untouched.
         """
         return evaluate(
-            self.policy, self.envs, split=split, problems=problems, mode=mode, k=k, samples=samples, seed=seed
+            self.policy,
+            self.envs,
+            split=split,
+            problems=problems,
+            mode=mode,
+            k=k,
+            samples=samples,
+            seed=seed,
+            context=getattr(self.recipe.strategy, "context", None),
         )
 
     def save(self, folder: str | Path) -> None:
@@ -336,11 +227,11 @@ class GRPO:
         return {
             "updates": self.updates,
             "sampled_tokens": self.sampled_tokens,
-            "optimizer": self.optimizer.state_dict(),
+            **self.learner.state_dict(),
+            "parts": {name: part.state_dict() for name, part in self.parts.stateful().items()},
             "envs": self.envs.unwrapped.state_dict(),
             "controller": None if self.controller is None else self.controller.state_dict(),
             "guidance": None if self.guidance is None else self.guidance.state_dict(),
-            "reference": None if self.reference is None else self.reference.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -352,15 +243,15 @@ class GRPO:
         if (state["controller"] is None) != (self.controller is None):
             raise ResumeError("the checkpoint and the agent must both have a controller, or neither")
         self.updates, self.sampled_tokens = state["updates"], state["sampled_tokens"]
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.learner.load_state_dict(state)
+        for name, part in self.parts.stateful().items():
+            part.load_state_dict(state["parts"][name])
         self.envs.unwrapped.load_state_dict(state["envs"])
         if self.guidance is not None and state["guidance"] is not None:
             self.guidance.load_state_dict(state["guidance"])
         if self.controller is not None and self.guidance is not None:
             self.controller.load_state_dict(state["controller"])
             self.guidance.follow(self.controller)
-        if self.reference is not None:
-            self.reference.load_state_dict(state["reference"])
 
     @classmethod
     def load(cls, folder: str | Path, envs: Any, *, device: str = "cpu", dtype: str | None = None) -> GRPO:
@@ -393,11 +284,30 @@ def advantages_of(part: Any, groups: Groups, rewards: list[np.ndarray]) -> list[
     return [part(reward_G) for reward_G in rewards]
 
 
-def mean_metrics(steps: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the mean of each metric over the gradient steps that have it; None where none has."""
-    names = dict.fromkeys(name for step in steps for name in step)
-    known = {name: [step[name] for step in steps if step.get(name) is not None] for name in names}
-    return {name: float(np.mean(values)) if values else None for name, values in known.items()}
+def credits_of(part: Any, groups: Groups, advantages: list[np.ndarray], given: Given) -> tuple[np.ndarray, ...] | None:
+    """Return the advantage of each token, float (T,) per episode; None without a credit part.
+
+    Raises:
+        ConfigurationError: there is not one array (T,) for each episode.
+    """
+    if part is None:
+        return None
+    credits = tuple(part(groups, advantages, **given.for_groups(part, groups)))
+    shapes, needed = [np.shape(c) for c in credits], [e.tokens_T.shape for e in groups.episodes]
+    if shapes != needed:
+        raise ConfigurationError(
+            f"credit={type(part).__name__} returned arrays of shapes {shapes:.80}; it must give one per episode, with "
+            "an advantage for each of its tokens"
+        )
+    return credits
+
+
+def weights_of(part: Any, groups: Groups, advantages: list[np.ndarray], given: Given) -> list[np.ndarray]:
+    """Return the loss weights of the tokens of each episode, float32 (T,)."""
+    episodes = groups.episodes
+    advantage_N = np.concatenate(advantages) if advantages else np.zeros(0)
+    rows = given.for_episodes(part, episodes, advantage_N)
+    return [part(episode, **row) for episode, row in zip(episodes, rows, strict=True)]
 
 
 def drop_invalid(groups: Groups) -> Groups:
@@ -433,7 +343,7 @@ def checked_rewards(reward_G: np.ndarray, group: Group) -> np.ndarray:
 
 def make_feedback(groups: Groups) -> Feedback:
     """Return what the controller learns from an update; episodes without a sampled token say nothing of success."""
-    episodes = groups.episodes
+    episodes = groups.sampled_episodes
     return Feedback(
         problem_id=np.array([e.problem_id for e in episodes], dtype=object),
         member=np.array([e.member for e in episodes], dtype=np.int64),
@@ -444,23 +354,30 @@ def make_feedback(groups: Groups) -> Feedback:
     )
 
 
-def describe(groups: Groups, rewards: list[np.ndarray]) -> dict[str, Any]:
-    """Return the metrics of a rollout; None where there is nothing to take a mean of."""
-    feedback = make_feedback(groups)
-    sampled = [int(e.sampled_T.sum()) for e in groups.episodes]
+def describe(groups: Groups, feedback: Feedback, rewards: list[np.ndarray]) -> dict[str, Any]:
+    """Return the metrics of a rollout, episodes included that were left out; None where there is no mean to take.
+
+    Args:
+        groups: The groups as they were collected.
+        feedback: What they say to the controller.
+        rewards: Shaped rewards of the groups without invalid episodes.
+    """
+    episodes = groups.sampled_episodes
+    sampled = [int(e.sampled_T.sum()) for e in episodes]
     return {
-        "reward": _number(feedback.reward("all")),
-        "reward_guided": _number(feedback.reward("guided")),
-        "reward_unguided": _number(feedback.reward("unguided")),
+        "reward": number_or_none(feedback.reward("all")),
+        "reward_guided": number_or_none(feedback.reward("guided")),
+        "reward_unguided": number_or_none(feedback.reward("unguided")),
         "groups_with_signal": float(np.mean([np.ptp(r) > 0 for r in rewards])) if rewards else None,
-        "episodes": len(feedback.valid),
-        "invalid": int(sum(not e.valid for e in groups.episodes)),
+        "episodes": len(episodes),
+        "invalid": int(sum(not e.valid for e in episodes)),
         "sampled_tokens": groups.sampled_tokens,
         "revealed_tokens": groups.revealed_tokens,
         "sampled_length": float(np.mean(sampled)) if sampled else None,
-        "truncated": float(np.mean([e.truncated for e in groups.episodes])) if sampled else None,
+        "truncated": float(np.mean([e.truncated for e in episodes])) if sampled else None,
     }
 
 
-def _number(value: float) -> float | None:
+def number_or_none(value: float) -> float | None:
+    """Return a number, None for NaN, which JSON does not have."""
     return None if math.isnan(value) else value

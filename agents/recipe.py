@@ -13,6 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 from g2rpo_env.agents.parts.advantages.groups import GroupNormalized
 from g2rpo_env.agents.parts.losses.surrogate import ClippedSurrogate
+from g2rpo_env.agents.parts.protocols import (
+    Advantage,
+    Credit,
+    Loss,
+    ReferenceTerm,
+    Regularizer,
+    Selection,
+    Shaping,
+    Stateful,
+    Strategy,
+    TokenWeight,
+    UpdateAdvantage,
+)
 from g2rpo_env.agents.parts.references.terms import NoReference
 from g2rpo_env.agents.parts.selection.filters import KeepAll
 from g2rpo_env.agents.parts.shaping.rewards import EnvironmentReward
@@ -114,21 +127,25 @@ class Recipe:
         selection: (Groups, rewards) -> (Groups, rewards).
         advantage: Rewards (G,) -> advantages (G,); one that requires ``groups`` takes the rewards of all groups and the
             groups, and gives a list.
+        credit: (Groups, advantages) -> the advantage of each token, (T,) per episode; None: that of its episode.
         token_weight: Episode -> loss weights (T,); what it requires is given by name.
         loss: (log_probs_NT, Batch) -> LossResult; one that requires ``off_policy_log_probs`` is asked for the loss of
             each gradient step first, see :class:`~g2rpo_env.agents.parts.losses.CorrectedSurrogate`.
         reference: (log_probs_NT, Batch) -> scalar, added to the loss total.
+        regularizer: (entropy_NT, Batch) -> scalar, added to the loss total; None adds nothing and costs nothing.
         controller: Sets the reveal length after each update; None leaves the guidance wrapper alone.
         optimizer: Learning rate and the like.
     """
 
-    strategy: Any = field(default_factory=Rollout)
-    shaping: Any = field(default_factory=EnvironmentReward)
-    selection: Any = field(default_factory=KeepAll)
-    advantage: Any = field(default_factory=GroupNormalized)
-    token_weight: Any = field(default_factory=SequenceMean)
-    loss: Any = field(default_factory=ClippedSurrogate)
-    reference: Any = field(default_factory=NoReference)
+    strategy: Strategy = field(default_factory=Rollout)
+    shaping: Shaping = field(default_factory=EnvironmentReward)
+    selection: Selection = field(default_factory=KeepAll)
+    advantage: Advantage | UpdateAdvantage = field(default_factory=GroupNormalized)
+    credit: Credit | None = None
+    token_weight: TokenWeight = field(default_factory=SequenceMean)
+    loss: Loss = field(default_factory=ClippedSurrogate)
+    reference: ReferenceTerm = field(default_factory=NoReference)
+    regularizer: Regularizer | None = None
     controller: Controller | None = None
     optimizer: Optimizer = field(default_factory=Optimizer)
 
@@ -136,6 +153,11 @@ class Recipe:
         """Whether some part declares that it needs ``what``, such as ``"reference_log_probs"``."""
         parts = (getattr(self, f.name) for f in dataclasses.fields(self))
         return any(what in getattr(part, "requires", ()) for part in parts)
+
+    def stateful(self) -> dict[str, Stateful]:
+        """Return the parts that keep something between updates, by slot; the controller is apart."""
+        parts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "controller"}
+        return {name: part for name, part in parts.items() if isinstance(part, Stateful)}
 
     @property
     def needs_guidance(self) -> bool:

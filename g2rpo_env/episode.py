@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Any
@@ -172,20 +172,48 @@ class Group:
 
 
 class Groups(list[Group]):
-    """Groups in order, with the totals that budgets are counted in."""
+    """Groups in order, with the totals that budgets are counted in.
 
-    left_out_tokens = 0
-    """Sampled tokens of episodes that a strategy left out."""
+    Args:
+        groups: The groups.
+        left_out: Episodes that a strategy sampled and does not hand on to be learnt from, such as drafts. They cost
+            tokens and say how able the policy is, so budgets, controllers and metrics see them.
+        metrics: Name -> number, what a strategy has to say of an update; they go into its metrics.
+        reused: Whether the groups were sampled for an earlier update: they cost no tokens again.
+    """
+
+    def __init__(
+        self,
+        groups: Iterable[Group] = (),
+        *,
+        left_out: Iterable[Episode] = (),
+        metrics: Mapping[str, float] | None = None,
+        reused: bool = False,
+    ) -> None:
+        super().__init__(groups)
+        self.left_out = list(left_out)
+        self.metrics = dict(metrics or {})
+        self.reused = reused
 
     @property
     def episodes(self) -> list[Episode]:
-        """All episodes, group by group."""
+        """All episodes, group by group, without those that were left out."""
         return [episode for group in self for episode in group.episodes]
+
+    @property
+    def sampled_episodes(self) -> list[Episode]:
+        """All episodes, those that were left out last."""
+        return [*self.episodes, *self.left_out]
+
+    @property
+    def left_out_tokens(self) -> int:
+        """Number of tokens the policy wrote in episodes that were left out."""
+        return int(sum(e.sampled_T.sum() for e in self.left_out))
 
     @property
     def sampled_tokens(self) -> int:
         """Number of tokens the policy wrote, left out or not: the budget that comparisons hold equal."""
-        return self.left_out_tokens + int(sum(e.sampled_T.sum() for e in self.episodes))
+        return 0 if self.reused else int(sum(e.sampled_T.sum() for e in self.sampled_episodes))
 
     @property
     def revealed_tokens(self) -> int:

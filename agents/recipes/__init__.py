@@ -69,7 +69,7 @@ def make(
     """
     recipe, guidance = get(name), find_guidance(envs)
     if recipe.controller is not None and guidance is not None and "controller" not in parts:
-        parts = {**parts, "controller": fitted(recipe.controller, guidance)}
+        parts = {**parts, "controller": fit_controller(recipe.controller, guidance)}
     known = {f.name for f in dataclasses.fields(Recipe)}
     unknown = sorted(set(parts) - known)
     if unknown:
@@ -77,7 +77,7 @@ def make(
     return GRPO(policy, envs, seed=seed, device=device, dtype=dtype, recipe=dataclasses.replace(recipe, **parts))
 
 
-def fitted(controller: Controller, guidance: Any) -> Controller:
+def fit_controller(controller: Controller, guidance: Any) -> Controller:
     """Return the controller, starting at the wrapper's length; no length exceeds the longest reveal in its unit."""
     longest = guidance.longest
     length = min(guidance.length, longest)

@@ -14,7 +14,7 @@ from g2rpo_env.agents.policy.loading import check_device, pretrained_tokenizer
 from g2rpo_env.agents.policy.sampling import check_temperature
 from g2rpo_env.agents.progress import Progress
 from g2rpo_env.agents.recipe import Recipe
-from g2rpo_env.agents.recipes import fitted
+from g2rpo_env.agents.recipes import fit_controller
 from g2rpo_env.agents.warm_start import WarmStart, warm_started
 from g2rpo_env.cli.interrupt import stop_request
 from g2rpo_env.cli.options import EnvOptions, early, guidance_options, nested, options_type, parse, task_options, values
@@ -109,7 +109,7 @@ def environment(options: Any) -> Any:
 
 
 def build_recipe(options: Any, guidance: Any) -> Recipe:
-    """Return the recipe of some options, its controller fitted to the guidance wrapper."""
+    """Return the recipe of some options, its controller fit_controller to the guidance wrapper."""
     recipe = recipes.get(options.recipe)
     changed = {
         name: dataclasses.replace(getattr(recipe, name), **values(getattr(options, name)))
@@ -119,7 +119,7 @@ def build_recipe(options: Any, guidance: Any) -> Recipe:
     recipe = dataclasses.replace(recipe, **changed)
     if recipe.controller is None:
         return recipe
-    return dataclasses.replace(recipe, controller=fitted(recipe.controller, guidance))
+    return dataclasses.replace(recipe, controller=fit_controller(recipe.controller, guidance))
 
 
 def plain(options: Any) -> dict[str, Any]:

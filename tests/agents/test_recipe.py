@@ -19,7 +19,7 @@ from g2rpo_env.agents.parts.selection.filters import DropUniform
 from g2rpo_env.agents.parts.shaping.rewards import TruncationPenalty
 from g2rpo_env.agents.parts.token_weights.means import TokenMean
 from g2rpo_env.agents.recipe import Optimizer
-from g2rpo_env.agents.recipes import RECIPES, fitted
+from g2rpo_env.agents.recipes import RECIPES, fit_controller
 from g2rpo_env.controllers.schedules import Replay
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError, MissingGuidanceError
@@ -157,7 +157,7 @@ def test_a_fitted_controller_starts_at_the_wrapper_and_stays_within_what_there_i
 ) -> None:
     guidance = make_envs(8, 4, digits=(1, 4), guidance=wrapper)
     longest = guidance.longest
-    made = fitted(controller, guidance)
+    made = fit_controller(controller, guidance)
     assert made.length == min(wrapper["length"], longest)
     if hasattr(made, "max_length"):
         assert 0 <= made.min_length <= made.length <= made.max_length <= longest
@@ -168,8 +168,8 @@ def test_a_fitted_controller_starts_at_the_wrapper_and_stays_within_what_there_i
 
 def test_the_bound_of_the_controller_itself_holds_where_it_is_the_lower_one(make_envs: Any) -> None:
     guidance = make_envs(8, 4, digits=(1, 4), guidance={"length": 6})
-    assert fitted(AdaptiveGuidance(max_length=60), guidance).max_length == guidance.longest == 36
-    assert fitted(AdaptiveGuidance(10, max_length=12), guidance).max_length == 12
+    assert fit_controller(AdaptiveGuidance(max_length=60), guidance).max_length == guidance.longest == 36
+    assert fit_controller(AdaptiveGuidance(10, max_length=12), guidance).max_length == 12
 
 
 def test_a_controller_that_is_given_is_not_fitted(make_agent: Any) -> None:

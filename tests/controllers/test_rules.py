@@ -281,5 +281,5 @@ def test_every_rule_trains_an_agent_and_is_saved_and_loaded_with_it(rule: Contro
     again.learn(2)
     assert again.controller.state_dict() == agent.controller.state_dict()
     assert [e.tokens_T.tolist() for e in again.groups.episodes] == [e.tokens_T.tolist() for e in agent.groups.episodes]
-    fitted = recipes.fitted(rule, make_envs())
+    fitted = recipes.fit_controller(rule, make_envs())
     assert type(fitted) is type(rule)

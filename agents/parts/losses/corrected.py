@@ -62,7 +62,7 @@ class CorrectedSurrogate(ClippedSurrogate):
         if self.gamma is not None and not self.gamma > 0:
             raise ConfigurationError(f"gamma={self.gamma} must be None or above 0")
 
-    def fitted(self, log_probs_NT: torch.Tensor, batch: Batch) -> CorrectedSurrogate:
+    def fit(self, log_probs_NT: torch.Tensor, batch: Batch) -> CorrectedSurrogate:
         """Return the loss of one gradient step, gamma known.
 
         Args:
@@ -77,7 +77,7 @@ class CorrectedSurrogate(ClippedSurrogate):
         """Return the loss of a batch."""
         if batch.off_policy_N1 is None or not batch.off_policy_N1.any():
             return super().__call__(log_probs_NT, batch)
-        assert self.gamma is not None, "fitted() comes first"
+        assert self.gamma is not None, "fit() comes first"
         off_NT = batch.off_policy_N1 & (batch.weight_NT > 0)
         on = super().__call__(log_probs_NT, replace(batch, weight_NT=batch.weight_NT * ~off_NT))
         ratio = torch.exp(torch.where(off_NT, log_probs_NT - batch.old_log_probs_NT, 0.0))

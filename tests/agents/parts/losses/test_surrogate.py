@@ -187,8 +187,8 @@ def test_gamma_is_a_quantile_over_the_off_policy_tokens_in_the_loss(make_episode
     log_probs = torch.log(torch.tensor([[9.0, 0.1, 0.6], [9.0, 2.0, 2.0]]))
     assert off_policy_scale(log_probs, batch, 0.5) == pytest.approx(0.7)
     assert off_policy_scale(log_probs, batch, 0.9) == pytest.approx(1.1)
-    loss = CorrectedSurrogate(quantile=0.5).fitted(log_probs, batch)
-    assert loss.gamma == pytest.approx(0.7) and CorrectedSurrogate(gamma=3.0).fitted(log_probs, batch).gamma == 3.0
+    loss = CorrectedSurrogate(quantile=0.5).fit(log_probs, batch)
+    assert loss.gamma == pytest.approx(0.7) and CorrectedSurrogate(gamma=3.0).fit(log_probs, batch).gamma == 3.0
     # gamma has a floor, and exists where nothing is off-policy
     assert off_policy_scale(log_probs - 50, batch) == 1e-4
     assert off_policy_scale(log_probs, corrected_batch(make_episode, [None, None])) == 1e-4

@@ -1,0 +1,269 @@
+"""Given: what parts may require beyond their arguments, computed once per update and handed over by keyword.
+
+Two tables say it all: :data:`PROVIDED`, what is computed for which requirement, and :data:`SLOTS`, which requirements
+the part in each slot of a recipe may name.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from g2rpo_env.agents.batch import make_batch
+from g2rpo_env.agents.learner import Learner
+from g2rpo_env.agents.policy.scoring import TokenStates, states
+from g2rpo_env.agents.recipe import Recipe
+from g2rpo_env.episode import Episode, Group, Role
+from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.task import Task
+from g2rpo_env.tokenizer import decode
+
+WRITTEN = (Role.SAMPLED, Role.REVEALED)
+"""Roles of the tokens that values per token are computed for; they are 0 elsewhere."""
+
+
+class Given:
+    """Computes what the parts of a recipe require of the groups of one update; each pass is made once.
+
+    Args:
+        learner: Scores tokens under the policy, as it is before the update, and under its reference.
+        task: The task of the training environment.
+    """
+
+    def __init__(self, learner: Learner, task: Task) -> None:
+        self.learner, self.task = learner, task
+        # What was scored -> id of an episode -> the episode, kept so that its id stays its own, and its values (T,).
+        self._known: dict[tuple[str, tuple[int, ...]], dict[int, tuple[Episode, np.ndarray]]] = {}
+
+    def for_group(self, part: Any, group: Group) -> dict[str, Any]:
+        """Return the keywords of a part that is called with one group."""
+        return self._keywords(part, [group])
+
+    def for_groups(self, part: Any, groups: Sequence[Group]) -> dict[str, Any]:
+        """Return the keywords of a part that is called with all groups; ``problem`` is then a list, one per group."""
+        found = self._keywords(part, groups)
+        if "problem" in requirements(part):
+            found["problem"] = [problem_of(self, [group]) for group in groups]
+        return found
+
+    def for_episodes(self, part: Any, episodes: Sequence[Episode], advantage_N: np.ndarray) -> list[dict[str, Any]]:
+        """Return the keywords of a token weight for each of some episodes, N dicts.
+
+        What is a list over the members of a group elsewhere is the entry of the episode here: ``log_prob_T`` for
+        ``log_prob_GT``. ``entropy_T`` is that of revealed tokens alone, which is what filters of reveals ask for.
+        """
+        names = requirements(part)
+        given: list[dict[str, Any]] = [{} for _ in episodes]
+        for name in names - {"advantage", "entropy"}:
+            provided = PROVIDED[name]
+            for row, episode in zip(given, episodes, strict=True):
+                value = provided.make(self, [Group((episode,))])
+                one = provided.keyword.endswith(("_GT", "_G"))
+                row[provided.keyword.replace("_GT", "_T").removesuffix("_G")] = value[0] if one else value
+        if "advantage" in names:
+            for row, advantage in zip(given, advantage_N, strict=True):
+                row["advantage"] = float(advantage)
+        if "entropy" in names:
+            for row, entropy_T in zip(given, self.per_token("entropy", episodes, (Role.REVEALED,)), strict=True):
+                row["entropy_T"] = entropy_T
+        return given
+
+    def _keywords(self, part: Any, groups: Sequence[Group]) -> dict[str, Any]:
+        provided = [PROVIDED[name] for name in sorted(requirements(part)) if name in PROVIDED]
+        return {one.keyword: one.make(self, groups) for one in provided}
+
+    def per_token(self, what: str, episodes: Sequence[Episode], roles: tuple[int, ...] = WRITTEN) -> list[np.ndarray]:
+        """Return a value per token of each episode, float32 (T,) each, 0 where its role is not asked for.
+
+        Episodes are scored in the context that they were sampled in. Those without a token to score cost nothing.
+
+        Args:
+            what: A key of :data:`SCORES`.
+            episodes: The episodes; those that are not known yet are scored together.
+            roles: Roles of the tokens that are asked for.
+        """
+        known = self._known.setdefault((what, roles), {})
+        missing = [e for e in episodes if id(e) not in known]
+        asked = [e for e in missing if np.isin(e.role_T, roles).any() and scorable(e, roles)]
+        for episode in missing:
+            known[id(episode)] = episode, np.zeros(len(episode.tokens_T))
+        if asked:
+            where = [np.isin(e.role_T, roles).astype(np.float32) for e in asked]
+            rows = [replace(e, train_prefix=None) for e in asked]
+            batch = make_batch(rows, np.zeros(len(rows)), where, self.learner.policy.device)
+            value_NT = SCORES[what](self.learner, batch).cpu().numpy()
+            for episode, value_T in zip(asked, value_NT, strict=True):
+                known[id(episode)] = episode, value_T[: len(episode.tokens_T)]
+        return [known[id(e)][1] for e in episodes]
+
+
+def scorable(episode: Episode, roles: tuple[int, ...]) -> bool:
+    """Whether tokens of these roles are trained where they stand: a context for training takes the reveal away."""
+    return episode.train_prefix is None or roles != (Role.REVEALED,)
+
+
+SCORES: dict[str, Callable[[Learner, Any], Any]] = {
+    "log_probs": lambda learner, batch: learner.log_probs(batch),
+    "reference_log_probs": lambda learner, batch: learner.reference_log_probs(batch),
+    "entropy": lambda learner, batch: learner.entropies(batch),
+}
+"""Values per token that take a forward pass: name -> (learner, batch) -> float32 (N, T)."""
+
+
+# -- what is computed from groups -------------------------------------------------------------------------------------
+
+
+def episodes_of(groups: Iterable[Group]) -> list[Episode]:
+    """Return the episodes of some groups."""
+    return [episode for group in groups for episode in group.episodes]
+
+
+def states_by_group(given: Given, groups: Sequence[Group]) -> Callable[[Group], list[TokenStates]]:
+    """Return group -> states: they are too large to hold those of all groups at once."""
+    return lambda group: states(given.learner.policy, group.episodes)
+
+
+@lru_cache(maxsize=8)
+def line_ends(tokenizer: Any) -> np.ndarray:
+    """Return which tokens of a vocabulary hold a line end, bool (V,)."""
+    return np.array(["\n" in decode(tokenizer, np.array([i])) for i in range(len(tokenizer))])
+
+
+def step_ends(given: Given, groups: Sequence[Group]) -> list[np.ndarray]:
+    """Return the sampled tokens that end a line, bool (T,) per episode."""
+    ends_V = line_ends(given.task.tokenizer)
+    return [ends_V[e.tokens_T] & e.sampled_T for e in episodes_of(groups)]
+
+
+def answer_spans(given: Given, groups: Sequence[Group]) -> list[np.ndarray]:
+    """Return the tokens that overlap the last occurrence of the answer in the completion, bool (T,) per episode.
+
+    All False where the verdict names no answer, or one that does not stand in the completion as it is.
+    """
+    return [answer_span(given.task.tokenizer, e) for e in episodes_of(groups)]
+
+
+def answer_span(tokenizer: Any, episode: Episode) -> np.ndarray:
+    """Return the tokens of an episode that overlap the last occurrence of its verdict's answer, bool (T,)."""
+    span_T = np.zeros(len(episode.tokens_T), np.bool_)
+    place_K = np.flatnonzero(episode.role_T != Role.PROMPT)  # K tokens of the completion
+    answer = episode.verdict.answer
+    if not answer or not len(place_K):
+        return span_T
+    text, end_K = text_ends(tokenizer, episode.tokens_T[place_K])
+    first = text.rfind(str(answer))
+    if first >= 0:
+        start_K = np.concatenate([[0], end_K[:-1]])
+        span_T[place_K[(end_K > first) & (start_K < first + len(str(answer)))]] = True
+    return span_T
+
+
+def text_ends(tokenizer: Any, tokens_K: np.ndarray) -> tuple[str, np.ndarray]:
+    """Return the text of tokens, and where each of them ends in it, int64 (K,)."""
+    text = decode(tokenizer, tokens_K)
+    pieces = [decode(tokenizer, tokens_K[i : i + 1]) for i in range(len(tokens_K))]
+    if "".join(pieces) == text:
+        return text, np.cumsum([len(piece) for piece in pieces])
+    # A character of several tokens shows as U+FFFD in each of them: it ends where its last token does.
+    prefixes = [decode(tokenizer, tokens_K[: i + 1]).rstrip("\ufffd") for i in range(len(tokens_K))]
+    return text, np.array([len(prefix) for prefix in prefixes], np.int64)
+
+
+def completions(given: Given, groups: Sequence[Group]) -> list[str]:
+    """Return what was written behind the prompt, the revealed part included, as it was graded, one text per episode."""
+    return [completion_of(given.task, e) for e in episodes_of(groups)]
+
+
+def completion_of(task: Task, episode: Episode) -> str:
+    """Return the text of an episode behind its prompt, without the end token and cut at the stop string."""
+    answer_T = episode.tokens_T[episode.role_T != Role.PROMPT]
+    ended = len(answer_T) > 0 and answer_T[-1] == task.eos_token_id
+    return task.completion(answer_T, stopped=bool(task.stop_strings) and episode.terminated and not ended)
+
+
+def problem_of(given: Given, groups: Sequence[Group]) -> Any:
+    """Return the problem of a group."""
+    return given.task.lookup(groups[0].problem_id).problem
+
+
+# -- the tables -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Provided:
+    """What is handed over for a requirement.
+
+    Attributes:
+        keyword: Name of the argument. One that ends in ``_GT`` is a list of arrays (T,), one that ends in ``_G`` a list,
+            with an entry for each episode of the groups that are asked for.
+        make: (given, groups) -> its value.
+    """
+
+    keyword: str
+    make: Callable[[Given, Sequence[Group]], Any]
+
+
+PROVIDED: dict[str, Provided] = {
+    # A forward pass of the policy as it is before the update, at sampled and revealed tokens: log pi, float.
+    "log_probs": Provided("log_prob_GT", lambda given, groups: given.per_token("log_probs", episodes_of(groups))),
+    # A forward pass of the reference.
+    "reference_log_probs": Provided(
+        "reference_log_prob_GT", lambda given, groups: given.per_token("reference_log_probs", episodes_of(groups))
+    ),
+    # A forward pass of the policy: entropies in nats.
+    "entropy": Provided("entropy_GT", lambda given, groups: given.per_token("entropy", episodes_of(groups))),
+    # Group -> hidden states and residuals at its sampled tokens; the memory of one group at a time.
+    "states": Provided("states_of", states_by_group),
+    # Sampled tokens that end a line, bool.
+    "step_ends": Provided("step_end_GT", step_ends),
+    # Tokens of the final answer, bool.
+    "answer_spans": Provided("answer_GT", answer_spans),
+    # Completions as text.
+    "texts": Provided("completion_G", completions),
+    # The Problem of the group; a list, one per group, for parts that are called with all of them.
+    "problem": Provided("problem", problem_of),
+    # The task.
+    "task": Provided("task", lambda given, groups: given.task),
+    # Most sampled tokens of an episode.
+    "budget": Provided("budget", lambda given, groups: given.task.max_new_tokens),
+}
+"""Requirement -> what is handed over for it."""
+
+SLOTS: dict[str, frozenset[str]] = {
+    "strategy": frozenset({"guidance"}),
+    "shaping": frozenset(PROVIDED),
+    "selection": frozenset(PROVIDED),
+    "advantage": frozenset({"groups"}),
+    "credit": frozenset(PROVIDED),
+    "token_weight": frozenset(PROVIDED) - {"states"} | {"advantage"},
+    "loss": frozenset({"off_policy_log_probs", "sets", "every_row", "reference_log_probs"}),
+    "reference": frozenset({"reference_log_probs"}),
+    "regularizer": frozenset({"entropy_gradient"}),
+    "controller": frozenset(),
+    "optimizer": frozenset(),
+}
+"""Slot of a recipe -> what its part may require."""
+
+
+def requirements(part: Any) -> frozenset[str]:
+    """Return what a part declares that it needs; nothing where it declares nothing."""
+    return frozenset(getattr(part, "requires", ()))
+
+
+def check_requirements(recipe: Recipe) -> None:
+    """Raise ConfigurationError unless every part requires only what its slot can be given."""
+    for field in fields(recipe):
+        part = getattr(recipe, field.name)
+        for name in sorted(requirements(part) - SLOTS[field.name]):
+            known = sorted(SLOTS[field.name])
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            allowed = f"one of {', '.join(known)}" if known else "nothing"
+            raise ConfigurationError(
+                f"{field.name}={type(part).__name__} requires {name!r}, but a {field.name} may require {allowed}{hint}"
+            )

@@ -1,0 +1,298 @@
+"""Learner: the gradient steps of an update. It scores tokens, accumulates gradients over passes, clips, and steps.
+
+:class:`~g2rpo_env.agents.grpo.GRPO` says what is learnt from, the learner how: nothing here knows of groups, rewards or
+guidance. What passes add up to, :class:`Sums`, stands in one object.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from g2rpo_env.agents.batch import Batch
+from g2rpo_env.agents.checkpointing import checkpointing, named_out_of_memory
+from g2rpo_env.agents.parts.protocols import Reference, Trainable
+from g2rpo_env.agents.parts.references.models import make_reference
+from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
+from g2rpo_env.agents.recipe import Recipe
+from g2rpo_env.episode import Role
+from g2rpo_env.errors import NonFiniteError, OutOfMemoryError
+
+NO_STEP = {"loss": None, "grad_norm": None}
+"""Metrics of an update that takes no gradient step."""
+
+
+class Sums:
+    """Sums over the passes of one gradient step, by name: loss, metrics.
+
+    Whatever is computed pass by pass is added up here and nowhere else; processes that share the passes of a step out
+    would add up these.
+    """
+
+    def __init__(self) -> None:
+        self.of: dict[str, float] = {"loss": 0.0}
+
+    def add(self, shares: Mapping[str, float]) -> None:
+        """Add what one pass contributes to each name."""
+        for name, value in shares.items():
+            self.of[name] = self.of.get(name, 0.0) + value
+
+
+class Learner:
+    """Trains a policy by the loss, the reference term and the regularizer of a recipe.
+
+    Args:
+        policy: The policy; its weights are trained in place.
+        parts: The recipe, its stateful parts already copied.
+
+    Attributes:
+        optimizer: AdamW over the policy's weights.
+        part_optimizers: Name of a slot -> the optimiser of its part's own numbers.
+        reference: The model that the policy is kept near, where a part requires its log-probabilities.
+    """
+
+    def __init__(self, policy: CausalLMPolicy, parts: Recipe) -> None:
+        self.policy, self.parts, self.options = policy, parts, parts.optimizer
+        self.reference: Reference | None = None
+        if parts.requires("reference_log_probs"):
+            self.reference = getattr(parts.reference, "keep", make_reference)(policy)
+        self.optimizer = torch.optim.AdamW(
+            self.trained(),
+            lr=self.options.learning_rate,
+            weight_decay=self.options.weight_decay,
+            fused=self.options.fused,
+        )
+        self.trainable: dict[str, Trainable] = {
+            name: part for name, part in parts.stateful().items() if isinstance(part, Trainable)
+        }
+        self.part_optimizers = {name: part.optimizer() for name, part in self.trainable.items()}
+        self._update, self._sampled_tokens = 1, 0
+
+    def trained(self) -> list[torch.nn.Parameter]:
+        """Return the weights that are trained: all, or those of the adapter."""
+        return [parameter for parameter in self.policy.model.parameters() if parameter.requires_grad]
+
+    @property
+    def on_policy(self) -> bool:
+        """Whether a rollout has one gradient step, so that its old policy is the present one."""
+        return self.options.epochs == 1 and self.options.minibatch is None
+
+    @property
+    def needs_every_row(self) -> bool:
+        """Whether an episode of advantage 0 may have a gradient."""
+        return (
+            self._requires("reference", "reference_log_probs")
+            or self._requires("loss", "sets")
+            or self._requires("loss", "every_row")
+            or self.parts.regularizer is not None
+        )
+
+    def _requires(self, slot: str, what: str) -> bool:
+        return what in getattr(getattr(self.parts, slot), "requires", ())
+
+    # -- scoring ----------------------------------------------------------------------------------------------------
+
+    def log_probs(self, batch: Batch) -> torch.Tensor:
+        """Return log-probabilities of the tokens in the loss under the policy, float32 (N, T); 0 elsewhere."""
+        return self._log_probs(self.policy.model, batch)
+
+    def reference_log_probs(self, batch: Batch) -> torch.Tensor:
+        """Return the same under the reference."""
+        assert self.reference is not None, "some part requires reference_log_probs"
+        with self.reference.model() as model:
+            return self._log_probs(model, batch)
+
+    def entropies(self, batch: Batch) -> torch.Tensor:
+        """Return the policy's entropy at the tokens in the loss, in nats, float32 (N, T); 0 elsewhere."""
+        return self._scored(self.policy.token_entropies, batch)
+
+    def _log_probs(self, model: Any, batch: Batch) -> torch.Tensor:
+        scorer = CausalLMPolicy(model, self.policy.tokenizer, temperature=self.policy.temperature)
+        return self._scored(scorer.token_log_probs, batch)
+
+    @torch.no_grad()
+    def _scored(self, score: Callable[..., torch.Tensor], batch: Batch) -> torch.Tensor:
+        found_NT = torch.zeros_like(batch.weight_NT)
+        with self._named(batch):
+            for part, rows in batch.passes(self.options.microbatch, self.options.microbatch_tokens):
+                value_NT = score(part.tokens_NT, part.mask_NT, part.weight_NT > 0)
+                found_NT[rows, : value_NT.shape[1]] = value_NT.to(found_NT.dtype)
+        return found_NT
+
+    def _named(self, batch: Batch) -> Any:
+        return named_out_of_memory(f"update {self._update}", *batch.mask_NT.shape)
+
+    # -- steps ------------------------------------------------------------------------------------------------------
+
+    def fit(self, batch: Batch, update: int, sampled_tokens: int) -> dict[str, Any]:
+        """Take the gradient steps of one update and return the mean of each metric over them.
+
+        Args:
+            batch: All episodes that are learnt from.
+            update: Number of the update, counted from 1, for the learning rate and for messages.
+            sampled_tokens: Tokens sampled before it, for the learning rate.
+
+        Raises:
+            NonFiniteError: a log-probability, the loss or the gradient is NaN or infinite; no step is taken.
+            OutOfMemoryError: the update does not fit; no step is taken.
+        """
+        self._update, self._sampled_tokens = update, sampled_tokens
+        batch = self._complete(batch)
+        whole_sets = self._requires("loss", "sets")
+        epochs = (batch.minibatches(self.options.minibatch, whole_sets) for _ in range(self.options.epochs))
+        return mean_metrics([self._step(minibatch) for epoch in epochs for minibatch in epoch])
+
+    def _complete(self, batch: Batch) -> Batch:
+        """Fill in what the parts require and the rollout did not record."""
+        revealed_in_loss = bool((batch.weight_NT[batch.role_NT == Role.REVEALED] > 0).any())
+        if revealed_in_loss and not self.on_policy:
+            # Nobody sampled the revealed tokens: their old policy is the one before this update.
+            batch = batch.with_old_log_probs(self.log_probs(batch), Role.REVEALED)
+        if self._requires("reference", "reference_log_probs") or self._requires("loss", "reference_log_probs"):
+            batch = replace(batch, reference_log_probs_NT=self.reference_log_probs(batch))
+        return batch
+
+    def _step(self, batch: Batch) -> dict[str, Any]:
+        """Take one gradient step, accumulated over passes with the global count as the one denominator."""
+        count = batch.count
+        if count == 0:
+            return dict(NO_STEP)
+        self._forget_gradients()  # whatever an interrupted step or someone else left there
+        # An episode without a gradient counts, but needs no forward pass.
+        useful_N = (batch.advantage_NT != 0).any(-1) | self.needs_every_row
+        sums = Sums()
+        try:
+            with self._named(batch):
+                if useful_N.any():
+                    rows = batch.take(torch.nonzero(useful_N)[:, 0])
+                    loss, rows, objective = self._loss(rows, count)
+                    for part in rows.microbatches(self.options.microbatch, self.options.microbatch_tokens):
+                        sums.add(self._accumulate(part, loss, count))
+                    sums.of |= objective
+                grad_norm = self._apply(sums.of["loss"])
+        except (NonFiniteError, OutOfMemoryError):
+            self._forget_gradients()
+            raise
+        return {**sums.of, "grad_norm": grad_norm}
+
+    def _loss(self, batch: Batch, count: float) -> tuple[Any, Batch, dict[str, float]]:
+        """Return the loss of one gradient step, its batch, and metrics that only the whole minibatch has."""
+        loss = self.parts.loss
+        if self._requires("loss", "sets"):
+            return loss, *self._slopes(loss, batch, count)
+        if not self._requires("loss", "off_policy_log_probs"):
+            return loss, batch, {}
+        log_probs_NT = torch.zeros_like(batch.weight_NT)
+        assert batch.off_policy_N1 is not None  # make_batch has set it
+        off = torch.nonzero(batch.off_policy_N1)[:, 0]
+        if len(off):
+            found_NT = self.log_probs(rows := batch.take(off))
+            log_probs_NT[off, : rows.weight_NT.shape[1]] = found_NT
+        return loss.fit(log_probs_NT, batch), batch, {}
+
+    def _slopes(self, loss: Any, batch: Batch, count: float) -> tuple[Batch, dict[str, float]]:
+        """Return the batch of a loss of whole groups with its slopes, and the true loss with its metrics.
+
+        The gradient of L(s_1, ..., s_N) is that of sum_i (dL/ds_i) s_i: with the slopes known, the minibatch goes
+        through any passes. Several processes would gather the scores (N x K numbers) here, so that all have the same
+        slopes and the same gradient of the part's own numbers.
+        """
+        log_probs_NT = self.log_probs(batch)
+        if self.on_policy:
+            batch = batch.with_old_log_probs(log_probs_NT, Role.REVEALED)
+        with torch.no_grad():
+            score_NK = loss.scores(log_probs_NT, batch).float()
+        score_NK.requires_grad_()
+        value, metrics = loss.objective(score_NK, batch)
+        value.backward()  # the gradients of the part's own numbers too
+        slope_NK = torch.zeros_like(score_NK) if score_NK.grad is None else score_NK.grad
+        # Passes divide by the count, which a loss of whole groups has no use for.
+        return replace(batch, slope_NK=slope_NK * count), {"loss": float(value.detach()), **metrics}
+
+    def _accumulate(self, part: Batch, loss: Any, count: float) -> dict[str, float]:
+        """Add the gradients of a pass and return its shares of the metrics."""
+        parts, where_NT = self.parts, part.weight_NT > 0
+        with checkpointing(self.policy.model, self.options.checkpointing):
+            if parts.regularizer is None:
+                log_probs_NT, entropy_NT = self.policy.token_log_probs(part.tokens_NT, part.mask_NT, where_NT), None
+            else:
+                log_probs_NT, entropy_NT = self.policy.token_scores(part.tokens_NT, part.mask_NT, where_NT)
+            self._check_finite(log_probs_NT, part)
+            if self.on_policy:
+                part = part.with_old_log_probs(log_probs_NT.detach(), Role.REVEALED)
+            result = loss(log_probs_NT, part)
+            total = result.total + parts.reference(log_probs_NT, part)
+            if entropy_NT is not None:
+                total = total + parts.regularizer(entropy_NT, part)
+            (total / count).backward()
+        metrics = {name: float(value) / count for name, value in result.metrics.items()}
+        return {"loss": float(total.detach()) / count, **metrics}
+
+    def _check_finite(self, log_probs_NT: torch.Tensor, part: Batch) -> None:
+        wrong_NT = ~torch.isfinite(log_probs_NT.detach())
+        if wrong_NT.any() and part.id_N2 is not None:
+            row, position = torch.nonzero(wrong_NT)[0].tolist()
+            group, member = part.id_N2[row].tolist()
+            raise NonFiniteError(
+                f"update {self._update}: the log-probability of token {position} of group {group}, member "
+                f"{member} is {log_probs_NT[row, position].item()}, it must be finite; the weights were left as they "
+                "were"
+            )
+
+    def _apply(self, loss: float) -> float:
+        """Clip and step, and return the norm of the gradient before it was clipped."""
+        parameters = self.trained()
+        if all(p.grad is None for p in parameters):
+            return 0.0  # no signal at all: leave weights and optimiser moments alone
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.options.max_grad_norm))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            self._forget_gradients()
+            raise NonFiniteError(
+                f"update {self._update}: loss={loss} and grad_norm={norm} must be finite; the weights were left "
+                "as they were"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.options.rate(self._update, self._sampled_tokens)
+        self.optimizer.step()
+        torch.autograd.graph.increment_version(parameters)  # fused kernels do not, and decoders look at it
+        for name, optimizer in self.part_optimizers.items():
+            optimizer.step()
+            self.trainable[name].stepped()
+        if hasattr(self.reference, "follow"):
+            self.reference.follow(self.policy)
+        self._forget_gradients()
+        return norm
+
+    def _forget_gradients(self) -> None:
+        for optimizer in (self.optimizer, *self.part_optimizers.values()):
+            optimizer.zero_grad(set_to_none=True)
+
+    # -- state ------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of all optimisers and of the reference."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "part_optimizers": {name: one.state_dict() for name, one in self.part_optimizers.items()},
+            "reference": None if self.reference is None else self.reference.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name, optimizer in self.part_optimizers.items():
+            optimizer.load_state_dict(state["part_optimizers"][name])
+        if self.reference is not None:
+            self.reference.load_state_dict(state["reference"])
+
+
+def mean_metrics(steps: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the mean of each metric over the gradient steps that have it; None where none has."""
+    names = dict.fromkeys(name for step in steps for name in step)
+    known = {name: [step[name] for step in steps if step.get(name) is not None] for name in names}
+    return {name: float(np.mean(values)) if values else None for name, values in known.items()}

@@ -1,0 +1,176 @@
+"""Protocols: what the agent asks of the part in each slot of a recipe, in the order in which data flows through them.
+
+A part is an object, usually a frozen dataclass, that is called with arrays or records. It may declare ``requires``, a
+set of names from the tables of :mod:`g2rpo_env.agents.given`: whatever it names is computed for it, once per update, and
+handed over by keyword. A part that keeps something between updates follows :class:`Stateful`, one that also trains
+numbers of its own :class:`Trainable`.
+
+Shapes: G members of a group, P groups, N episodes of a batch, T tokens of an episode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from g2rpo_env.agents.batch import Batch
+from g2rpo_env.episode import Episode, Group, Groups
+
+if TYPE_CHECKING:
+    from g2rpo_env.agents.parts.losses.surrogate import LossResult
+
+
+class Strategy(Protocol):
+    """How the groups of an update are collected.
+
+    It may have ``context(task, problem_id) -> int32 (T,)``, the tokens that evaluations start from in the place of the
+    prompt. It may require ``guidance``: a guidance wrapper around the environment.
+    """
+
+    def __call__(self, policy: Any, envs: Any) -> Groups:
+        """Return the groups of one update."""
+        ...
+
+
+class Shaping(Protocol):
+    """Groups to rewards, one group at a time."""
+
+    def __call__(self, group: Group, **given: Any) -> np.ndarray:
+        """Return rewards, float64 (G,), finite."""
+        ...
+
+
+class Selection(Protocol):
+    """Which episodes an update learns from."""
+
+    def __call__(self, groups: Groups, reward_PG: list[np.ndarray], **given: Any) -> tuple[Groups, list[np.ndarray]]:
+        """Return groups, of any sizes and number, and their rewards, float64 (G,) each."""
+        ...
+
+
+class Advantage(Protocol):
+    """The rewards of a group to one number per member."""
+
+    def __call__(self, reward_G: np.ndarray) -> np.ndarray:
+        """Return advantages, float64 (G,)."""
+        ...
+
+
+class UpdateAdvantage(Protocol):
+    """An advantage that sees all rewards of an update at once: its ``requires`` holds ``groups``."""
+
+    requires: frozenset[str]
+
+    def __call__(self, reward_PG: Sequence[np.ndarray], groups: Groups) -> list[np.ndarray]:
+        """Return the advantages of all groups, float64 (G,) each."""
+        ...
+
+
+class Credit(Protocol):
+    """The advantages of episodes, shared out over their tokens; the denominator of the loss stays what it was."""
+
+    def __call__(self, groups: Groups, advantage_PG: Sequence[np.ndarray], **given: Any) -> list[np.ndarray]:
+        """Return the advantage of each token, float (T,), one array per episode, group by group.
+
+        Signs may change; a zero masks a token without taking it out of the denominator.
+        """
+        ...
+
+
+class TokenWeight(Protocol):
+    """Which tokens the loss counts, and how much.
+
+    It may have ``count(weight_T) -> float``, what an episode adds to the denominator of the loss; without it, that is
+    the sum of its weights. A true attribute ``revealed`` says that revealed tokens are trained.
+    """
+
+    def __call__(self, episode: Episode, **given: Any) -> np.ndarray:
+        """Return loss weights, float32 (T,), >= 0."""
+        ...
+
+
+class Loss(Protocol):
+    """The loss of a batch before it is divided by its denominator; see also ``SetLoss`` for losses of whole groups.
+
+    It may require ``off_policy_log_probs`` and then has ``fit(log_probs_NT, batch) -> Loss``, asked before each gradient
+    step; ``reference_log_probs``, which fills that column of the batch; ``every_row``, without which episodes of
+    advantage 0 are left out; ``sets``, which also keeps groups whole.
+    """
+
+    def __call__(self, log_probs_NT: torch.Tensor, batch: Batch) -> LossResult:
+        """Return the loss of a batch, or of a part of it."""
+        ...
+
+
+class ReferenceTerm(Protocol):
+    """A term that keeps the policy near an earlier one.
+
+    It may have ``keep(policy) -> Reference``, which makes the reference; without it that is the policy as it is when the
+    agent is made.
+    """
+
+    def __call__(self, log_probs_NT: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return the sum of weight * term over the tokens, a scalar."""
+        ...
+
+
+class Reference(Protocol):
+    """The model that a policy is kept near. One with ``follow(policy)`` is told of every gradient step."""
+
+    def model(self) -> AbstractContextManager[Any]:
+        """Give the reference's model for the length of a ``with`` block."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is needed to have it again."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state."""
+        ...
+
+
+class Regularizer(Protocol):
+    """A term that needs more than log-probabilities."""
+
+    def __call__(self, entropy_NT: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return a scalar, which is added to the loss before its division by the denominator.
+
+        Args:
+            entropy_NT: float, nats, with gradient; 0 for tokens outside the loss.
+            batch: A microbatch.
+        """
+        ...
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A part that keeps something between updates. The agent copies it, so that a recipe keeps its start."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return plain data and tensors."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state."""
+        ...
+
+
+@runtime_checkable
+class Trainable(Stateful, Protocol):
+    """A stateful part with numbers of its own that the loss trains, under an optimiser of its own.
+
+    The policy's optimiser does not see them: no weight decay, no gradient clipping, no schedule.
+    """
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Return the optimiser; asked once."""
+        ...
+
+    def stepped(self) -> None:
+        """Take notice of a gradient step, to keep the numbers in their range, say."""
+        ...
