@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,13 +11,18 @@ import numpy as np
 
 from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
 from g2rpo_env.agents.rollout import collect
+from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.estimators import pass_at_k
 from g2rpo_env.problem import distinct_ids
+from g2rpo_env.task import Task
 from g2rpo_env.vector import TokenVectorEnv
 
 MODES = ("greedy", "sampled")
 LANES = 128
+
+Context = Callable[[Task, str], np.ndarray]
+"""(task, problem_id) -> int32 (T,), what an answer starts from in the place of the prompt."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ def evaluate(
     k: Sequence[int] = (1,),
     samples: int | None = None,
     seed: int = 0,
+    context: Context | None = None,
 ) -> Evaluation:
     """Return the accuracy of a policy on distinct problems of a split, without guidance.
 
@@ -79,6 +85,7 @@ def evaluate(
         k: Values of k for pass@k; greedy answers are one per problem, so only k = 1.
         samples: Samples per problem in sampled mode, >= max(k); None gives max(k).
         seed: Chooses the problems and the samples.
+        context: Tokens that answers start from in the place of the prompt; None for the prompt.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -94,6 +101,7 @@ def evaluate(
     ids = distinct_ids(task.source, problems, seed)
     per_batch = max(1, min(LANES // tries, len(ids)))
     env = TokenVectorEnv(task, per_batch * tries, group_size=tries, autoreset_mode="DISABLED", copy=False)
+    start_of = {} if context is None else contexts_of(context, env, ids)
     correct = np.zeros((len(ids), tries), bool)
     valid = np.zeros((len(ids), tries), bool)
     # Groups are numbered from 0, as problems are: what a problem's samples are does not depend on the others.
@@ -103,11 +111,23 @@ def evaluate(
         # The last batch is filled up with repeats, which are not counted.
         padded = chunk + chunk[-1:] * (per_batch - len(chunk))
         lanes = np.repeat(np.array(padded, dtype=object), tries)
-        groups = collect(policy, env, greedy=mode == "greedy", options={"problem": lanes})
+        options: dict[str, Any] = {"problem": lanes}
+        if start_of:
+            options["prefix"] = [start_of[problem_id] for problem_id in lanes]
+            options["prefix_roles"] = [np.full(len(tokens_T), Role.PROMPT, np.int8) for tokens_T in options["prefix"]]
+        groups = collect(policy, env, greedy=mode == "greedy", options=options)
         for row, group in zip(range(start, start + len(chunk)), groups, strict=False):
             correct[row] = [e.correct for e in group.episodes]
             valid[row] = [e.valid for e in group.episodes]
     return summarise(correct, valid, k, split, mode, tuple(ids))
+
+
+def contexts_of(context: Context, env: TokenVectorEnv, ids: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return problem_id -> the tokens that answers start from, and make room for them in the environment."""
+    task = env.task
+    start_of = {problem_id: np.asarray(context(task, problem_id), np.int32) for problem_id in ids}
+    env.make_room(max(len(start_of[problem_id]) - len(task.lookup(problem_id).prompt_T) for problem_id in ids))
+    return start_of
 
 
 def summarise(

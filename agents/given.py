@@ -16,7 +16,7 @@ import numpy as np
 
 from g2rpo_env.agents.batch import make_batch
 from g2rpo_env.agents.learner import Learner
-from g2rpo_env.agents.policy.scoring import TokenStates, states
+from g2rpo_env.agents.policy.scoring import TokenStates
 from g2rpo_env.agents.recipe import Recipe
 from g2rpo_env.episode import Episode, Group, Role
 from g2rpo_env.errors import ConfigurationError
@@ -125,7 +125,7 @@ def episodes_of(groups: Iterable[Group]) -> list[Episode]:
 
 def states_by_group(given: Given, groups: Sequence[Group]) -> Callable[[Group], list[TokenStates]]:
     """Return group -> states: they are too large to hold those of all groups at once."""
-    return lambda group: states(given.learner.policy, group.episodes)
+    return lambda group: given.learner.policy.token_states(group.episodes)
 
 
 @lru_cache(maxsize=8)
@@ -199,8 +199,8 @@ class Provided:
     """What is handed over for a requirement.
 
     Attributes:
-        keyword: Name of the argument. One that ends in ``_GT`` is a list of arrays (T,), one that ends in ``_G`` a list,
-            with an entry for each episode of the groups that are asked for.
+        keyword: Name of the argument. One that ends in ``_GT`` is a list of arrays (T,), one that ends in ``_G`` a
+            list; either has an entry for each episode of the groups that are asked for.
         make: (given, groups) -> its value.
     """
 

@@ -26,6 +26,7 @@ def collect(
     options: dict[str, Any] | None = None,
     groups: int | None = None,
     refill: bool = True,
+    stage: int = 0,
 ) -> Groups:
     """Sample episodes to their ends and return the groups: one episode per lane, or more of them than lanes.
 
@@ -40,6 +41,8 @@ def collect(
         options: Reset options, without ``groups``.
         groups: Number of groups, >= 1; their members wait for a lane. None resets all lanes once.
         refill: A lane that has finished takes the next waiting member at once; False waits until all have finished.
+        stage: Of a strategy that samples the same groups several times, >= 0: from 1 on it is part of the key of the
+            random streams, so that a group that is sampled again gets other numbers, and the episodes say it.
 
     Raises:
         ConfigurationError: the environment restarts lanes by itself, or ``groups`` breaks its rule.
@@ -50,7 +53,7 @@ def collect(
     policy.check_fits(envs)
     feed = _Feed(envs, base, groups, seed, options)
     observation, info = feed.first()
-    recorder = Recorder(base)
+    recorder = Recorder(base, stage)
     decoder = policy.decoder(base.num_envs)
     uniforms = np.zeros((base.num_envs, base.task.max_new_tokens))
     actions = np.zeros(base.num_envs, np.int64)
@@ -138,9 +141,9 @@ def token_vector_env(envs: Any) -> TokenVectorEnv:
     return base
 
 
-def sampling_stream(root: Seed, group: int, member: int) -> np.random.Generator:
-    """Return the stream that the tokens of one episode are sampled from."""
-    return stream(root, "sample", group, member)
+def sampling_stream(root: Seed, group: int, member: int, stage: int = 0) -> np.random.Generator:
+    """Return the stream that the tokens of one episode are sampled from; stage 0 is in no key."""
+    return stream(root, "sample", group, member, *([stage] if stage else []))
 
 
 COLUMNS = ("problem_id", "group", "member", "reveal_length")
@@ -152,11 +155,17 @@ class Recorder:
 
     Args:
         base: The environment whose lanes are recorded.
+        stage: Of the rollout, see :func:`collect`.
+
+    Raises:
+        ConfigurationError: ``stage`` is negative.
     """
 
-    def __init__(self, base: TokenVectorEnv) -> None:
-        self.base = base
-        self.log_probs = np.zeros((base.num_envs, base.task.length), np.float32)
+    def __init__(self, base: TokenVectorEnv, stage: int = 0) -> None:
+        if stage < 0:
+            raise ConfigurationError(f"stage={stage} must be at least 0")
+        self.base, self.stage = base, stage
+        self.log_probs = np.zeros((base.num_envs, base.task.length), np.float32)  # (N, L)
         self.starts: list[dict[str, Any]] = [{} for _ in range(base.num_envs)]
         self.episodes: list[Episode] = []
 
@@ -169,7 +178,7 @@ class Recorder:
     def uniforms(self, lane: int) -> np.ndarray:
         """Return one number per step for the episode of a lane, float64 (budget,), from the episode's own stream."""
         start = self.starts[lane]
-        generator = sampling_stream(self.base.root_seed, int(start["group"]), int(start["member"]))
+        generator = sampling_stream(self.base.root_seed, int(start["group"]), int(start["member"]), self.stage)
         return generator.random(self.base.task.max_new_tokens)
 
     def record(self, lanes: np.ndarray, position: np.ndarray, log_probs: np.ndarray) -> None:
@@ -205,5 +214,6 @@ class Recorder:
                     valid=bool(info["valid"][lane]),
                     terminated=bool(terminated[lane]),
                     truncated=not terminated[lane],
+                    stage=self.stage,
                 )
             )

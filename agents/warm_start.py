@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ import torch
 
 from g2rpo_env._version import __version__
 from g2rpo_env.agents.batch import make_batch
-from g2rpo_env.agents.evaluation import evaluate
+from g2rpo_env.agents.evaluation import Context, evaluate
+from g2rpo_env.agents.loop import run_updates
 from g2rpo_env.agents.parts.losses.surrogate import LogLikelihood
 from g2rpo_env.agents.parts.token_weights.means import TokenMean
 from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
@@ -99,6 +101,7 @@ def warm_start(
     options: WarmStart | None = None,
     *,
     progress: Callable[[int, float], None] | None = None,
+    context: Context | None = None,
 ) -> WarmStartResult:
     """Train a policy in place on ground-truth solutions of the ``warmstart`` split until its success is in range.
 
@@ -111,6 +114,8 @@ def warm_start(
         envs: Any environment of the task; it is not touched.
         options: See :class:`WarmStart`.
         progress: Called after each check with (steps, success), the first one before any step.
+        context: Tokens that stand in the place of the prompt, in training and in the checks; None for the prompt.
+            Methods that put something new there need a base that has seen it.
 
     Raises:
         BudgetError: no solution fits into ``max_new_tokens``.
@@ -118,58 +123,91 @@ def warm_start(
     options = options or WarmStart()
     low, high = options.success
     policy.check_fits(envs)
-    trainer = _Trainer(policy, on_split(envs.unwrapped.task, "warmstart"), options)
+    trainer = _Trainer(policy, on_split(envs.unwrapped.task, "warmstart"), options, context)
+    measure = partial(screened_success, policy, envs, options.samples, options.seed, low, context)
+    checks = _Checks(trainer, options, measure, progress)
+    if checks.first():
+        return WarmStartResult(0, checks.success, checks.success <= high)
+    run_updates(trainer.step, lambda: not trainer.exhausted, [checks.after_step])
+    return WarmStartResult(trainer.steps, checks.success, low <= checks.success <= high)
 
-    def check() -> float:
-        success = screened_success(policy, envs, options.samples, options.seed, low)
-        if progress is not None:
-            progress(trainer.steps, success)
-        return success
 
-    every, success = options.check_every, check()
-    if success >= low:  # above the range there is no way back
-        return WarmStartResult(0, success, success <= high)
-    snapshot = trainer.state_dict()
-    while not trainer.exhausted:
-        for _ in range(every):
-            if not trainer.exhausted:
-                trainer.step()
-        success = check()
-        if success > high:
-            trainer.load_state_dict(snapshot)
-            if every == 1:
-                trainer.halve_learning_rate()
-            every = max(1, every // 2)
-            continue
-        snapshot = trainer.state_dict()
-        if success >= low:
-            return WarmStartResult(trainer.steps, success, True)
-    return WarmStartResult(trainer.steps, success, False)
+class _Checks:
+    """Measures the success every so many steps and says when to stop; goes back where it is above the range."""
+
+    def __init__(
+        self,
+        trainer: _Trainer,
+        options: WarmStart,
+        measure: Callable[[], float],
+        progress: Callable[[int, float], None] | None,
+    ) -> None:
+        self.trainer, self.measure, self.progress = trainer, measure, progress
+        self.low, self.high = options.success
+        self.every, self.since, self.success = options.check_every, 0, 0.0
+        self.snapshot = trainer.state_dict()
+
+    def _check(self) -> None:
+        self.success = self.measure()
+        if self.progress is not None:
+            self.progress(self.trainer.steps, self.success)
+
+    def first(self) -> bool:
+        """Check before any step and return whether no step is needed: above the range there is no way back."""
+        self._check()
+        return self.success >= self.low
+
+    def after_step(self, metrics: dict[str, Any], seconds: float) -> bool | None:
+        """Check where a check is due; return False where the success lies in the range."""
+        self.since += 1
+        if self.since < self.every and not self.trainer.exhausted:
+            return None
+        self.since = 0
+        self._check()
+        if self.success > self.high:
+            self.trainer.load_state_dict(self.snapshot)
+            if self.every == 1:
+                self.trainer.halve_learning_rate()
+            self.every = max(1, self.every // 2)
+            return None
+        self.snapshot = self.trainer.state_dict()
+        return self.success < self.low
 
 
 SCREEN = 128
 """Samples of the first look at a check."""
 
 
-def screened_success(policy: CausalLMPolicy, envs: Any, samples: int, seed: int, low: float = 0.0) -> float:
+def screened_success(
+    policy: CausalLMPolicy, envs: Any, samples: int, seed: int, low: float = 0.0, context: Context | None = None
+) -> float:
     """Return the sampled success, from a first look of :data:`SCREEN` samples where it is far below ``low``.
 
     That is where the first look finds nothing, or less than a quarter of ``low``, as most do. A policy in the range
     passes it: at a success of 1 % with ``low=0.01`` in 72 % of cases, at 2 % in 92 %, at 8 % with ``low=0.08`` in 99 %.
     """
-    first = sampled_success(policy, envs, min(samples, SCREEN), seed)
+    first = sampled_success(policy, envs, min(samples, SCREEN), seed, context)
     far_below = first == 0 or first < low / 4
-    return first if far_below or samples <= SCREEN else sampled_success(policy, envs, samples, seed)
+    return first if far_below or samples <= SCREEN else sampled_success(policy, envs, samples, seed, context)
 
 
-def sampled_success(policy: CausalLMPolicy, envs: Any, samples: int, seed: int) -> float:
+def sampled_success(
+    policy: CausalLMPolicy, envs: Any, samples: int, seed: int, context: Context | None = None
+) -> float:
     """Return the share of correct answers among sampled ones on validation problems, unguided."""
     task = on_split(envs.unwrapped.task, "validation")
     known = task.source.num_problems
     tries = 1 if known is None else max(1, -(-samples // known))
     problems = -(-samples // tries)
     return evaluate(
-        policy, envs, split=task.source.split, problems=problems, mode="sampled", k=(1,), samples=tries, seed=seed
+        policy,
+        envs,
+        split=task.source.split,
+        problems=problems,
+        mode="sampled",
+        samples=tries,
+        seed=seed,
+        context=context,
     ).accuracy
 
 
@@ -184,8 +222,8 @@ def on_split(task: Task, split: str) -> Task:
 class _Trainer:
     """Supervised steps on ground-truth solutions; what step n does depends on (seed, n) and the weights alone."""
 
-    def __init__(self, policy: CausalLMPolicy, task: Task, options: WarmStart) -> None:
-        self.policy, self.task, self.options = policy, task, options
+    def __init__(self, policy: CausalLMPolicy, task: Task, options: WarmStart, context: Context | None = None) -> None:
+        self.policy, self.task, self.options, self.context = policy, task, options, context
         self.optimizer = torch.optim.AdamW(
             policy.model.parameters(), lr=options.learning_rate, weight_decay=0.0, betas=(0.9, 0.99)
         )
@@ -198,7 +236,8 @@ class _Trainer:
         """Whether the steps or the tokens are spent."""
         return self.steps >= self.options.max_steps or self.tokens >= self.options.max_tokens
 
-    def step(self) -> None:
+    def step(self) -> dict[str, Any]:
+        """Take one step and return nothing to log."""
         episodes = self._next_batch()
         weights = [TokenMean()(episode) for episode in episodes]
         batch = make_batch(episodes, np.ones(len(episodes)), weights, self.policy.device)
@@ -213,6 +252,7 @@ class _Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.steps += 1
         self.tokens += sum(len(episode.tokens_T) for episode in episodes)
+        return {}
 
     def _next_batch(self) -> list[Episode]:
         episodes: list[Episode] = []
@@ -225,7 +265,7 @@ class _Trainer:
     def _next_solution(self) -> Episode:
         for _ in range(1000):
             problem_id = self._next_problem()
-            episode = solution_episode(self.task, problem_id, self.options.seed)
+            episode = solution_episode(self.task, problem_id, self.options.seed, self.context)
             if episode.sampled_T.sum() <= self.task.max_new_tokens:
                 return episode
         raise BudgetError(
@@ -268,14 +308,15 @@ def _part_size(episodes: list[Episode]) -> int | None:
     return max(1, len(episodes) // PARTS) if wasteful else None
 
 
-def solution_episode(task: Task, problem_id: str, seed: Seed) -> Episode:
+def solution_episode(task: Task, problem_id: str, seed: Seed, context: Context | None = None) -> Episode:
     """Return a problem with its ground-truth solution and end token as an episode of role "sampled"."""
     problem = task.source.get(problem_id)
     encoded = task.encode(problem)
+    prompt_T = encoded.prompt_T if context is None else np.asarray(context(task, problem_id), np.int32)
     answer_T = np.append(encoded.solution_T, np.int32(task.eos_token_id))
-    tokens_T = np.concatenate([encoded.prompt_T, answer_T]).astype(np.int32)
+    tokens_T = np.concatenate([prompt_T, answer_T]).astype(np.int32)
     role_T = np.full(len(tokens_T), Role.SAMPLED, np.int8)
-    role_T[: len(encoded.prompt_T)] = Role.PROMPT
+    role_T[: len(prompt_T)] = Role.PROMPT
     return Episode(
         tokens_T=tokens_T,
         role_T=role_T,
@@ -306,6 +347,7 @@ def warm_started(
     options: WarmStart,
     *,
     progress: Callable[[int, float], None] | None = None,
+    context: Context | None = None,
 ) -> tuple[CausalLMPolicy, WarmStartResult]:
     """Return a warm-started policy, from the cache if one of this configuration is there.
 
@@ -313,7 +355,7 @@ def warm_started(
     verifier, options and versions.
     """
     policy = make_policy()
-    folder = cache_folder() / f"warm-{_key(policy, envs, options)}"
+    folder = cache_folder() / f"warm-{_key(policy, envs, options, context)}"
     if (folder / "result.json").is_file():
         result = WarmStartResult(**json.loads((folder / "result.json").read_text()))
         dtype = str(policy.model.dtype).removeprefix("torch.")
@@ -321,14 +363,14 @@ def warm_started(
             folder, temperature=policy.temperature, device=str(policy.device), dtype=dtype
         )
         return loaded, result
-    result = warm_start(policy, envs, options, progress=progress)
+    result = warm_start(policy, envs, options, progress=progress, context=context)
     folder.mkdir(parents=True, exist_ok=True)
     policy.save_pretrained(folder)
     (folder / "result.json").write_text(json.dumps(asdict(result)) + "\n")  # last: its presence says "complete"
     return policy, result
 
 
-def _key(policy: CausalLMPolicy, envs: Any, options: WarmStart) -> str:
+def _key(policy: CausalLMPolicy, envs: Any, options: WarmStart, context: Context | None = None) -> str:
     task = on_split(envs.unwrapped.task, "warmstart")
     digest = hashlib.sha256()
     digest.update(json.dumps([asdict(options), __version__, torch.__version__, torch.get_num_threads()]).encode())
@@ -344,4 +386,6 @@ def _key(policy: CausalLMPolicy, envs: Any, options: WarmStart) -> str:
     for index in range(256):  # the problems themselves, so that options of the task need not be known here
         problem = task.source.get(task.source.draw(options.seed, index))
         digest.update(repr((problem.prompt, problem.solution)).encode())
+        if context is not None:
+            digest.update(np.asarray(context(task, problem.problem_id), np.int32).tobytes())
     return digest.hexdigest()[:16]

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from g2rpo_env import Outcome, Problem, Task, Verdict
-from g2rpo_env.encoding import encode_problem, measure
 from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.envs.dataset import RowSource
 from g2rpo_env.errors import BudgetError, ConfigurationError, UnknownProblemError
@@ -38,19 +37,6 @@ LONG_PROMPT = Problem("b", "Question\n", ("1\n",), "#1", "1")  # 9 + 2
 
 
 # -- measuring ------------------------------------------------------------------------------------------------------
-
-
-@settings(deadline=None, max_examples=150)
-@given(problem=PROBLEMS, merging=st.booleans())
-def test_sizes_measured_in_a_batch_are_those_of_single_problems(
-    problem: Problem, merging: bool, merging_tokenizer: Any
-) -> None:
-    tokenizer = merging_tokenizer if merging else char_tokenizer()
-    ((_, size),) = measure(tokenizer, [problem])
-    encoded = encode_problem(tokenizer, problem)
-    joined, _ = encode(tokenizer, problem.prompt + problem.solution)
-    assert (size.prompt, size.revealable) == (len(encoded.prompt_T), encoded.revealable)
-    assert size.crossing == (joined.tolist() != [*encoded.prompt_T, *encoded.solution_T])
 
 
 def test_many_problems_are_measured_over_several_batches() -> None:
@@ -119,15 +105,6 @@ def test_prompts_that_share_a_token_with_their_solution_are_reported(merging_tok
 def test_problems_are_encoded_once() -> None:
     one = task(SHORT_PROMPT)
     assert one.encode(SHORT_PROMPT) is one.encode(copy.deepcopy(SHORT_PROMPT))
-
-
-@settings(deadline=None, max_examples=50)
-@given(problem=PROBLEMS)
-def test_prompt_and_solution_tokens_decode_to_their_texts(problem: Problem) -> None:
-    encoded = encode_problem(char_tokenizer(), problem)
-    assert decode(char_tokenizer(), encoded.prompt_T) == problem.prompt
-    assert decode(char_tokenizer(), encoded.solution_T) == problem.solution
-    assert list(encoded.step_ends) == sorted(encoded.step_ends) and len(encoded.step_ends) == len(problem.steps)
 
 
 def test_a_start_is_the_prompt_and_the_revealed_tokens() -> None:

@@ -1,8 +1,8 @@
 """Protocols: what the agent asks of the part in each slot of a recipe, in the order in which data flows through them.
 
 A part is an object, usually a frozen dataclass, that is called with arrays or records. It may declare ``requires``, a
-set of names from the tables of :mod:`g2rpo_env.agents.given`: whatever it names is computed for it, once per update, and
-handed over by keyword. A part that keeps something between updates follows :class:`Stateful`, one that also trains
+set of names from the tables of :mod:`g2rpo_env.agents.given`: whatever it names is computed for it, once per update,
+and handed over by keyword. A part that keeps something between updates follows :class:`Stateful`, one that also trains
 numbers of its own :class:`Trainable`.
 
 Shapes: G members of a group, P groups, N episodes of a batch, T tokens of an episode.
@@ -96,9 +96,9 @@ class TokenWeight(Protocol):
 class Loss(Protocol):
     """The loss of a batch before it is divided by its denominator; see also ``SetLoss`` for losses of whole groups.
 
-    It may require ``off_policy_log_probs`` and then has ``fit(log_probs_NT, batch) -> Loss``, asked before each gradient
-    step; ``reference_log_probs``, which fills that column of the batch; ``every_row``, without which episodes of
-    advantage 0 are left out; ``sets``, which also keeps groups whole.
+    It may require ``off_policy_log_probs`` and then has ``fit(log_probs_NT, batch) -> Loss``, asked before each
+    gradient step; ``reference_log_probs``, which fills that column of the batch; ``every_row``, without which episodes
+    of advantage 0 are left out; ``sets``, which also keeps groups whole.
     """
 
     def __call__(self, log_probs_NT: torch.Tensor, batch: Batch) -> LossResult:
@@ -109,8 +109,8 @@ class Loss(Protocol):
 class ReferenceTerm(Protocol):
     """A term that keeps the policy near an earlier one.
 
-    It may have ``keep(policy) -> Reference``, which makes the reference; without it that is the policy as it is when the
-    agent is made.
+    It may have ``keep(policy) -> Reference``, which makes the reference; without it that is the policy as it is when
+    the agent is made.
     """
 
     def __call__(self, log_probs_NT: torch.Tensor, batch: Batch) -> torch.Tensor:

@@ -6,6 +6,7 @@ A policy is a model, its tokenizer and a sampling temperature, nothing else; the
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,8 @@ from g2rpo_env.agents.policy.decoder import Decoder
 from g2rpo_env.agents.policy.fast_decoder import FastDecoder, reason_against
 from g2rpo_env.agents.policy.loading import check_device, no_model, pretrained_tokenizer, torch_dtype
 from g2rpo_env.agents.policy.sampling import Truncation, check_temperature, draw
-from g2rpo_env.agents.policy.scoring import entropies, score
+from g2rpo_env.agents.policy.scoring import TokenStates, entropies, score, score_with_entropy, states
+from g2rpo_env.episode import Episode
 from g2rpo_env.errors import BudgetError, ConfigurationError, VocabularyMismatchError
 from g2rpo_env.tokenizer import check_tokenizer, decode, encode, same_vocabulary
 
@@ -272,6 +274,37 @@ class CausalLMPolicy:
         model = lora.inner(self.model)
         asked_NT = where_NT & mask_NT
         return entropies(model, tokens_NT, mask_NT, asked_NT, temperature=self.temperature, vocab_size=self.vocab_size)
+
+    def token_scores(
+        self, tokens_NT: torch.Tensor, mask_NT: torch.Tensor, where_NT: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return log-probabilities and entropies of tokens, (N, T) each, both with gradients.
+
+        Arguments as of :meth:`token_log_probs`; tokens that are not asked for, and the first, get 0.
+        """
+        model, asked_NT = lora.inner(self.model), where_NT & mask_NT
+        return score_with_entropy(
+            model, tokens_NT, mask_NT, asked_NT, temperature=self.temperature, vocab_size=self.vocab_size
+        )
+
+    def token_states(self, episodes: Sequence[Episode], every_column: bool = False) -> list[TokenStates]:
+        """Return how the model came to the sampled tokens of episodes; see :mod:`~g2rpo_env.agents.policy.scoring`.
+
+        Args:
+            episodes: Episodes, which go through the model together.
+            every_column: Whether residuals have a column for every token, not only for those that were sampled.
+
+        Raises:
+            ConfigurationError: the model's logits are not its last hidden states times the weight of its head.
+        """
+        return states(
+            lora.inner(self.model),
+            [episode.tokens_T for episode in episodes],
+            [episode.sampled_T for episode in episodes],
+            temperature=self.temperature,
+            vocab_size=self.vocab_size,
+            every_column=every_column,
+        )
 
     @torch.inference_mode()
     def complete(self, prompt: str, max_new_tokens: int = 128, *, greedy: bool = True, seed: int = 0) -> str:

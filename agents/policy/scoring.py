@@ -8,9 +8,15 @@ count go through the head, and no more logits exist at once than :data:`LOGITS` 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from torch.utils.checkpoint import checkpoint
+
+from g2rpo_env.errors import ConfigurationError
 
 LOGITS = 1 << 24
 """Logits in memory at once; 64 MiB in float32."""
@@ -247,3 +253,132 @@ def _slopes(scaled: torch.Tensor, target: torch.Tensor, log_prob: torch.Tensor) 
     """
     probability = torch.softmax(scaled, -1)  # summed in float32
     return probability.scatter_(-1, target[:, None], torch.expm1(log_prob)[:, None].to(probability.dtype))
+
+
+# -- states of sampled tokens -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TokenStates:
+    """How a model came to the sampled tokens of one episode; M of them, no gradients.
+
+    Attributes:
+        position_M: int64, where they stand in the episode.
+        hidden_MD: float32, the last hidden state before each, D wide.
+        residual_MV: float32, one-hot(token) - softmax(logits), in the columns that were asked for.
+        column_V: int64, the token that each column is about, rising.
+    """
+
+    position_M: torch.Tensor
+    hidden_MD: torch.Tensor
+    residual_MV: torch.Tensor
+    column_V: torch.Tensor
+
+
+@torch.no_grad()
+def states(
+    model: Any,
+    tokens: Sequence[np.ndarray],
+    sampled: Sequence[np.ndarray],
+    *,
+    temperature: float,
+    vocab_size: int,
+    every_column: bool = False,
+) -> list[TokenStates]:
+    """Return the states at the sampled tokens of some episodes, which go through the model together.
+
+    The residual of a token has a column for each token that any of the episodes sampled, without a normalisation over
+    them; with all columns, hidden states times residuals are the gradients of the head exactly.
+
+    Args:
+        model: A transformers causal LM whose logits are its last hidden states times the weight of its head.
+        tokens: One int array (T,) per episode.
+        sampled: One bool array (T,) per episode, the tokens that are asked for; never the first one.
+        temperature: Of the distribution, > 0.
+        vocab_size: Logits beyond have no share in the distribution.
+        every_column: Whether residuals have a column for every token of the vocabulary.
+
+    Raises:
+        ConfigurationError: the model's logits are something else.
+    """
+    if not is_plain(model):
+        raise ConfigurationError(
+            f"{type(model).__name__} computes its logits otherwise than as last hidden states times the weight of its "
+            "head: its states cannot be asked for"
+        )
+    device, width = model.device, max(map(len, tokens))
+    ids_GT = torch.zeros((len(tokens), width), dtype=torch.int64)
+    mask_GT = torch.zeros((len(tokens), width), dtype=torch.int64)
+    for row, tokens_T in enumerate(tokens):
+        ids_GT[row, : len(tokens_T)] = torch.from_numpy(np.asarray(tokens_T, np.int64))
+        mask_GT[row, : len(tokens_T)] = 1
+    inputs = {"input_ids": ids_GT.to(device), "attention_mask": mask_GT.to(device), "use_cache": False}
+    hidden_GTD = model.base_model(**inputs).last_hidden_state
+    written = np.concatenate([np.asarray(t)[np.asarray(s)] for t, s in zip(tokens, sampled, strict=True)])
+    column_V = torch.arange(vocab_size) if every_column else torch.from_numpy(np.unique(written).astype(np.int64))
+    found = []
+    for row, (tokens_T, sampled_T) in enumerate(zip(tokens, sampled, strict=True)):
+        position_M = torch.from_numpy(np.flatnonzero(sampled_T))
+        hidden_MD = hidden_GTD[row, (position_M - 1).to(device)]
+        target_M = torch.from_numpy(np.asarray(tokens_T, np.int64))[position_M]
+        residual_MV = _residuals(model, hidden_MD, target_M, column_V, temperature, vocab_size)
+        found.append(TokenStates(position_M, hidden_MD.float().cpu(), residual_MV.cpu(), column_V))
+    return found
+
+
+def _residuals(
+    model: Any,
+    hidden_MD: torch.Tensor,
+    target_M: torch.Tensor,
+    column_V: torch.Tensor,
+    temperature: float,
+    vocab_size: int,
+) -> torch.Tensor:
+    """Return one-hot(target) - softmax(logits) in some columns, float32 (M, V), a chunk of tokens at a time."""
+    head, columns = model.get_output_embeddings(), column_V.to(hidden_MD.device)
+    parts = [hidden_MD.new_zeros((0, len(columns)), dtype=torch.float32)]
+    size = chunk_rows(vocab_size, hidden_MD.device.type)
+    for hidden, target in zip(hidden_MD.split(size), target_M.to(hidden_MD.device).split(size), strict=True):
+        probability = torch.softmax(head(hidden)[:, :vocab_size].float() / temperature, -1)[:, columns]
+        parts.append((target[:, None] == columns).float() - probability)
+    return torch.cat(parts)
+
+
+# -- log-probabilities and entropies with gradients -------------------------------------------------------------------
+
+
+def score_with_entropy(
+    model: Any,
+    tokens_NT: torch.Tensor,
+    mask_NT: torch.Tensor,
+    where_NT: torch.Tensor,
+    *,
+    temperature: float,
+    vocab_size: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return log-probabilities and entropies in nats, (N, T) each, both with gradients; 0 where not asked for.
+
+    Arguments as of :func:`score`. The logits of a chunk of tokens are made again in the backward pass.
+    """
+    inputs = {"input_ids": tokens_NT, "attention_mask": mask_NT.long(), "use_cache": False}
+    asked, target_M = where_NT[:, 1:], tokens_NT[:, 1:][where_NT[:, 1:]]
+    head: Any = torch.nn.Identity()
+    if is_plain(model):
+        state_MD = model.base_model(**inputs).last_hidden_state[:, :-1][asked]
+        head = model.get_output_embeddings()
+    else:
+        state_MD = model(**inputs).logits[:, :-1][asked]
+
+    def both(states: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        logits = head(states)[:, :vocab_size]
+        log_p = torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature, -1)
+        return torch.stack([log_p.gather(-1, target[:, None])[:, 0], -(log_p.exp() * log_p).sum(-1)])  # (2, c)
+
+    size = chunk_rows(vocab_size, state_MD.device.type)
+    chunks = zip(state_MD.split(size), target_M.split(size), strict=True)
+    found_2M = torch.cat([checkpoint(both, *chunk, use_reentrant=False) for chunk in chunks], -1)
+    empty_NT = torch.zeros(asked.shape, dtype=found_2M.dtype, device=asked.device)
+    log_probs_NT, entropy_NT = (
+        torch.nn.functional.pad(empty_NT.masked_scatter(asked, found_M), (1, 0)) for found_M in found_2M
+    )
+    return log_probs_NT, entropy_NT

@@ -147,7 +147,7 @@ def our_agent(model: Any) -> GRPO:
 def our_step(model: Any, batch: Batch) -> Callable[[], float]:
     """Return what takes one gradient step of ours and gives its loss."""
     agent = our_agent(model)
-    return lambda: float(agent._step(batch)["loss"])
+    return lambda: float(agent.learner._step(batch)["loss"])
 
 
 def trl_step(model: Any, batch: Batch) -> Callable[[], float]:

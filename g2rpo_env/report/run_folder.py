@@ -19,6 +19,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from g2rpo_env.errors import ResumeError, RunExistsError
 
 if TYPE_CHECKING:
@@ -164,14 +166,17 @@ def rollout_records(agent: GRPO) -> Iterable[dict[str, Any]]:
 
     ``advantage`` is None and the weights are 0 for an episode that the update did not learn from.
     """
-    tokenizer = agent.policy.tokenizer
-    for episode in agent.groups.episodes:
-        advantage = agent.advantages.get((episode.group, episode.member))
-        weight_T = agent.recipe.token_weight(episode) * (advantage is not None)
+    tokenizer, update = agent.policy.tokenizer, agent.last_update
+    if update is None:
+        return
+    learnt_of = {id(learnt.episode): learnt for learnt in update.learnt()}
+    for episode in update.groups.episodes:
+        learnt = learnt_of.get(id(episode))
+        weight_T = np.zeros(len(episode.tokens_T)) if learnt is None else learnt.weight_T
         yield {
             **episode.to_record(),
             "texts": [tokenizer.decode([token]) for token in episode.tokens_T.tolist()],
-            "advantage": advantage,
+            "advantage": None if learnt is None else learnt.advantage,
             "weights": [round(float(w), 6) for w in weight_T],
             "loss_mask": [int(w > 0) for w in weight_T],
         }

@@ -162,8 +162,8 @@ class Recorder:
             groups = self.agent.groups
             self.forward_tokens += sum(len(e.tokens_T) for e in groups.episodes)
             self.solved.append([int(sum(e.correct for e in g.episodes)) for g in groups])
-            advantages = list(self.agent.advantages.values())
-            row["advantage_std"] = float(np.std(advantages)) if advantages else 0.0
+            advantages = self.agent.last_update.advantages
+            row["advantage_std"] = float(np.std(np.concatenate(advantages))) if advantages else 0.0
         self.rows.append(row)
 
     def record_evaluation(self, update: int, evaluation: Evaluation) -> None:

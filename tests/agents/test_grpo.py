@@ -35,6 +35,8 @@ from g2rpo_env import (
 )
 from g2rpo_env.agents import GRPO, CausalLMPolicy, paired_difference, recipes
 from g2rpo_env.agents.batch import Batch, make_batch
+from g2rpo_env.agents.given import Given
+from g2rpo_env.agents.grpo import weights_of
 from g2rpo_env.agents.parts.advantages.groups import GroupCentered, GroupNormalized
 from g2rpo_env.agents.parts.advantages.reveal import RevealBaseline
 from g2rpo_env.agents.parts.losses.corrected import CorrectedSurrogate
@@ -67,11 +69,11 @@ def gradients(agent: GRPO, batch: Batch) -> tuple[dict[str, Any], dict[str, torc
 
     def catch(loss: float) -> float:
         found.update({n: p.grad.clone() for n, p in agent.policy.model.named_parameters() if p.grad is not None})
-        agent.optimizer.zero_grad(set_to_none=True)
+        agent.learner.optimizer.zero_grad(set_to_none=True)
         return 0.0
 
-    agent._apply = catch  # type: ignore[method-assign]
-    return agent._step(batch), found
+    agent.learner._apply = catch  # type: ignore[method-assign]
+    return agent.learner._step(batch), found
 
 
 def same_gradients(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], tolerance: float = 1e-6) -> bool:
@@ -119,7 +121,7 @@ def test_the_loss_of_a_step_by_hand_with_one_weight_per_episode(
     # A = (1, -2, 1), ratios (0.5, 0.5, 1.5), clip 0.2: terms -0.5, +2 * 0.8 = 1.6, -1.2.
     # Each episode weighs 1: (-0.5 + 1.6 - 1.2) / 3. Episodes 2 and 3 are clipped.
     agent = make_agent(optimizer=Optimizer(microbatch=microbatch))
-    metrics = agent._step(batch_of(agent, three_episodes, [1, -2, 1], [0.5, 0.5, 1.5]))
+    metrics = agent.learner._step(batch_of(agent, three_episodes, [1, -2, 1], [0.5, 0.5, 1.5]))
     assert metrics["loss"] == pytest.approx(-0.1 / 3, rel=1e-4)
     assert metrics["clip_fraction"] == pytest.approx(2 / 3, rel=1e-6)
 
@@ -131,7 +133,7 @@ def test_the_loss_of_a_step_by_hand_with_one_weight_per_token(
     # The same terms on 1, 2 and 4 tokens, over the global count of 7: (-0.5 + 2 * 1.6 - 4 * 1.2) / 7.
     # A mean of the means of microbatches would give another number.
     agent = make_agent(optimizer=Optimizer(microbatch=microbatch), token_weight=TokenMean())
-    metrics = agent._step(batch_of(agent, three_episodes, [1, -2, 1], [0.5, 0.5, 1.5]))
+    metrics = agent.learner._step(batch_of(agent, three_episodes, [1, -2, 1], [0.5, 0.5, 1.5]))
     assert metrics["loss"] == pytest.approx(-2.1 / 7, rel=1e-4)
     assert metrics["clip_fraction"] == pytest.approx(6 / 7, rel=1e-6)
 
@@ -142,14 +144,16 @@ def test_the_kl_term_is_in_the_loss_by_hand(make_agent: Any, three_episodes: Any
     agent = make_agent(reference=KLToStart(beta=0.5))
     batch = batch_of(agent, three_episodes, [1, -2, 1], [1, 1, 1])
     shifted = batch.old_log_probs_NT + math.log(2)
-    metrics = agent._step(Batch(**{**vars(batch), "reference_log_probs_NT": shifted}))
+    metrics = agent.learner._step(Batch(**{**vars(batch), "reference_log_probs_NT": shifted}))
     assert metrics["loss"] == pytest.approx(0.5 * (1 - math.log(2)), rel=1e-4)
 
 
 def test_episodes_without_advantage_count_in_the_denominator(make_agent: Any, three_episodes: Any) -> None:
     # A = (1, 0, 0), ratio 1: -1 / 3, not -1.
     agent = make_agent()
-    assert agent._step(batch_of(agent, three_episodes, [1, 0, 0], [1, 1, 1]))["loss"] == pytest.approx(-1 / 3, rel=1e-5)
+    assert agent.learner._step(batch_of(agent, three_episodes, [1, 0, 0], [1, 1, 1]))["loss"] == pytest.approx(
+        -1 / 3, rel=1e-5
+    )
 
 
 def test_on_policy_the_gradient_is_that_of_minus_advantage_times_log_pi(make_agent: Any, three_episodes: Any) -> None:
@@ -198,7 +202,7 @@ def test_reference_log_probs_come_back_in_the_order_of_the_episodes(make_agent: 
     episodes = [make_episode("p" + "s" * n, member=i) for i, n in enumerate([3, 9, 5])]
     batch = make_batch(episodes, np.ones(3), [TokenMean()(e) for e in episodes], torch.device("cpu"))
     with torch.no_grad():
-        found = agent._log_probs(agent.policy.model, batch)
+        found = agent.learner._log_probs(agent.policy.model, batch)
         expected = agent.policy.token_log_probs(batch.tokens_NT, batch.mask_NT)
     assert torch.allclose(found, expected, atol=1e-5) and (found[:, 1] != 0).all()
 
@@ -247,7 +251,7 @@ def test_gradients_reach_exactly_the_roles_a_recipe_counts(
 
 def steps_taken(agent: GRPO) -> int:
     """Gradient steps the optimiser has counted."""
-    return int(max((state["step"] for state in agent.optimizer.state.values()), default=0))
+    return int(max((state["step"] for state in agent.learner.optimizer.state.values()), default=0))
 
 
 def test_epochs_and_minibatches_take_one_step_each(make_agent: Any) -> None:
@@ -283,19 +287,19 @@ def test_the_old_policy_of_revealed_tokens_is_the_one_before_the_update(make_age
     batch = make_batch([episode], np.ones(1), [agent.recipe.token_weight(episode)], torch.device("cpu"))
     with torch.no_grad():
         now = agent.policy.token_log_probs(batch.tokens_NT, batch.mask_NT)[0]
-    filled = agent._complete(batch).old_log_probs_NT[0]
+    filled = agent.learner._complete(batch).old_log_probs_NT[0]
     assert torch.equal(filled[2:4], now[2:4]) and filled[[0, 1, 4, 5]].tolist() == [0, 0, -1, -2]
 
 
 def test_the_metrics_of_several_steps_are_their_means(make_agent: Any) -> None:
     agent, seen = make_agent(optimizer=Optimizer(learning_rate=1e-3, minibatch=6)), []
-    step = agent._step
+    step = agent.learner._step
 
     def spy(batch: Batch) -> dict[str, Any]:
         seen.append(step(batch))
         return seen[-1]
 
-    agent._step = spy
+    agent.learner._step = spy
     metrics = agent.update()
     assert len(seen) == 3
     for name in ("loss", "grad_norm", "clip_fraction"):
@@ -304,7 +308,7 @@ def test_the_metrics_of_several_steps_are_their_means(make_agent: Any) -> None:
 
 def test_the_warm_up_raises_the_learning_rate_linearly(make_agent: Any) -> None:
     agent, rates = make_agent(optimizer=Optimizer(learning_rate=0.02, warmup=4)), []
-    agent.learn(6, lambda agent, _: rates.append(agent.optimizer.param_groups[0]["lr"]))
+    agent.learn(6, lambda agent, _: rates.append(agent.learner.optimizer.param_groups[0]["lr"]))
     assert rates == pytest.approx([0.005, 0.01, 0.015, 0.02, 0.02, 0.02])
 
 
@@ -405,12 +409,12 @@ def test_left_over_gradients_of_someone_else_are_not_used(make_agent: Any, weigh
     assert same_weights(weights_of(clean.policy), weights_of(dirty.policy))
 
 
-def test_advantages_are_kept_for_viewers_by_group_and_member(make_agent: Any) -> None:
+def test_advantages_are_kept_for_viewers(make_agent: Any) -> None:
     agent = make_agent(advantage=GroupCentered())
     agent.update()
     for group in agent.groups:
         centred = group.reward_G - group.reward_G.mean()
-        kept = [agent.advantages[(e.group, e.member)] for e in group.episodes]
+        kept = [agent.last_update.learnt_from(e).advantage for e in group.episodes]
         assert kept == pytest.approx(centred.tolist())
 
 
@@ -433,7 +437,7 @@ def test_saving_loading_and_continuing_equals_never_stopping(
     assert resumed.recipe == whole.recipe and resumed.updates == 2
     assert first + run(resumed, 3) == lines
     assert same_weights(weights_of(whole.policy), weights_of(resumed.policy))
-    one, two = (a.optimizer.state_dict()["state"] for a in (whole, resumed))
+    one, two = (a.learner.optimizer.state_dict()["state"] for a in (whole, resumed))
     assert one.keys() == two.keys() and all(torch.equal(one[i]["exp_avg_sq"], two[i]["exp_avg_sq"]) for i in one)
     if whole.controller is not None:
         assert whole.controller.state_dict() == resumed.controller.state_dict()
@@ -496,7 +500,7 @@ class NanLoss:
     """A loss that is NaN."""
 
     def __call__(self, log_probs_NT: torch.Tensor, batch: Batch) -> LossResult:
-        return LossResult(log_probs_NT.sum() * math.nan, batch.weight_NT.sum())
+        return LossResult(log_probs_NT.sum() * math.nan)
 
 
 @dataclass(frozen=True)
@@ -504,7 +508,7 @@ class NanGradient:
     """A loss that is finite, with a gradient that is not: the square root of zero."""
 
     def __call__(self, log_probs_NT: torch.Tensor, batch: Batch) -> LossResult:
-        return LossResult(torch.sqrt(log_probs_NT * 0).sum(), batch.weight_NT.sum())
+        return LossResult(torch.sqrt(log_probs_NT * 0).sum())
 
 
 @pytest.mark.parametrize("loss", [NanLoss(), NanGradient()])
@@ -516,7 +520,7 @@ def test_a_loss_or_gradient_that_is_not_finite_raises_and_leaves_the_weights(
     with pytest.raises(NonFiniteError, match="update 1"):
         agent.learn(1)
     assert same_weights(before, weights_of(agent.policy)) and agent.updates == 0
-    assert not agent.optimizer.state and all(p.grad is None for p in agent.policy.model.parameters())
+    assert not agent.learner.optimizer.state and all(p.grad is None for p in agent.policy.model.parameters())
 
 
 def test_log_probs_that_are_not_finite_name_the_episode_and_leave_the_weights(
@@ -532,7 +536,7 @@ def test_log_probs_that_are_not_finite_name_the_episode_and_leave_the_weights(
     agent.policy.token_log_probs = broken  # type: ignore[method-assign]
     with pytest.raises(NonFiniteError, match=r"update 1: .* token 7 of group \d, member \d is nan"):
         agent.learn(1)
-    assert same_weights(before, weights_of(agent.policy)) and not agent.optimizer.state
+    assert same_weights(before, weights_of(agent.policy)) and not agent.learner.optimizer.state
     assert all(p.grad is None for p in agent.policy.model.parameters())
 
 
@@ -603,7 +607,7 @@ def test_episodes_whose_verifier_failed_are_in_neither_loss_nor_feedback(make_ag
     agent = make_agent("g2rpo-a", GUIDED, verifier=FailsOften(), controller=Watcher(6))
     trained: list[Any] = []
     fit = agent._fit
-    agent._fit = lambda episodes, advantages: trained.extend(episodes) or fit(episodes, advantages)
+    agent._fit = lambda selected, *rest: trained.extend(selected.episodes) or fit(selected, *rest)
     metrics = agent.update()
     valid = [e for e in agent.groups.episodes if e.valid]
     assert 0 < metrics["invalid"] == 16 - len(valid) < 16
@@ -642,7 +646,7 @@ def test_feedback_is_correctness_and_never_the_reward_nor_the_shaped_one(make_ag
     assert metrics["reward"] == np.mean([e.correct for e in episodes])
     for group in agent.groups:  # what is trained on is the reward less the penalty
         rewards = np.array([(0.2 if e.correct else 0.7) - 0.5 * e.truncated for e in group.episodes])
-        kept = [agent.advantages[(e.group, e.member)] for e in group.episodes]
+        kept = [agent.last_update.learnt_from(e).advantage for e in group.episodes]
         assert kept == pytest.approx(GroupNormalized()(rewards).tolist())
 
 
@@ -731,7 +735,8 @@ def test_the_entropy_of_the_policy_reaches_the_token_weights(make_agent: Any) ->
     agent = make_agent("g2rpo-a", GUIDED, token_weight=weight, optimizer=Optimizer(microbatch=3))
     groups = agent.recipe.strategy(agent.policy, agent.envs)
     episodes = groups.episodes
-    found = agent._weights(episodes, np.zeros(len(episodes)))
+    given = Given(agent.learner, agent.envs.unwrapped.task)
+    found = weights_of(weight, groups, [np.zeros(len(group)) for group in groups], given)
     for episode, weight_T in zip(episodes, found, strict=True):
         with torch.no_grad():
             logits = agent.policy.model(torch.from_numpy(episode.tokens_T[None].astype(np.int64))).logits[0]
@@ -745,7 +750,7 @@ def test_the_entropy_of_the_policy_reaches_the_token_weights(make_agent: Any) ->
 def test_filtered_imitation_trains_reveals_of_members_above_their_group_alone(make_agent: Any) -> None:
     agent = make_agent("g2rpo-a", GUIDED, token_weight=SequenceMean(revealed=True, which="positive"))
     counted: list[Any] = []
-    agent._step = lambda batch: counted.append(batch) or {}
+    agent.learner._step = lambda batch: counted.append(batch) or {}
     agent.update()
     (batch,) = counted
     revealed_NT = (batch.role_NT == Role.REVEALED) & batch.mask_NT
@@ -760,7 +765,9 @@ def test_an_advantage_may_see_all_groups(make_agent: Any) -> None:
     agent.update()
     rewards = [group.reward_G for group in agent.groups]
     for group, advantage_G in zip(agent.groups, RevealBaseline()(rewards, agent.groups), strict=True):
-        assert [agent.advantages[e.group, e.member] for e in group.episodes] == pytest.approx(advantage_G.tolist())
+        assert [agent.last_update.learnt_from(e).advantage for e in group.episodes] == pytest.approx(
+            advantage_G.tolist()
+        )
 
 
 GUIDE = {
@@ -811,10 +818,10 @@ def test_guide_trains_the_plain_prompt_with_its_correction_by_hand(make_agent: A
     def catch(loss: float) -> float:
         losses.append(loss)
         found.update({n: p.grad.clone() for n, p in policy.model.named_parameters()})
-        agent.optimizer.zero_grad(set_to_none=True)
+        agent.learner.optimizer.zero_grad(set_to_none=True)
         return 0.0
 
-    agent._apply = catch
+    agent.learner._apply = catch
     agent.update()
     hinted = [(group, e) for group in agent.groups for e in group.episodes if e.stage == 1]
     assert len(hinted) == 16 and all(e.guided for _, e in hinted)

@@ -57,7 +57,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Any:
     def install(measure: Any) -> list[float]:
         answers: list[float] = []
 
-        def success(policy: Any, envs: Any, samples: int, seed: int, low: float) -> float:
+        def success(policy: Any, envs: Any, samples: int, seed: int, low: float, context: Any) -> float:
             answers.append(measure(policy))
             return answers[-1]
 
@@ -213,9 +213,9 @@ def test_solutions_come_from_the_warmstart_split_and_success_from_validation(
     measured: list[str] = []
     make = module.solution_episode
 
-    def spy(task: Any, problem_id: str, seed: Any) -> Any:
+    def spy(task: Any, problem_id: str, seed: Any, context: Any) -> Any:
         trained.append(problem_id)
-        return make(task, problem_id, seed)
+        return make(task, problem_id, seed, context)
 
     monkeypatch.setattr(module, "solution_episode", spy)
     verify = WellFormed()
@@ -264,7 +264,7 @@ def test_a_screened_success_looks_closer_only_near_the_range(
     asked: list[int] = []
 
     def measured(success: float) -> Any:
-        return lambda policy, envs, samples, seed: asked.append(samples) or success
+        return lambda policy, envs, samples, seed, context: asked.append(samples) or success
 
     monkeypatch.setattr(module, "sampled_success", measured(0.0))
     assert screened_success(None, envs, 1000, 0) == 0.0 and asked == [SCREEN]  # type: ignore[arg-type]

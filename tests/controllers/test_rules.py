@@ -132,23 +132,6 @@ def test_target_success_by_hand() -> None:
     assert TargetSuccess(length=20).update(reward=0.8) == pytest.approx(20 * math.exp(-0.03))
 
 
-def feedback() -> Feedback:
-    return Feedback(
-        problem_id=np.array(["a", "a", "b", "b"]),
-        member=np.array([0, 1, 0, 1]),
-        guided=np.array([True, False, True, False]),
-        reveal=np.array([5, 0, 5, 0]),
-        correct=np.array([True, False, True, True]),
-        valid=np.array([True, True, True, False]),
-    )
-
-
-def test_feedback_sources_leave_out_invalid_episodes() -> None:
-    assert feedback().reward("all") == pytest.approx(2 / 3)
-    assert feedback().reward("guided") == 1.0
-    assert feedback().reward("unguided") == 0.0
-
-
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
 def test_state_dict_continues_exactly(rule: object) -> None:
     rewards = np.random.default_rng(1).random(40)
@@ -163,16 +146,6 @@ def test_state_dict_continues_exactly(rule: object) -> None:
         second.update(reward=float(reward))  # type: ignore[attr-defined]
     assert second.length == whole.length  # type: ignore[attr-defined]
     assert second.history == whole.history  # type: ignore[attr-defined]
-
-
-def test_an_update_without_valid_episodes_changes_nothing() -> None:
-    rule = AdaptiveGuidance(length=45)
-    rule.update(reward=0.2)
-    assert rule.update(reward=math.nan) == 45 and len(rule.history) == 2
-
-
-def test_plan_is_constant_for_global_rules() -> None:
-    assert FixedGuidance(length=7).plan(["a", "b"], [0, 1]).tolist() == [7, 7]
 
 
 @pytest.mark.parametrize(

@@ -148,9 +148,9 @@ def test_the_rate_of_a_step_follows_the_tokens_before_it(setting, base):
     for sampled, rate in ((0, 0.5), (15, 0.375), (90, 0.005)):
         for parameter in policy.model.parameters():
             parameter.grad = torch.ones_like(parameter)
-        agent.sampled_tokens = sampled
-        agent._apply(0.0)
-        assert agent.optimizer.param_groups[0]["lr"] == pytest.approx(rate)
+        agent.learner._sampled_tokens = sampled
+        agent.learner._apply(0.0)
+        assert agent.learner.optimizer.param_groups[0]["lr"] == pytest.approx(rate)
 
 
 def test_problems_are_trained_on_in_the_order_that_was_asked_for(setting):

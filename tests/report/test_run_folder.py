@@ -79,7 +79,7 @@ def test_a_rollout_record_holds_the_episode_its_texts_and_what_the_loss_saw(agen
         again = Episode.from_record({k: v for k, v in record.items()})
         assert again.tokens_T.tolist() == episode.tokens_T.tolist()
         assert len(record["texts"]) == len(record["tokens"]) == len(record["loss_mask"])
-        assert record["advantage"] == agent.advantages[(episode.group, episode.member)]
+        assert record["advantage"] == agent.last_update.learnt_from(episode).advantage
         # g2rpo-a counts revealed and sampled tokens, never the prompt
         assert record["loss_mask"] == [int(role in (1, 2)) for role in record["roles"]]
         assert sum(record["weights"]) == pytest.approx(1, abs=1e-3)

@@ -2,6 +2,7 @@
 
 from g2rpo_env.agents.parts.losses.corrected import CorrectedSurrogate
 from g2rpo_env.agents.parts.losses.revealed import ShapedReveal
+from g2rpo_env.agents.parts.losses.sets import SetLoss
 from g2rpo_env.agents.parts.losses.surrogate import ClippedSurrogate, LogLikelihood, LossResult
 
-__all__ = ["ClippedSurrogate", "CorrectedSurrogate", "LogLikelihood", "LossResult", "ShapedReveal"]
+__all__ = ["ClippedSurrogate", "CorrectedSurrogate", "LogLikelihood", "LossResult", "SetLoss", "ShapedReveal"]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from g2rpo_env.agents.batch import Batch
-from g2rpo_env.agents.parts.losses.surrogate import ClippedSurrogate, LossResult
+from g2rpo_env.agents.parts.losses.surrogate import ClippedSurrogate, LossResult, check_shapes
 from g2rpo_env.errors import ConfigurationError
 
 
@@ -75,6 +75,7 @@ class CorrectedSurrogate(ClippedSurrogate):
 
     def __call__(self, log_probs_NT: torch.Tensor, batch: Batch) -> LossResult:
         """Return the loss of a batch."""
+        check_shapes(log_probs_NT, batch)
         if batch.off_policy_N1 is None or not batch.off_policy_N1.any():
             return super().__call__(log_probs_NT, batch)
         assert self.gamma is not None, "fit() comes first"
@@ -82,4 +83,4 @@ class CorrectedSurrogate(ClippedSurrogate):
         on = super().__call__(log_probs_NT, replace(batch, weight_NT=batch.weight_NT * ~off_NT))
         ratio = torch.exp(torch.where(off_NT, log_probs_NT - batch.old_log_probs_NT, 0.0))
         term = -batch.advantage_NT * ratio / (ratio + self.gamma)
-        return LossResult(on.total + (batch.weight_NT * off_NT * term).sum(), batch.weight_NT.sum(), on.metrics)
+        return LossResult(on.total + (batch.weight_NT * off_NT * term).sum(), on.metrics)

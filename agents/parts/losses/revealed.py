@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from g2rpo_env.agents.batch import Batch
-from g2rpo_env.agents.parts.losses.surrogate import ClippedSurrogate, LossResult
+from g2rpo_env.agents.parts.losses.surrogate import ClippedSurrogate, LossResult, check_shapes
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError
 
@@ -19,6 +19,7 @@ def shaped_likelihood(log_probs: torch.Tensor, advantage: torch.Tensor, gamma: f
     01f4ae0, mix_core_alg.py near line 174). df/d log p = gamma p / (p + gamma)^2 is largest at p = gamma:
     unlikely tokens are learnt from, impossible and sure ones hardly. All arguments have one shape, which is returned.
     """
+    assert log_probs.shape == advantage.shape, "shaped_likelihood takes arrays of one shape"
     probability = torch.exp(log_probs)
     return -advantage * probability / (probability + gamma)
 
@@ -47,8 +48,9 @@ class ShapedReveal(ClippedSurrogate):
 
     def __call__(self, log_probs_NT: torch.Tensor, batch: Batch) -> LossResult:
         """Return the loss of a batch."""
+        check_shapes(log_probs_NT, batch)
         revealed_NT = (batch.role_NT == Role.REVEALED) & (batch.weight_NT > 0)
         sampled = super().__call__(log_probs_NT, replace(batch, weight_NT=batch.weight_NT * ~revealed_NT))
         shaped = shaped_likelihood(torch.where(revealed_NT, log_probs_NT, 0.0), batch.advantage_NT, self.gamma)
         total = sampled.total + (batch.weight_NT * revealed_NT * shaped).sum()
-        return LossResult(total, batch.weight_NT.sum(), sampled.metrics)
+        return LossResult(total, sampled.metrics)

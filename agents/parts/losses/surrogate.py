@@ -1,6 +1,7 @@
-"""Losses: pure functions of log-probabilities, advantages and weights; each returns a sum and a count.
+"""Losses: pure functions of log-probabilities, advantages and weights; each returns a sum.
 
-Sum and count, not a mean: an update may be split into parts, and only the global count normalises it exactly.
+A sum, not a mean: an update may be split into passes, and only the denominator of the whole batch normalises it exactly
+(:attr:`~g2rpo_env.agents.batch.Batch.count`).
 """
 
 from __future__ import annotations
@@ -19,13 +20,22 @@ class LossResult:
 
     Attributes:
         total: Scalar tensor with gradient, sum over the tokens of weight * term.
-        count: Sum of the weights; the loss of an update is sum(total) / sum(count) over its parts.
-        metrics: Detached sums of weight * quantity, to be divided by the same count.
+        metrics: Detached sums of weight * quantity, to be divided by the same denominator.
     """
 
     total: torch.Tensor
-    count: torch.Tensor
     metrics: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+def check_shapes(log_probs_NT: torch.Tensor, batch: Batch) -> None:
+    """Assert that log-probabilities and the columns of a batch that losses read have one shape (N, T)."""
+    shapes = {
+        "log_probs_NT": log_probs_NT.shape,
+        "old_log_probs_NT": batch.old_log_probs_NT.shape,
+        "advantage_NT": batch.advantage_NT.shape,
+        "weight_NT": batch.weight_NT.shape,
+    }
+    assert len(set(shapes.values())) == 1 and log_probs_NT.ndim == 2, f"arrays must have one shape (N, T): {shapes}"
 
 
 def clipped_surrogate(
@@ -39,6 +49,7 @@ def clipped_surrogate(
 
     PPO's clipped objective (arXiv 1707.06347, equation 7) as a loss. All arguments have one shape, which is returned.
     """
+    assert log_probs.shape == old_log_probs.shape == advantage.shape, "clipped_surrogate takes arrays of one shape"
     ratio = torch.exp(log_probs - old_log_probs)
     clipped = ratio.clamp(1 - clip_low, 1 + clip_high)
     return -torch.minimum(ratio * advantage, clipped * advantage)
@@ -67,6 +78,7 @@ class ClippedSurrogate:
 
     def __call__(self, log_probs_NT: torch.Tensor, batch: Batch) -> LossResult:
         """Return the loss of a batch."""
+        check_shapes(log_probs_NT, batch)
         # Tokens outside the loss may hold anything, also values whose exponential overflows: 0 * inf would be NaN.
         inside = batch.weight_NT > 0
         old = torch.where(inside, batch.old_log_probs_NT, 0.0)
@@ -78,7 +90,7 @@ class ClippedSurrogate:
                 (ratio > 1 + self.clip_high) & (batch.advantage_NT > 0)
             )
         metrics = {"clip_fraction": (batch.weight_NT * outside).sum()}
-        return LossResult((batch.weight_NT * term).sum(), batch.weight_NT.sum(), metrics)
+        return LossResult((batch.weight_NT * term).sum(), metrics)
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,7 @@ class LogLikelihood:
 
     def __call__(self, log_probs_NT: torch.Tensor, batch: Batch) -> LossResult:
         """Return the loss of a batch."""
+        check_shapes(log_probs_NT, batch)
         inside = batch.weight_NT > 0
         term = -batch.advantage_NT * torch.where(inside, log_probs_NT, 0.0)
-        return LossResult((batch.weight_NT * term).sum(), batch.weight_NT.sum())
+        return LossResult((batch.weight_NT * term).sum())

@@ -52,7 +52,8 @@ class KLToStart:
 
     def __call__(self, log_probs_NT: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return the weighted sum over tokens, a scalar, normalised by the same count as the loss."""
-        assert batch.reference_log_probs_NT is not None
+        assert batch.reference_log_probs_NT is not None, "the column is filled where a part requires it"
+        assert batch.reference_log_probs_NT.shape == log_probs_NT.shape == batch.weight_NT.shape
         inside = batch.weight_NT > 0
         term = k3(torch.where(inside, log_probs_NT, 0.0), torch.where(inside, batch.reference_log_probs_NT, 0.0))
         return self.beta * (batch.weight_NT * term).sum()

@@ -112,14 +112,14 @@ def swap(groups: Groups, repeats: dict[int, Group]) -> Groups:
         groups: All groups.
         repeats: Place of a group -> its repeat; one without a right answer changes nothing.
     """
-    mixed = Groups(groups)
+    mixed = Groups(groups, left_out=groups.left_out)
     for place, repeat in repeats.items():
         right = next((episode for episode in repeat.episodes if episode.valid and episode.correct), None)
+        mixed.left_out += [episode for episode in repeat.episodes if episode is not right]
         if right is not None:
             *others, last = groups[place].episodes
             mixed[place] = Group((*others, dataclasses.replace(right, group=last.group, member=last.member)))
-    written = groups.sampled_tokens + Groups(repeats.values()).sampled_tokens
-    mixed.left_out_tokens = written - mixed.sampled_tokens
+            mixed.left_out.append(last)
     return mixed
 
 

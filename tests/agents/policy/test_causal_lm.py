@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from g2rpo_env.agents import CausalLMPolicy, collect
-from g2rpo_env.agents.policy.sampling import draw, invert
-from g2rpo_env.errors import BudgetError, ConfigurationError, NonFiniteError, VocabularyMismatchError
+from g2rpo_env.errors import BudgetError, ConfigurationError, VocabularyMismatchError
 from g2rpo_env.tokenizer import char_tokenizer, encode
 
 
@@ -64,55 +62,6 @@ def test_token_log_probs_are_those_of_the_model_shifted_by_one(make_envs: Any, m
         alone = torch.log_softmax(policy.model(tokens[1:, :2]).logits, -1)
     assert scored[:, 0].tolist() == [0, 0]
     assert float(scored[1, 1]) == pytest.approx(float(alone[0, 0, 6]), abs=1e-5)
-
-
-def test_draw_inverts_the_distribution_function() -> None:
-    # probabilities 0.25, 0, 0.5, 0.25: the cumulative ends at 0.25, 0.25, 0.75, 1
-    log_probs = torch.log(torch.tensor([0.25, 0.0, 0.5, 0.25])).expand(6, 4)
-    tokens, picked = draw(log_probs, [0.0, 0.2, 0.26, 0.7, 0.76, 1 - 1e-12])
-    assert tokens.tolist() == [0, 0, 2, 2, 3, 3] and tokens.dtype == np.int64
-    assert np.array_equal(picked, log_probs[0, tokens].numpy()) and picked.dtype == np.float32
-    tokens, picked = draw(log_probs, None)
-    assert tokens.tolist() == [2] * 6 and np.array_equal(picked, log_probs[:, 2].numpy())
-
-
-def test_draw_takes_tokens_as_often_as_they_are_likely() -> None:
-    probabilities = torch.tensor([0.5, 0.3, 0.15, 0.05])
-    uniforms = (np.arange(1000) + 0.5) / 1000
-    counts = Counter(draw(probabilities.log().expand(1000, 4), uniforms)[0].tolist())
-    assert [counts[i] for i in range(4)] == [500, 300, 150, 50]
-
-
-@pytest.mark.parametrize("block", [1, 2, 3, 5])
-def test_a_search_by_blocks_finds_what_a_search_through_all_finds(block: int) -> None:
-    # masses 0 1 0 | 2 0 0 | 0 0 0 | 4 0 1 of sum 8: a token is found from the sum before it on, up to its own
-    mass = torch.tensor([0.0, 1, 0, 2, 0, 0, 0, 0, 0, 4, 0, 1]).expand(9, 12)
-    u = torch.tensor([0, 0.5, 1, 2.9, 3, 6.9, 7, 7.5, 8 - 1e-12], dtype=torch.float64) / 8
-    for size in (block, 12):
-        tokens, total = invert(mass, u, size)
-        assert tokens.tolist() == [1, 1, 3, 3, 9, 9, 11, 11, 11] and total.tolist() == [8.0] * 9
-
-
-def test_a_search_by_blocks_finds_tokens_with_mass_at_random() -> None:
-    random = torch.Generator().manual_seed(0)
-    mass = torch.rand(400, 50, generator=random) * (torch.rand(400, 50, generator=random) < 0.2)
-    mass[:, 17] += 0.01  # some mass in each row
-    u = torch.rand(400, generator=random, dtype=torch.float64)
-    u[:100], u[100:200] = 0.0, 1 - 2**-53
-    for block in (3, 7, 16):
-        tokens, _ = invert(mass, u, block)
-        wanted, _ = invert(mass, u, 50)
-        assert torch.equal(tokens, wanted)
-        assert bool((mass.gather(1, tokens[:, None]) > 0).all())
-
-
-@pytest.mark.parametrize("uniforms", [None, [0.5, 0.5]], ids=["greedy", "sampled"])
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_distribution_that_is_not_finite_is_refused_by_row(uniforms: Any, bad: float) -> None:
-    logits = torch.zeros(2, 4)
-    logits[1, 2] = bad
-    with pytest.raises(NonFiniteError, match="row 1"):
-        draw(torch.log_softmax(logits, -1), uniforms)
 
 
 # -- completions -------------------------------------------------------------------------------------------------------
@@ -207,22 +156,6 @@ def test_saving_and_loading_keeps_weights_tokens_and_completions(
     assert type(loaded.model) is type(policy.model)
     assert loaded.complete("1+1=", 12) == policy.complete("1+1=", 12)
     loaded.check_fits(envs)
-
-
-def test_a_policy_loads_in_bfloat16_and_samples(make_envs: Any, make_policy: Any, tmp_path: Path) -> None:
-    envs = make_envs()
-    make_policy(envs).save_pretrained(tmp_path)
-    policy = CausalLMPolicy.from_pretrained(tmp_path, dtype="bfloat16")
-    assert policy.model.dtype is torch.bfloat16
-    groups = collect(policy, envs, seed=0)
-    assert all(e.logprob_T.dtype == np.float32 and (e.logprob_T[e.sampled_T] < 0).all() for e in groups.episodes)
-
-
-def test_an_unknown_dtype_is_refused_by_name(make_envs: Any, make_policy: Any, tmp_path: Path) -> None:
-    make_policy(make_envs()).save_pretrained(tmp_path)
-    for name in ("float33", "nn", "int64"):
-        with pytest.raises(ConfigurationError, match=name):
-            CausalLMPolicy.from_pretrained(tmp_path, dtype=name)
 
 
 def test_dropout_is_off() -> None:

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from g2rpo_env.agents import GRPO, CausalLMPolicy, collect, recipes
-from g2rpo_env.agents.parts.references.models import FrozenCopy, WithoutAdapter, make_reference
 from g2rpo_env.agents.parts.references.terms import KLToStart
 from g2rpo_env.agents.policy import lora
 from g2rpo_env.agents.recipe import Optimizer
@@ -77,26 +76,6 @@ def test_a_rollout_steps_through_the_adapter(make_envs: Any, policy: CausalLMPol
     token_NT = torch.as_tensor(episode.tokens_T).long()[None]
     again = policy.token_log_probs(token_NT, torch.ones_like(token_NT, dtype=torch.bool))[0].detach().numpy()
     np.testing.assert_allclose(episode.logprob_T[episode.sampled_T], again[episode.sampled_T], atol=1e-4)
-
-
-def test_the_reference_is_the_model_without_its_adapter(policy: CausalLMPolicy) -> None:
-    base = policy.token_log_probs(*tokens()).detach()
-    stir(policy)
-    reference = make_reference(policy)
-    assert isinstance(reference, WithoutAdapter) and reference.state_dict() == {}
-    with torch.no_grad(), reference.model() as model:
-        assert model is policy.model
-        assert torch.equal(policy.token_log_probs(*tokens()), base)
-    assert not torch.equal(policy.token_log_probs(*tokens()).detach(), base)
-    assert any(p.requires_grad for p in policy.model.parameters())
-
-
-def test_a_policy_without_an_adapter_is_copied(make_envs: Any, make_policy: Any) -> None:
-    policy = make_policy(make_envs())
-    reference = make_reference(policy)
-    assert isinstance(reference, FrozenCopy)
-    with reference.model() as model:
-        assert model is not policy.model
 
 
 def test_training_moves_the_adapter_only_and_resumes_exactly(

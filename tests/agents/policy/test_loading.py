@@ -1,0 +1,29 @@
+"""Loading: names of dtypes that there are, and those that are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from g2rpo_env.agents import CausalLMPolicy, collect
+from g2rpo_env.errors import ConfigurationError
+
+
+def test_a_policy_loads_in_bfloat16_and_samples(make_envs: Any, make_policy: Any, tmp_path: Path) -> None:
+    envs = make_envs()
+    make_policy(envs).save_pretrained(tmp_path)
+    policy = CausalLMPolicy.from_pretrained(tmp_path, dtype="bfloat16")
+    assert policy.model.dtype is torch.bfloat16
+    groups = collect(policy, envs, seed=0)
+    assert all(e.logprob_T.dtype == np.float32 and (e.logprob_T[e.sampled_T] < 0).all() for e in groups.episodes)
+
+
+def test_an_unknown_dtype_is_refused_by_name(make_envs: Any, make_policy: Any, tmp_path: Path) -> None:
+    make_policy(make_envs()).save_pretrained(tmp_path)
+    for name in ("float33", "nn", "int64"):
+        with pytest.raises(ConfigurationError, match=name):
+            CausalLMPolicy.from_pretrained(tmp_path, dtype=name)

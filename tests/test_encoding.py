@@ -1,0 +1,85 @@
+"""Encoding: step boundaries, where the answer first stands, and sizes in a batch."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from g2rpo_env import Problem
+from g2rpo_env.encoding import encode_problem, first_occurrence, measure
+from g2rpo_env.envs.arithmetic import AdditionSource
+from g2rpo_env.tokenizer import char_tokenizer, decode, encode
+
+SUM = AdditionSource(2).get("58+67")  # "8+7+0=15\n" "5+6+1=12\n" "#125"
+TEXTS = st.text(st.sampled_from("58+=\n#é🙂 <eos>ab"), max_size=12)
+PROBLEMS = st.builds(
+    Problem, st.just("p"), TEXTS, st.lists(TEXTS.filter(bool), max_size=4).map(tuple), TEXTS, st.just("5")
+)
+
+
+def test_step_boundaries_with_one_token_per_character() -> None:
+    problem = encode_problem(char_tokenizer(), SUM)
+    assert problem.step_ends == (9, 18) and problem.revealable == 18 and len(problem.solution_T) == 22
+
+
+def test_a_boundary_inside_a_token_moves_to_the_start_of_that_token(merging_tokenizer: Any) -> None:
+    # "8+" "7" "+" "0" "=" "1" "5" | "\n5" spans the first boundary: the step shows 7 tokens, "8+7+0=15"
+    # "+" "6" "+" "1" "=" "1" "2" | "\n#" spans the second: 15 tokens
+    problem = encode_problem(merging_tokenizer, SUM)
+    assert merging_tokenizer.convert_ids_to_tokens(problem.solution_T)[:8] == ["8+", *"7+0=15", "Ċ5"]
+    assert problem.step_ends == (7, 15)
+    assert decode(merging_tokenizer, problem.solution_T[:7]) == "8+7+0=15"
+    assert decode(merging_tokenizer, problem.solution_T[:15]) == "8+7+0=15\n5+6+1=12"
+
+
+def test_a_character_of_several_tokens_is_never_cut_by_a_boundary() -> None:
+    problem = encode_problem(char_tokenizer(), Problem("p", "", ("a£", "é\n"), "#", ""))
+    assert problem.step_ends == (3, 6)
+
+
+@pytest.mark.parametrize(
+    "answer,text,expected",
+    [
+        ("72", "48+24=72 clips", 6),
+        ("72", "172 and 720", 11),  # neither is 72
+        ("1234", "are 1,234 of", 4),
+        ("1234", "11,234 1234", 7),
+        ("5", "= 5.00 each", 2),
+        ("5", "1.5 to 05", 7),  # the 5 of 1.5 is none, the leading zero counts
+        ("7", "3+4+0=07", 6),
+        ("4.5", "4.50 left", 0),
+        ("4.5", "4.51 14.5 4.5", 10),
+        ("-3", "3 less is -3", 10),
+        ("0.5", "0.5", 0),
+        ("1000000", "1,000,000", 0),
+        ("B", "AB or B", 6),
+        (r"\frac{1}{2}", r"x=\frac{1}{2}", 2),
+        ("", "anything", 8),
+        ("9", "none", 4),
+    ],
+)
+def test_first_occurrences_by_hand(answer: str, text: str, expected: int) -> None:
+    assert first_occurrence(answer, text) == expected
+
+
+@settings(deadline=None, max_examples=150)
+@given(problem=PROBLEMS, merging=st.booleans())
+def test_sizes_measured_in_a_batch_are_those_of_single_problems(
+    problem: Problem, merging: bool, merging_tokenizer: Any
+) -> None:
+    tokenizer = merging_tokenizer if merging else char_tokenizer()
+    ((_, size),) = measure(tokenizer, [problem])
+    encoded = encode_problem(tokenizer, problem)
+    joined, _ = encode(tokenizer, problem.prompt + problem.solution)
+    assert (size.prompt, size.revealable) == (len(encoded.prompt_T), encoded.revealable)
+    assert size.crossing == (joined.tolist() != [*encoded.prompt_T, *encoded.solution_T])
+
+
+@settings(deadline=None, max_examples=50)
+@given(problem=PROBLEMS)
+def test_prompt_and_solution_tokens_decode_to_their_texts(problem: Problem) -> None:
+    encoded = encode_problem(char_tokenizer(), problem)
+    assert decode(char_tokenizer(), encoded.prompt_T) == problem.prompt
+    assert decode(char_tokenizer(), encoded.solution_T) == problem.solution
+    assert list(encoded.step_ends) == sorted(encoded.step_ends) and len(encoded.step_ends) == len(problem.steps)
