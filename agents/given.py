@@ -155,23 +155,28 @@ def answer_span(tokenizer: Any, episode: Episode) -> np.ndarray:
     answer = episode.verdict.answer
     if not answer or not len(place_K):
         return span_T
-    text, end_K = text_ends(tokenizer, episode.tokens_T[place_K])
+    text, start_K, end_K = text_places(tokenizer, episode.tokens_T[place_K])
     first = text.rfind(str(answer))
     if first >= 0:
-        start_K = np.concatenate([[0], end_K[:-1]])
         span_T[place_K[(end_K > first) & (start_K < first + len(str(answer)))]] = True
     return span_T
 
 
-def text_ends(tokenizer: Any, tokens_K: np.ndarray) -> tuple[str, np.ndarray]:
-    """Return the text of tokens, and where each of them ends in it, int64 (K,)."""
+def text_places(tokenizer: Any, tokens_K: np.ndarray) -> tuple[str, np.ndarray, np.ndarray]:
+    """Return the text of tokens, and where each of them begins and ends in it, int64 (K,) each.
+
+    A token that holds a part of a character stands where all of that character does.
+    """
     text = decode(tokenizer, tokens_K)
     pieces = [decode(tokenizer, tokens_K[i : i + 1]) for i in range(len(tokens_K))]
     if "".join(pieces) == text:
-        return text, np.cumsum([len(piece) for piece in pieces])
-    # A character of several tokens shows as U+FFFD in each of them: it ends where its last token does.
-    prefixes = [decode(tokenizer, tokens_K[: i + 1]).rstrip("\ufffd") for i in range(len(tokens_K))]
-    return text, np.array([len(prefix) for prefix in prefixes], np.int64)
+        end_K = np.cumsum([len(piece) for piece in pieces]).astype(np.int64)
+        return text, end_K - [len(piece) for piece in pieces], end_K
+    # A character whose last bytes are missing shows as U+FFFD: whole_K counts the characters that are complete.
+    prefixes = [decode(tokenizer, tokens_K[: i + 1]) for i in range(len(tokens_K))]
+    whole_K = np.array([len(prefix.rstrip("\ufffd")) for prefix in prefixes], np.int64)
+    started_K = np.array([prefix.endswith("\ufffd") for prefix in prefixes], np.int64)
+    return text, np.concatenate([[0], whole_K[:-1]]), whole_K + started_K
 
 
 def completions(given: Given, groups: Sequence[Group]) -> list[str]:

@@ -110,3 +110,53 @@ def test_parts_for_one_pass_each_hold_every_episode_once(batch: Batch) -> None:
     assert [part.advantage_NT[:, 0].tolist() for part in parts] == [[2], [1, 3]]
     assert [p.id_N2.shape for p in parts if p.id_N2 is not None] == [(1, 2), (2, 2)]
     assert list(batch.microbatches()) == [batch]
+
+
+# -- columns of losses that look further than an episode ---------------------------------------------------------------
+
+
+def test_counts_rewards_and_sets_are_columns_that_rows_keep(make_episode: Any) -> None:
+    episodes = [make_episode("pss"), make_episode("prsss", member=1), make_episode("ps", member=2)]
+    weights = [TokenMean()(e) for e in episodes]
+    given: dict[str, Any] = {"counts": [1, 2, 3], "rewards": np.array([0.5, 1, 0]), "sets": np.array([0, 0, 1])}
+    batch = make_batch(episodes, np.ones(3), weights, CPU, **given)
+    assert batch.count_N1 is not None and batch.reward_N1 is not None and batch.set_N1 is not None
+    assert batch.count == 6 and batch.count_N1.tolist() == [[1], [2], [3]]
+    assert batch.reward_N1.tolist() == [[0.5], [1], [0]] and batch.set_N1.tolist() == [[0], [0], [1]]
+    rows = batch.take(torch.tensor([2, 0]))
+    assert rows.tokens_NT.shape == (2, 3) and rows.count == 4 and rows.set_N1.tolist() == [[1], [0]]
+    wide = Batch(**{**vars(batch), "slope_NK": torch.ones(3, 7)}).take(torch.tensor([2]))
+    assert wide.tokens_NT.shape == (1, 2) and wide.slope_NK.shape == (1, 7)  # scores are no tokens
+
+
+def test_without_counts_the_denominator_is_the_sum_of_the_weights(batch: Batch) -> None:
+    assert batch.count_N1 is None and batch.count == 6
+
+
+def test_advantages_may_vary_along_an_episode_and_are_cut_with_its_context(make_episode: Any) -> None:
+    plain = make_episode("pss")
+    moved = make_episode("prsss", member=1, train_prefix=np.array([9, 9, 9], np.int32))
+    credits = [np.array([0.0, 1, 2]), np.array([0.0, 5, 6, 7, 8])]
+    weights = [TokenMean()(e) for e in (plain, moved)]
+    batch = make_batch([plain, moved], credits, weights, CPU)
+    assert batch.advantage_NT.tolist() == [[0, 1, 2, 0, 0, 0], [0, 0, 0, 6, 7, 8]]
+    assert batch.weight_NT.tolist() == [[0, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1]]
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=8), st.integers(1, 9))
+def test_parts_of_whole_sets_hold_every_row_once_and_split_no_set(sizes: list[int], most: int) -> None:
+    set_N = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes))
+    parts = [rows.tolist() for rows in module.whole_sets_of(set_N, most)]
+    assert sum(parts, []) == list(range(len(set_N)))
+    owners = [set(set_N[rows].tolist()) for rows in parts]
+    assert all(len(rows) <= most or len(owner) == 1 for rows, owner in zip(parts, owners, strict=True))
+    assert sum(map(len, owners)) == len(sizes)
+    # As many as fit: the next set never fits into the part before it.
+    assert all(len(a) + sizes[min(other)] > most for a, other in zip(parts, owners[1:], strict=False))
+
+
+def test_passes_name_their_rows(batch: Batch) -> None:
+    found = list(batch.passes(size=1))
+    assert sorted(int(rows[0]) for _, rows in found) == [0, 1, 2]
+    for part, rows in found:
+        assert part.weight_NT.sum() == batch.weight_NT[rows].sum()

@@ -56,7 +56,9 @@ def test_an_unknown_recipe_like_no_other_lists_them() -> None:
 
 
 def test_an_unknown_part_is_refused_with_the_known_ones(make_agent: Any) -> None:
-    with pytest.raises(ConfigurationError, match="part 'losses' is unknown; known are advantage, controller, credit, loss"):
+    with pytest.raises(
+        ConfigurationError, match="part 'losses' is unknown; known are advantage, controller, credit, loss"
+    ):
         make_agent("grpo", losses=ClippedSurrogate())
 
 

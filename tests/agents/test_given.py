@@ -1,0 +1,209 @@
+"""Given: what parts may require, computed once, and refused where nobody provides it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given as drawn
+from hypothesis import strategies as st
+
+from g2rpo_env.agents import recipes
+from g2rpo_env.agents.given import PROVIDED, SLOTS, Given, answer_span, check_requirements, completion_of, text_places
+from g2rpo_env.agents.recipe import Recipe
+from g2rpo_env.episode import Role
+from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.tokenizer import char_tokenizer, encode
+from g2rpo_env.verdict import Outcome, Verdict
+
+GUIDED = {"length": 6, "ratio": 0.5}
+
+
+def requiring(*names: str) -> Any:
+    """A part that requires something and cannot be called."""
+
+    @dataclass(frozen=True)
+    class Part:
+        requires = frozenset(names)
+
+    return Part()
+
+
+@pytest.fixture
+def make_agent(make_envs: Any, make_policy: Any) -> Any:
+    def make(name: str = "g2rpo-a", **parts: Any) -> Any:
+        envs = make_envs(16, 4, guidance=GUIDED)
+        return recipes.make(name, make_policy(envs), envs, **parts)
+
+    return make
+
+
+@pytest.fixture
+def agent(make_agent: Any) -> Any:
+    """An agent with a reference, whose first groups are collected but not learnt from."""
+    from g2rpo_env.agents.parts.references import KLToStart
+
+    made = make_agent(reference=KLToStart())
+    with torch.no_grad():
+        for parameter in made.learner.reference._model.parameters():
+            parameter.mul_(1.1)
+    return made
+
+
+@pytest.fixture
+def groups(agent: Any) -> Any:
+    return agent.recipe.strategy(agent.policy, agent.envs)
+
+
+@pytest.fixture
+def given(agent: Any) -> Given:
+    return Given(agent.learner, agent.envs.unwrapped.task)
+
+
+def forward(model: Any, episode: Any) -> torch.Tensor:
+    """Log-probabilities of every next token, (T - 1, V), by the model's own forward."""
+    with torch.no_grad():
+        logits = model(torch.from_numpy(episode.tokens_T[None].astype(np.int64))).logits[0]
+    return torch.log_softmax(logits, -1)[:-1]
+
+
+def test_log_probs_are_those_of_the_models_own_forward(agent: Any, groups: Any, given: Given) -> None:
+    part = requiring("log_probs", "reference_log_probs", "entropy")
+    for group in groups:
+        found = given.for_group(part, group)
+        assert set(found) == {"log_prob_GT", "reference_log_prob_GT", "entropy_GT"}
+        for row, episode in enumerate(group.episodes):
+            asked = np.isin(episode.role_T, (Role.SAMPLED, Role.REVEALED))
+            log_p = forward(agent.policy.model, episode)
+            reference = forward(agent.learner.reference._model, episode)
+            tokens = torch.from_numpy(episode.tokens_T[1:].astype(np.int64))[:, None]
+            expected = {
+                "log_prob_GT": log_p.gather(1, tokens)[:, 0],
+                "reference_log_prob_GT": reference.gather(1, tokens)[:, 0],
+                "entropy_GT": -(log_p.exp() * log_p).sum(-1),
+            }
+            for name, values in expected.items():
+                full_T = np.where(asked, np.concatenate([[0.0], values.numpy()]), 0.0)
+                assert found[name][row] == pytest.approx(full_T, abs=2e-5), name
+
+
+def test_a_pass_is_made_once_for_all_who_ask(agent: Any, groups: Any, given: Given) -> None:
+    calls: list[int] = []
+    score = agent.policy.token_log_probs
+
+    def count(tokens: Any, mask: Any, where: Any) -> Any:
+        calls.append(len(tokens))
+        return score(tokens, mask, where)
+
+    agent.learner.log_probs = lambda batch: agent.learner._scored(count, batch)
+    part = requiring("log_probs")
+    first = given.for_groups(part, groups)["log_prob_GT"]
+    assert sum(calls) == 16
+    again = [given.for_group(part, group)["log_prob_GT"] for group in groups]
+    assert sum(calls) == 16 and all(a is b for a, b in zip(first, sum(again, []), strict=True))
+
+
+def test_parts_without_requirements_are_given_nothing(groups: Any, given: Given) -> None:
+    assert given.for_group(object(), groups[0]) == {} and given.for_groups(object(), groups) == {}
+    episodes = groups.episodes
+    assert given.for_episodes(object(), episodes, np.zeros(len(episodes))) == [{}] * len(episodes)
+
+
+def test_texts_problem_task_and_budget(agent: Any, groups: Any, given: Given) -> None:
+    part, task = requiring("texts", "problem", "task", "budget"), agent.envs.unwrapped.task
+    found = given.for_group(part, groups[1])
+    assert found["task"] is task and found["budget"] == 10
+    assert found["problem"] == task.source.get(groups[1].problem_id)
+    assert given.for_groups(part, groups)["problem"] == [task.source.get(g.problem_id) for g in groups]
+    for text, episode in zip(found["completion_G"], groups[1].episodes, strict=True):
+        answer_T = episode.tokens_T[episode.role_T != Role.PROMPT]
+        if answer_T[-1] == task.eos_token_id:
+            answer_T = answer_T[:-1]
+        assert text == task.tokenizer.decode(answer_T)
+
+
+def test_a_token_weight_gets_values_of_its_episode(agent: Any, groups: Any, given: Given) -> None:
+    episodes = groups.episodes
+    rows = given.for_episodes(requiring("advantage", "log_probs", "texts"), episodes, np.arange(16.0))
+    assert [row["advantage"] for row in rows] == list(range(16))
+    assert all(row["log_prob_T"].shape == e.tokens_T.shape for row, e in zip(rows, episodes, strict=True))
+    assert all(isinstance(row["completion"], str) for row in rows)
+    revealed = given.for_episodes(requiring("entropy"), episodes, np.zeros(16))
+    for row, episode in zip(revealed, episodes, strict=True):
+        assert ((row["entropy_T"] > 0) == (episode.role_T == Role.REVEALED)).all()
+
+
+def test_step_ends_are_sampled_tokens_with_a_line_end(make_episode: Any, given: Given) -> None:
+    ids, _ = encode(char_tokenizer(), "1\n2\n3\n")
+    episode = replace(make_episode("psssrs"), tokens_T=ids)
+    from g2rpo_env.episode import Group
+
+    (end_T,) = given.for_group(requiring("step_ends"), Group((episode,)))["step_end_GT"]
+    assert end_T.tolist() == [False, True, False, True, False, True]  # the token at 4 is no line end, roles p s s s r s
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "expected"),
+    [
+        ("so 42.", "42", [3, 4]),
+        ("42 or 42", "42", [6, 7]),  # the last occurrence
+        ("none", "42", []),
+        ("anything", "", []),
+        ("ä42é", "42", [2, 3]),  # the two bytes of ä are tokens 0 and 1
+        ("x=é", "é", [2, 3]),
+    ],
+)
+def test_answer_spans_by_hand(make_episode: Any, text: str, answer: str, expected: list[int]) -> None:
+    ids, _ = encode(char_tokenizer(), text)
+    base = make_episode("p" + "s" * len(ids))
+    tokens_T = np.concatenate([[5], ids]).astype(np.int32)
+    episode = replace(base, tokens_T=tokens_T, verdict=Verdict(Outcome.WRONG, answer))
+    found = np.flatnonzero(answer_span(char_tokenizer(), episode)) - 1
+    assert found.tolist() == expected
+
+
+@drawn(st.text(alphabet="ab1é€ \n", max_size=12))
+def test_a_byte_stands_where_its_character_does(text: str) -> None:
+    ids, _ = encode(char_tokenizer(), text)
+    found, start_K, end_K = text_places(char_tokenizer(), ids)
+    assert found == text and len(start_K) == len(end_K) == len(ids)
+    place_of_byte = [place for place, character in enumerate(text) for _ in character.encode()]
+    assert start_K.tolist() == place_of_byte and end_K.tolist() == [place + 1 for place in place_of_byte]
+
+
+def test_a_stop_string_is_cut_from_a_completion(make_envs: Any, make_episode: Any) -> None:
+    task = make_envs(stop_strings=("##",)).unwrapped.task
+    ids, _ = encode(char_tokenizer(), "12##")
+    episode = replace(make_episode("ssss"), tokens_T=ids, terminated=True)
+    assert completion_of(task, episode) == "12"
+    assert completion_of(task, replace(episode, terminated=False, truncated=True)) == "12##"
+
+
+def test_states_come_group_by_group(agent: Any, groups: Any, given: Given) -> None:
+    states_of = given.for_groups(requiring("states"), groups)["states_of"]
+    for group in groups:
+        for episode, state in zip(group.episodes, states_of(group), strict=True):
+            assert state.position_M.tolist() == np.flatnonzero(episode.sampled_T).tolist()
+            assert state.residual_MV.shape == (len(state.position_M), len(state.column_V))
+
+
+@pytest.mark.parametrize("slot", [name for name in SLOTS if name not in ("controller", "optimizer")])
+def test_an_unknown_requirement_is_refused_when_the_agent_is_made(make_agent: Any, slot: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{slot}=Part requires 'entropies', but a {slot} may require"):
+        make_agent(**{slot: requiring("entropies")})
+
+
+def test_the_nearest_known_requirement_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="shaping=Part requires 'log_prob', .*; did you mean 'log_probs'?"):
+        check_requirements(Recipe(shaping=requiring("log_prob")))
+    check_requirements(Recipe(shaping=requiring(*PROVIDED)))
+    for name in recipes.RECIPES:
+        check_requirements(recipes.get(name))
+
+
+def test_what_one_slot_may_require_another_may_not() -> None:
+    with pytest.raises(ConfigurationError, match="advantage=Part requires 'log_probs', .* may require one of groups"):
+        check_requirements(Recipe(advantage=requiring("log_probs")))

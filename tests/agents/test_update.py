@@ -1,0 +1,77 @@
+"""Update: the record says what was collected, selected and computed, and nothing can be changed in it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from g2rpo_env.agents import recipes
+from g2rpo_env.agents.parts.selection import DropUniform, SplitGuided
+from g2rpo_env.agents.parts.shaping import TruncationPenalty
+from g2rpo_env.agents.parts.token_weights import SequenceMean
+
+GUIDED = {"length": 6, "ratio": 0.5}
+
+
+@pytest.fixture
+def make_agent(make_envs: Any, make_policy: Any) -> Any:
+    def make(name: str = "grpo", guidance: Any = None, **parts: Any) -> Any:
+        envs = make_envs(16, 4, guidance=guidance)
+        return recipes.make(name, make_policy(envs), envs, **parts)
+
+    return make
+
+
+def test_there_is_no_record_before_the_first_update(make_agent: Any) -> None:
+    agent = make_agent()
+    assert agent.last_update is None and list(agent.groups) == []
+
+
+def test_the_record_holds_what_the_parts_computed(make_agent: Any) -> None:
+    agent = make_agent(shaping=TruncationPenalty(0.25), selection=DropUniform())
+    metrics = agent.update()
+    update, recipe = agent.last_update, agent.recipe
+    assert update.number == 1 and update.metrics == metrics and agent.groups is update.groups
+    assert 0 < len(update.selected) <= len(update.groups) == 4
+    for group, reward_G, advantage_G in zip(update.selected, update.rewards, update.advantages, strict=True):
+        assert reward_G.tolist() == recipe.shaping(group).tolist()
+        assert advantage_G.tolist() == recipe.advantage(reward_G).tolist()
+    rows = list(update.learnt())
+    assert [row.episode for row in rows] == update.selected.episodes
+    for row in rows:
+        assert row.weight_T.tolist() == SequenceMean()(row.episode).tolist()
+        assert (row.credit_T == row.advantage).all() and row.credit_T.shape == row.episode.tokens_T.shape
+    dropped = [e for e in update.groups.episodes if not any(e is s for s in update.selected.episodes)]
+    assert all(update.learnt_from(episode) is None for episode in dropped)
+
+
+@pytest.mark.parametrize("which", ["positive", "entropy"])
+def test_weights_that_require_something_are_in_the_record(make_agent: Any, which: str) -> None:
+    agent = make_agent("g2rpo-a", GUIDED, token_weight=SequenceMean(revealed=True, which=which))
+    agent.update()
+    for row in agent.last_update.learnt():
+        revealed = (row.weight_T > 0) & (row.episode.role_T == 1)
+        if which == "positive":
+            assert revealed.any() == (row.advantage > 0 and row.episode.guided)
+        else:
+            assert revealed.sum() == np.ceil(0.2 * row.episode.reveal - 1e-9)
+
+
+def test_an_episode_of_a_split_group_is_found(make_agent: Any) -> None:
+    agent = make_agent("g2rpo-a", GUIDED, selection=SplitGuided())
+    agent.update()
+    assert len(agent.last_update.selected) == 8
+    assert all(agent.last_update.learnt_from(e).episode is e for e in agent.groups.episodes)
+
+
+def test_the_record_is_frozen_and_each_update_has_its_own(make_agent: Any) -> None:
+    agent = make_agent()
+    agent.update()
+    first = agent.last_update
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        first.metrics = {}
+    agent.update()
+    assert agent.last_update is not first and (first.number, agent.last_update.number) == (1, 2)
