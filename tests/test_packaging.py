@@ -19,8 +19,8 @@ SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
 
 TEXTS = ("CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md")
-BESIDE = (*TEXTS, "Makefile", "constraints.txt", "pyproject.toml", "setup.cfg")
-GRAFTED = ("docs", "examples", "tests")
+BESIDE = (*TEXTS, ".pre-commit-config.yaml", "Makefile", "constraints.txt", "pyproject.toml", "setup.cfg")
+GRAFTED = (".github", "docs", "examples", "tests")
 
 
 def run(*command: str | Path, cwd: Path, **env: str) -> str:
