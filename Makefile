@@ -21,6 +21,8 @@ test: $(STAMP)
 
 lint: $(STAMP)
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) tests/check_types.py
 
 # Torch comes first and alone: constraints.txt names the tested version, and a wheel found through PIP_FIND_LINKS or
 # PIP_INDEX_URL (a CPU build, say) is then not replaced by what another package would pull in.

