@@ -50,6 +50,15 @@ def test_a_fresh_adapter_changes_nothing_and_freezes_the_rest(make_envs: Any, ma
     assert trained and all("lora_" in name for name in trained)
 
 
+def test_a_model_without_a_policy_takes_an_adapter_too(make_envs: Any, make_policy: Any) -> None:
+    pytest.importorskip("peft")
+    one, other = make_policy(make_envs()), make_policy(make_envs())
+    model = lora.add_lora(one.model, rank=2, seed=3)
+    assert lora.has_adapter(model) and lora.inner(model) is one.model and not model.training
+    weights = other.add_lora(rank=2, seed=3).model.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+
+
 def test_the_scale_by_hand(policy: CausalLMPolicy) -> None:
     # W + alpha / rank * B A, and alpha is twice the rank unless given
     stir(policy)
