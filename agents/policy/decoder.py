@@ -4,8 +4,8 @@ Each forward appends columns to the cache. A lane that has nothing to say in a c
 unequal prompts, lanes that get several tokens at once and lanes that start again all share one rectangle. Positions
 count a lane's own tokens, so what a lane computes does not depend on the columns it skipped.
 
-What lanes begin with is computed apart, each different beginning once, and written into the first columns of their
-rows: the members of a group share their prompt, and a lane that starts again does not hold up the others.
+The beginnings of lanes are computed apart, each different one once, and written into the first columns of their rows:
+the members of a group share their prompt, and a lane that starts again does not hold up the others.
 """
 
 from __future__ import annotations

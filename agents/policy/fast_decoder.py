@@ -130,8 +130,8 @@ class FastDecoder:
     """Next-token logits for the lanes of a vector environment, as :class:`~g2rpo_env.agents.policy.decoder.Decoder`.
 
     Weights are those of the live model: when one of them has changed, the fused copies are made anew and the cache is
-    emptied. What changes weights without their version counter (fused optimisers of torch, ``.data``) is seen by
-    :meth:`renew` alone, so a rollout begins with it.
+    emptied. A fused optimiser of torch, or a write through ``.data``, leaves the version counters of the weights as
+    they were. Only :meth:`renew` notices such a write, so a rollout begins with it.
 
     Args:
         model: A transformers causal LM for which :func:`reason_against` is None.
@@ -253,7 +253,10 @@ class FastDecoder:
             self._graphs.clear()  # they read the cells of before
 
     def _arrange(self, lanes: np.ndarray) -> None:
-        """Give these lanes the first rows: the last rows move into the gaps that other lanes leave."""
+        """Give these lanes the first rows: the last rows move into the gaps that other lanes leave.
+
+        A step then works on a slice of the cache. Lanes finish one by one, so few rows move at a time.
+        """
         keep = np.zeros(len(self.consumed), np.bool_)  # (N,)
         keep[lanes] = True
         gone = self._lanes[~keep[self._lanes]]  # lanes that have a row and are not fed now
@@ -495,7 +498,7 @@ class FastDecoder:
         return query, key, value
 
     def _finish(self, layer: _Layer, hidden: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
-        """Return the hidden states after a layer, given what its attention mixed."""
+        """Return the hidden states after a layer, given the values that its attention has mixed."""
         hidden = _add_linear(hidden, mixed, *layer.out)
         both = functional.linear(self._norm(hidden, layer.norm_after), *layer.gate_up)
         gate, up = both.chunk(2, dim=-1)

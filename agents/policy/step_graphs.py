@@ -86,7 +86,8 @@ class StepGraphs:
         if key in self._seen and key not in self._graphs and len(self._graphs) < MOST and not self.broken:
             self._capture(run, key)
         self._seen.add(key)
-        if key not in self._graphs:  # warms up what a capture must find ready, too
+        if key not in self._graphs:
+            # The first run of a size also loads the kernels and work spaces that a capture must find ready.
             return self._step(run, key)[:count]
         graph, logits = self._graphs[key]
         graph.replay()
