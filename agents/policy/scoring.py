@@ -184,8 +184,7 @@ class _HeadLogProbs(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         hidden, weight, target, found, *kept = ctx.saved_tensors
         temperature, size, chunk = ctx.options
-        # The gradient of the weight is a sum over all tokens, of which 16 bits would lose the later ones: (V, D), float32
-        # or wider.
+        # (V, D), float32 or wider: a sum over all tokens, of which 16 bits would lose the later ones.
         wide = torch.promote_types(weight.dtype, torch.float32)
         for_weight = torch.zeros(weight.shape, dtype=wide, device=weight.device) if ctx.needs_input_grad[1] else None
         for_hidden, factors = torch.empty_like(hidden), gradient[:, None] / temperature  # (M, D), (M, 1)
