@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
+from g2rpo_env.agents.policy.protocol import SamplingPolicy
 from g2rpo_env.agents.rollout import collect
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError
@@ -63,7 +63,7 @@ class Evaluation:
 
 
 def evaluate(
-    policy: CausalLMPolicy,
+    policy: SamplingPolicy,
     envs: Any,
     *,
     split: str = "test",

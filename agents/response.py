@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from g2rpo_env.agents.evaluation import interval95
-from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
+from g2rpo_env.agents.policy.protocol import SamplingPolicy
 from g2rpo_env.agents.rollout import collect
 from g2rpo_env.episode import Episode, Role
 from g2rpo_env.errors import ConfigurationError
@@ -54,7 +54,7 @@ class ResponsePoint:
 
 
 def guidance_response(
-    policy: CausalLMPolicy,
+    policy: SamplingPolicy,
     envs: Any,
     *,
     split: str = "test",
@@ -88,7 +88,7 @@ def guidance_response(
     return points
 
 
-def _answers(policy: CausalLMPolicy, env: Any, ids: list[str], seed: int) -> list[Episode]:
+def _answers(policy: SamplingPolicy, env: Any, ids: list[str], seed: int) -> list[Episode]:
     lanes = env.unwrapped.num_envs
     env.reset(seed=seed)
     answers: list[Episode] = []

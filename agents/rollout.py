@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 
-from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
+from g2rpo_env.agents.policy.protocol import SamplingPolicy
 from g2rpo_env.agents.policy.sampling import draw
 from g2rpo_env.episode import Episode, Groups, group_episodes
 from g2rpo_env.errors import ConfigurationError, NonFiniteError
@@ -18,7 +18,7 @@ from g2rpo_env.vector import TokenVectorEnv
 
 @torch.inference_mode()
 def collect(
-    policy: CausalLMPolicy,
+    policy: SamplingPolicy,
     envs: Any,
     *,
     greedy: bool = False,

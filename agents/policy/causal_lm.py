@@ -17,6 +17,7 @@ from g2rpo_env.agents.policy import lora
 from g2rpo_env.agents.policy.decoder import Decoder
 from g2rpo_env.agents.policy.fast_decoder import FastDecoder, reason_against
 from g2rpo_env.agents.policy.loading import check_device, no_model, pretrained_tokenizer, torch_dtype
+from g2rpo_env.agents.policy.protocol import LaneDecoder, Policy
 from g2rpo_env.agents.policy.sampling import Truncation, check_temperature, draw
 from g2rpo_env.agents.policy.scoring import TokenStates, entropies, score, score_with_entropy, states
 from g2rpo_env.episode import Episode
@@ -122,7 +123,8 @@ class CausalLMPolicy:
         """Return the policy of a Hugging Face folder or Hub name.
 
         Args:
-            name: Local folder (nothing is downloaded) or Hub name; a folder with a LoRA adapter, see :mod:`adapters`.
+            name: Local folder (nothing is downloaded) or Hub name; or a folder of :meth:`save_pretrained` with a LoRA
+                adapter.
             device: Torch device.
             dtype: Name of a floating-point torch dtype, such as ``"bfloat16"``.
             **options: Of the class, such as ``temperature``.
@@ -143,6 +145,20 @@ class CausalLMPolicy:
         if base is not None:
             model = lora.load(model, name)
         return cls(model.to(device), tokenizer, **options)
+
+    def add_lora(self, rank: int = 8, **options: Any) -> CausalLMPolicy:
+        """Give the model a LoRA adapter, which alone is then trained, and return the policy.
+
+        Args:
+            rank: Of the adapter, >= 1.
+            **options: See :func:`g2rpo_env.agents.policy.lora.add_lora`.
+
+        Raises:
+            ConfigurationError: an argument breaks its rule, or the model has an adapter already.
+            MissingDependencyError: peft is missing.
+        """
+        self.model = lora.add_lora(self.model, rank, **options)
+        return self
 
     def to(self, device: str | torch.device | None = None, dtype: str | None = None) -> CausalLMPolicy:
         """Move the model in place and return the policy.
@@ -171,7 +187,10 @@ class CausalLMPolicy:
         }
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write an ordinary Hugging Face folder: weights, configuration and tokenizer; see :mod:`adapters` for LoRA."""
+        """Write an ordinary Hugging Face folder: weights, configuration and tokenizer.
+
+        Of a model with a LoRA adapter it is a folder of ``peft``, with the model that the adapter belongs to below it.
+        """
         if lora.has_adapter(self.model):
             lora.save(self.model, folder)
         else:
@@ -220,20 +239,21 @@ class CausalLMPolicy:
     def decoder(self, num_lanes: int) -> Decoder | FastDecoder:
         """Return the state of a rollout over lanes, with an empty cache: the own decode path where it fits."""
         kept, self._kept = self._kept, None  # whoever uses one has it alone
-        if self.own_decoder and reason_against(self.model) is None:
-            if kept is not None and kept.fits(self, num_lanes):
-                kept.renew()
-                return kept
-            return FastDecoder(self, num_lanes)
-        return Decoder(self, num_lanes)
+        if not self.own_decoder or reason_against(self.model) is not None:
+            return Decoder(self.model, num_lanes)
+        way = {"compile": self.compile, "cuda_graphs": self.cuda_graphs}
+        if kept is not None and kept.fits(self.model, num_lanes, **way):
+            kept.renew()
+            return kept
+        return FastDecoder(self.model, num_lanes, **way)
 
-    def keep(self, decoder: Decoder | FastDecoder) -> None:
+    def keep(self, decoder: LaneDecoder) -> None:
         """Keep a decoder that is no longer used for the next rollout, if it has CUDA graphs."""
-        if isinstance(decoder, FastDecoder) and decoder.dear:
+        if isinstance(decoder, FastDecoder) and decoder.has_cuda_graphs:
             self._kept = decoder
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy has: all but the decoder that is kept."""
+        """Return the attributes of a copy: all but the decoder that is kept."""
         return {**vars(self), "_kept": None}
 
     def log_probs(self, logits: torch.Tensor) -> torch.Tensor:
@@ -328,7 +348,7 @@ class CausalLMPolicy:
             raise ConfigurationError(f"max_new_tokens={max_new_tokens} must be at least 1")
         length = len(ids)
         self._check_positions(length + max_new_tokens)
-        tokens = np.zeros((1, length + max_new_tokens), np.int32)
+        tokens = np.zeros((1, length + max_new_tokens), np.int32)  # one lane (1, L)
         tokens[0, :length] = ids
         decoder, lane = self.decoder(1), np.array([0])
         uniforms = np.random.default_rng(seed).random(max_new_tokens)
@@ -357,3 +377,7 @@ def check_cache(config: Any, length: int) -> None:
                 f"the model has layers of type {kind!r} with a window of {window} tokens: only full attention, or a "
                 f"window of at least the {length} tokens of the longest episode, can be stepped lane by lane"
             )
+
+
+if TYPE_CHECKING:
+    _proof: type[Policy] = CausalLMPolicy  # a type checker proves here that the class has all that the protocol asks

@@ -14,16 +14,13 @@ from __future__ import annotations
 import functools
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from g2rpo_env.agents.policy.step_graphs import StepGraphs
-
-if TYPE_CHECKING:
-    from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
 
 FAMILIES = {
     "transformers.models.qwen3.modeling_qwen3": "Qwen3ForCausalLM",
@@ -38,7 +35,9 @@ ROOM = 64
 """The cache grows by multiples of this many tokens."""
 
 WORTH_WAITING = 32
-"""Lanes that begin together wait for one of them if they share so many tokens, or half of what they lack."""
+"""Tokens. Of lanes that begin together, one is computed first. Another lane waits for it, and then copies the prefix
+that the two share, if the prefix saves this many tokens or half of those that the other lane lacks.
+"""
 
 
 def reason_against(model: Any) -> str | None:
@@ -74,38 +73,41 @@ def _unusual_linear(model: Any) -> str | None:
 
 @dataclass(frozen=True)
 class _Layer:
-    """Weights of one layer; the fused ones are copies, the others the model's own."""
+    """Weights and biases of one layer; the fused ones are copies, the others the model's own."""
 
-    qkv: tuple[torch.Tensor, torch.Tensor | None]
+    qkv: tuple[torch.Tensor, torch.Tensor | None]  # ((query heads + 2 key heads) * head size, width)
     head_norm: torch.Tensor | None  # (query heads + key heads, head size)
-    out: tuple[torch.Tensor, torch.Tensor | None]
-    gate_up: tuple[torch.Tensor, torch.Tensor | None]
-    down: tuple[torch.Tensor, torch.Tensor | None]
-    norm_before: torch.Tensor
-    norm_after: torch.Tensor
+    out: tuple[torch.Tensor, torch.Tensor | None]  # (width, query heads * head size)
+    gate_up: tuple[torch.Tensor, torch.Tensor | None]  # (2 * inner width, width)
+    down: tuple[torch.Tensor, torch.Tensor | None]  # (width, inner width)
+    norm_before: torch.Tensor  # (width,)
+    norm_after: torch.Tensor  # (width,)
 
     @property
     def copies(self) -> tuple[torch.Tensor | None, ...]:
-        """Return what is a copy of the model's weights, in one order."""
+        """The tensors that are copies of the model's weights, always in the same order."""
         return (*self.qkv, self.head_norm, *self.gate_up)
 
 
-def _joined(*parts: torch.nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _join(*parts: torch.nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return weight and bias of one linear layer that computes several: its outputs are theirs, one after the other."""
     weight = torch.cat([part.weight for part in parts])
     return weight, None if parts[0].bias is None else torch.cat([part.bias for part in parts])
 
 
 def _fuse(layer: Any, query_heads: int, key_heads: int) -> _Layer:
+    """Return the weights of a layer of the model, those that are used together in one tensor."""
     attention, mlp = layer.self_attn, layer.mlp
     head_norm = None
     if hasattr(attention, "q_norm"):
+        # One norm over queries and keys: a weight per head, each (head size,), so that one product serves both.
         queries = attention.q_norm.weight.expand(query_heads, -1)
         head_norm = torch.cat([queries, attention.k_norm.weight.expand(key_heads, -1)])
     return _Layer(
-        qkv=_joined(attention.q_proj, attention.k_proj, attention.v_proj),
+        qkv=_join(attention.q_proj, attention.k_proj, attention.v_proj),
         head_norm=head_norm,
         out=(attention.o_proj.weight, attention.o_proj.bias),
-        gate_up=_joined(mlp.gate_proj, mlp.up_proj),
+        gate_up=_join(mlp.gate_proj, mlp.up_proj),
         down=(mlp.down_proj.weight, mlp.down_proj.bias),
         norm_before=layer.input_layernorm.weight,
         norm_after=layer.post_attention_layernorm.weight,
@@ -113,14 +115,14 @@ def _fuse(layer: Any, query_heads: int, key_heads: int) -> _Layer:
 
 
 @functools.cache
-def compiled() -> Any:
-    """Return the pass over all layers, compiled for any number of lanes and tokens; says once that this takes time."""
+def compile_pass() -> Any:
+    """Return the pass over all layers, compiled for any number of lanes and tokens; say once that this takes time."""
     print("g2rpo-env: compiling the decode path takes some seconds at its first use in a process", file=sys.stderr)
     return torch.compile(FastDecoder._pass)
 
 
-def _added(hidden: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """Return hidden + linear(x)."""
+def _add_linear(hidden: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """Return hidden + linear(x), by one kernel where there is no bias."""
     return torch.addmm(hidden if bias is None else hidden + bias, x, weight.T)
 
 
@@ -128,37 +130,45 @@ class FastDecoder:
     """Next-token logits for the lanes of a vector environment, as :class:`~g2rpo_env.agents.policy.decoder.Decoder`.
 
     Weights are those of the live model: when one of them has changed, the fused copies are made anew and the cache is
-    emptied. What changes weights without their version counter (fused optimisers of torch, ``.data``) is seen by
-    :meth:`renew` alone, so a rollout begins with it.
+    emptied. A fused optimiser of torch, or a write through ``.data``, leaves the version counters of the weights as
+    they were. Only :meth:`renew` notices such a write, so a rollout begins with it.
 
     Args:
-        policy: The policy; :func:`reason_against` its model must be None.
+        model: A transformers causal LM for which :func:`reason_against` is None.
         num_lanes: Number of lanes N.
+        compile: Whether steps go through ``torch.compile``.
+        cuda_graphs: Whether steps on a GPU are launched as CUDA graphs.
     """
 
-    def __init__(self, policy: CausalLMPolicy, num_lanes: int) -> None:
-        model: Any = policy.model
-        config = model.config
-        self.policy = policy
+    def __init__(self, model: Any, num_lanes: int, *, compile: bool = False, cuda_graphs: bool = True) -> None:
+        config, body = model.config, model.model
         self.consumed = np.zeros(num_lanes, np.int64)
         """int64 (N,), how many tokens of each lane are in the cache."""
         self.computed = 0
         """Tokens that went through the layers; less than what lanes consumed where a prefix was shared."""
-        self._model, self._parameters = model, list(model.parameters())
+        self._model, self._compile, self._cuda_graphs = model, compile, cuda_graphs
         self._query_heads, self._heads = config.num_attention_heads, config.num_key_value_heads
-        self._size = model.model.layers[0].self_attn.head_dim
-        self._eps, self._activation = config.rms_norm_eps, model.model.layers[0].mlp.act_fn
-        self._scale = model.model.layers[0].self_attn.scaling
-        self._layers: list[_Layer] = []
+        self._size = body.layers[0].self_attn.head_dim
+        self._eps, self._activation = config.rms_norm_eps, body.layers[0].mlp.act_fn
+        self._scale = body.layers[0].self_attn.scaling
+        # Weights, as the model has them, and how they were when they were last read.
+        self._parameters: list[torch.nn.Parameter] = list(model.parameters())
         self._versions: list[int] = []
         self._places: list[int] = []
-        self._way = policy.compile, policy.cuda_graphs
+        self._layers: list[_Layer] = []
+        self._embedding, self._last_norm = body.embed_tokens.weight, body.norm.weight  # (V, width), (width,)
+        self._head = model.lm_head.weight  # (V, width)
         self._graphs: StepGraphs | None = None
+        # The cache: N rows that lanes take, and a spare one; `_reserve` gives it its room of C columns.
         self._lanes = np.zeros(0, np.int64)  # lane of each row in use
-        self._row = np.full(num_lanes, -1)  # row of each lane, -1 for none
-        self._held = np.zeros(num_lanes, np.int64)  # by row: tokens whose keys and values it holds
-        self._tokens = np.zeros((num_lanes, 0), np.int64)  # by row: these tokens
-        self._room = 0
+        self._row = np.full(num_lanes, -1)  # (N,), row of each lane, -1 for none
+        self._held = np.zeros(num_lanes, np.int64)  # (N,), by row: tokens whose keys and values it holds
+        self._tokens = np.zeros((num_lanes, 0), np.int64)  # (N, C), by row: these tokens
+        self._room = 0  # C
+        self._cells: list[torch.Tensor] = []  # per layer two of ((N + 1) * key heads * C, head size)
+        self._cos = self._sin = self._head.new_zeros(0)  # (C, 1, head size), of the rotary embedding
+        self._columns = torch.zeros(0, dtype=torch.int64, device=self._head.device)  # (C,), 0, 1, 2, ...
+        self._first = self._columns.view(0, self._heads)  # (N + 1, key heads), cell of the first column of each
 
     # -- weights and cache ------------------------------------------------------------------------------------------
 
@@ -168,7 +178,8 @@ class FastDecoder:
         if versions == self._versions and places == self._places:
             return
         body = self._model.model
-        if places == self._places:  # written in place, as an optimiser does: so are the copies, for graphs read them
+        if places == self._places:
+            # Written in place, as an optimiser does: so are the copies, for graphs read them where they are.
             for old, layer in zip(self._layers, body.layers, strict=True):
                 for copy, fused in zip(old.copies, _fuse(layer, self._query_heads, self._heads).copies, strict=True):
                     if copy is not None and fused is not None:
@@ -177,24 +188,25 @@ class FastDecoder:
             self._layers = [_fuse(layer, self._query_heads, self._heads) for layer in body.layers]
             self._embedding, self._last_norm = body.embed_tokens.weight, body.norm.weight
             self._head = self._model.lm_head.weight
-            self._room, self._tokens = 0, np.zeros((len(self.consumed), 0), np.int64)
+            # Another device or dtype, perhaps: the cache is allocated anew too.
+            self._room, self._tokens = 0, np.zeros((len(self.consumed), 0), np.int64)  # (N, 0 columns)
             self._graphs = self._new_graphs()
         self._versions, self._places = versions, places
         self.forget()
 
-    def fits(self, policy: CausalLMPolicy, num_lanes: int) -> bool:
-        """Whether this is a decoder for the lanes, the model and the way of stepping that a policy has now."""
-        same = self.policy is policy and self._model is policy.model and len(self.consumed) == num_lanes
-        return same and self._way == (policy.compile, policy.cuda_graphs)
+    def fits(self, model: Any, num_lanes: int, *, compile: bool, cuda_graphs: bool) -> bool:
+        """Whether a decoder made with these arguments would do what this one does."""
+        same = self._model is model and len(self.consumed) == num_lanes
+        return same and (self._compile, self._cuda_graphs) == (compile, cuda_graphs)
 
     @property
-    def dear(self) -> bool:
-        """Whether it holds what takes long to make again: CUDA graphs."""
+    def has_cuda_graphs(self) -> bool:
+        """Whether it holds CUDA graphs, which take long to make again."""
         return self._graphs is not None and len(self._graphs) > 0
 
     def _new_graphs(self) -> StepGraphs | None:
         device = self._head.device
-        if device.type != "cuda" or not self.policy.cuda_graphs:
+        if device.type != "cuda" or not self._cuda_graphs:
             return None
         return StepGraphs(device, len(self.consumed), ROOM)
 
@@ -216,18 +228,21 @@ class FastDecoder:
         if length <= self._room:
             return
         old, held = self._room, int(self._held.max(initial=0))
+        # Half as much again at least, so that a token is copied about twice in all however far the cache grows.
         room = -(-max(length, old * 3 // 2) // ROOM) * ROOM
         lanes, layers = len(self.consumed), len(self._layers)
         # Layer l has its keys at 2l and its values at 2l+1; the last row takes what padding writes.
         before = [self._rows(part) for part in range(2 * layers)] if held else []
         self._room = room
+        # One cell per (row, key head, column), so that one index_copy_ writes the tokens of all lanes. Zeros and not
+        # empty memory: a masked column has weight 0, and 0 times what happens to lie there could be NaN.
         shape = ((lanes + 1) * self._heads * room, self._size)
         self._cells = [self._head.new_zeros(shape) for _ in range(2 * layers)]
         for part, full in enumerate(before):
             self._rows(part)[:, :, :held] = full[:, :, :held]
-        self._tokens = np.pad(self._tokens, ((0, 0), (0, room - old)))
-        positions = torch.arange(room, device=self._head.device)
-        cos, sin = self._model.model.rotary_emb(self._cells[0][None], positions[None])
+        self._tokens = np.pad(self._tokens, ((0, 0), (0, room - old)))  # (N, C)
+        positions = torch.arange(room, device=self._head.device)  # (C,)
+        cos, sin = self._model.model.rotary_emb(self._cells[0][None], positions[None])  # (1, C, head size) each
         half = self._size // 2
         self._cos = cos[0][:, None]
         # rotate_half(x) * sin, written as the halves of x exchanged, times sin with its first half negated
@@ -235,13 +250,16 @@ class FastDecoder:
         self._columns = positions
         self._first = (torch.arange((lanes + 1) * self._heads, device=positions.device) * room).view(-1, self._heads)
         if self._graphs is not None:
-            self._graphs.clear()
+            self._graphs.clear()  # they read the cells of before
 
     def _arrange(self, lanes: np.ndarray) -> None:
-        """Give these lanes the first rows: the last rows move into the gaps that other lanes leave."""
-        keep = np.zeros(len(self.consumed), np.bool_)
+        """Give these lanes the first rows: the last rows move into the gaps that other lanes leave.
+
+        A step then works on a slice of the cache. Lanes finish one by one, so few rows move at a time.
+        """
+        keep = np.zeros(len(self.consumed), np.bool_)  # (N,)
         keep[lanes] = True
-        gone = self._lanes[~keep[self._lanes]]
+        gone = self._lanes[~keep[self._lanes]]  # lanes that have a row and are not fed now
         if len(gone):
             self.consumed[gone] = 0
             rows, count = self._row[gone], len(self._lanes) - len(gone)
@@ -294,19 +312,20 @@ class FastDecoder:
         self._follow_model()
         self._arrange(lanes)
         # Another size would compile another pass, so then there is room for the longest episode at once.
-        self._reserve(tokens_NL.shape[1] if self.policy.compile else int(length_N[lanes].max()))
+        self._reserve(tokens_NL.shape[1] if self._compile else int(length_N[lanes].max()))
         # All but the last token of each lane goes ahead and needs no logits; then all lanes take one token together.
         behind = lanes[length_N[lanes] - self.consumed[lanes] > 1]
         if len(behind):
             self._catch_up(tokens_NL, length_N, behind)
         # The rows in use are the first ones, so the pass is over a slice of the cache, whatever the order of lanes.
-        position = length_N[self._lanes] - 1
-        ids = tokens_NL[self._lanes, position].astype(np.int64)
-        logits = self._step(ids, position)
+        position = length_N[self._lanes] - 1  # (K,), by row
+        ids = tokens_NL[self._lanes, position].astype(np.int64)  # (K,), by row
+        logits = self._step(ids, position)  # (K, V), by row
         rows = self._row[lanes]
         self._tokens[np.arange(len(ids)), position] = ids
         self.consumed[lanes] = length_N[lanes]
         self._held[: len(ids)] = position + 1
+        # Without a gather where lanes come in the order of their rows, as they do in most steps.
         return logits if (rows == np.arange(len(rows))).all() else logits[torch.from_numpy(rows).to(logits.device)]
 
     # -- prefixes ---------------------------------------------------------------------------------------------------
@@ -328,14 +347,14 @@ class FastDecoder:
             return
         used = len(self._lanes)
         rows = self._row[lanes]
-        sources = np.zeros(len(lanes), np.int64)
-        shared = np.zeros(len(lanes), np.int64)
+        sources = np.zeros(len(lanes), np.int64)  # (K,), the row that each lane copies from
+        shared = np.zeros(len(lanes), np.int64)  # (K,), how many tokens it copies
         for i, lane in enumerate(lanes):
             end = int(length_N[lane]) - 1
-            equal = self._tokens[:used, :end] == tokens_NL[lane, :end]
+            equal = self._tokens[:used, :end] == tokens_NL[lane, :end]  # (rows in use, end)
             common = np.where(equal.all(1), end, equal.argmin(1)) if end else np.zeros(used, np.int64)
             common = np.minimum(common, self._held[:used])
-            own, best = common[rows[i]], int(common.argmax())
+            own, best = common[rows[i]], int(common.argmax())  # its own row if no other holds more: nothing to copy
             sources[i] = rows[i] if own == common[best] else best
             shared[i] = common[best]
         moved = sources != rows
@@ -344,14 +363,18 @@ class FastDecoder:
         self._held[rows] = self.consumed[lanes] = shared
 
     def _leads(self, tokens_NL: np.ndarray, length_N: np.ndarray, lanes: np.ndarray) -> np.ndarray:
-        """Return which lanes are computed now, bool (K,): one of those that share much of what they lack."""
+        """Return which lanes are computed now, bool (K,): one of those that share much of what they lack.
+
+        In the order of their contexts, lanes that share a prefix are neighbours: each is compared with the last leader.
+        """
         contexts = [tokens_NL[lane, : length_N[lane] - 1] for lane in lanes]
-        leads = np.zeros(len(lanes), np.bool_)
-        leader = np.zeros(0, np.int64)
+        leads = np.zeros(len(lanes), np.bool_)  # (K,)
+        leader = np.zeros(0, np.int64)  # the context of the last lane that leads
         for i in sorted(range(len(lanes)), key=lambda i: contexts[i].tolist()):
             end = min(len(leader), len(contexts[i]))
             differs = np.flatnonzero(leader[:end] != contexts[i][:end])
             done = int(self.consumed[lanes[i]])
+            # Tokens that the lane would not have to compute if it waited for the leader.
             gain = (int(differs[0]) if len(differs) else end) - done
             if gain <= 0 or gain < min(WORTH_WAITING, (len(contexts[i]) - done) / 2):
                 leads[i], leader = True, contexts[i]
@@ -359,10 +382,11 @@ class FastDecoder:
 
     def _prefill(self, tokens_NL: np.ndarray, length_N: np.ndarray, lanes: np.ndarray) -> None:
         """Compute the tokens of lanes from what they hold up to their last one, which is left out."""
-        begin, end = self.consumed[lanes], length_N[lanes] - 1
-        offset = np.arange(int((end - begin).max()))
-        position = begin[:, None] + offset
+        begin, end = self.consumed[lanes], length_N[lanes] - 1  # (K,) each
+        offset = np.arange(int((end - begin).max()))  # (W,)
+        position = begin[:, None] + offset  # (K, W)
         real = position < end[:, None]
+        # Padding repeats the last token: a place that exists, whose result is thrown away.
         position = np.where(real, position, end[:, None] - 1)
         rows = self._row[lanes]
         ids = np.take_along_axis(tokens_NL[lanes], position, axis=1).astype(np.int64)
@@ -380,17 +404,18 @@ class FastDecoder:
             return self._graphs(self._logits, ids, position, self._room)
         id_K, place_K = torch.from_numpy(np.stack([ids, position])).to(self._head.device)
         columns = int(position.max()) + 1
+        # Where all places are equal, as in one group on its own, every lane sees all columns: no mask to make.
         return self._logits(id_K, place_K, columns, masked=int(position.min()) + 1 < columns)
 
     def _logits(self, id_K: torch.Tensor, place_K: torch.Tensor, columns: int, masked: bool = True) -> torch.Tensor:
-        """Return the logits after one token in each of the first rows, by the pass that the policy asks for."""
+        """Return the logits after one token in each of the first rows, compiled or as it is."""
         # A size of 1 is a case of its own to the compiler, and not worth it.
-        if not self.policy.compile or min(len(id_K), columns) == 1:
+        if not self._compile or min(len(id_K), columns) == 1:
             return self._pass(id_K, place_K, self._columns[:columns], masked)
         sizes = id_K, place_K, self._columns[:columns]
         for tensor in sizes:
-            torch._dynamo.mark_dynamic(tensor, 0)
-        return compiled()(self, *sizes, masked=True)
+            torch._dynamo.mark_dynamic(tensor, 0)  # one compilation for all sizes, not one for each
+        return compile_pass()(self, *sizes, masked=True)
 
     def _pass(self, id_K: torch.Tensor, place_K: torch.Tensor, columns: torch.Tensor, masked: bool) -> torch.Tensor:
         """Return the logits after one token in each of the first rows, (K, vocabulary).
@@ -402,20 +427,21 @@ class FastDecoder:
             masked: Whether the places differ.
         """
         count, seen = len(id_K), len(columns)
-        hidden = functional.embedding(id_K, self._embedding)
-        cos, sin = self._cos[place_K], self._sin[place_K]
-        cells = (self._first[:count] + place_K[:, None]).view(-1)
+        hidden = functional.embedding(id_K, self._embedding)  # (K, width)
+        cos, sin = self._cos[place_K], self._sin[place_K]  # (K, 1, head size)
+        cells = (self._first[:count] + place_K[:, None]).view(-1)  # (K * key heads,), where keys and values are written
         mask = self._mask(place_K, columns, hidden.dtype) if masked else None
         for number, layer in enumerate(self._layers):
             query, key, value = self._project(layer, hidden, cos, sin)
             self._cells[2 * number].index_copy_(0, cells, key.reshape(-1, self._size))
             self._cells[2 * number + 1].index_copy_(0, cells, value.reshape(-1, self._size))
+            # (K * key heads, columns, head size): views, for rows of the cache lie one after the other
             keys = self._rows(2 * number)[:count, :, :seen].flatten(0, 1)
             values = self._rows(2 * number + 1)[:count, :, :seen].flatten(0, 1)
             # The queries that share a key head stand where a sequence of queries would.
             query = query.reshape(count * self._heads, -1, self._size) * self._scale
             weights = torch.bmm(query, keys.mT) if mask is None else torch.baddbmm(mask, query, keys.mT)
-            mixed = torch.bmm(self._softmax(weights), values).view(count, -1)
+            mixed = torch.bmm(self._softmax(weights), values).view(count, -1)  # (K, query heads * head size)
             hidden = self._finish(layer, hidden, mixed)
         return functional.linear(self._norm(hidden, self._last_norm), self._head)
 
@@ -425,7 +451,7 @@ class FastDecoder:
 
     def _mask(self, place_K: torch.Tensor, columns: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """Return 0 for what the token at each place may see and -inf for the rest, (K * key heads, 1, columns)."""
-        mask = torch.zeros((len(place_K), len(columns)), dtype=dtype, device=place_K.device)
+        mask = torch.zeros((len(place_K), len(columns)), dtype=dtype, device=place_K.device)  # (K, columns)
         mask = mask.masked_fill(columns > place_K[:, None], float("-inf"))
         return mask[:, None, None].expand(-1, self._heads, -1, -1).reshape(-1, 1, len(columns))
 
@@ -433,21 +459,22 @@ class FastDecoder:
         """Take several tokens, ids (K, W), in some rows; padding is written to the spare row."""
         device, (count, width), heads = self._head.device, ids.shape, self._heads
         self.computed += int(real.sum())
-        place = torch.from_numpy(position).to(device)
-        where = torch.from_numpy(rows).to(device)
+        place = torch.from_numpy(position).to(device)  # (K, W)
+        where = torch.from_numpy(rows).to(device)  # (K,)
         columns = int(position.max()) + 1
+        # Tokens of all rows one after the other, (K * W, width): the layers know no rows, only attention does.
         hidden = functional.embedding(torch.from_numpy(ids).to(device), self._embedding).view(count * width, -1)
-        cos, sin = self._cos[place.view(-1)], self._sin[place.view(-1)]
-        into = where[:, None].masked_fill(~torch.from_numpy(real).to(device), len(self.consumed))
-        cells = (self._first[into] + place[:, :, None]).view(-1)
-        seen = (self._columns[:columns] <= place[:, :, None])[:, None]
+        cos, sin = self._cos[place.view(-1)], self._sin[place.view(-1)]  # (K * W, 1, head size)
+        into = where[:, None].masked_fill(~torch.from_numpy(real).to(device), len(self.consumed))  # (K, W), spare row
+        cells = (self._first[into] + place[:, :, None]).view(-1)  # (K * W * key heads,)
+        seen = (self._columns[:columns] <= place[:, :, None])[:, None]  # (K, 1, W, columns), what each token may see
         for number, layer in enumerate(self._layers):
             query, key, value = self._project(layer, hidden, cos, sin)
             self._cells[2 * number].index_copy_(0, cells, key.reshape(-1, self._size))
             self._cells[2 * number + 1].index_copy_(0, cells, value.reshape(-1, self._size))
             if number == len(self._layers) - 1:
                 return  # later layers would only serve logits that nobody reads
-            keys = self._rows(2 * number)[where, :, :columns]
+            keys = self._rows(2 * number)[where, :, :columns]  # (K, key heads, columns, head size), and so the values
             values = self._rows(2 * number + 1)[where, :, :columns]
             query = query.view(count, width, self._query_heads, self._size).transpose(1, 2)
             grouped = self._query_heads != heads
@@ -460,9 +487,9 @@ class FastDecoder:
         self, layer: _Layer, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return queries, keys and values of tokens (T, width), each (T, heads, head size), rotated to their places."""
-        joined = functional.linear(self._norm(hidden, layer.norm_before), *layer.qkv)
-        joined = joined.view(len(hidden), -1, self._size)
-        turned, value = joined.split((self._query_heads + self._heads, self._heads), dim=1)
+        fused = functional.linear(self._norm(hidden, layer.norm_before), *layer.qkv)
+        fused = fused.view(len(hidden), -1, self._size)  # (T, query heads + 2 key heads, head size)
+        turned, value = fused.split((self._query_heads + self._heads, self._heads), dim=1)
         if layer.head_norm is not None:
             turned = self._norm(turned, layer.head_norm)
         swapped = torch.roll(turned, self._size // 2, -1)
@@ -471,19 +498,20 @@ class FastDecoder:
         return query, key, value
 
     def _finish(self, layer: _Layer, hidden: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
-        """Return the hidden states after a layer, given what its attention mixed."""
-        hidden = _added(hidden, mixed, *layer.out)
+        """Return the hidden states after a layer, given the values that its attention has mixed."""
+        hidden = _add_linear(hidden, mixed, *layer.out)
         both = functional.linear(self._norm(hidden, layer.norm_after), *layer.gate_up)
         gate, up = both.chunk(2, dim=-1)
-        return _added(hidden, self._activation(gate) * up, *layer.down)
+        return _add_linear(hidden, self._activation(gate) * up, *layer.down)
 
     def _norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        if x.dtype != torch.float64:  # in float32, as the model's own forward does
+        if x.dtype != torch.float64:
+            # torch's kernel computes in float32, as the model's own forward does.
             return functional.rms_norm(x, x.shape[-1:], eps=self._eps) * weight
-        wide = x.float()  # that forward does so here, too
+        wide = x.float()  # for float64 that forward goes through float32, too
         return weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self._eps)).to(x.dtype)
 
     def _softmax(self, weights: torch.Tensor) -> torch.Tensor:
-        if weights.dtype in (torch.float16, torch.bfloat16):
+        if weights.dtype in (torch.float16, torch.bfloat16):  # as the model's own forward does
             return torch.softmax(weights, dim=-1, dtype=torch.float32).to(weights.dtype)
         return torch.softmax(weights, dim=-1)

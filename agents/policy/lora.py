@@ -8,33 +8,30 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from g2rpo_env.errors import ConfigurationError, MissingDependencyError
 
-if TYPE_CHECKING:
-    from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
-
 CONFIG_FILE, BASE_FOLDER = "adapter_config.json", "base"
 
 
 def add_lora(
-    policy: CausalLMPolicy,
+    model: Any,
     rank: int = 8,
     *,
     alpha: float | None = None,
     targets: str | list[str] = "all-linear",
     seed: int = 0,
-) -> CausalLMPolicy:
-    """Give the model of a policy a LoRA adapter (arXiv 2106.09685) and return the policy; the other weights are frozen.
+) -> Any:
+    """Return a model with a LoRA adapter (arXiv 2106.09685) in it; the other weights are frozen.
 
-    The adapter adds alpha / rank * B A to the weights of linear layers. B starts at 0, so the policy is what it was
-    before.
+    The adapter adds alpha / rank * B A to the weights of linear layers. B starts at 0, so the model computes what it
+    did before. The short way for a policy is :meth:`~g2rpo_env.agents.policy.causal_lm.CausalLMPolicy.add_lora`.
 
     Args:
-        policy: The policy; its model is replaced by the one with the adapter.
+        model: A transformers model, changed in place: its linear layers get the adapter.
         rank: Rows of A, >= 1.
         alpha: Scale, > 0; None for twice the rank.
         targets: ``"all-linear"``, which leaves out the head, or the names of modules.
@@ -48,17 +45,16 @@ def add_lora(
         raise ConfigurationError(f"rank={rank} must be at least 1")
     if alpha is not None and not alpha > 0:
         raise ConfigurationError(f"alpha={alpha} must be None or above 0")
-    if has_adapter(policy.model):
-        raise ConfigurationError("policy must have no adapter yet")
+    if has_adapter(model):
+        raise ConfigurationError("model must have no adapter yet")
     peft = _peft()
     config = peft.LoraConfig(
         r=rank, lora_alpha=2 * rank if alpha is None else alpha, target_modules=targets, task_type="CAUSAL_LM"
     )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # not those of GPUs
-        policy.model = peft.get_peft_model(policy.model, config)
-    policy.model.eval()
-    return policy
+        adapted = peft.get_peft_model(model, config)
+    return adapted.eval()  # peft's own dropout stays off, too
 
 
 def has_adapter(model: Any) -> bool:
@@ -98,10 +94,10 @@ def base_folder(folder: str | Path) -> Path | None:
     return folder / BASE_FOLDER if (folder / CONFIG_FILE).is_file() and (folder / BASE_FOLDER).is_dir() else None
 
 
-def merged(policy: CausalLMPolicy) -> Any:
-    """Return a copy of the model with the adapter's weights added to its own: an ordinary transformers model."""
-    model: Any = copy.deepcopy(policy.model)
-    return model.merge_and_unload() if has_adapter(model) else model
+def merge(model: Any) -> Any:
+    """Return a copy of a model with the adapter's weights added to its own: an ordinary transformers model."""
+    copied = copy.deepcopy(model)
+    return copied.merge_and_unload() if has_adapter(copied) else copied
 
 
 def _peft() -> Any:

@@ -1,11 +1,11 @@
-"""Truncation: sampling among the likelier tokens only.
+"""Sampling: a distribution cut to its likelier tokens, and the token that one random number draws from it.
 
-What is recorded is the truncated distribution q, the one that the tokens came from; what is trained is the whole
-distribution p at the policy's temperature. Training q itself would have no gradient left for a token that an update
-pushes out of its support: its log-probability would be -inf. The ratio p / q of a policy-gradient loss is then the
-importance weight of a token that q sampled: before the first gradient step it is the probability that the truncation
-kept, not 1, and the gradient is that of p on the tokens that q can sample. Keep a truncation mild in training (a kept
-share below 1 - clip_low would lie outside the clip range from the start) or leave it to evaluation.
+A rollout records log-probabilities of the truncated distribution q, which the tokens came from. An update trains the
+whole distribution p at the policy's temperature. Training q itself would have no gradient left for a token that an
+update pushes out of its support: its log-probability would be -inf. The ratio p / q of a policy-gradient loss is then
+the importance weight of a token that q sampled: before the first gradient step it is the probability that the
+truncation kept, not 1, and the gradient is that of p on the tokens that q can sample. Keep a truncation mild in
+training (a kept share below 1 - clip_low would lie outside the clip range from the start) or leave it to evaluation.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Truncation:
         if self.top_p is not None and self.top_p < 1:
             ordered, order = log_probs.sort(dim=-1, descending=True, stable=True)
             share = ordered.exp()
-            late = share.cumsum(-1) - share >= self.top_p  # enough of it is held by the tokens before
+            late = share.cumsum(-1) - share >= self.top_p  # the tokens before hold enough
             log_probs = log_probs.masked_fill(torch.zeros_like(late).scatter(-1, order, late), -torch.inf)
         if self.min_p:
             least = log_probs.max(dim=-1, keepdim=True).values + torch.tensor(self.min_p).log().item()

@@ -62,6 +62,7 @@ def score(
         # Padding stands where no token before it can attend to it, so no mask is needed, and on a GPU attention has
         # faster kernels without one. On a processor it stays: runs repeat those of earlier versions bit for bit.
         inputs["attention_mask"] = mask_NT.long()
+    # A token's distribution comes from the position before it: (N, T - 1), of which M are asked for.
     asked, targets = where_NT[:, 1:], tokens_NT[:, 1:]
     if is_plain(model):
         hidden_MD = model.base_model(**inputs).last_hidden_state[:, :-1][asked]
@@ -71,7 +72,7 @@ def score(
         logits = model(**inputs).logits[:, :-1][asked][:, :vocab_size]
         scaled = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
         picked_M = torch.log_softmax(scaled, -1).gather(-1, targets[asked][:, None])[:, 0]
-    empty = torch.zeros(asked.shape, dtype=picked_M.dtype, device=picked_M.device)
+    empty = torch.zeros(asked.shape, dtype=picked_M.dtype, device=picked_M.device)  # (N, T - 1)
     return torch.nn.functional.pad(empty.masked_scatter(asked, picked_M), (1, 0))
 
 
@@ -97,12 +98,13 @@ def entropies(
         head = model.get_output_embeddings()
     else:
         states_MD = model(**inputs).logits[:, :-1][asked]
-    parts = []
+    parts = []  # chunks of (M,): no more logits at once than :data:`LOGITS`
     for states in states_MD.split(chunk_rows(vocab_size)):
         logits = head(states)[:, :vocab_size]
         log_p = torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature, -1)
         parts.append(-(log_p.exp() * log_p).sum(-1))
-    found = torch.zeros(asked.shape, dtype=parts[0].dtype if parts else torch.float32, device=asked.device)
+    kind = parts[0].dtype if parts else torch.float32
+    found = torch.zeros(asked.shape, dtype=kind, device=asked.device)  # (N, T - 1)
     return torch.nn.functional.pad(found.masked_scatter(asked, torch.cat(parts)) if parts else found, (1, 0))
 
 
@@ -119,11 +121,12 @@ def is_plain(model: Any) -> bool:
 
 @torch.no_grad()
 def _agrees(model: Any) -> bool:
+    """Whether head(backbone(tokens)) is model(tokens), bit for bit, on three tokens."""
     head = model.get_output_embeddings()
     backbone = getattr(model, "base_model", model)
     if type(head) is not torch.nn.Linear or head.bias is not None or backbone is model:
         return False
-    tokens = torch.arange(3, device=model.device)[None] % model.config.vocab_size
+    tokens = torch.arange(3, device=model.device)[None] % model.config.vocab_size  # (1, 3)
     hidden = getattr(backbone(input_ids=tokens, use_cache=False), "last_hidden_state", None)
     if hidden is None:
         return False
@@ -175,10 +178,10 @@ class _HeadLogProbs(torch.autograd.Function):
         keep = len(hidden) <= chunk and any(ctx.needs_input_grad)
         picked, kept = [], []
         for part, wanted in zip(hidden.split(chunk), target.split(chunk), strict=True):
-            log_prob, needed = _log_probs(_scaled(part, weight[:size], temperature), wanted, keep)
+            log_prob, needed = _log_probs(_logits(part, weight[:size], temperature), wanted, keep)
             picked.append(log_prob)
             kept += [] if needed is None else [needed]
-        found = torch.cat(picked)
+        found = torch.cat(picked)  # (M,)
         ctx.save_for_backward(hidden, weight, target, found, *kept)
         ctx.options = temperature, size, chunk
         return found
@@ -187,20 +190,22 @@ class _HeadLogProbs(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         hidden, weight, target, found, *kept = ctx.saved_tensors
         temperature, size, chunk = ctx.options
+        # (V, D), float32 or wider: a sum over all tokens, of which 16 bits would lose the later ones.
         wide = torch.promote_types(weight.dtype, torch.float32)
         for_weight = torch.zeros(weight.shape, dtype=wide, device=weight.device) if ctx.needs_input_grad[1] else None
-        for_hidden, factors = torch.empty_like(hidden), gradient[:, None] / temperature
+        for_hidden, factors = torch.empty_like(hidden), gradient[:, None] / temperature  # (M, D), (M, 1)
         rows = hidden, target, found, factors, for_hidden
         into = None if for_weight is None else for_weight[:size]
         for part, wanted, log_prob, factor, out in zip(*(values.split(chunk) for values in rows), strict=True):
             if _is_wide(weight):
-                probability = kept[0].clone() if kept else _probabilities(_scaled(part, weight[:size], temperature))
+                # A copy, for backward may run twice (retain_graph) and the next line writes in place.
+                probability = kept[0].clone() if kept else _probabilities(_logits(part, weight[:size], temperature))
                 share = probability.mul_(-factor).scatter_add_(-1, wanted[:, None], factor)
                 out.copy_(share @ weight[:size])
                 if into is not None:
                     into.addmm_(share.T, part)
             else:
-                slopes = kept[0] if kept else _slopes(_scaled(part, weight[:size], temperature), wanted, log_prob)
+                slopes = kept[0] if kept else _slopes(_logits(part, weight[:size], temperature), wanted, log_prob)
                 out.copy_(slopes @ weight[:size] * -factor)
                 if into is not None:
                     _add_product(into, slopes.T, (part * -factor).to(part.dtype))
@@ -221,7 +226,7 @@ def _is_wide(values: torch.Tensor) -> bool:
     return values.dtype.itemsize >= 4
 
 
-def _scaled(hidden: torch.Tensor, weight: torch.Tensor, temperature: float) -> torch.Tensor:
+def _logits(hidden: torch.Tensor, weight: torch.Tensor, temperature: float) -> torch.Tensor:
     """Return logits / temperature, (c, V), in a buffer of their own."""
     if _is_wide(weight) or temperature == 1:
         logits = hidden @ weight.T

@@ -1,4 +1,7 @@
-"""StepGraphs: decode steps as CUDA graphs, for a GPU waits longer for the launches of a step than it works on it.
+"""StepGraphs: decode steps as CUDA graphs.
+
+A decode step is many small kernels. The processor needs longer to launch them one by one than the GPU needs to run
+them, so the GPU waits. A CUDA graph launches them all at once.
 
 A graph repeats the same kernels at the same addresses. A step is therefore widened to one of a few sizes, its tokens
 and places go through one buffer that stays where it is, and what it reads besides (weights, keys and values) must stay
@@ -19,12 +22,15 @@ MOST = 64
 """Graphs at a time; a further size runs as it is, kernel by kernel."""
 
 Run = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
+"""A step: (tokens int64 (K,), their places int64 (K,), columns) -> logits (K, V)."""
 
 
-def widened(number: int, unit: int, most: int) -> int:
+def widen(number: int, unit: int, most: int) -> int:
     """Return the least of unit * (1, 2, 3, 4, 6, 8, 12, 16, ...) that is not below ``number``, cut at ``most``.
 
-    >>> [widened(n, 1, 100) for n in (1, 3, 5, 7, 9, 13, 97)], widened(70, 64, 1000)
+    Two sizes per power of two: the units grow by less than half, and few sizes need few graphs.
+
+    >>> [widen(n, 1, 100) for n in (1, 3, 5, 7, 9, 13, 97)], widen(70, 64, 1000)
     ([1, 3, 6, 8, 12, 16, 100], 128)
     """
     factors = itertools.chain((1,), (factor << power for power in itertools.count() for factor in (2, 3)))
@@ -42,8 +48,9 @@ class StepGraphs:
 
     def __init__(self, device: torch.device, num_lanes: int, unit: int) -> None:
         self._device, self._lanes, self._unit = device, num_lanes, unit
-        self._inputs = torch.zeros(2 * num_lanes, dtype=torch.int64, device=device)
+        self._inputs = torch.zeros(2 * num_lanes, dtype=torch.int64, device=device)  # (2 * rows,), tokens, then places
         self._stream = torch.cuda.Stream(device)
+        # By size, (rows, columns); the logits of a graph, (rows, V), are where it writes them.
         self._seen: set[tuple[int, int]] = set()
         self._graphs: dict[tuple[int, int], tuple[torch.cuda.CUDAGraph, torch.Tensor]] = {}
         self.broken = False
@@ -61,7 +68,7 @@ class StepGraphs:
         """Return the logits after one token in each of the first rows.
 
         Args:
-            run: (tokens int64 (K,), their places int64 (K,), columns) -> logits (K, V); the step, of any size.
+            run: The step, of any size.
             ids: int64 (K,), the tokens.
             position: int64 (K,), their places.
             room: Columns that there are.
@@ -70,16 +77,17 @@ class StepGraphs:
             Logits (K, V), overwritten by a later step.
         """
         count = len(ids)
-        key = widened(count, 1, self._lanes), widened(int(position.max()) + 1, self._unit, room)
+        key = widen(count, 1, self._lanes), widen(int(position.max()) + 1, self._unit, room)
         rows, columns = key
-        inputs = np.zeros(2 * rows, np.int64)
+        inputs = np.zeros(2 * rows, np.int64)  # one buffer, so one copy to the device
         inputs[:count], inputs[rows : rows + count] = ids, position
         # From memory that is not pinned: it may be written again before the copy has been made.
         self._inputs[: 2 * rows].copy_(torch.from_numpy(inputs), non_blocking=True)
         if key in self._seen and key not in self._graphs and len(self._graphs) < MOST and not self.broken:
             self._capture(run, key)
         self._seen.add(key)
-        if key not in self._graphs:  # warms up what a capture must find ready, too
+        if key not in self._graphs:
+            # The first run of a size also loads the kernels and work spaces that a capture must find ready.
             return self._step(run, key)[:count]
         graph, logits = self._graphs[key]
         graph.replay()

@@ -14,7 +14,6 @@ from g2rpo_env.agents import GRPO, collect, evaluate, recipes
 from g2rpo_env.agents.grpo import CONFIG_FILE
 from g2rpo_env.agents.parts.references.terms import KLToStart
 from g2rpo_env.agents.parts.strategies.generators import HuggingFace
-from g2rpo_env.agents.policy.lora import add_lora
 from g2rpo_env.agents.policy.scoring import head_log_probs
 from g2rpo_env.agents.recipe import Optimizer
 from g2rpo_env.agents.warm_start import WarmStart, warm_start
@@ -27,7 +26,7 @@ def make_agent(make_envs: Any, make_policy: Any, device: str, dtype: str = "floa
     envs = make_envs(16, 4, digits=(1, 3), guidance=GUIDANCE, max_new_tokens=16)
     policy = make_policy(envs, scale=3.0)
     if parts.pop("lora", False):
-        add_lora(policy, rank=2)
+        policy.add_lora(rank=2)
     return recipes.make("g2rpo-a", policy, envs, seed=3, device=device, dtype=dtype, **parts)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
+from g2rpo_env.agents.policy.protocol import SamplingPolicy
 from g2rpo_env.agents.rollout import collect, token_vector_env
 from g2rpo_env.controllers.on_failure import rising_shares
 from g2rpo_env.encoding import EncodedProblem
@@ -66,7 +66,7 @@ class Reroll:
         """A guidance wrapper that says where guidance stands, to train in the context without it."""
         return frozenset({"guidance"} if self.train_plain else ())
 
-    def __call__(self, policy: CausalLMPolicy, envs: Any) -> Groups:
+    def __call__(self, policy: SamplingPolicy, envs: Any) -> Groups:
         """Return the groups of one update, first those of all lanes, then those sampled again."""
         base, guidance = token_vector_env(envs), find_guidance(envs)
         place = InAnswer() if guidance is None else guidance.place

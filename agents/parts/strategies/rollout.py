@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
+from g2rpo_env.agents.policy.protocol import SamplingPolicy
 from g2rpo_env.agents.rollout import collect, token_vector_env
 from g2rpo_env.episode import Episode, Groups, group_episodes
 from g2rpo_env.errors import ConfigurationError
@@ -35,7 +35,7 @@ class Rollout:
         if self.groups is not None and self.groups < 1:
             raise ConfigurationError(f"groups={self.groups} must be at least 1, or None")
 
-    def __call__(self, policy: CausalLMPolicy, envs: Any) -> Groups:
+    def __call__(self, policy: SamplingPolicy, envs: Any) -> Groups:
         """Return the groups of one update."""
         return collect(policy, envs, groups=self.groups, refill=self.refill)
 
@@ -50,7 +50,7 @@ class RevealOnly:
 
     requires = frozenset({"guidance"})
 
-    def __call__(self, policy: CausalLMPolicy, envs: Any) -> Groups:
+    def __call__(self, policy: SamplingPolicy, envs: Any) -> Groups:
         """Return the groups of one update, guided members only."""
         base = token_vector_env(envs)
         policy.check_fits(envs)

@@ -209,6 +209,15 @@ def test_weights_of_the_model_are_left_as_they_are(weights_of: Any, same_weights
     assert all(p.grad is None and p.requires_grad for p in policy.model.parameters())
 
 
+def test_a_decoder_fits_the_arguments_it_was_made_with_and_no_others() -> None:
+    model, way = qwen3(), {"compile": False, "cuda_graphs": True}
+    decoder = FastDecoder(model, 4, **way)
+    assert decoder.fits(model, 4, **way) and not decoder.has_cuda_graphs
+    assert not decoder.fits(qwen3(), 4, **way) and not decoder.fits(model, 5, **way)
+    for name in way:
+        assert not decoder.fits(model, 4, **{**way, name: not way[name]})
+
+
 # -- where it does not fit --------------------------------------------------------------------------------------------
 
 

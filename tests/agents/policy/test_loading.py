@@ -1,4 +1,4 @@
-"""Loading: names of dtypes that there are, and those that are refused."""
+"""Loading: names of dtypes, devices and models that there are, and those that are refused."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from g2rpo_env.agents import CausalLMPolicy, collect
+from g2rpo_env.agents.policy.loading import check_device, pretrained_tokenizer, torch_dtype
 from g2rpo_env.errors import ConfigurationError
 
 
@@ -27,3 +28,19 @@ def test_an_unknown_dtype_is_refused_by_name(make_envs: Any, make_policy: Any, t
     for name in ("float33", "nn", "int64"):
         with pytest.raises(ConfigurationError, match=name):
             CausalLMPolicy.from_pretrained(tmp_path, dtype=name)
+
+
+def test_names_of_dtypes_and_devices_that_there_are() -> None:
+    assert torch_dtype("bfloat16") is torch.bfloat16 and torch_dtype("double") is torch.float64
+    check_device("cpu")
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu"])
+def test_a_device_that_is_not_there_is_refused_by_name(device: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"device='{device}' must be a torch device that this machine has: "):
+        check_device(device)
+
+
+def test_a_folder_without_a_tokenizer_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=f"policy='{tmp_path}' must be a Hugging Face folder"):
+        pretrained_tokenizer(tmp_path)

@@ -24,7 +24,7 @@ FAST = Optimizer(learning_rate=1e-2, warmup=1)
 def policy(make_envs: Any, make_policy: Any) -> CausalLMPolicy:
     """A policy with an adapter of rank 2."""
     pytest.importorskip("peft", reason="peft is missing: pip install 'g2rpo-env[lora]'")
-    return lora.add_lora(make_policy(make_envs()), rank=2)
+    return make_policy(make_envs()).add_lora(rank=2)
 
 
 def tokens() -> tuple[torch.Tensor, torch.Tensor]:
@@ -43,11 +43,20 @@ def test_a_fresh_adapter_changes_nothing_and_freezes_the_rest(make_envs: Any, ma
     pytest.importorskip("peft")
     policy = make_policy(make_envs())
     before = policy.token_log_probs(*tokens())
-    same = lora.add_lora(policy, rank=2)
+    same = policy.add_lora(rank=2)
     assert same is policy
     assert torch.equal(policy.token_log_probs(*tokens()), before)
     trained = [name for name, parameter in policy.model.named_parameters() if parameter.requires_grad]
     assert trained and all("lora_" in name for name in trained)
+
+
+def test_a_model_without_a_policy_takes_an_adapter_too(make_envs: Any, make_policy: Any) -> None:
+    pytest.importorskip("peft")
+    one, other = make_policy(make_envs()), make_policy(make_envs())
+    model = lora.add_lora(one.model, rank=2, seed=3)
+    assert lora.has_adapter(model) and lora.inner(model) is one.model and not model.training
+    weights = other.add_lora(rank=2, seed=3).model.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
 
 
 def test_the_scale_by_hand(policy: CausalLMPolicy) -> None:
@@ -55,13 +64,13 @@ def test_the_scale_by_hand(policy: CausalLMPolicy) -> None:
     stir(policy)
     layer = policy.model.get_base_model().model.layers[0].self_attn.q_proj
     a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
-    weight = lora.merged(policy).model.layers[0].self_attn.q_proj.weight
+    weight = lora.merge(policy.model).model.layers[0].self_attn.q_proj.weight
     assert torch.allclose(weight, layer.base_layer.weight + 2 * b @ a, atol=1e-6)
 
 
 def test_a_merged_model_is_an_ordinary_one_and_computes_the_same(policy: CausalLMPolicy) -> None:
     stir(policy)
-    merged = CausalLMPolicy(lora.merged(policy), policy.tokenizer)
+    merged = CausalLMPolicy(lora.merge(policy.model), policy.tokenizer)
     assert not lora.has_adapter(merged.model) and lora.has_adapter(policy.model)
     expected = policy.token_log_probs(*tokens()).detach()
     torch.testing.assert_close(merged.token_log_probs(*tokens()).detach(), expected, atol=1e-5, rtol=1e-5)
@@ -69,7 +78,7 @@ def test_a_merged_model_is_an_ordinary_one_and_computes_the_same(policy: CausalL
 
 def test_a_rollout_steps_through_the_adapter(make_envs: Any, policy: CausalLMPolicy) -> None:
     stir(policy)
-    merged = CausalLMPolicy(lora.merged(policy), policy.tokenizer)
+    merged = CausalLMPolicy(lora.merge(policy.model), policy.tokenizer)
     one, other = (collect(p, make_envs(8, 4), seed=3).episodes for p in (policy, merged))
     assert [e.tokens_T.tolist() for e in one] == [e.tokens_T.tolist() for e in other]
     episode = one[0]
@@ -106,15 +115,15 @@ def test_checkpointing_reaches_through_the_adapter(make_envs: Any, policy: Causa
 @pytest.mark.parametrize(("options", "message"), [({"rank": 0}, "rank=0"), ({"alpha": 0.0}, "alpha=0.0")])
 def test_refused_arguments(make_envs: Any, make_policy: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        lora.add_lora(make_policy(make_envs()), **options)
+        make_policy(make_envs()).add_lora(**options)
 
 
 def test_a_second_adapter_is_refused(policy: CausalLMPolicy) -> None:
     with pytest.raises(ConfigurationError, match="no adapter yet"):
-        lora.add_lora(policy)
+        policy.add_lora()
 
 
 def test_a_missing_library_is_named(make_envs: Any, make_policy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingDependencyError, match=r"g2rpo-env\[lora\]"):
-        lora.add_lora(make_policy(make_envs()))
+        make_policy(make_envs()).add_lora()

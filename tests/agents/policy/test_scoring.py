@@ -119,8 +119,8 @@ def test_by_hand() -> None:
 def test_no_more_logits_at_once_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "LOGITS", 100)
     sizes: list[int] = []
-    scaled = scoring._scaled
-    monkeypatch.setattr(scoring, "_scaled", lambda h, w, t: sizes.append(h.shape[0] * w.shape[0]) or scaled(h, w, t))
+    scaled = scoring._logits
+    monkeypatch.setattr(scoring, "_logits", lambda h, w, t: sizes.append(h.shape[0] * w.shape[0]) or scaled(h, w, t))
     hidden = torch.randn(11, 3, requires_grad=True)
     scoring.head_log_probs(hidden, torch.randn(40, 3), torch.zeros(11, dtype=torch.int64)).sum().backward()
     assert sizes == [80] * 5 + [40] + [80] * 5 + [40]  # forward, and once more backward

@@ -16,7 +16,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from g2rpo_env.agents import GRPO, CausalLMPolicy, collect
 from g2rpo_env.agents.policy import step_graphs
 from g2rpo_env.agents.policy.fast_decoder import ROOM, FastDecoder
-from g2rpo_env.agents.policy.step_graphs import StepGraphs, widened
+from g2rpo_env.agents.policy.step_graphs import StepGraphs, widen
 from g2rpo_env.agents.recipe import Optimizer
 from g2rpo_env.tokenizer import char_tokenizer
 
@@ -30,12 +30,12 @@ CPU = torch.device("cpu")
      (200, 64, 999, 256), (260, 64, 300, 300)],
 )  # fmt: skip
 def test_sizes_by_hand(number: int, unit: int, most: int, wanted: int) -> None:
-    assert widened(number, unit, most) == wanted
+    assert widen(number, unit, most) == wanted
 
 
 def test_a_size_is_never_below_the_number_nor_twice_as_large() -> None:
     for number in range(1, 1000):
-        assert number <= widened(number, 1, 10**6) < 2 * number or number == 1
+        assert number <= widen(number, 1, 10**6) < 2 * number or number == 1
 
 
 # -- with a stand-in for CUDA -----------------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ def test_a_copy_of_a_policy_does_not_keep_the_decoder(make_envs: Any, fake_cuda:
 @pytest.mark.parametrize("graphs", [True, False])
 def test_on_a_gpu_steps_equal_the_forward(dtype: torch.dtype, scale: float, tolerance: float, graphs: bool) -> None:
     decoder = follow(small_policy(dtype, "cuda", scale, cuda_graphs=graphs), tolerance)
-    assert decoder.dear == graphs and (decoder._graphs is None or not decoder._graphs.broken)
+    assert decoder.has_cuda_graphs == graphs and (decoder._graphs is None or not decoder._graphs.broken)
 
 
 @needs_gpu
@@ -324,7 +324,7 @@ def test_on_a_gpu_rollouts_follow_an_optimiser(make_envs: Any, fused: bool) -> N
         agent.update()
         assert float((policy.model.lm_head.weight.detach() - before).abs().max()) > 1e-3
         kept = policy._kept
-        assert kept is not None and kept.dear
+        assert kept is not None and kept.has_cuda_graphs
         assert recorded_and_scored(policy, collect(policy, make_envs(8, 4), seed=number).episodes) < 1e-5
         assert policy._kept is kept
     follow(policy, 1e-5, policy.decoder(8))  # type: ignore[arg-type]

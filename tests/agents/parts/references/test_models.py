@@ -9,14 +9,13 @@ import torch
 
 from g2rpo_env.agents import CausalLMPolicy
 from g2rpo_env.agents.parts.references.models import FrozenCopy, WithoutAdapter, make_reference
-from g2rpo_env.agents.policy import lora
 
 
 @pytest.fixture
 def policy(make_envs: Any, make_policy: Any) -> CausalLMPolicy:
     """A policy with an adapter of rank 2."""
     pytest.importorskip("peft", reason="peft is missing: pip install 'g2rpo-env[lora]'")
-    return lora.add_lora(make_policy(make_envs()), rank=2)
+    return make_policy(make_envs()).add_lora(rank=2)
 
 
 def tokens() -> tuple[torch.Tensor, torch.Tensor]:
