@@ -7,7 +7,8 @@ Every recipe has the same optimiser defaults, so that two recipes that differ in
 from __future__ import annotations
 
 import dataclasses
-import importlib
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ from g2rpo_env.agents.parts.strategies.rollout import Rollout
 from g2rpo_env.agents.parts.token_weights.means import SequenceMean
 from g2rpo_env.controllers.base import Controller
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.naming import CONTROLLERS, find_class, public_name
 
 if TYPE_CHECKING:
     pass
@@ -165,34 +167,67 @@ class Recipe:
         return self.controller is not None or self.requires("guidance")
 
     def to_config(self) -> dict[str, Any]:
-        """Return the recipe as plain data: per part its class and its options."""
+        """Return the recipe as plain data: per part the name of its class and its options."""
         return {f.name: part_to_config(getattr(self, f.name)) for f in dataclasses.fields(self)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Recipe:
-        """Return the recipe of plain data. Imports the classes it names: load only what you trust."""
-        return cls(**{name: part_from_config(part) for name, part in config.items()})
+        """Return the recipe of plain data; parts that it does not name are the usual ones.
+
+        Imports the classes it names: load only what you trust.
+
+        Raises:
+            ConfigurationError: a slot, a class or an option has a name that nothing has.
+        """
+        check_known(config, [f.name for f in dataclasses.fields(cls)], "a part of a recipe")
+        return cls(**{name: part_from_config(part, name) for name, part in config.items()})
+
+
+MODULES = ("g2rpo_env.agents.parts", CONTROLLERS, __name__)
+"""What offers parts by public name."""
 
 
 def part_to_config(part: Any) -> dict[str, Any] | None:
-    """Return a part as ``{"class": "module:Name", "options": {...}}``; None stays None."""
+    """Return a part as ``{"class": "ClippedSurrogate", "options": {...}}``; None stays None.
+
+    A class of the user's is named ``"module:Name"``.
+    """
     if part is None:
         return None
     options = {f.name: _plain(getattr(part, f.name)) for f in dataclasses.fields(part) if f.init}
-    return {"class": f"{type(part).__module__}:{type(part).__qualname__}", "options": options}
+    return {"class": public_name(type(part), MODULES), "options": options}
 
 
 def _plain(value: Any) -> Any:
     return part_to_config(value) if dataclasses.is_dataclass(value) else value
 
 
-def part_from_config(config: dict[str, Any] | None) -> Any:
-    """Return the part of plain data, see :func:`part_to_config`."""
+def part_from_config(config: dict[str, Any] | None, argument: str = "part") -> Any:
+    """Return the part of plain data, see :func:`part_to_config`.
+
+    Args:
+        config: The plain data.
+        argument: What messages call the part.
+
+    Raises:
+        ConfigurationError: its class or an option has a name that nothing has.
+    """
     if config is None:
         return None
-    module, _, name = config["class"].partition(":")
-    options = {key: part_from_config(value) if _is_part(value) else value for key, value in config["options"].items()}
-    return getattr(importlib.import_module(module), name)(**options)
+    options = {k: part_from_config(value, k) if _is_part(value) else value for k, value in config["options"].items()}
+    kind = find_class(config["class"], MODULES, argument)
+    if dataclasses.is_dataclass(kind):
+        check_known(options, [f.name for f in dataclasses.fields(kind) if f.init], f"an option of {config['class']}")
+    return kind(**options)
+
+
+def check_known(names: Iterable[str], known: Sequence[str], what: str) -> None:
+    """Raise ConfigurationError for the first name that is not known; the message has the nearest one."""
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+            raise ConfigurationError(f"{name!r} must be {what}; {hint}")
 
 
 def _is_part(value: Any) -> bool:

@@ -7,7 +7,6 @@ Both environments only move tokens. What an episode starts from (:meth:`Task.sta
 from __future__ import annotations
 
 import copy
-import importlib
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ import numpy as np
 from g2rpo_env.encoding import EncodedProblem, Size, _byte_bounds, encode_problem, framed, measure
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import BudgetError, ConfigurationError
+from g2rpo_env.naming import load_class
 from g2rpo_env.problem import Problem, ProblemSource
 from g2rpo_env.reveal.placement import InAnswer, Placement
 from g2rpo_env.tokenizer import char_tokenizer, decode, encode, encode_batch, encode_many, load_tokenizer
@@ -442,9 +442,12 @@ def load_task(task: Task | str, options: dict[str, Any]) -> Task:
 
 
 def task_class(name: str) -> Callable[..., Task]:
-    """Return what ``"module:Name"`` names; this imports the module."""
-    module, _, attribute = name.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    """Return what ``"module:Name"`` names; this imports the module.
+
+    Raises:
+        ConfigurationError: it cannot be imported.
+    """
+    return load_class(name, "task")
 
 
 def _stop_table(tokenizer: Any, stop_strings: tuple[str, ...], eos_token_id: int) -> np.ndarray:

@@ -1,1 +1,39 @@
-"""x"""
+"""Parts: what can be exchanged in a recipe, one folder per slot. Saved recipes name a part as it is named here."""
+
+from g2rpo_env.agents.parts.advantages import GroupCentered, GroupNormalized, Ones, RevealBaseline
+from g2rpo_env.agents.parts.losses import ClippedSurrogate, CorrectedSurrogate, LogLikelihood, ShapedReveal
+from g2rpo_env.agents.parts.references import KLToStart, NoReference
+from g2rpo_env.agents.parts.selection import DropUniform, KeepAll, KeepCorrect, SplitGuided, SplitReveals
+from g2rpo_env.agents.parts.shaping import EnvironmentReward, TruncationPenalty
+from g2rpo_env.agents.parts.strategies import HuggingFace, Reroll, RevealOnly, Rollout, VLLMServer
+from g2rpo_env.agents.parts.token_weights import Every, OfPositive, SequenceMean, TokenMean, TopEntropy
+
+__all__ = [
+    "ClippedSurrogate",
+    "CorrectedSurrogate",
+    "DropUniform",
+    "EnvironmentReward",
+    "Every",
+    "GroupCentered",
+    "GroupNormalized",
+    "HuggingFace",
+    "KLToStart",
+    "KeepAll",
+    "KeepCorrect",
+    "LogLikelihood",
+    "NoReference",
+    "OfPositive",
+    "Ones",
+    "Reroll",
+    "RevealBaseline",
+    "RevealOnly",
+    "Rollout",
+    "SequenceMean",
+    "ShapedReveal",
+    "SplitGuided",
+    "SplitReveals",
+    "TokenMean",
+    "TopEntropy",
+    "TruncationPenalty",
+    "VLLMServer",
+]

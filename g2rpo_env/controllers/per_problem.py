@@ -6,7 +6,6 @@ nearly every problem is new (a generator of sums), these rules act like their gl
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ import numpy as np
 from g2rpo_env.controllers.base import Bounded, Controller, Feedback
 from g2rpo_env.controllers.rules import TargetSuccess
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.naming import CONTROLLERS, find_class, public_name
 
 KEPT = 10_000
 """Problems that a rule remembers: those seen last. A generator makes new ones for ever."""
@@ -56,11 +56,12 @@ class PerProblem(Bounded):
         source: Whose success counts.
         min_length: Least length.
         max_length: Greatest length, None for no bound.
-        rule: The rule, as an object or as ``{"class": "module:Name", "options": {...}}``, which it is kept as. Its
-            length, source and bounds are replaced by those above.
+        rule: The rule, as an object or as ``{"class": "TargetSuccess", "options": {...}}``, which it is kept as; a
+            class of yours is named ``"module:Name"``. Its length, source and bounds are replaced by those above.
 
     Raises:
-        ConfigurationError: an argument breaks its rule, or ``rule`` has no length of its own for all problems.
+        ConfigurationError: an argument breaks its rule, ``rule`` names no class, or it has no length of its own for
+            all problems.
 
     >>> rule = PerProblem(length=20, rule=TargetSuccess(gain=1.0), source="all")
     >>> def seen(problem, correct):
@@ -81,8 +82,10 @@ class PerProblem(Bounded):
         if isinstance(self.rule, Controller):
             kind = type(self.rule)
             options = {f.name: getattr(self.rule, f.name) for f in fields(self.rule) if f.init}
-            # Plain data, so that a recipe with this rule can be written to a file.
-            self.rule = {"class": f"{kind.__module__}:{kind.__qualname__}", "options": options}
+        else:
+            kind, options = find_class(self.rule["class"], [CONTROLLERS], "rule"), self.rule["options"]
+        # Plain data, so that a recipe with this rule can be written to a file.
+        self.rule = {"class": public_name(kind, [CONTROLLERS]), "options": options}
         self._common = self._copy()
         if type(self._common).plan is not Controller.plan:
             raise ConfigurationError(
@@ -92,8 +95,7 @@ class PerProblem(Bounded):
 
     def _copy(self) -> Controller:
         assert isinstance(self.rule, dict)
-        module, _, name = self.rule["class"].partition(":")
-        kind = getattr(importlib.import_module(module), name)
+        kind = find_class(self.rule["class"], [CONTROLLERS], "rule")
         shared = {n: getattr(self, n) for n in ("length", "source", "min_length", "max_length")}
         known = {f.name for f in fields(kind) if f.init}
         return kind(**{**self.rule["options"], **{n: value for n, value in shared.items() if n in known}})

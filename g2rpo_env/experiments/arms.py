@@ -6,7 +6,6 @@ results do not depend on how many run side by side.
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +18,8 @@ from g2rpo_env.agents.recipe import Optimizer
 from g2rpo_env.controllers.base import Controller
 from g2rpo_env.controllers.schedules import Replay
 from g2rpo_env.curriculum import Ramp
-from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.experiments.environments import make_envs
+from g2rpo_env.naming import load_class
 from g2rpo_env.report.plots import Curves
 
 
@@ -203,8 +202,4 @@ def load_agent(name: str) -> Callable[..., Agent]:
     Raises:
         ConfigurationError: it cannot be imported.
     """
-    module, _, attribute = name.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"algorithm={name!r} must name a class that can be imported: {error}") from None
+    return load_class(name, "algorithm")

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import pkgutil
 from typing import Any
 
+import numpy as np
 import pytest
 
 from g2rpo_env import AdaptiveGuidance, OfficialCadence, TargetSuccess
-from g2rpo_env.agents import Recipe
+from g2rpo_env.agents import Recipe, parts
 from g2rpo_env.agents.parts.advantages.groups import GroupCentered
-from g2rpo_env.agents.parts.losses.surrogate import ClippedSurrogate
+from g2rpo_env.agents.parts.losses.surrogate import ClippedSurrogate, LogLikelihood
 from g2rpo_env.agents.parts.references.terms import KLToStart
 from g2rpo_env.agents.parts.selection.filters import DropUniform
-from g2rpo_env.agents.parts.shaping.rewards import TruncationPenalty
+from g2rpo_env.agents.parts.shaping.rewards import EnvironmentReward, TruncationPenalty
 from g2rpo_env.agents.parts.token_weights.means import TokenMean
-from g2rpo_env.agents.recipe import Optimizer
+from g2rpo_env.agents.parts.token_weights.revealed import TopEntropy
+from g2rpo_env.agents.recipe import MODULES, Optimizer, part_to_config
 from g2rpo_env.controllers.schedules import Replay
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.naming import public_classes
+
+
+@dataclasses.dataclass(frozen=True)
+class Halved:
+    """A part of the user's that holds one of the library."""
+
+    inner: Any
+
+    def __call__(self, group: Any) -> np.ndarray:
+        return self.inner(group) / 2
 
 
 @pytest.mark.parametrize(
@@ -38,6 +53,54 @@ from g2rpo_env.errors import ConfigurationError
 def test_every_part_survives_json(part: dict[str, Any]) -> None:
     recipe = Recipe(**part)
     assert Recipe.from_config(json.loads(json.dumps(recipe.to_config()))) == recipe != Recipe()
+
+
+def test_a_part_is_saved_by_its_public_name_and_one_of_the_users_by_its_module() -> None:
+    recipe = Recipe(loss=ClippedSurrogate(0.1), token_weight=TokenMean(revealed=True, which=TopEntropy(0.5)))
+    config = recipe.to_config()
+    assert config["loss"] == {"class": "ClippedSurrogate", "options": {"clip_low": 0.1, "clip_high": 0.2}}
+    assert config["token_weight"]["options"]["which"] == {"class": "TopEntropy", "options": {"share": 0.5}}
+    assert config["optimizer"]["class"] == "Optimizer"
+    own = part_to_config(Halved(EnvironmentReward()))
+    assert own == {
+        "class": f"{__name__}:Halved",
+        "options": {"inner": {"class": "EnvironmentReward", "options": {}}},
+    }
+
+
+def test_a_part_of_the_users_survives_json() -> None:
+    recipe = Recipe(shaping=Halved(EnvironmentReward()))
+    assert Recipe.from_config(json.loads(json.dumps(recipe.to_config()))) == recipe
+
+
+def test_parts_that_plain_data_does_not_name_are_the_usual_ones() -> None:
+    assert Recipe.from_config({"loss": part_to_config(LogLikelihood())}) == Recipe(loss=LogLikelihood())
+
+
+def test_an_unknown_class_is_refused_with_the_nearest_one_and_its_slot() -> None:
+    config = Recipe(token_weight=TokenMean(revealed=True, which=TopEntropy())).to_config()
+    config["token_weight"]["options"]["which"]["class"] = "TopEntropie"
+    with pytest.raises(ConfigurationError, match="^which='TopEntropie' .* did you mean 'TopEntropy'"):
+        Recipe.from_config(config)
+    with pytest.raises(ConfigurationError, match="^loss='Cliped' must be a public name; they are the classes of "):
+        Recipe.from_config({"loss": {"class": "Cliped", "options": {}}})
+
+
+def test_an_unknown_slot_or_option_is_refused_with_the_nearest_one() -> None:
+    with pytest.raises(ConfigurationError, match="^'los' must be a part of a recipe; did you mean 'loss'"):
+        Recipe.from_config({"los": None})
+    config = {"class": "ClippedSurrogate", "options": {"clip_hihg": 0.3}}
+    with pytest.raises(ConfigurationError, match="^'clip_hihg' must be an option of .*; did you mean 'clip_high'"):
+        Recipe.from_config({"loss": config})
+
+
+def test_every_part_has_a_public_name_of_its_own() -> None:
+    slots = [f"{parts.__name__}.{one.name}" for one in pkgutil.iter_modules(parts.__path__)]
+    kinds = [kind for slot in slots for kind in public_classes([slot]).values()]
+    called = [k for k in kinds if dataclasses.is_dataclass(k) and any("__call__" in vars(base) for base in k.__mro__)]
+    assert len(called) > 20 and sorted(kind.__name__ for kind in called) == sorted(parts.__all__)
+    offered = [name for module in MODULES for name in public_classes([module])]
+    assert len(offered) == len(set(offered))
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,20 @@ def test_a_newcomer_starts_from_the_state_of_all_not_only_from_their_length() ->
 def test_the_rule_is_kept_as_plain_data_that_makes_an_equal_one() -> None:
     rule = PerProblem(length=20, rule=TargetSuccess(gain=0.3))
     data = json.loads(json.dumps(rule.rule))
-    assert data["class"] == "g2rpo_env.controllers.rules:TargetSuccess" and data["options"]["gain"] == 0.3
+    assert data["class"] == "TargetSuccess" and data["options"]["gain"] == 0.3
     assert asdict(PerProblem(length=20, rule=data)._common) == asdict(rule._common)
+
+
+@pytest.mark.parametrize("path", ["g2rpo_env.controller", "g2rpo_env.controllers.rules"])
+def test_a_rule_given_by_the_path_of_its_class_is_kept_by_its_public_name(path: str) -> None:
+    rule = PerProblem(length=20, rule=TargetSuccess(gain=0.3))
+    assert isinstance(rule.rule, dict)
+    assert PerProblem(length=20, rule={**rule.rule, "class": f"{path}:TargetSuccess"}) == rule
+
+
+def test_a_rule_of_another_name_is_refused_with_the_nearest_one() -> None:
+    with pytest.raises(ConfigurationError, match="rule='TargetSucces' .* did you mean 'TargetSuccess'"):
+        PerProblem(rule={"class": "TargetSucces", "options": {}})
 
 
 def test_bounds_and_source_are_those_of_the_whole() -> None:

@@ -1,0 +1,110 @@
+"""Names: what ``"module:Name"`` and the public name of a part stand for, in saved files and on the command line.
+
+A part of this library is saved by its public name, ``"ClippedSurrogate"``, so that a move of its file breaks no saved
+file. A part of the user's is saved as ``"module:Name"``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+from g2rpo_env.errors import ConfigurationError
+
+CONTROLLERS = "g2rpo_env.controllers"
+"""The module that holds the controllers by their public names."""
+
+FORMER_MODULES = frozenset({
+    "g2rpo_env.controller", "g2rpo_env.failures", "g2rpo_env.memory", "g2rpo_env.schedules", "g2rpo_env.selftuning",
+    "g2rpo_env.agents.advantages", "g2rpo_env.agents.generators", "g2rpo_env.agents.losses",
+    "g2rpo_env.agents.recipes", "g2rpo_env.agents.references", "g2rpo_env.agents.selection",
+    "g2rpo_env.agents.shaping", "g2rpo_env.agents.strategies", "g2rpo_env.agents.token_weights",
+})  # fmt: skip
+"""Where the parts lay when saved files named their modules. Of such a path the name of the class counts alone."""
+
+
+def load_class(name: str, argument: str) -> Any:
+    """Return what ``"module:Name"`` names; this imports the module.
+
+    Args:
+        name: The name; ``Name`` may have dots, for a class inside another one.
+        argument: What messages call it.
+
+    Raises:
+        ConfigurationError: it has another form, or cannot be imported.
+
+    >>> load_class("g2rpo_env.errors:ConfigurationError", "kind") is ConfigurationError
+    True
+    """
+    module, _, attribute = name.partition(":")
+    if not all(word.isidentifier() for word in (*module.split("."), *attribute.split("."))):
+        raise ConfigurationError(f"{argument}={name!r} must name a class as module:Name")
+    try:
+        return operator.attrgetter(attribute)(importlib.import_module(module))
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"{argument}={name!r} must name a class that can be imported: {error}") from error
+
+
+def public_classes(modules: Sequence[str]) -> dict[str, type]:
+    """Return name -> class for the classes that modules offer: those in ``__all__``, or without it those they define.
+
+    Args:
+        modules: Names of the modules, which are imported.
+    """
+    found: dict[str, type] = {}
+    for module in modules:
+        names = vars(importlib.import_module(module))
+        kinds = {name: value for name, value in names.items() if isinstance(value, type)}
+        own = [name for name, kind in kinds.items() if kind.__module__ == module]
+        found.update({name: kinds[name] for name in names.get("__all__", own) if name in kinds})
+    return found
+
+
+def public_name(kind: type, modules: Sequence[str]) -> str:
+    """Return what a class is saved as: its name if one of the modules offers it, otherwise ``"module:Name"``.
+
+    Args:
+        kind: The class.
+        modules: Names of the modules that offer parts.
+
+    >>> from g2rpo_env.controllers.rules import TargetSuccess
+    >>> public_name(TargetSuccess, [CONTROLLERS]), public_name(ConfigurationError, [CONTROLLERS])
+    ('TargetSuccess', 'g2rpo_env.errors:ConfigurationError')
+    """
+    is_public = public_classes(modules).get(kind.__name__) is kind
+    return kind.__name__ if is_public else f"{kind.__module__}:{kind.__qualname__}"
+
+
+def find_class(name: str, modules: Sequence[str], argument: str) -> Any:
+    """Return the class that was saved under a name, see :func:`public_name`.
+
+    Args:
+        name: A public name, ``"module:Name"``, or the path under which an earlier version saved a part.
+        modules: Names of the modules that offer parts.
+        argument: What messages call it.
+
+    Raises:
+        ConfigurationError: no part has that name; the message has the nearest one. Or the class cannot be imported.
+
+    >>> find_class("TargetSuccess", [CONTROLLERS], "controller").__name__
+    'TargetSuccess'
+    >>> find_class("g2rpo_env.controller:TargetSuccess", [CONTROLLERS], "controller").__name__
+    'TargetSuccess'
+    >>> find_class("TargetSucces", [CONTROLLERS], "controller")
+    Traceback (most recent call last):
+    ...
+    g2rpo_env.errors.ConfigurationError: controller='TargetSucces' must be a public name; did you mean 'TargetSuccess'?
+    """
+    module, colon, attribute = name.partition(":")
+    if colon and module not in FORMER_MODULES:
+        return load_class(name, argument)
+    known, wanted = public_classes(modules), attribute if colon else name
+    if wanted in known:
+        return known[wanted]
+    close = difflib.get_close_matches(wanted, known, n=1)
+    offered = f"they are the classes of {' and '.join(modules)}; a class of yours is named module:Name"
+    hint = f"did you mean {close[0]!r}?" if close else offered
+    raise ConfigurationError(f"{argument}={name!r} must be a public name; {hint}")
