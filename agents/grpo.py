@@ -19,6 +19,7 @@ from g2rpo_env.agents.given import Given, check_requirements
 from g2rpo_env.agents.learner import NO_STEP, Learner
 from g2rpo_env.agents.loop import Callback, run_updates
 from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
+from g2rpo_env.agents.policy.protocol import Policy
 from g2rpo_env.agents.progress import Progress
 from g2rpo_env.agents.recipe import Recipe
 from g2rpo_env.agents.rollout import token_vector_env
@@ -61,7 +62,7 @@ class GRPO:
 
     def __init__(
         self,
-        policy: CausalLMPolicy,
+        policy: Policy,
         envs: Any,
         *,
         seed: int = 0,

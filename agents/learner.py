@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from g2rpo_env.agents.batch import Batch
 from g2rpo_env.agents.checkpointing import checkpointing, named_out_of_memory
 from g2rpo_env.agents.parts.protocols import Reference, Trainable
 from g2rpo_env.agents.parts.references.models import make_reference
-from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
+from g2rpo_env.agents.policy.protocol import Policy
 from g2rpo_env.agents.recipe import Recipe
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import NonFiniteError, OutOfMemoryError
@@ -56,7 +57,7 @@ class Learner:
         reference: The model that the policy is kept near, where a part requires its log-probabilities.
     """
 
-    def __init__(self, policy: CausalLMPolicy, parts: Recipe) -> None:
+    def __init__(self, policy: Policy, parts: Recipe) -> None:
         self.policy, self.parts, self.options = policy, parts, parts.optimizer
         self.reference: Reference | None = None
         if parts.requires("reference_log_probs"):
@@ -99,21 +100,17 @@ class Learner:
 
     def log_probs(self, batch: Batch) -> torch.Tensor:
         """Return log-probabilities of the tokens in the loss under the policy, float32 (N, T); 0 elsewhere."""
-        return self._log_probs(self.policy.model, batch)
+        return self._scored(self.policy.token_log_probs, batch)
 
     def reference_log_probs(self, batch: Batch) -> torch.Tensor:
         """Return the same under the reference."""
         assert self.reference is not None, "some part requires reference_log_probs"
         with self.reference.model() as model:
-            return self._log_probs(model, batch)
+            return self._scored(partial(self.policy.token_log_probs, model=model), batch)
 
     def entropies(self, batch: Batch) -> torch.Tensor:
         """Return the policy's entropy at the tokens in the loss, in nats, float32 (N, T); 0 elsewhere."""
         return self._scored(self.policy.token_entropies, batch)
-
-    def _log_probs(self, model: Any, batch: Batch) -> torch.Tensor:
-        scorer = CausalLMPolicy(model, self.policy.tokenizer, temperature=self.policy.temperature)
-        return self._scored(scorer.token_log_probs, batch)
 
     @torch.no_grad()
     def _scored(self, score: Callable[..., torch.Tensor], batch: Batch) -> torch.Tensor:

@@ -271,7 +271,12 @@ class CausalLMPolicy:
         return self.truncation(self.log_probs(logits))
 
     def token_log_probs(
-        self, tokens_NT: torch.Tensor, mask_NT: torch.Tensor, where_NT: torch.Tensor | None = None
+        self,
+        tokens_NT: torch.Tensor,
+        mask_NT: torch.Tensor,
+        where_NT: torch.Tensor | None = None,
+        *,
+        model: Any = None,
     ) -> torch.Tensor:
         """Return the log-probability of each token given those before it, (N, T), float32 or the model's wider type.
 
@@ -281,9 +286,10 @@ class CausalLMPolicy:
             tokens_NT: int64, right-padded.
             mask_NT: bool, True where there is a token.
             where_NT: bool, the tokens that are asked for; None for all. The others get 0, and so does the first.
+            model: Another model of the same vocabulary, such as a reference; None for the policy's own.
         """
         asked_NT = mask_NT if where_NT is None else where_NT & mask_NT
-        model = lora.inner(self.model)
+        model = lora.inner(self.model if model is None else model)
         return score(model, tokens_NT, mask_NT, asked_NT, temperature=self.temperature, vocab_size=self.vocab_size)
 
     def token_entropies(self, tokens_NT: torch.Tensor, mask_NT: torch.Tensor, where_NT: torch.Tensor) -> torch.Tensor:

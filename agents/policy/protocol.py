@@ -5,11 +5,14 @@ Rollouts and evaluations ask for a :class:`SamplingPolicy`, training for a :clas
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
+
+from g2rpo_env.episode import Episode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -82,7 +85,12 @@ class Policy(SamplingPolicy, Protocol):
         """Move the weights in place and return the policy; None leaves device or dtype as it is."""
 
     def token_log_probs(
-        self, tokens_NT: torch.Tensor, mask_NT: torch.Tensor, where_NT: torch.Tensor | None = None
+        self,
+        tokens_NT: torch.Tensor,
+        mask_NT: torch.Tensor,
+        where_NT: torch.Tensor | None = None,
+        *,
+        model: Any = None,
     ) -> torch.Tensor:
         """Return the log-probability of each token given those before it, (N, T), with gradients.
 
@@ -90,6 +98,8 @@ class Policy(SamplingPolicy, Protocol):
             tokens_NT: int64, right-padded.
             mask_NT: bool, True where there is a token.
             where_NT: bool, the tokens that are asked for; None for all. The others get 0, and so does the first.
+            model: Another model, such as a reference; None for the policy's own. Given only where a part requires
+                reference log-probabilities.
         """
 
     def token_entropies(self, tokens_NT: torch.Tensor, mask_NT: torch.Tensor, where_NT: torch.Tensor) -> torch.Tensor:
@@ -97,6 +107,14 @@ class Policy(SamplingPolicy, Protocol):
 
         Arguments as of :meth:`token_log_probs`.
         """
+
+    def token_scores(
+        self, tokens_NT: torch.Tensor, mask_NT: torch.Tensor, where_NT: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return log-probabilities and entropies of tokens, (N, T) each, with gradients; for regularizers."""
+
+    def token_states(self, episodes: Sequence[Episode], every_column: bool = False) -> list[Any]:
+        """Return how the model came to the sampled tokens of some episodes; for parts that require ``states``."""
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write weights and tokenizer into a folder."""

@@ -202,7 +202,7 @@ def test_reference_log_probs_come_back_in_the_order_of_the_episodes(make_agent: 
     episodes = [make_episode("p" + "s" * n, member=i) for i, n in enumerate([3, 9, 5])]
     batch = make_batch(episodes, np.ones(3), [TokenMean()(e) for e in episodes], torch.device("cpu"))
     with torch.no_grad():
-        found = agent.learner._log_probs(agent.policy.model, batch)
+        found = agent.learner.log_probs(batch)
         expected = agent.policy.token_log_probs(batch.tokens_NT, batch.mask_NT)
     assert torch.allclose(found, expected, atol=1e-5) and (found[:, 1] != 0).all()
 
