@@ -15,21 +15,15 @@ import re
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 import numpy as np
 
-from g2rpo_env.envs.generated import MARK, GeneratedSource, MarkVerifier, default_budget, level_range, split_of
+from g2rpo_env.envs.generated import MARK, GeneratedSource, GeneratedTask, MarkVerifier, level_range, split_of
+from g2rpo_env.envs.options import GeneratedOptions, accept_options
 from g2rpo_env.errors import UnknownProblemError
-from g2rpo_env.grading import STRICT, Grading, with_grading
 from g2rpo_env.problem import Problem
 from g2rpo_env.streams import Seed, bounded, raw_numbers
-from g2rpo_env.task import Task
-from g2rpo_env.traces import AS_THEY_COME, Traces, with_traces
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 MAX_DIGITS = 18
 DIGITS = "0123456789"
@@ -195,43 +189,27 @@ class AdditionSource(PairSource):
         return replace(problem, steps=column_steps(a, b, self.running, carries=False), final=f"{MARK}{int(total)}")
 
 
-class Addition(Task):
+class Addition(GeneratedTask):
     """The task of ``g2rpo_env/Addition-v0``: column addition, one step per digit.
 
     Args:
         digits: Digits of both numbers, an int or an inclusive range (low, high), within [1, 18].
         split: ``train``, ``validation``, ``test`` or ``warmstart``; disjoint by a hash of the problem.
-        tokenizer: Fast tokenizer, folder, or None for the built-in character tokenizer.
-        max_new_tokens: Budget of sampled tokens; None gives the longest solution, its end token and 4 more.
-        max_length: See Task.
-        stop_strings: See Task.
         running: Each step also states the digits of the sum known so far, the last one all of them; the final answer
             is then a copy, and what has to be learnt lies in the steps, where guidance can show it.
-        traces: What the solutions of the training problems are like; see :class:`g2rpo_env.traces.Traces`.
-        grading: Which wrong answers to training problems pass; see :class:`g2rpo_env.grading.Grading`.
+        options: See :class:`g2rpo_env.envs.options.GeneratedOptions`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
     """
 
+    @accept_options(GeneratedOptions)
     def __init__(
         self,
         digits: int | Sequence[int] = 4,
         split: str = "train",
-        tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
-        max_new_tokens: int | None = None,
-        max_length: int | None = None,
-        stop_strings: Sequence[str] = (),
+        *,
         running: bool = False,
-        traces: Traces = AS_THEY_COME,
-        grading: Grading = STRICT,
+        **options: Unpack[GeneratedOptions],
     ) -> None:
-        source = with_traces(AdditionSource(digits, split, running), traces)
-        super().__init__(
-            source,
-            with_grading(MarkVerifier(), grading, split),
-            tokenizer=tokenizer,
-            max_new_tokens=default_budget(source, max_new_tokens),
-            max_length=max_length,
-            stop_strings=stop_strings,
-        )
+        super().__init__(AdditionSource(digits, split, running), MarkVerifier(), **options)

@@ -15,20 +15,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 import numpy as np
 
-from g2rpo_env.envs.generated import MARK, TRIES, GeneratedSource, MarkVerifier, default_budget, level_range
+from g2rpo_env.envs.generated import MARK, TRIES, GeneratedSource, GeneratedTask, MarkVerifier, level_range
+from g2rpo_env.envs.options import GeneratedOptions, accept_options
 from g2rpo_env.errors import UnknownProblemError
-from g2rpo_env.grading import STRICT, Grading, with_grading
 from g2rpo_env.problem import Problem
-from g2rpo_env.task import Task
-from g2rpo_env.traces import AS_THEY_COME, Traces, with_traces
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 MIN_TERMS, MAX_TERMS = 3, 8
 LARGEST, LARGEST_SOLUTION = 9, 99
@@ -216,40 +210,23 @@ def _term(kind: int, sign: int, first: int, second: int) -> Term:
     return Term(sign * first, 0) if kind == 1 else Term(1, second if kind == 2 else -second, sign * first)
 
 
-class LinearEquation(Task):
+class LinearEquation(GeneratedTask):
     """The task of ``g2rpo_env/LinearEquation-v0``: solve for x, one step per rewriting of the equation.
 
     Args:
         terms: Number of terms on both sides together, an int or an inclusive range (low, high), within [3, 8].
         split: ``train``, ``validation``, ``test`` or ``warmstart``; disjoint by the equation without its numbers.
-        tokenizer: Fast tokenizer, folder, or None for the built-in character tokenizer.
-        max_new_tokens: Budget of sampled tokens; None gives the longest solution, its end token and 4 more.
-        max_length: See Task.
-        stop_strings: See Task.
-        traces: What the solutions of the training problems are like; see :class:`g2rpo_env.traces.Traces`.
-        grading: Which wrong answers to training problems pass; see :class:`g2rpo_env.grading.Grading`.
+        options: See :class:`g2rpo_env.envs.options.GeneratedOptions`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
     """
 
+    @accept_options(GeneratedOptions)
     def __init__(
         self,
         terms: int | Sequence[int] = (3, 5),
         split: str = "train",
-        tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
-        max_new_tokens: int | None = None,
-        max_length: int | None = None,
-        stop_strings: Sequence[str] = (),
-        traces: Traces = AS_THEY_COME,
-        grading: Grading = STRICT,
+        **options: Unpack[GeneratedOptions],
     ) -> None:
-        source = with_traces(LinearEquationSource(terms, split), traces)
-        super().__init__(
-            source,
-            with_grading(MarkVerifier(), grading, split),
-            tokenizer=tokenizer,
-            max_new_tokens=default_budget(source, max_new_tokens),
-            max_length=max_length,
-            stop_strings=stop_strings,
-        )
+        super().__init__(LinearEquationSource(terms, split), MarkVerifier(), **options)
