@@ -53,13 +53,13 @@ def random_pair(random: np.random.Generator, digits: int) -> tuple[int, int]:
     return int(random.integers(floor, 10**digits)), int(random.integers(floor, 10**digits))
 
 
-def unordered(problem_id: str, sign: str) -> str:
+def sort_problem(problem_id: str, sign: str) -> str:
     """Return ``"a+b"`` with the lesser number first, so that two orders of one pair are one structure."""
     a, b = problem_id.split(sign)
-    return ordered(int(a), int(b), sign)
+    return sort_pair(int(a), int(b), sign)
 
 
-def ordered(a: int, b: int, sign: str) -> str:
+def sort_pair(a: int, b: int, sign: str) -> str:
     """Return ``"a+b"`` with the lesser number first."""
     return f"{a}{sign}{b}" if a <= b else f"{b}{sign}{a}"
 
@@ -110,7 +110,7 @@ class PairSource(GeneratedSource):
     sign = "+"
 
     @abstractmethod
-    def solved(self, problem_id: str, a: int, b: int) -> Problem:
+    def solve(self, problem_id: str, a: int, b: int) -> Problem:
         """Return the problem of that id, on the numbers a and b, with its solution."""
 
     def get(self, problem_id: str) -> Problem:
@@ -121,7 +121,7 @@ class PairSource(GeneratedSource):
             raise UnknownProblemError(
                 f"problem={problem_id!r} must be 'a{self.sign}b', both numbers of {self.low} to {self.high} digits"
             )
-        return self.solved(problem_id, int(a), int(b))
+        return self.solve(problem_id, int(a), int(b))
 
     def longest(self) -> Iterable[Problem]:
         """Return the problem on the greatest numbers."""
@@ -135,10 +135,10 @@ class PairSource(GeneratedSource):
 
     def structure(self, problem_id: str) -> str:
         """Return the problem with its lesser number first."""
-        return unordered(problem_id, self.sign)
+        return sort_problem(problem_id, self.sign)
 
     def draw_many(self, seed: Seed, indices: Sequence[int]) -> list[str]:
-        """Return what ``draw`` gives for each index: the numbers of all of them in a few array operations."""
+        """Return the problem of ``draw`` for each index: the numbers of all of them in a few array operations."""
         if self.high > MANY_DIGITS or not self._draws_as(PairSource):
             return super().draw_many(seed, indices)
         texts = [self._first(pairs) for pairs in self._pairs(raw_numbers(seed, "problem", indices, 2 * PAIRS))]
@@ -159,7 +159,7 @@ class PairSource(GeneratedSource):
     def _first(self, numbers: list[int]) -> str | None:
         """Return the first problem of this split, if there is one among these pairs."""
         for a, b in zip(numbers[::2], numbers[1::2], strict=True):
-            if split_of(ordered(a, b, self.sign)) == self.split:
+            if split_of(sort_pair(a, b, self.sign)) == self.split:
                 return f"{a}{self.sign}{b}"
         return None
 
@@ -177,7 +177,7 @@ class AdditionSource(PairSource):
         super().__init__(level_range("digits", digits, 1, MAX_DIGITS), split)
         self.running = running
 
-    def solved(self, problem_id: str, a: int, b: int) -> Problem:
+    def solve(self, problem_id: str, a: int, b: int) -> Problem:
         """Return the problem of that id with its solution."""
         answer = str(a + b)
         return Problem(problem_id, f"{problem_id}=", column_steps(a, b, self.running), MARK + answer, answer)

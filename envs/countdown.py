@@ -60,7 +60,7 @@ class CountdownSource(GeneratedSource):
                 if has_target(expression):
                     return render(expression)
 
-    def _known(self, problem_id: str) -> bool:
+    def _is_known(self, problem_id: str) -> bool:
         """Whether a text is a solution as they are generated."""
         try:
             expression = parse(problem_id)
@@ -81,7 +81,7 @@ class CountdownSource(GeneratedSource):
 
     def get(self, problem_id: str) -> Problem:
         """Return the problem of an id, of any split; raises UnknownProblemError."""
-        if not self._known(problem_id):
+        if not self._is_known(problem_id):
             raise UnknownProblemError(
                 f"problem={problem_id!r} must be an expression on {self.low} to {self.high} numbers from 1 to "
                 f"{self.largest}, without needless brackets, whose results are whole and whose value lies in "

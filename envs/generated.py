@@ -1,4 +1,4 @@
-"""What all generated tasks share: seeded problems without end, splits that never leak, answers behind a mark.
+"""The common part of all generated tasks: seeded problems without end, splits that never leak, answers behind a mark.
 
 A problem's id is its own text, from which :meth:`GeneratedSource.get` makes it again: nothing is stored.
 """
@@ -60,7 +60,7 @@ class GeneratedSource(ABC):
 
     @abstractmethod
     def structure(self, problem_id: str) -> str:
-        """Return what of a problem must not be in two splits."""
+        """Return the part of a problem that must not be in two splits."""
 
     @abstractmethod
     def get(self, problem_id: str) -> Problem:
@@ -75,7 +75,7 @@ class GeneratedSource(ABC):
         return self._draw(stream(seed, "problem", index))
 
     def draw_many(self, seed: Seed, indices: Sequence[int]) -> list[str]:
-        """Return what :meth:`draw` gives for each index, several times as fast."""
+        """Return the problem of :meth:`draw` for each index, several times as fast."""
         if not self._draws_as(type(self)):
             return [self.draw(seed, index) for index in indices]
         return [self._draw(random) for random in streams(seed, "problem", indices)]
@@ -124,7 +124,7 @@ def default_budget(source: ProblemSource, max_new_tokens: int | None) -> int:
 
 
 class GeneratedTask(Task):
-    """A task over generated problems: what all of them do with their shared options.
+    """A task over generated problems, the base of them all: it follows the options that they share.
 
     Args:
         source: Where problems come from.

@@ -58,16 +58,16 @@ class Term:
     def text(self, first: bool) -> str:
         """Return it with its sign, which a positive first term of a side does not show."""
         if self.bracket:
-            inner = _signed(self.unknown, "x", True) + _signed(self.constant, "", False)
-            return _signed(self.factor, f"({inner})", first)
-        return _signed(self.unknown, "x", first) if self.unknown else _signed(self.constant, "", first)
+            inner = _write_number(self.unknown, "x", True) + _write_number(self.constant, "", False)
+            return _write_number(self.factor, f"({inner})", first)
+        return _write_number(self.unknown, "x", first) if self.unknown else _write_number(self.constant, "", first)
 
 
 Side = tuple[Term, ...]
 Equation = tuple[Side, Side]
 
 
-def _signed(number: int, behind: str, first: bool) -> str:
+def _write_number(number: int, behind: str, first: bool) -> str:
     sign = "-" if number < 0 else "" if first else "+"
     return sign + ("" if abs(number) == 1 and behind else str(abs(number))) + behind
 
@@ -116,13 +116,13 @@ def solution(equation: Equation) -> int | None:
     return found if abs(found) <= LARGEST_SOLUTION else None
 
 
-def _collected(side: Side) -> Side:
+def _collect(side: Side) -> Side:
     unknown, constant = total(side)
     return (*([Term(unknown, 0)] if unknown else []), *([Term(0, constant)] if constant else []))
 
 
 def rewritings(equation: Equation) -> Iterator[Equation]:
-    """Yield what an equation with one solution becomes, step by step, down to ``x=...``.
+    """Yield the forms of an equation with one solution, step by step, down to ``x=...``.
 
     >>> [write(e) for e in rewritings(read("2(x+3)-4=x+9"))]
     ['2x+6-4=x+9', '2x+2=x+9', 'x+2=9', 'x=7']
@@ -137,17 +137,17 @@ def rewritings(equation: Equation) -> Iterator[Equation]:
                 yield sides[0], sides[1]
             position += 1
     for number in (0, 1):
-        collected = _collected(sides[number])
+        collected = _collect(sides[number])
         if collected != sides[number]:
             sides[number] = collected
             yield sides[0], sides[1]
     (a, b), (c, d) = map(total, sides)
     if c:
-        yield _collected((Term(a - c, 0), Term(0, b))), _collected((Term(0, d),))
+        yield _collect((Term(a - c, 0), Term(0, b))), _collect((Term(0, d),))
     if b:
-        yield (Term(a - c, 0),), _collected((Term(0, d - b),))
+        yield (Term(a - c, 0),), _collect((Term(0, d - b),))
     if a - c != 1:
-        yield (Term(1, 0),), _collected((Term(0, (d - b) // (a - c)),))
+        yield (Term(1, 0),), _collect((Term(0, (d - b) // (a - c)),))
 
 
 class LinearEquationSource(GeneratedSource):

@@ -62,7 +62,7 @@ class MultiplicationSource(PairSource):
     def __init__(self, digits: int | Sequence[int] = (3, 4), split: str = "train") -> None:
         super().__init__(level_range("digits", digits, 1, MAX_DIGITS), split)
 
-    def solved(self, problem_id: str, a: int, b: int) -> Problem:
+    def solve(self, problem_id: str, a: int, b: int) -> Problem:
         """Return the problem of that id with its solution."""
         answer = str(a * b)
         return Problem(problem_id, f"{problem_id}=", long_multiplication(a, b), MARK + answer, answer)

@@ -40,7 +40,7 @@ class Part(Protocol):
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What the verifier gave: 1 for a right answer and 0 otherwise, or its score. Bounds [0, 1].
+    """The reward of the verifier: 1 for a right answer and 0 otherwise, or its score. Bounds [0, 1].
 
     A verifier that grades by degrees must keep to these bounds; a score beyond them is cut.
     """
@@ -168,9 +168,9 @@ class Rewards:
     def __call__(self, problems: Sequence[Problem], completions: Sequence[str]) -> list[Verdict]:
         """Return one verdict per completion, with the sum as its score."""
         verdicts = self.verifier(problems, completions)
-        return [self._scored(*one) for one in zip(problems, completions, verdicts, strict=True)]
+        return [self._score(*one) for one in zip(problems, completions, verdicts, strict=True)]
 
-    def _scored(self, problem: Problem, completion: str, verdict: Verdict) -> Verdict:
+    def _score(self, problem: Problem, completion: str, verdict: Verdict) -> Verdict:
         if not verdict.valid:
             return verdict
         return replace(verdict, score=sum(w * part(problem, completion, verdict) for part, w in self.parts))

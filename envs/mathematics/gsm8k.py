@@ -62,7 +62,7 @@ class Rows:
         rows = self._read(path, stem)
         problems = self._problems(rows, stem)
         if stem == "test":
-            wanted = [self._held_out(row["question"]) == (split == "validation") for _, row in rows]
+            wanted = [self._is_held_out(row["question"]) == (split == "validation") for _, row in rows]
             problems = list(compress(problems, wanted))
         if not problems:
             raise ConfigurationError(
@@ -78,7 +78,7 @@ class Rows:
             raise DataError(f"data={str(path)!r} must be a folder with train.jsonl and test.jsonl, or a .jsonl file")
         return read_hub(HUB_NAME if path is None else str(self.data), HUB_CONFIGS[self.socratic], stem, FIELDS)
 
-    def _held_out(self, question: str) -> bool:
+    def _is_held_out(self, question: str) -> bool:
         # By the question alone: another template must not move a problem from test to validation.
         digest = hashlib.sha256(f"{question}\n".encode()).digest()
         return int.from_bytes(digest[:8], "big") < self.validation_fraction * 2**64

@@ -31,7 +31,7 @@ def as_it_is(row: Row, where: str) -> Row:
 
 
 def question_key(question: str) -> bytes:
-    """Return what two copies of one question share: a digest of its words, whatever their case and spacing."""
+    """Return the key of all copies of one question: a digest of its words, whatever their case and spacing."""
     return hashlib.sha256(" ".join(question.casefold().split()).encode()).digest()
 
 
@@ -139,7 +139,7 @@ class MathSource(RowSource):
         return self if split == self.split else self.rows.source(split)
 
     def describe(self) -> dict[str, Any]:
-        """Return what the data is: its name, rows read by split, problems by split, rows left out, checksums."""
+        """Return facts about the data: its name, rows read by split, problems by split, rows left out, checksums."""
         tables = self.rows.tables
         return {
             "data": tables.name,
@@ -158,7 +158,7 @@ def checksums(text: str | None) -> str | dict[str, str] | None:
 
 
 class MathTask(Task):
-    """A task over rows of mathematics: what MathDataset and the data sets known by name share.
+    """A task over rows of mathematics, the base of MathDataset and of the data sets known by name.
 
     Args:
         data: A .jsonl, .json, .csv or .parquet file, a folder of them, or the name of a Hub data set.

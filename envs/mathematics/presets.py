@@ -121,7 +121,7 @@ def prepare_aime(row: Row, where: str) -> Row:
     Raises:
         DataError: the answer is no whole number from 0 to 999.
     """
-    row = renamed(row, {"Question": "problem", "question": "problem", "Answer": "answer", "Solution": "solution"})
+    row = rename_fields(row, {"Question": "problem", "question": "problem", "Answer": "answer", "Solution": "solution"})
     answer = text_of(row, "answer", where).strip()
     if not (answer.isascii() and answer.isdigit() and int(answer) <= 999):
         raise DataError(f"{where}: field 'answer' must be a whole number from 0 to 999, got {answer!r:.40}")
@@ -279,6 +279,6 @@ def prepare_open_r1(row: Row, where: str) -> Row | None:
     return None
 
 
-def renamed(row: Row, names: Mapping[str, str]) -> Row:
+def rename_fields(row: Row, names: Mapping[str, str]) -> Row:
     """Return a row with fields under other names, where there is none of that name yet."""
     return {**{new: row[old] for old, new in names.items() if old in row}, **row}

@@ -1,4 +1,4 @@
-"""Parts of a reward: the format of think and answer tags, values by hand, bounds for any text, their sum around a verifier."""
+"""Parts of a reward: the format of tags, values by hand, bounds for any text, their sum around a verifier."""
 
 import math
 import pickle
