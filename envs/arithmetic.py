@@ -15,21 +15,15 @@ import re
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 import numpy as np
 
-from g2rpo_env.envs.generated import MARK, GeneratedSource, MarkVerifier, default_budget, level_range, split_of
+from g2rpo_env.envs.generated import MARK, GeneratedSource, GeneratedTask, MarkVerifier, level_range, split_of
+from g2rpo_env.envs.options import GeneratedOptions, accept_options
 from g2rpo_env.errors import UnknownProblemError
-from g2rpo_env.grading import STRICT, Grading, with_grading
 from g2rpo_env.problem import Problem
 from g2rpo_env.streams import Seed, bounded, raw_numbers
-from g2rpo_env.task import Task
-from g2rpo_env.traces import AS_THEY_COME, Traces, with_traces
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 MAX_DIGITS = 18
 DIGITS = "0123456789"
@@ -59,13 +53,13 @@ def random_pair(random: np.random.Generator, digits: int) -> tuple[int, int]:
     return int(random.integers(floor, 10**digits)), int(random.integers(floor, 10**digits))
 
 
-def unordered(problem_id: str, sign: str) -> str:
+def sort_problem(problem_id: str, sign: str) -> str:
     """Return ``"a+b"`` with the lesser number first, so that two orders of one pair are one structure."""
     a, b = problem_id.split(sign)
-    return ordered(int(a), int(b), sign)
+    return sort_pair(int(a), int(b), sign)
 
 
-def ordered(a: int, b: int, sign: str) -> str:
+def sort_pair(a: int, b: int, sign: str) -> str:
     """Return ``"a+b"`` with the lesser number first."""
     return f"{a}{sign}{b}" if a <= b else f"{b}{sign}{a}"
 
@@ -116,7 +110,7 @@ class PairSource(GeneratedSource):
     sign = "+"
 
     @abstractmethod
-    def solved(self, problem_id: str, a: int, b: int) -> Problem:
+    def solve(self, problem_id: str, a: int, b: int) -> Problem:
         """Return the problem of that id, on the numbers a and b, with its solution."""
 
     def get(self, problem_id: str) -> Problem:
@@ -127,7 +121,7 @@ class PairSource(GeneratedSource):
             raise UnknownProblemError(
                 f"problem={problem_id!r} must be 'a{self.sign}b', both numbers of {self.low} to {self.high} digits"
             )
-        return self.solved(problem_id, int(a), int(b))
+        return self.solve(problem_id, int(a), int(b))
 
     def longest(self) -> Iterable[Problem]:
         """Return the problem on the greatest numbers."""
@@ -141,10 +135,10 @@ class PairSource(GeneratedSource):
 
     def structure(self, problem_id: str) -> str:
         """Return the problem with its lesser number first."""
-        return unordered(problem_id, self.sign)
+        return sort_problem(problem_id, self.sign)
 
     def draw_many(self, seed: Seed, indices: Sequence[int]) -> list[str]:
-        """Return what ``draw`` gives for each index: the numbers of all of them in a few array operations."""
+        """Return the problem of ``draw`` for each index: the numbers of all of them in a few array operations."""
         if self.high > MANY_DIGITS or not self._draws_as(PairSource):
             return super().draw_many(seed, indices)
         texts = [self._first(pairs) for pairs in self._pairs(raw_numbers(seed, "problem", indices, 2 * PAIRS))]
@@ -165,7 +159,7 @@ class PairSource(GeneratedSource):
     def _first(self, numbers: list[int]) -> str | None:
         """Return the first problem of this split, if there is one among these pairs."""
         for a, b in zip(numbers[::2], numbers[1::2], strict=True):
-            if split_of(ordered(a, b, self.sign)) == self.split:
+            if split_of(sort_pair(a, b, self.sign)) == self.split:
                 return f"{a}{self.sign}{b}"
         return None
 
@@ -183,7 +177,7 @@ class AdditionSource(PairSource):
         super().__init__(level_range("digits", digits, 1, MAX_DIGITS), split)
         self.running = running
 
-    def solved(self, problem_id: str, a: int, b: int) -> Problem:
+    def solve(self, problem_id: str, a: int, b: int) -> Problem:
         """Return the problem of that id with its solution."""
         answer = str(a + b)
         return Problem(problem_id, f"{problem_id}=", column_steps(a, b, self.running), MARK + answer, answer)
@@ -195,43 +189,27 @@ class AdditionSource(PairSource):
         return replace(problem, steps=column_steps(a, b, self.running, carries=False), final=f"{MARK}{int(total)}")
 
 
-class Addition(Task):
+class Addition(GeneratedTask):
     """The task of ``g2rpo_env/Addition-v0``: column addition, one step per digit.
 
     Args:
         digits: Digits of both numbers, an int or an inclusive range (low, high), within [1, 18].
         split: ``train``, ``validation``, ``test`` or ``warmstart``; disjoint by a hash of the problem.
-        tokenizer: Fast tokenizer, folder, or None for the built-in character tokenizer.
-        max_new_tokens: Budget of sampled tokens; None gives the longest solution, its end token and 4 more.
-        max_length: See Task.
-        stop_strings: See Task.
         running: Each step also states the digits of the sum known so far, the last one all of them; the final answer
             is then a copy, and what has to be learnt lies in the steps, where guidance can show it.
-        traces: What the solutions of the training problems are like; see :class:`g2rpo_env.traces.Traces`.
-        grading: Which wrong answers to training problems pass; see :class:`g2rpo_env.grading.Grading`.
+        options: See :class:`g2rpo_env.envs.options.GeneratedOptions`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
     """
 
+    @accept_options(GeneratedOptions)
     def __init__(
         self,
         digits: int | Sequence[int] = 4,
         split: str = "train",
-        tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
-        max_new_tokens: int | None = None,
-        max_length: int | None = None,
-        stop_strings: Sequence[str] = (),
+        *,
         running: bool = False,
-        traces: Traces = AS_THEY_COME,
-        grading: Grading = STRICT,
+        **options: Unpack[GeneratedOptions],
     ) -> None:
-        source = with_traces(AdditionSource(digits, split, running), traces)
-        super().__init__(
-            source,
-            with_grading(MarkVerifier(), grading, split),
-            tokenizer=tokenizer,
-            max_new_tokens=default_budget(source, max_new_tokens),
-            max_length=max_length,
-            stop_strings=stop_strings,
-        )
+        super().__init__(AdditionSource(digits, split, running), MarkVerifier(), **options)

@@ -15,21 +15,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 import numpy as np
 
 from g2rpo_env.envs.expressions import Expression, Operation, numbers, parse, reduce, render, value, whole_value
-from g2rpo_env.envs.generated import MARK, TRIES, GeneratedSource, MarkVerifier, default_budget, level_range
+from g2rpo_env.envs.generated import MARK, TRIES, GeneratedSource, GeneratedTask, MarkVerifier, level_range
+from g2rpo_env.envs.options import GeneratedOptions, accept_options
 from g2rpo_env.errors import ConfigurationError, UnknownProblemError
-from g2rpo_env.grading import STRICT, Grading, with_grading
 from g2rpo_env.problem import Problem
-from g2rpo_env.task import Task
-from g2rpo_env.traces import AS_THEY_COME, Traces, with_traces
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 SIGNS = "+-*"
 LARGEST = 99
@@ -181,7 +175,7 @@ class ChainSource(GeneratedSource):
         return [Problem("the longest", prompt, tuple(steps), MARK + most, most)]
 
 
-class Chain(Task):
+class Chain(GeneratedTask):
     """The task of ``g2rpo_env/Chain-v0``: arithmetic with precedence and brackets, one step per operation.
 
     Args:
@@ -190,36 +184,20 @@ class Chain(Task):
             that come most often is right in 2 % of cases.
         signs: Operations to draw from, distinct, of ``+-*``.
         split: ``train``, ``validation``, ``test`` or ``warmstart``; disjoint by the expression without its numbers.
-        tokenizer: Fast tokenizer, folder, or None for the built-in character tokenizer.
-        max_new_tokens: Budget of sampled tokens; None gives the longest solution, its end token and 4 more.
-        max_length: See Task.
-        stop_strings: See Task.
-        traces: What the solutions of the training problems are like; see :class:`g2rpo_env.traces.Traces`.
-        grading: Which wrong answers to training problems pass; see :class:`g2rpo_env.grading.Grading`.
+        options: See :class:`g2rpo_env.envs.options.GeneratedOptions`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
     """
 
+    @accept_options(GeneratedOptions)
     def __init__(
         self,
         operations: int | Sequence[int] = (3, 5),
         split: str = "train",
-        tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
-        max_new_tokens: int | None = None,
-        max_length: int | None = None,
-        stop_strings: Sequence[str] = (),
+        *,
         largest: int = LARGEST,
         signs: str = SIGNS,
-        traces: Traces = AS_THEY_COME,
-        grading: Grading = STRICT,
+        **options: Unpack[GeneratedOptions],
     ) -> None:
-        source = with_traces(ChainSource(operations, split, largest, signs), traces)
-        super().__init__(
-            source,
-            with_grading(MarkVerifier(), grading, split),
-            tokenizer=tokenizer,
-            max_new_tokens=default_budget(source, max_new_tokens),
-            max_length=max_length,
-            stop_strings=stop_strings,
-        )
+        super().__init__(ChainSource(operations, split, largest, signs), MarkVerifier(), **options)

@@ -13,23 +13,17 @@ is used exactly once. Signs are + - * / and brackets; a division need not come o
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 import numpy as np
 
 from g2rpo_env.envs.chain import random_structure, with_numbers
 from g2rpo_env.envs.expressions import Expression, Operation, numbers, parse, reduce, render, value, whole_value
-from g2rpo_env.envs.generated import MARK, TRIES, GeneratedSource, default_budget, level_range
+from g2rpo_env.envs.generated import MARK, TRIES, GeneratedSource, GeneratedTask, level_range
+from g2rpo_env.envs.options import GeneratedOptions, accept_options
 from g2rpo_env.errors import ConfigurationError, UnknownProblemError
-from g2rpo_env.grading import STRICT, Grading, with_grading
 from g2rpo_env.problem import Problem
-from g2rpo_env.task import Task
-from g2rpo_env.traces import AS_THEY_COME, Traces, with_traces
 from g2rpo_env.verdict import Outcome, Verdict
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 SIGNS = "+-*/"
 LARGEST_TARGET = 99
@@ -66,7 +60,7 @@ class CountdownSource(GeneratedSource):
                 if has_target(expression):
                     return render(expression)
 
-    def _known(self, problem_id: str) -> bool:
+    def _is_known(self, problem_id: str) -> bool:
         """Whether a text is a solution as they are generated."""
         try:
             expression = parse(problem_id)
@@ -87,7 +81,7 @@ class CountdownSource(GeneratedSource):
 
     def get(self, problem_id: str) -> Problem:
         """Return the problem of an id, of any split; raises UnknownProblemError."""
-        if not self._known(problem_id):
+        if not self._is_known(problem_id):
             raise UnknownProblemError(
                 f"problem={problem_id!r} must be an expression on {self.low} to {self.high} numbers from 1 to "
                 f"{self.largest}, without needless brackets, whose results are whole and whose value lies in "
@@ -138,42 +132,25 @@ class CountdownVerifier:
         return Verdict(Outcome.CORRECT, answer)
 
 
-class Countdown(Task):
+class Countdown(GeneratedTask):
     """The task of ``g2rpo_env/Countdown-v0``: reach a target with all the given numbers.
 
     Args:
         numbers: How many numbers, an int or an inclusive range (low, high), within [3, 6].
         largest: Greatest number, in [9, 99].
         split: ``train``, ``validation``, ``test`` or ``warmstart``; disjoint by the numbers and the target.
-        tokenizer: Fast tokenizer, folder, or None for the built-in character tokenizer.
-        max_new_tokens: Budget of sampled tokens; None gives the longest solution, its end token and 4 more.
-        max_length: See Task.
-        stop_strings: See Task.
-        traces: What the solutions of the training problems are like; see :class:`g2rpo_env.traces.Traces`.
-        grading: Which wrong answers to training problems pass; see :class:`g2rpo_env.grading.Grading`.
+        options: See :class:`g2rpo_env.envs.options.GeneratedOptions`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
     """
 
+    @accept_options(GeneratedOptions)
     def __init__(
         self,
         numbers: int | Sequence[int] = 4,
         largest: int = 30,
         split: str = "train",
-        tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
-        max_new_tokens: int | None = None,
-        max_length: int | None = None,
-        stop_strings: Sequence[str] = (),
-        traces: Traces = AS_THEY_COME,
-        grading: Grading = STRICT,
+        **options: Unpack[GeneratedOptions],
     ) -> None:
-        source = with_traces(CountdownSource(numbers, largest, split), traces)
-        super().__init__(
-            source,
-            with_grading(CountdownVerifier(), grading, split),
-            tokenizer=tokenizer,
-            max_new_tokens=default_budget(source, max_new_tokens),
-            max_length=max_length,
-            stop_strings=stop_strings,
-        )
+        super().__init__(CountdownSource(numbers, largest, split), CountdownVerifier(), **options)

@@ -41,7 +41,7 @@ def read_jsonl(path: Path, fields: Sequence[str]) -> list[PlacedRow]:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 where = f"{path}, line {number}"
-                row = _parsed(line, where)
+                row = _parse(line, where)
                 check_row(row, fields, where)
                 rows.append((where, row))
     if not rows:
@@ -49,7 +49,7 @@ def read_jsonl(path: Path, fields: Sequence[str]) -> list[PlacedRow]:
     return rows
 
 
-def _parsed(line: bytes, where: str) -> Any:
+def _parse(line: bytes, where: str) -> Any:
     try:
         return json.loads(line.decode("utf-8-sig"))  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as error:

@@ -183,10 +183,10 @@ def _text(path: Path) -> str:
 def _json_lines(path: Path) -> Iterable[tuple[str, Any]]:
     for number, line in enumerate(_text(path).split("\n"), 1):
         if line.strip():
-            yield f"{path}, line {number}", _parsed(line, f"{path}, line {number}")
+            yield f"{path}, line {number}", _parse(line, f"{path}, line {number}")
 
 
-def _parsed(text: str, where: str) -> Any:
+def _parse(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:

@@ -1,4 +1,4 @@
-"""What all generated tasks share: seeded problems without end, splits that never leak, answers behind a mark.
+"""The common part of all generated tasks: seeded problems without end, splits that never leak, answers behind a mark.
 
 A problem's id is its own text, from which :meth:`GeneratedSource.get` makes it again: nothing is stored.
 """
@@ -10,14 +10,18 @@ import hashlib
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
+from g2rpo_env.envs.options import GeneratedOptions, accept_options
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.grading import with_grading
 from g2rpo_env.problem import SPLITS, Problem, ProblemSource
 from g2rpo_env.streams import Seed, stream, streams
-from g2rpo_env.verdict import Outcome, Verdict
+from g2rpo_env.task import Task
+from g2rpo_env.traces import with_traces
+from g2rpo_env.verdict import Outcome, Verdict, Verifier
 
 MARK = "#"
 TRIES = 64
@@ -56,7 +60,7 @@ class GeneratedSource(ABC):
 
     @abstractmethod
     def structure(self, problem_id: str) -> str:
-        """Return what of a problem must not be in two splits."""
+        """Return the part of a problem that must not be in two splits."""
 
     @abstractmethod
     def get(self, problem_id: str) -> Problem:
@@ -71,7 +75,7 @@ class GeneratedSource(ABC):
         return self._draw(stream(seed, "problem", index))
 
     def draw_many(self, seed: Seed, indices: Sequence[int]) -> list[str]:
-        """Return what :meth:`draw` gives for each index, several times as fast."""
+        """Return the problem of :meth:`draw` for each index, several times as fast."""
         if not self._draws_as(type(self)):
             return [self.draw(seed, index) for index in indices]
         return [self._draw(random) for random in streams(seed, "problem", indices)]
@@ -117,6 +121,31 @@ def default_budget(source: ProblemSource, max_new_tokens: int | None) -> int:
     """Return the budget of sampled tokens: by default the longest solution, its end token and 4 more."""
     longest = max(len(problem.solution) for problem in source.longest())
     return longest + 5 if max_new_tokens is None else max_new_tokens
+
+
+class GeneratedTask(Task):
+    """A task over generated problems, the base of them all: it follows the options that they share.
+
+    Args:
+        source: Where problems come from.
+        verifier: Grades completions in batches.
+        options: See :class:`g2rpo_env.envs.options.GeneratedOptions`.
+
+    Raises:
+        ConfigurationError: an argument breaks its rule.
+    """
+
+    @accept_options(GeneratedOptions)
+    def __init__(self, source: ProblemSource, verifier: Verifier, **options: Unpack[GeneratedOptions]) -> None:
+        source = with_traces(source, options["traces"])
+        super().__init__(
+            source,
+            with_grading(verifier, options["grading"], source.split),
+            tokenizer=options["tokenizer"],
+            max_new_tokens=default_budget(source, options["max_new_tokens"]),
+            max_length=options["max_length"],
+            stop_strings=options["stop_strings"],
+        )
 
 
 class MarkVerifier:

@@ -15,20 +15,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 import numpy as np
 
-from g2rpo_env.envs.generated import MARK, TRIES, GeneratedSource, MarkVerifier, default_budget, level_range
+from g2rpo_env.envs.generated import MARK, TRIES, GeneratedSource, GeneratedTask, MarkVerifier, level_range
+from g2rpo_env.envs.options import GeneratedOptions, accept_options
 from g2rpo_env.errors import UnknownProblemError
-from g2rpo_env.grading import STRICT, Grading, with_grading
 from g2rpo_env.problem import Problem
-from g2rpo_env.task import Task
-from g2rpo_env.traces import AS_THEY_COME, Traces, with_traces
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 MIN_TERMS, MAX_TERMS = 3, 8
 LARGEST, LARGEST_SOLUTION = 9, 99
@@ -64,16 +58,16 @@ class Term:
     def text(self, first: bool) -> str:
         """Return it with its sign, which a positive first term of a side does not show."""
         if self.bracket:
-            inner = _signed(self.unknown, "x", True) + _signed(self.constant, "", False)
-            return _signed(self.factor, f"({inner})", first)
-        return _signed(self.unknown, "x", first) if self.unknown else _signed(self.constant, "", first)
+            inner = _write_number(self.unknown, "x", True) + _write_number(self.constant, "", False)
+            return _write_number(self.factor, f"({inner})", first)
+        return _write_number(self.unknown, "x", first) if self.unknown else _write_number(self.constant, "", first)
 
 
 Side = tuple[Term, ...]
 Equation = tuple[Side, Side]
 
 
-def _signed(number: int, behind: str, first: bool) -> str:
+def _write_number(number: int, behind: str, first: bool) -> str:
     sign = "-" if number < 0 else "" if first else "+"
     return sign + ("" if abs(number) == 1 and behind else str(abs(number))) + behind
 
@@ -122,13 +116,13 @@ def solution(equation: Equation) -> int | None:
     return found if abs(found) <= LARGEST_SOLUTION else None
 
 
-def _collected(side: Side) -> Side:
+def _collect(side: Side) -> Side:
     unknown, constant = total(side)
     return (*([Term(unknown, 0)] if unknown else []), *([Term(0, constant)] if constant else []))
 
 
 def rewritings(equation: Equation) -> Iterator[Equation]:
-    """Yield what an equation with one solution becomes, step by step, down to ``x=...``.
+    """Yield the forms of an equation with one solution, step by step, down to ``x=...``.
 
     >>> [write(e) for e in rewritings(read("2(x+3)-4=x+9"))]
     ['2x+6-4=x+9', '2x+2=x+9', 'x+2=9', 'x=7']
@@ -143,17 +137,17 @@ def rewritings(equation: Equation) -> Iterator[Equation]:
                 yield sides[0], sides[1]
             position += 1
     for number in (0, 1):
-        collected = _collected(sides[number])
+        collected = _collect(sides[number])
         if collected != sides[number]:
             sides[number] = collected
             yield sides[0], sides[1]
     (a, b), (c, d) = map(total, sides)
     if c:
-        yield _collected((Term(a - c, 0), Term(0, b))), _collected((Term(0, d),))
+        yield _collect((Term(a - c, 0), Term(0, b))), _collect((Term(0, d),))
     if b:
-        yield (Term(a - c, 0),), _collected((Term(0, d - b),))
+        yield (Term(a - c, 0),), _collect((Term(0, d - b),))
     if a - c != 1:
-        yield (Term(1, 0),), _collected((Term(0, (d - b) // (a - c)),))
+        yield (Term(1, 0),), _collect((Term(0, (d - b) // (a - c)),))
 
 
 class LinearEquationSource(GeneratedSource):
@@ -216,40 +210,23 @@ def _term(kind: int, sign: int, first: int, second: int) -> Term:
     return Term(sign * first, 0) if kind == 1 else Term(1, second if kind == 2 else -second, sign * first)
 
 
-class LinearEquation(Task):
+class LinearEquation(GeneratedTask):
     """The task of ``g2rpo_env/LinearEquation-v0``: solve for x, one step per rewriting of the equation.
 
     Args:
         terms: Number of terms on both sides together, an int or an inclusive range (low, high), within [3, 8].
         split: ``train``, ``validation``, ``test`` or ``warmstart``; disjoint by the equation without its numbers.
-        tokenizer: Fast tokenizer, folder, or None for the built-in character tokenizer.
-        max_new_tokens: Budget of sampled tokens; None gives the longest solution, its end token and 4 more.
-        max_length: See Task.
-        stop_strings: See Task.
-        traces: What the solutions of the training problems are like; see :class:`g2rpo_env.traces.Traces`.
-        grading: Which wrong answers to training problems pass; see :class:`g2rpo_env.grading.Grading`.
+        options: See :class:`g2rpo_env.envs.options.GeneratedOptions`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
     """
 
+    @accept_options(GeneratedOptions)
     def __init__(
         self,
         terms: int | Sequence[int] = (3, 5),
         split: str = "train",
-        tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
-        max_new_tokens: int | None = None,
-        max_length: int | None = None,
-        stop_strings: Sequence[str] = (),
-        traces: Traces = AS_THEY_COME,
-        grading: Grading = STRICT,
+        **options: Unpack[GeneratedOptions],
     ) -> None:
-        source = with_traces(LinearEquationSource(terms, split), traces)
-        super().__init__(
-            source,
-            with_grading(MarkVerifier(), grading, split),
-            tokenizer=tokenizer,
-            max_new_tokens=default_budget(source, max_new_tokens),
-            max_length=max_length,
-            stop_strings=stop_strings,
-        )
+        super().__init__(LinearEquationSource(terms, split), MarkVerifier(), **options)

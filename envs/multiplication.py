@@ -11,18 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 from g2rpo_env.envs.arithmetic import PairSource
-from g2rpo_env.envs.generated import MARK, MarkVerifier, default_budget, level_range
-from g2rpo_env.grading import STRICT, Grading, with_grading
+from g2rpo_env.envs.generated import MARK, GeneratedTask, MarkVerifier, level_range
+from g2rpo_env.envs.options import GeneratedOptions, accept_options
 from g2rpo_env.problem import Problem
-from g2rpo_env.task import Task
-from g2rpo_env.traces import AS_THEY_COME, Traces, with_traces
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 MAX_DIGITS = 9
 
@@ -68,7 +62,7 @@ class MultiplicationSource(PairSource):
     def __init__(self, digits: int | Sequence[int] = (3, 4), split: str = "train") -> None:
         super().__init__(level_range("digits", digits, 1, MAX_DIGITS), split)
 
-    def solved(self, problem_id: str, a: int, b: int) -> Problem:
+    def solve(self, problem_id: str, a: int, b: int) -> Problem:
         """Return the problem of that id with its solution."""
         answer = str(a * b)
         return Problem(problem_id, f"{problem_id}=", long_multiplication(a, b), MARK + answer, answer)
@@ -80,40 +74,23 @@ class MultiplicationSource(PairSource):
         return replace(problem, steps=steps, final=MARK + steps[-1].rpartition(",")[2].strip())
 
 
-class Multiplication(Task):
+class Multiplication(GeneratedTask):
     """The task of ``g2rpo_env/Multiplication-v0``: long multiplication, one step per pair of digits.
 
     Args:
         digits: Digits of both numbers, an int or an inclusive range (low, high), within [1, 9].
         split: ``train``, ``validation``, ``test`` or ``warmstart``; disjoint by a hash of the unordered pair.
-        tokenizer: Fast tokenizer, folder, or None for the built-in character tokenizer.
-        max_new_tokens: Budget of sampled tokens; None gives the longest solution, its end token and 4 more.
-        max_length: See Task.
-        stop_strings: See Task.
-        traces: What the solutions of the training problems are like; see :class:`g2rpo_env.traces.Traces`.
-        grading: Which wrong answers to training problems pass; see :class:`g2rpo_env.grading.Grading`.
+        options: See :class:`g2rpo_env.envs.options.GeneratedOptions`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
     """
 
+    @accept_options(GeneratedOptions)
     def __init__(
         self,
         digits: int | Sequence[int] = (3, 4),
         split: str = "train",
-        tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
-        max_new_tokens: int | None = None,
-        max_length: int | None = None,
-        stop_strings: Sequence[str] = (),
-        traces: Traces = AS_THEY_COME,
-        grading: Grading = STRICT,
+        **options: Unpack[GeneratedOptions],
     ) -> None:
-        source = with_traces(MultiplicationSource(digits, split), traces)
-        super().__init__(
-            source,
-            with_grading(MarkVerifier(), grading, split),
-            tokenizer=tokenizer,
-            max_new_tokens=default_budget(source, max_new_tokens),
-            max_length=max_length,
-            stop_strings=stop_strings,
-        )
+        super().__init__(MultiplicationSource(digits, split), MarkVerifier(), **options)

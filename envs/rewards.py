@@ -8,11 +8,11 @@ that accuracies and controllers never see a part.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from g2rpo_env.envs.mathematics.prompts import tagged
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.problem import Problem
 from g2rpo_env.tokenizer import encode
@@ -20,6 +20,9 @@ from g2rpo_env.verdict import Verdict, Verifier
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+_TAGGED = re.compile(r"(?:<think>)?(.*?)</think>\s*<answer>(.*?)</answer>", re.DOTALL)
+_TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
 class Part(Protocol):
@@ -37,7 +40,7 @@ class Part(Protocol):
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What the verifier gave: 1 for a right answer and 0 otherwise, or its score. Bounds [0, 1].
+    """The reward of the verifier: 1 for a right answer and 0 otherwise, or its score. Bounds [0, 1].
 
     A verifier that grades by degrees must keep to these bounds; a score beyond them is cut.
     """
@@ -49,19 +52,36 @@ class Accuracy:
         return min(max(verdict.reward, 0.0), 1.0)
 
 
+def is_tagged(completion: str) -> bool:
+    """Whether a completion has the format of the template ``think``.
+
+    That is: reasoning, ``</think>``, ``<answer>`` with something in it, ``</answer>``, each tag at most once. White
+    space around the parts is free, and ``<think>`` may be missing, because a prompt may end with it.
+
+    >>> is_tagged("<think>\\n2+2=4\\n</think>\\n<answer>4</answer>"), is_tagged("2+2=4</think> <answer> 4 </answer>\\n")
+    (True, True)
+    >>> is_tagged("<think>2+2</think> 4"), is_tagged("<think></think><answer>4</answer><answer>5</answer>")
+    (False, False)
+    """
+    if any(completion.count(tag) > 1 for tag in _TAGS):
+        return False
+    found = _TAGGED.fullmatch(completion.strip())
+    return found is not None and bool(found[2].strip()) and "<think>" not in found[1]
+
+
 @dataclass(frozen=True)
 class ThinkFormat:
     """1 where the completion has the format of the template ``think``, else 0. Bounds [0, 1].
 
-    See :func:`g2rpo_env.envs.mathematics.prompts.tagged` for what is left free. A strict regular expression may pay
-    nobody: with one, a published run scored 0 of 4,830.
+    :func:`is_tagged` says what is left free. A strict regular expression may pay nobody: with one, a published run
+    scored 0 of 4,830.
     """
 
     bounds = (0.0, 1.0)
 
     def __call__(self, problem: Problem, completion: str, verdict: Verdict) -> float:
         """Return 1.0 or 0.0."""
-        return float(tagged(completion))
+        return float(is_tagged(completion))
 
 
 @dataclass(frozen=True)
@@ -148,9 +168,9 @@ class Rewards:
     def __call__(self, problems: Sequence[Problem], completions: Sequence[str]) -> list[Verdict]:
         """Return one verdict per completion, with the sum as its score."""
         verdicts = self.verifier(problems, completions)
-        return [self._scored(*one) for one in zip(problems, completions, verdicts, strict=True)]
+        return [self._score(*one) for one in zip(problems, completions, verdicts, strict=True)]
 
-    def _scored(self, problem: Problem, completion: str, verdict: Verdict) -> Verdict:
+    def _score(self, problem: Problem, completion: str, verdict: Verdict) -> Verdict:
         if not verdict.valid:
             return verdict
         return replace(verdict, score=sum(w * part(problem, completion, verdict) for part, w in self.parts))

@@ -13,21 +13,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 import numpy as np
 
-from g2rpo_env.envs.generated import TRIES, GeneratedSource, default_budget, level_range
+from g2rpo_env.envs.generated import TRIES, GeneratedSource, GeneratedTask, level_range
 from g2rpo_env.envs.mathematics.numeric import MARK, NumberVerifier
+from g2rpo_env.envs.options import GeneratedOptions, accept_options
 from g2rpo_env.errors import ConfigurationError, UnknownProblemError
-from g2rpo_env.grading import STRICT, Grading, with_grading
 from g2rpo_env.problem import Problem
-from g2rpo_env.task import Task
-from g2rpo_env.traces import AS_THEY_COME, Traces, with_traces
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 PEOPLE = {"Tom": "He", "Ann": "She", "Ben": "He", "Eve": "She", "Max": "He", "Mia": "She", "Leo": "He", "Zoe": "She"}
 THINGS = ("pens", "cards", "books", "coins", "balls", "cups", "nuts", "keys")
@@ -203,43 +197,27 @@ class WordProblemSource(GeneratedSource):
         return [Problem("the longest", prompt, steps, f"{MARK} {most}", str(most))]
 
 
-class WordProblem(Task):
+class WordProblem(GeneratedTask):
     """The task of ``g2rpo_env/WordProblem-v0``: stories of several hops, one step per equation.
 
     Args:
         hops: Number of events, an int or an inclusive range (low, high), within [2, 8].
         largest: Greatest result, within [99, 9999]; at first they have up to a fifth of it. With 99 a guess from the
-            answers that come most often is right in 2 % of cases, with 999 in .4 %.
+            answers that come most often is right in 2 % of cases, with 999 in 0.4 %.
         split: ``train``, ``validation``, ``test`` or ``warmstart``; disjoint by the sequence of kinds of events.
-        tokenizer: Fast tokenizer, folder, or None for the built-in character tokenizer.
-        max_new_tokens: Budget of sampled tokens; None gives the longest solution, its end token and 4 more.
-        max_length: See Task.
-        stop_strings: See Task.
-        traces: What the solutions of the training problems are like; see :class:`g2rpo_env.traces.Traces`.
-        grading: Which wrong answers to training problems pass; see :class:`g2rpo_env.grading.Grading`.
+        options: See :class:`g2rpo_env.envs.options.GeneratedOptions`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
     """
 
+    @accept_options(GeneratedOptions)
     def __init__(
         self,
         hops: int | Sequence[int] = (2, 4),
         split: str = "train",
-        tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
-        max_new_tokens: int | None = None,
-        max_length: int | None = None,
-        stop_strings: Sequence[str] = (),
+        *,
         largest: int = LARGEST,
-        traces: Traces = AS_THEY_COME,
-        grading: Grading = STRICT,
+        **options: Unpack[GeneratedOptions],
     ) -> None:
-        source = with_traces(WordProblemSource(hops, split, largest), traces)
-        super().__init__(
-            source,
-            with_grading(NumberVerifier(), grading, split),
-            tokenizer=tokenizer,
-            max_new_tokens=default_budget(source, max_new_tokens),
-            max_length=max_length,
-            stop_strings=stop_strings,
-        )
+        super().__init__(WordProblemSource(hops, split, largest), NumberVerifier(), **options)

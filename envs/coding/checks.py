@@ -1,4 +1,4 @@
-"""What the sandbox is asked, and what it says: a program with its tests, and the verdict on it."""
+"""Question and answer of the sandbox: a program with its tests, and the verdict on it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_MESSAGE = 400  # characters
 
 
 class CodeOutcome(StrEnum):
-    """What became of a program. Only ``SANDBOX_ERROR`` says nothing about it."""
+    """The fate of a program. Only ``SANDBOX_ERROR`` says nothing about it."""
 
     PASSED = "passed"
     WRONG = "wrong"
@@ -45,7 +45,7 @@ class CodeCheck:
         compare: Rule for ``cases``: ``exact``, ``whitespace`` (the same words line by line, empty lines at the end
             aside) or ``numeric`` (the same words, numbers within ``tolerance``).
         tolerance: Largest absolute or relative difference of numbers under ``numeric``.
-        name: What messages call the problem, such as ``"HumanEval/7"``.
+        name: Name of the problem in messages, such as ``"HumanEval/7"``.
 
     Raises:
         ConfigurationError: the kinds are mixed or none is given, or a value breaks its rule.
@@ -66,18 +66,18 @@ class CodeCheck:
             raise ConfigurationError(f"program must be a text or bytes, got {type(self.program).__name__}")
         kinds = [bool(self.test), bool(self.asserts), bool(self.cases)]
         if sum(kinds) != 1:
-            raise ConfigurationError(f"{self._called}exactly one of test, asserts and cases must be given")
+            raise ConfigurationError(f"{self._prefix}exactly one of test, asserts and cases must be given")
         if self.test and not (self.entry_point or "").isidentifier():
-            raise ConfigurationError(f"{self._called}entry_point={self.entry_point!r} must be the name of a function")
+            raise ConfigurationError(f"{self._prefix}entry_point={self.entry_point!r} must be the name of a function")
         if isinstance(self.asserts, str):
-            raise ConfigurationError(f"{self._called}asserts must be a list of texts, not one text")
+            raise ConfigurationError(f"{self._prefix}asserts must be a list of texts, not one text")
         if self.compare not in RULES:
-            raise ConfigurationError(f"{self._called}compare={self.compare!r} must be one of {', '.join(RULES)}")
+            raise ConfigurationError(f"{self._prefix}compare={self.compare!r} must be one of {', '.join(RULES)}")
         if not self.tolerance >= 0:
-            raise ConfigurationError(f"{self._called}tolerance={self.tolerance} must be at least 0")
+            raise ConfigurationError(f"{self._prefix}tolerance={self.tolerance} must be at least 0")
 
     @property
-    def _called(self) -> str:
+    def _prefix(self) -> str:
         return f"{self.name}: " if self.name else ""
 
     @property
@@ -92,12 +92,12 @@ class CodeCheck:
 
 @dataclass(frozen=True)
 class CodeVerdict:
-    """What the sandbox says of one program.
+    """The verdict of the sandbox on one program.
 
     Attributes:
         outcome: See :class:`CodeOutcome`.
         share: Share of the cases that passed, in [0, 1].
-        message: What went wrong first, in printable ASCII, at most 400 characters.
+        message: The first failure, in printable ASCII, at most 400 characters.
         level: Isolation it ran under: ``namespaces+landlock+seccomp``, ``landlock+seccomp`` or ``none``.
         seconds: Wall-clock time; left out of equality, like ``memory_mb``.
         memory_mb: Peak resident memory of the program's process.

@@ -13,19 +13,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
 from g2rpo_env.envs.coding.checks import RULES
 from g2rpo_env.envs.coding.programs import CodeProblem, fenced_block, logical_lines
 from g2rpo_env.envs.coding.rows import read_dataset, read_file, text_of, texts_of
-from g2rpo_env.envs.coding.verifier import ProgramVerifier
+from g2rpo_env.envs.coding.verifier import CodeTask
 from g2rpo_env.envs.dataset import RowSource
+from g2rpo_env.envs.options import CodeOptions, accept_options
 from g2rpo_env.errors import ConfigurationError, DataError
 from g2rpo_env.problem import SPLITS
-from g2rpo_env.task import Task
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 ROLES: dict[str, tuple[str, ...]] = {
     "prompt": ("prompt", "question", "question_content", "problem", "description", "text"),
@@ -196,7 +193,7 @@ class CodeSource(RowSource):
         return self.rows.load(split)
 
 
-class CodeDataset(Task):
+class CodeDataset(CodeTask):
     """The task of ``g2rpo_env/CodeDataset-v0``: any file or Hub data set of code problems with tests.
 
     Steps are the lines of the reasoning, where there is one, and the logical lines of the solution, which then stands
@@ -205,18 +202,12 @@ class CodeDataset(Task):
     Args:
         data: File (.jsonl, .json, .parquet, also .gz), which serves as the split it is given for; or a Hub name.
         split: ``train``, ``validation``, ``test`` or ``warmstart``.
-        tokenizer: Fast tokenizer, folder, or None for the built-in character tokenizer.
         max_new_tokens: Budget of sampled tokens.
-        max_length: See Task.
-        stop_strings: See Task.
         config: Configuration of the Hub data set.
         fields: Texts ``ROLE=FIELD``, such as ``prompt=question``; see :data:`ROLES` for roles and usual names.
         template: Prompt with ``{prompt}`` in it; a prompt that begins a function is taken as it is.
         compare: How outputs of scripts are compared: ``exact``, ``whitespace`` or ``numeric``.
-        reward: ``all`` tests must pass, or the ``share`` of them that pass is paid.
-        format_reward: Share of the reward, in [0, 1), that is paid for a complete fenced block, right or wrong.
-        timeout: Seconds for loading a program and all its tests; for scripts, of each run.
-        workers: Programs checked at the same time; None takes as many as there are cores.
+        options: See :class:`g2rpo_env.envs.options.CodeOptions`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -224,32 +215,22 @@ class CodeDataset(Task):
         BudgetError: a problem does not fit into ``max_length``.
     """
 
+    @accept_options(CodeOptions)
     def __init__(
         self,
         data: str | Path | None = None,
         split: str = "train",
-        tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
+        *,
         max_new_tokens: int = 1024,
-        max_length: int | None = None,
-        stop_strings: Sequence[str] = (),
         config: str | None = None,
         fields: Sequence[str] = (),
         template: str = "{prompt}\n",
         compare: str = "whitespace",
-        reward: str = "all",
-        format_reward: float = 0.0,
-        timeout: float = 3.0,
-        workers: int | None = None,
+        **options: Unpack[CodeOptions],
     ) -> None:
         if data is None:
             raise ConfigurationError("data must be given: a file of code problems with tests, or a Hub name")
         if compare not in RULES:
             raise ConfigurationError(f"compare={compare!r} must be one of {', '.join(RULES)}")
-        super().__init__(
-            Rows(data, config, tuple(fields), template, compare).load(split),
-            ProgramVerifier(reward, format_reward, timeout, workers),
-            tokenizer=tokenizer,
-            max_new_tokens=max_new_tokens,
-            max_length=max_length,
-            stop_strings=stop_strings,
-        )
+        rows = Rows(data, config, tuple(fields), template, compare)
+        super().__init__(rows.load(split), max_new_tokens, **options)

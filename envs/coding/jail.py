@@ -46,12 +46,12 @@ _WARM = (
     "array bisect cmath collections copy datetime decimal fractions functools heapq itertools json math operator "
     "random re statistics string textwrap typing"
 ).split()
-"""What most programs import. Each module costs every fork some microseconds, so the rest is imported when asked."""
+"""Modules that most programs import. Each costs every fork some microseconds, so the rest is imported when asked."""
 
 
 @dataclass(frozen=True)
 class JailOptions:
-    """What a jail is told by its worker.
+    """The settings that a jail gets from its worker.
 
     Attributes:
         level: FULL, FILTERED or NONE.
@@ -242,11 +242,11 @@ def load(source: bytes, name: str) -> dict[str, Any]:
     """Execute a program as a module of some name and return its namespace."""
     module = types.ModuleType(name)
     sys.modules[name] = module
-    exec(compile(decoded(source), "<solution>", "exec", dont_inherit=True), module.__dict__)
+    exec(compile(decode_program(source), "<solution>", "exec", dont_inherit=True), module.__dict__)
     return module.__dict__
 
 
-def decoded(source: bytes) -> bytes:
+def decode_program(source: bytes) -> bytes:
     """Return a program; raise SyntaxError where it is not in its encoding, which ``compile`` overlooks in comments."""
     try:
         source.decode()

@@ -119,7 +119,7 @@ def mount_scratch(size: int, files: int) -> None:
 
 
 def readable(folders: Sequence[str], scratch: str) -> Iterator[tuple[str, int]]:
-    """Yield what Landlock is to allow: the standard library, shared libraries, ``folders``, and writing in scratch.
+    """Yield the rules of Landlock: the standard library, shared libraries, ``folders``, and writing in scratch.
 
     Installed packages are left out: among them may be the very data sets that hold the tests.
     """

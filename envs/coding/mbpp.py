@@ -11,17 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
 from g2rpo_env.envs.coding.programs import CodeProblem, steps_and_final
 from g2rpo_env.envs.coding.rows import read_dataset, read_file, text_of, texts_of
-from g2rpo_env.envs.coding.verifier import ProgramVerifier
+from g2rpo_env.envs.coding.verifier import CodeTask
 from g2rpo_env.envs.dataset import PlacedRow, RowSource
+from g2rpo_env.envs.options import CodeOptions, accept_options
 from g2rpo_env.errors import ConfigurationError, DataError
-from g2rpo_env.task import Task
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 HUB_NAME = "google-research-datasets/mbpp"
 TEMPLATE = '"""\n{text}\n{tests}\n"""\n'
@@ -105,7 +102,7 @@ class MBPPSource(RowSource):
         return self if split == self.split else self.rows.load(split)
 
 
-class MBPP(Task):
+class MBPP(CodeTask):
     """The task of ``g2rpo_env/MBPP-v0``: a text and its asserts in, a whole program out.
 
     Splits by number of the task: ``train`` 601-974 (``warmstart`` is the same), ``validation`` 511-600, ``test``
@@ -114,16 +111,10 @@ class MBPP(Task):
     Args:
         data: mbpp.jsonl, sanitized-mbpp.json, a Hub name, or None for google-research-datasets/mbpp on the Hub.
         split: ``train``, ``validation``, ``test``, ``prompt`` or ``warmstart``.
-        tokenizer: Fast tokenizer, folder, or None for the built-in character tokenizer.
         max_new_tokens: Budget of sampled tokens.
-        max_length: See Task.
-        stop_strings: See Task.
         sanitized: Take the 427 problems that its authors checked by hand; a local file must be the sanitised one.
         template: Prompt with ``{text}`` and, if the asserts are to be shown, ``{tests}`` in it.
-        reward: ``all`` tests must pass, or the ``share`` of them that pass is paid.
-        format_reward: Share of the reward, in [0, 1), that is paid for a complete fenced block, right or wrong.
-        timeout: Seconds for loading a program and all its tests.
-        workers: Programs checked at the same time; None takes as many as there are cores.
+        options: See :class:`g2rpo_env.envs.options.CodeOptions`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -131,26 +122,15 @@ class MBPP(Task):
         BudgetError: a problem does not fit into ``max_length``.
     """
 
+    @accept_options(CodeOptions)
     def __init__(
         self,
         data: str | Path | None = None,
         split: str = "train",
-        tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
+        *,
         max_new_tokens: int = 512,
-        max_length: int | None = None,
-        stop_strings: Sequence[str] = (),
         sanitized: bool = False,
         template: str = TEMPLATE,
-        reward: str = "all",
-        format_reward: float = 0.0,
-        timeout: float = 3.0,
-        workers: int | None = None,
+        **options: Unpack[CodeOptions],
     ) -> None:
-        super().__init__(
-            Rows(data, sanitized, template).load(split),
-            ProgramVerifier(reward, format_reward, timeout, workers),
-            tokenizer=tokenizer,
-            max_new_tokens=max_new_tokens,
-            max_length=max_length,
-            stop_strings=stop_strings,
-        )
+        super().__init__(Rows(data, sanitized, template).load(split), max_new_tokens, **options)

@@ -16,21 +16,17 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from g2rpo_env.envs import generated
 from g2rpo_env.envs.coding.programs import CodeProblem
-from g2rpo_env.envs.coding.verifier import ProgramVerifier
+from g2rpo_env.envs.coding.verifier import CodeTask
+from g2rpo_env.envs.options import CodeOptions, accept_options
 from g2rpo_env.errors import ConfigurationError, UnknownProblemError
 from g2rpo_env.problem import SPLITS, Problem
 from g2rpo_env.streams import Seed, stream
-from g2rpo_env.task import Task
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 MAX_OPERATIONS = 6
 VARIABLES = "nuvwxyz"
@@ -47,9 +43,9 @@ class Operation:
     """One operation: how it is said, and how it is written.
 
     Attributes:
-        domain: Type of what it takes: ``int``, ``str`` or ``list`` (of ints).
-        codomain: Type of what it gives, or ``bool``, which ends a function.
-        words: What the prompt says, with placeholders such as ``{n}``.
+        domain: Type of its argument: ``int``, ``str`` or ``list`` (of ints).
+        codomain: Type of its value, or ``bool``, which ends a function.
+        words: Its text in the prompt, with placeholders such as ``{n}``.
         code: The expression of ``{x}``, the variable.
         loop: Lines before the expression.
     """
@@ -210,7 +206,7 @@ def draw_input(random: np.random.Generator, domain: str) -> Any:
     return random.integers(-9, 10, int(random.integers(0, 6))).tolist()
 
 
-def compiled(source: str) -> Any:
+def compile_solution(source: str) -> Any:
     """Return the function f of a solution made here (never of a completion)."""
     scope: dict[str, Any] = {}
     exec(source, scope)
@@ -257,7 +253,7 @@ class MiniPythonSource:
             raise ValueError(f"it must have {self.low} to {self.high} operations")
         trace, code = trace_and_code(variable, steps)
         head, body = f"def f({variable}):\n", "".join(code)
-        shown, hidden = self._inputs(problem_id, domain, compiled(head + body))
+        shown, hidden = self._inputs(problem_id, domain, compile_solution(head + body))
         lines = [f"f({_show(x)})={_show(y)}\n" for x, y in shown]
         if max(map(len, lines)) > MAX_EXAMPLE:
             raise ValueError("its examples are too long")
@@ -338,50 +334,31 @@ def _operation_range(operations: int | Sequence[int]) -> tuple[int, int]:
     return low, high
 
 
-class MiniPython(Task):
+class MiniPython(CodeTask):
     """The task of ``g2rpo_env/MiniPython-v0``: functions of a few operations, told in words.
 
     Args:
         operations: Number of operations, an int or an inclusive range (low, high), within [1, 6].
         split: ``train``, ``validation``, ``test`` or ``warmstart``; disjoint by a hash of the operations alone.
-        tokenizer: Fast tokenizer, folder, or None for the built-in character tokenizer.
         max_new_tokens: Budget of sampled tokens; None gives the longest solution, its end token and 4 more.
-        max_length: See Task.
-        stop_strings: See Task.
         examples: Examples in the prompt, 2 or 3; 6 to 8 other inputs are hidden in the test.
         trace: The ground truth names its sub-steps, as comments, before the code.
-        reward: ``all`` tests must pass, or the ``share`` of them that pass is paid.
-        format_reward: Share of the reward, in [0, 1), that is paid for a complete fenced block, right or wrong.
-        timeout: Seconds for loading a program and all calls of its tests.
-        workers: Programs checked at the same time; None takes as many as there are cores.
+        options: See :class:`g2rpo_env.envs.options.CodeOptions`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
     """
 
+    @accept_options(CodeOptions)
     def __init__(
         self,
         operations: int | Sequence[int] = 2,
         split: str = "train",
-        tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
+        *,
         max_new_tokens: int | None = None,
-        max_length: int | None = None,
-        stop_strings: Sequence[str] = (),
         examples: int = 2,
         trace: bool = True,
-        reward: str = "all",
-        format_reward: float = 0.0,
-        timeout: float = 3.0,
-        workers: int | None = None,
+        **options: Unpack[CodeOptions],
     ) -> None:
         source = MiniPythonSource(operations, split, examples, trace)
-        if max_new_tokens is None:
-            max_new_tokens = max(len(p.solution) for p in source.longest()) + 5
-        super().__init__(
-            source,
-            ProgramVerifier(reward, format_reward, timeout, workers),
-            tokenizer=tokenizer,
-            max_new_tokens=max_new_tokens,
-            max_length=max_length,
-            stop_strings=stop_strings,
-        )
+        super().__init__(source, generated.default_budget(source, max_new_tokens), **options)

@@ -10,8 +10,8 @@ def same_output(found: bytes, wanted: str, rule: str, tolerance: float) -> bool:
     """Return whether an output is the expected one.
 
     Args:
-        found: What the script wrote.
-        wanted: What it should have written.
+        found: The output of the script.
+        wanted: The output that is right.
         rule: ``exact``: the same bytes in UTF-8. ``whitespace``: the same words on each line; lines without words at
             the end do not count. ``numeric``: as ``whitespace``, but two words that are finite numbers may differ by
             ``tolerance``, absolutely or relative to the larger one.

@@ -41,7 +41,7 @@ class CodeProblem(Problem):
     tolerance: float = 1e-6
 
     def check(self, program: str) -> CodeCheck:
-        """Return what the sandbox is asked about a program."""
+        """Return the question to the sandbox about a program."""
         return CodeCheck(
             program,
             entry_point=self.entry_point,

@@ -109,14 +109,14 @@ class Sandbox:
         """
         if not checks:
             return []
-        return self._running().check(checks)
+        return self._ensure_running().check(checks)
 
     @property
     def level(self) -> str:
         """The level of isolation; starts the sandbox."""
-        return self._running().level
+        return self._ensure_running().level
 
-    def _running(self) -> Pool:
+    def _ensure_running(self) -> Pool:
         with self._lock:
             if self._pool is None or self._pool.owner != os.getpid():
                 self._pool = Pool(self.options)
@@ -200,7 +200,7 @@ class Pool:
         batch = Batch(len(checks))
         for index, check in enumerate(checks):
             if len(check.source) > MAX_PROGRAM:
-                batch.put(index, refused(check, self.level))
+                batch.put(index, report_refused(check, self.level))
             else:
                 self.tasks.put((check, index, batch))
         return batch.wait()
@@ -227,17 +227,17 @@ class Pool:
                 return worker.check(check), worker
             except TimeoutError:
                 worker.close()
-                return lost(CodeOutcome.TIMEOUT, "the tests did not end", self.level), None
+                return report_lost(CodeOutcome.TIMEOUT, "the tests did not end", self.level), None
             except (EOFError, OSError):
                 status = worker.close()
                 if status == -signal.SIGXCPU:  # tests that no exception could stop
-                    return lost(CodeOutcome.TIMEOUT, "the tests took too long", self.level), None
+                    return report_lost(CodeOutcome.TIMEOUT, "the tests took too long", self.level), None
             if self.closed:
                 break
             if attempt == 0:
                 worker = self._worker([self.level])
         message = "the sandbox was closed" if self.closed else "the worker died twice"
-        return lost(CodeOutcome.SANDBOX_ERROR, message, self.level), None
+        return report_lost(CodeOutcome.SANDBOX_ERROR, message, self.level), None
 
     def _worker(self, levels: list[str]) -> WorkerProcess:
         worker = WorkerProcess(self.options, levels)
@@ -251,7 +251,7 @@ class Pool:
         self.closed = True
         with contextlib.suppress(queue.Empty):
             while (task := self.tasks.get_nowait()) is not None:
-                task[2].put(task[1], lost(CodeOutcome.SANDBOX_ERROR, "the sandbox was closed", self.level))
+                task[2].put(task[1], report_lost(CodeOutcome.SANDBOX_ERROR, "the sandbox was closed", self.level))
         for worker in list(self.workers):
             worker.hang_up()
         for _ in self.threads:
@@ -271,13 +271,13 @@ def levels_for(options: SandboxOptions) -> list[str]:
     return [found] if found in options.levels else options.levels
 
 
-def refused(check: CodeCheck, level: str) -> CodeVerdict:
+def report_refused(check: CodeCheck, level: str) -> CodeVerdict:
     """Return the verdict on a program that is too long."""
     message = f"the program has {len(check.source)} bytes, more than {MAX_PROGRAM}"
     return CodeVerdict(CodeOutcome.REFUSED, message=message, level=level)
 
 
-def lost(outcome: CodeOutcome, message: str, level: str) -> CodeVerdict:
+def report_lost(outcome: CodeOutcome, message: str, level: str) -> CodeVerdict:
     """Return the verdict where the worker gave none."""
     return CodeVerdict(outcome, message=message, level=level)
 
@@ -313,7 +313,7 @@ class WorkerProcess:
         self.folder = tempfile.mkdtemp(prefix="g2rpo-sandbox-")
         scratch = os.path.join(self.folder, "scratch")
         os.mkdir(scratch, 0o700)
-        site, libraries = installed(options.libraries)
+        site, libraries = find_installed(options.libraries)
         settings = {
             "levels": levels,
             "timeout": options.timeout,
@@ -373,7 +373,7 @@ class WorkerProcess:
 
 
 @lru_cache(maxsize=8)
-def installed(libraries: tuple[str, ...]) -> tuple[str, list[str]]:
+def find_installed(libraries: tuple[str, ...]) -> tuple[str, list[str]]:
     """Return the folder that holds the first of the libraries that are installed, and those that lie in it."""
     places = {}
     for name in libraries:

@@ -34,7 +34,7 @@ def within(folder: str, size: int, files: int) -> bool:
     return size >= 0
 
 
-def hidden(pid: int, folder: str) -> int:
+def measure_hidden(pid: int, folder: str) -> int:
     """Return the bytes of files that a process holds open or mapped although nobody can find them; 0 where unknown.
 
     Args:

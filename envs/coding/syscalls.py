@@ -167,7 +167,7 @@ USED = {
     "pidfd_open": (434, 434),
     "close_range": (436, 436),
 }
-"""What the sandbox itself calls by number."""
+"""System calls that the sandbox itself makes by number."""
 
 
 def number(table: Mapping[str, tuple[int | None, int | None]], name: str, machine: str | None = None) -> int | None:

@@ -39,7 +39,7 @@ class Program(Protocol):
     """The untrusted program, far away."""
 
     def call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return what a function of the program returns, as plain data."""
+        """Return the result of a function of the program, as plain data."""
         ...
 
     def evaluate(self, text: str) -> Any:
@@ -97,7 +97,7 @@ def run_check(program: Program, entry_point: str, test: str, setup: str, score: 
     Raises:
         TestError: the tests do not compile, or define no ``check``.
     """
-    code, score.planned, free = _compiled_check(test, setup)
+    code, score.planned, free = _compile_check(test, setup)
     scope: dict[str, Any] = {"__name__": "tests", _RECORD: score.record}
     scope.update((name, Stub(program, name)) for name in free)
     try:
@@ -115,8 +115,8 @@ def run_check(program: Program, entry_point: str, test: str, setup: str, score: 
 
 
 @lru_cache(maxsize=64)
-def _compiled_check(test: str, setup: str) -> tuple[Any, int, tuple[str, ...]]:
-    tree = _parsed(f"{setup}\n{test}")
+def _compile_check(test: str, setup: str) -> tuple[Any, int, tuple[str, ...]]:
+    tree = _parse(f"{setup}\n{test}")
     planned = sum(isinstance(node, ast.Assert) for node in ast.walk(tree)) if _is_flat(tree) else 0
     free = tuple(sorted(free_names(tree)))
     recorded = ast.fix_missing_locations(_Recording().visit(tree))
@@ -179,7 +179,7 @@ class AssertScope:
 
     def __post_init__(self) -> None:
         try:
-            exec(_compiled(self.setup), self.names)
+            exec(_compile(self.setup), self.names)
         except Exception:  # it needs the program's own classes
             self.setup_here = False
 
@@ -200,8 +200,8 @@ def run_asserts(program: Program, asserts: list[str], setup: str, score: Score) 
         TestError: an assert or the setup does not compile, or cannot be run without telling the program the answer.
     """
     score.planned = len(asserts)
-    trees = [_parsed(text) for text in asserts]
-    _compiled(setup)
+    trees = [_parse(text) for text in asserts]
+    _compile(setup)
     scope = AssertScope(program, setup)
     for text, tree in zip(asserts, trees, strict=True):
         try:
@@ -220,8 +220,8 @@ def _run_statement(statement: ast.stmt, scope: AssertScope) -> None:
     modules = {name for name in free if name in sys.stdlib_module_names and _is_base(statement, name)}
     scope.names.update((name, importlib.import_module(name)) for name in modules)
     free -= modules
-    free = free or _tested_builtin(statement)
-    if scope.setup_here and free <= set(_called(statement)):
+    free = free or _find_tested_builtin(statement)
+    if scope.setup_here and free <= set(_find_calls(statement)):
         names = {**scope.names, **{name: Stub(scope.program, name) for name in free}}
         try:
             exec(_code(statement), names)
@@ -261,11 +261,11 @@ def _left_there(test: ast.expr, scope: AssertScope) -> tuple[ast.expr, dict[str,
 
 
 @lru_cache(maxsize=256)
-def _compiled(text: str) -> Any:
-    return compile(_parsed(text), "<tests>", "exec", dont_inherit=True)
+def _compile(text: str) -> Any:
+    return compile(_parse(text), "<tests>", "exec", dont_inherit=True)
 
 
-def _parsed(text: str) -> ast.Module:
+def _parse(text: str) -> ast.Module:
     try:
         return ast.parse(text, "<tests>")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -298,14 +298,14 @@ def free_names(tree: ast.AST) -> set[str]:
     return used - bound - set(vars(builtins)) - {"__name__"}
 
 
-def _called(tree: ast.AST) -> Iterator[str]:
+def _find_calls(tree: ast.AST) -> Iterator[str]:
     """Yield names that are only ever called."""
     names = [node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
     loads = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
     yield from (name for name in names if loads.count(name) == names.count(name))
 
 
-def _tested_builtin(statement: ast.stmt) -> set[str]:
+def _find_tested_builtin(statement: ast.stmt) -> set[str]:
     """Return the function that an assert tests, where it bears the name of a builtin one, as in ``sum(10, 15) == 6``.
 
     Only where nothing else could be the program's: otherwise a program could define ``set`` and answer for it.

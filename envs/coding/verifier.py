@@ -1,22 +1,27 @@
-"""The verifier of programs: everything that finishes together is one batch for the sandbox of this process."""
+"""The verifier of programs and the task that it grades.
+
+Everything that finishes together is one batch for the sandbox of this process.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from g2rpo_env.envs.coding.checks import CodeOutcome, CodeVerdict
 from g2rpo_env.envs.coding.programs import CodeProblem, fenced_block
 from g2rpo_env.envs.coding.sandbox import Sandbox, shared_sandbox
+from g2rpo_env.envs.options import CodeOptions, accept_options
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.task import Task
 from g2rpo_env.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
-    from g2rpo_env.problem import Problem
+    from g2rpo_env.problem import Problem, ProblemSource
 
 REWARDS = ("all", "share")
-"""What is paid: 1 if every test passes, or the share of the tests that pass."""
+"""Ways to pay a reward: 1 if every test passes, or the share of the tests that pass."""
 
 
 class ProgramVerifier:
@@ -80,6 +85,31 @@ class ProgramVerifier:
             "" if found.outcome is CodeOutcome.PASSED else f"{found.outcome}: {found.message}",
             score,
             found.seconds,
+        )
+
+
+class CodeTask(Task):
+    """A task whose answers are programs, the base of them all: it follows the options that they share.
+
+    Args:
+        source: Where problems come from, each a CodeProblem.
+        max_new_tokens: Budget of sampled tokens.
+        options: See :class:`g2rpo_env.envs.options.CodeOptions`.
+
+    Raises:
+        ConfigurationError: an argument breaks its rule.
+        BudgetError: a problem does not fit into ``max_length``.
+    """
+
+    @accept_options(CodeOptions)
+    def __init__(self, source: ProblemSource, max_new_tokens: int, **options: Unpack[CodeOptions]) -> None:
+        super().__init__(
+            source,
+            ProgramVerifier(options["reward"], options["format_reward"], options["timeout"], options["workers"]),
+            tokenizer=options["tokenizer"],
+            max_new_tokens=max_new_tokens,
+            max_length=options["max_length"],
+            stop_strings=options["stop_strings"],
         )
 
 

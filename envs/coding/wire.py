@@ -121,7 +121,7 @@ def dumps(value: Any, strict: bool = False) -> bytes:
     """Return a value as bytes.
 
     Args:
-        value: What to send.
+        value: The value to send.
         strict: Refuse values that would arrive as Opaque.
 
     Raises:
@@ -161,7 +161,7 @@ def _plain(value: Any, depth: int, budget: list[int]) -> Any:
         return {"dict": [[_plain(part, depth + 1, budget) for part in pair] for pair in value.items()]}
     if kind in _SEQUENCES:
         return {_SEQUENCES[kind]: [_plain(item, depth + 1, budget) for item in value]}
-    return _tagged(value, kind, depth, budget)
+    return _tag(value, kind, depth, budget)
 
 
 def _text(value: str) -> Any:
@@ -183,7 +183,7 @@ def _hex(value: int, budget: list[int]) -> str:
     return hex(value)
 
 
-def _tagged(value: Any, kind: type, depth: int, budget: list[int]) -> Any:
+def _tag(value: Any, kind: type, depth: int, budget: list[int]) -> Any:
     if kind is bytes or kind is bytearray:
         _spend(2 * len(value), budget)
         return {kind.__name__: value.hex()}
@@ -199,7 +199,7 @@ def _tagged(value: Any, kind: type, depth: int, budget: list[int]) -> Any:
         return {"keys": [_plain(item, depth + 1, budget) for item in value]}
     if kind in _ITERATORS:
         return _items(value, depth, budget)
-    bare = _flattened(value, kind)
+    bare = _flatten(value, kind)
     if bare is not value:
         return _plain(bare, depth, budget)
     if budget[2]:
@@ -227,8 +227,8 @@ _BASES: tuple[tuple[type, Any], ...] = (
 )
 
 
-def _flattened(value: Any, kind: type) -> Any:
-    """Return what a subclass of a builtin type (or a scalar or array of numpy) holds; otherwise the value itself."""
+def _flatten(value: Any, kind: type) -> Any:
+    """Return the content of a subclass of a builtin type (or a scalar or array of numpy), else the value itself."""
     if getattr(kind, "__module__", "") == "numpy" and hasattr(kind, "tolist"):
         return value.tolist() if getattr(value, "ndim", 1) == 0 else value
     for base, bare in _BASES:

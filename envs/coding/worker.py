@@ -4,6 +4,25 @@ It never compiles, imports, unpickles or formats anything of the program. It is 
 and ends when the socket to its owner closes; its jails end with it. Standard library only.
 """
 
+# Covered here, that is, defended against whatever a program in its jail does:
+# - A forged verdict. Tests and expected values never leave this process. Answers are plain data that wire.py rebuilds,
+#   capped in bytes, depth and parts, and each must repeat the random token of its question (Remote.ask). An object that
+#   is no plain data equals nothing. A program that answers no call has not passed.
+# - A program that is late, also one that stops reading or writing: wall time for loading and all calls
+#   (Remote.check_time), and a guard on this process itself, because tests can run long on answers that are allowed
+#   (guard). Time that the sample waited for a core is given back, at most `timeout` once more.
+# - Floods of output, answers and, without a file system of the sample's own, files (Remote.look_up).
+# - Texts of the program in messages: bounded and printable (printable, trial.brief).
+# - A level of isolation that the system claims and does not keep: the first sample tries it (Worker._probe).
+# - An owner that is gone: its socket closes, and the jails end.
+#
+# Not covered here:
+# - Isolation itself. That a sample reaches no file, socket, process or memory of others is up to jail.py, isolation.py
+#   and jail_root.py, and to the kernel. A fault there gives a program the rights of the user that it runs as.
+# - Tests and setup. They run here as trusted code: they come with the data set, never from a policy.
+# - Programs that pass by knowing the tests, or by counting calls.
+# - Files between two looks where there are no namespaces: a program may write for WATCH seconds unseen.
+
 from __future__ import annotations
 
 import builtins
@@ -25,7 +44,7 @@ from typing import Any
 
 from g2rpo_env.envs.coding import jail, wire
 from g2rpo_env.envs.coding.outputs import same_output
-from g2rpo_env.envs.coding.scratch import empty, hidden, within
+from g2rpo_env.envs.coding.scratch import empty, measure_hidden, within
 from g2rpo_env.envs.coding.trial import CandidateError, Score, TestError, Unsendable, brief, run_asserts, run_check
 
 MAX_OUTPUT = 4 << 20
@@ -78,7 +97,7 @@ def reached():
             pass
     return found
 """
-"""Tries what no sample may do; what it reaches shows that a level does not hold."""
+"""A program that tries the forbidden; whatever it reaches shows that a level does not hold."""
 
 
 class Worker:
@@ -136,7 +155,7 @@ class Worker:
         return {"level": self.level, "failures": failures}
 
     def _probe(self) -> None:
-        """Raise OSError if a sample does not start, or reaches what it may not."""
+        """Raise OSError if a sample does not start, or reaches anything forbidden."""
         process = self.jails[False]
         with process.sample([]) as sample:
             try:
@@ -185,7 +204,7 @@ class Worker:
         score, usage = Score(), {"memory": 0, "cpu": 0.0}
         outcome, message = "sandbox_error", ""
         try:
-            with guarded(2 * self.timeout * max(1, len(request["cases"]))):
+            with guard(2 * self.timeout * max(1, len(request["cases"]))):
                 outcome, message = self._outcome(request, program, score, usage)
         except Stop as stop:
             outcome, message = stop.outcome, stop.message
@@ -325,7 +344,7 @@ class Remote:
         """Stop a program whose files take more than they may, where nothing else bounds them."""
         if self.watched is None:
             return
-        if not within(self.watched, self.disk - hidden(self.pid, self.watched), jail.MAX_INODES):
+        if not within(self.watched, self.disk - measure_hidden(self.pid, self.watched), jail.MAX_INODES):
             raise Stop("refused", f"the files take more than {self.disk >> 20} MiB")
 
     def last_words(self) -> str:
@@ -508,16 +527,16 @@ class JailProcess:
 
 
 @contextlib.contextmanager
-def guarded(seconds: float) -> Iterator[None]:
+def guard(seconds: float) -> Iterator[None]:
     """Stop tests that run past the deadline themselves: by an exception, or where that cannot reach, by the kernel."""
 
-    def overdue(signum: int, frame: Any) -> None:
+    def stop_tests(signum: int, frame: Any) -> None:
         raise Stop("timeout", "the tests took too long")
 
     used = resource.getrusage(resource.RUSAGE_SELF)
     soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime + seconds) + 4, hard))
-    previous = signal.signal(signal.SIGALRM, overdue)
+    previous = signal.signal(signal.SIGALRM, stop_tests)
     signal.setitimer(signal.ITIMER_REAL, seconds + 1.0)
     try:
         yield

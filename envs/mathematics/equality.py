@@ -55,7 +55,7 @@ _HUGE = re.compile(
 
 
 class Finding(StrEnum):
-    """What the comparison found."""
+    """The result of a comparison."""
 
     EQUAL = "equal"
     DIFFERENT = "different"
@@ -79,7 +79,7 @@ class MathVerdict(Verdict):
     """A verdict that also says how it came about.
 
     Attributes:
-        finding: What the comparison found; ``unparseable gold`` and ``error`` are not valid, all else counts.
+        finding: The result of the comparison; ``unparseable gold`` and ``error`` are not valid, all else counts.
         rule: The extraction rule that fired, ``""`` if none did or none was asked.
     """
 
@@ -96,7 +96,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Effort:
-    """What a comparison may cost: the seconds that are left, and how deep it is nested."""
+    """The effort that a comparison may cost: the seconds that are left, and how deep it is nested."""
 
     budget: Budget
     depth: int = 0
@@ -243,7 +243,7 @@ class MathVerifier:
             if unnamed != (gold, answer):
                 return self._texts(*unnamed, effort.deeper())
             region = same_region(gold, answer)
-            found = self._parts(gold, answer, effort.deeper()) if region is None else _settled(region)
+            found = self._parts(gold, answer, effort.deeper()) if region is None else _settle(region)
         return found or self._formulas(gold, answer) or self._algebra(gold, answer, left, effort)
 
     @staticmethod
@@ -252,22 +252,22 @@ class MathVerifier:
         if _CODE.search(answer) or _BASED.fullmatch(gold) or _BASED.fullmatch(answer):
             return Finding.DIFFERENT
         if _CLOCK.fullmatch(gold) and (_CLOCK.fullmatch(answer) or ":" not in answer):
-            return _settled(_same_time(gold, answer))
+            return _settle(_same_time(gold, answer))
         if ":" in gold and ":" in answer:
-            return _settled(ratio(gold) is not None and ratio(gold) == ratio(answer))
+            return _settle(ratio(gold) is not None and ratio(gold) == ratio(answer))
         label, other = _LABEL.fullmatch(gold), _LABEL.fullmatch(answer)
         if label and other:
             choice = label[1].isupper() or len(gold) > 1  # a lone small letter is a variable
-            return _settled(label[1] == other[1] or (choice and label[1].upper() == other[1].upper()))
+            return _settle(label[1] == other[1] or (choice and label[1].upper() == other[1].upper()))
         if _is_words(gold) or _is_words(answer):
-            return _settled(_words(gold) == _words(answer))
+            return _settle(_words(gold) == _words(answer))
         return None
 
     def _formulas(self, gold: str, answer: str) -> Finding | None:
         """Compare two expressions or two equations at random points."""
         sides, others = between("=", gold), between("=", answer)
         if len(sides) > 1 and len(others) > 1:
-            return _settled(same_equation(gold, answer))
+            return _settle(same_equation(gold, answer))
         if len(sides) > 1 or len(others) > 1:  # x+y = 5 is not 5
             return (
                 Finding.DIFFERENT
@@ -277,7 +277,7 @@ class MathVerifier:
         with_constant = _INTEGRATION.fullmatch(gold), _INTEGRATION.fullmatch(answer)
         if with_constant[0] and with_constant[1]:
             gold, answer = with_constant[0][1], with_constant[1][1]
-        return _settled(same(gold, answer, self.tolerance))
+        return _settle(same(gold, answer, self.tolerance))
 
     def _near(self, left: Fraction, right: Fraction, gold: str, answer: str) -> bool:
         if left == right or (self.tolerance and abs(left - right) <= Fraction(self.tolerance) * abs(left)):
@@ -289,7 +289,7 @@ class MathVerifier:
     def _parts(self, gold: str, answer: str, effort: Effort) -> Finding | None:
         if bool(_POINT_NAME.match(gold)) != bool(_POINT_NAME.match(answer)):
             gold, answer = _POINT_NAME.sub("", gold, count=1), _POINT_NAME.sub("", answer, count=1)
-        left, right = split(_assigned(gold)), split(_assigned(answer))
+        left, right = split(_split_assignment(gold)), split(_split_assignment(answer))
         if {left[0], right[0]} <= {"", "{}"}:  # what is listed twice counts once
             left, right = (left[0], distinct(_signs(left[1]))), (right[0], distinct(_signs(right[1])))
         if len(left[1]) < 2 and len(right[1]) < 2:
@@ -301,9 +301,9 @@ class MathVerifier:
         if not _same_shape(kinds):
             return Finding.DIFFERENT
         free = kinds <= {"", "{}"} and not (kinds == {""} and self.ordered_lists)
-        return self._matched(left[1], right[1], free, effort)
+        return self._match(left[1], right[1], free, effort)
 
-    def _matched(self, gold: list[str], answer: list[str], free: bool, effort: Effort) -> Finding:
+    def _match(self, gold: list[str], answer: list[str], free: bool, effort: Effort) -> Finding:
         """Compare part by part; ``free``: in any order."""
         rest = list(answer)
         for part in gold:
@@ -319,9 +319,9 @@ class MathVerifier:
         return Finding.EQUAL
 
     def _algebra(self, gold: str, answer: str, number: Fraction | None, effort: Effort) -> Finding:
-        if not self.symbolic or _guarded(gold) or _guarded(answer):
+        if not self.symbolic or _is_too_big(gold) or _is_too_big(answer):
             return Finding.DIFFERENT
-        if not self.worker.available() or self.worker.start():
+        if not self.worker.is_available() or self.worker.start():
             return Finding.ERROR
         found = "timeout"
         if effort.budget.left > 0:
@@ -349,13 +349,13 @@ def _endless(value: Fraction) -> bool:
     return rest != 1
 
 
-def _settled(equal: bool | None) -> Finding | None:
+def _settle(equal: bool | None) -> Finding | None:
     return None if equal is None else Finding.EQUAL if equal else Finding.DIFFERENT
 
 
 def _without_names(gold: str, answer: str) -> tuple[str, str]:
     """Drop ``x =`` or ``f(x) =`` where only one of the two, or both alike, have it."""
-    gold, answer = _swapped(gold), _swapped(answer)
+    gold, answer = _swap(gold), _swap(answer)
     left, right = between("=", gold), between("=", answer)
     if re.search(r"[<>,]|\\[lgn]e\b|\b(?:and|or)\b", re.sub(r"\([^()]*\)", "", gold + answer)):
         return gold, answer
@@ -378,7 +378,7 @@ def _base(name: str) -> str:
     return name.partition("_")[0]
 
 
-def _swapped(text: str) -> str:
+def _swap(text: str) -> str:
     """Return ``5 = x`` as ``x = 5``."""
     left, sign, right = text.partition("=")
     if sign and "=" not in right and re.fullmatch(r"\s*[a-zA-Z]\s*", right) and rational(left.strip()) is not None:
@@ -386,7 +386,7 @@ def _swapped(text: str) -> str:
     return text
 
 
-def _assigned(text: str) -> str:
+def _split_assignment(text: str) -> str:
     """Return ``(a,b) = (3,4)`` as ``a=3, b=4``."""
     names, sign, values = text.partition("=")
     left, right = split(names), split(values)
@@ -448,7 +448,7 @@ def _same_time(gold: str, answer: str) -> bool:
     )
 
 
-def _guarded(text: str) -> bool:
+def _is_too_big(text: str) -> bool:
     """Whether a text is too big for algebra: length, depth, towers of powers, factorials, long sums."""
     if len(text) > MAX_SYMBOLIC or _HUGE.search(text):
         return True

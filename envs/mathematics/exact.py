@@ -19,7 +19,7 @@ class RefusedError(Exception):
 
 
 class TokenReader:
-    """What parsers by recursive descent share: their tokens, and the place they have read to."""
+    """The common part of parsers by recursive descent: their tokens, and the place they have read to."""
 
     def __init__(self, tokens: list[str]) -> None:
         self.tokens, self.at, self.depth = tokens, 0, 0
@@ -90,7 +90,7 @@ class _Parser(TokenReader):
         while self.peek() in ("+", "-"):
             value = value + self.product() if self.take() == "+" else value - self.product()
         self.depth -= 1
-        return _bounded(value)
+        return _bound(value)
 
     def product(self) -> Fraction:
         sign = 1
@@ -105,11 +105,11 @@ class _Parser(TokenReader):
                 if inner < 0:
                     self.take()
                 other = self.power()[0] * inner
-                value, mixed = _bounded(value / other if token == "/" else value * other), False
+                value, mixed = _bound(value / other if token == "/" else value * other), False
             elif token == "\\frac" and mixed:  # 3\frac{1}{2} is a mixed number
                 value, mixed = value + self.power()[0], False
             elif token in ("(", "{", "\\sqrt", "\\frac"):
-                value, mixed = _bounded(value * self.power()[0]), False
+                value, mixed = _bound(value * self.power()[0]), False
             elif mixed and token.isdigit() and self.tokens[self.at + 1 : self.at + 2] == ["/"]:
                 above = int(self.take())
                 self.take("/")
@@ -168,7 +168,7 @@ class _Parser(TokenReader):
         return value
 
 
-def _bounded(value: Fraction) -> Fraction:
+def _bound(value: Fraction) -> Fraction:
     if value.numerator.bit_length() + value.denominator.bit_length() > 2 * MAX_BITS:
         raise RefusedError
     return value

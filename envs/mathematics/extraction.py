@@ -44,7 +44,7 @@ class Extraction:
 
 
 def extract(text: str, rules: Sequence[str]) -> Extraction | None:
-    """Return what the first rule that fires finds in the last ``TAIL`` characters, or None.
+    """Return the answer that the first rule that fires finds in the last ``TAIL`` characters, or None.
 
     >>> extract("first \\\\boxed{1} but wait, actually \\\\boxed{460}", ("boxed",))
     Extraction(rule='boxed', answer='460')
@@ -106,7 +106,7 @@ def closing(text: str, start: int) -> int:
 
 
 def tag(text: str) -> str | None:
-    """Return what stands in the last ``<answer>``."""
+    """Return the content of the last ``<answer>``."""
     start = text.rfind("<answer>")
     return None if start < 0 else text[start + 8 :].split("</answer>", 1)[0]
 
@@ -118,7 +118,7 @@ def hashes(text: str) -> str | None:
 
 
 def phrase(text: str) -> str | None:
-    """Return what follows the last "answer is" or "answer:" up to the end of the sentence."""
+    """Return the text behind the last "answer is" or "answer:" up to the end of the sentence."""
     found = None
     for match in _PHRASE.finditer(text):
         found = match

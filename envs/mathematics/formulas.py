@@ -74,7 +74,7 @@ class Point:
         low, high = ((0.3, 3.0), (0.3, 3.0), (-3.0, 3.0), (2.0, 9.0))[self.number % 4]
         return self.context.mpf(random.Random(f"{name} {self.number}").uniform(low, high))
 
-    def checked(self, value: Any) -> Any:
+    def check(self, value: Any) -> Any:
         """Return a value that is neither infinite nor too large or small."""
         if isinstance(value, self.context.mpc):
             if abs(value.imag) <= self.context.mpf(10) ** -SAME * abs(value.real):
@@ -204,10 +204,10 @@ def same_equation(gold: str, answer: str) -> bool | None:
     if all(abs(ratio - ratios[0]) <= abs(ratios[0]) * ratios[0].context.mpf(10) ** -(SAME - 10) for ratio in ratios):
         return True
     first, second = (formulas[0], formulas[1]), (formulas[2], formulas[3])
-    return False if _separated(first, second) or _separated(second, first) else None
+    return False if _is_separated(first, second) or _is_separated(second, first) else None
 
 
-def _separated(one: tuple[Formula, Formula], other: tuple[Formula, Formula]) -> bool:
+def _is_separated(one: tuple[Formula, Formula], other: tuple[Formula, Formula]) -> bool:
     """Return whether a solution of one equation was found that does not solve the other."""
     names = one[0].names | one[1].names
     for point in islice(_points(names | other[0].names | other[1].names), ROOTS):
@@ -250,7 +250,7 @@ def _evaluate(node: Node, point: Point) -> Any:
     from mpmath.libmp import NoConvergence
 
     try:
-        return point.checked(node(point))
+        return point.check(node(point))
     except (_UndefinedError, ZeroDivisionError, ValueError, OverflowError, TypeError, NoConvergence):
         return None
 
@@ -309,9 +309,9 @@ class _Parser(TokenReader):
         while self.peek() in ("+", "-"):
             negative = self.take() == "-"
             term = self.product()
-            terms.append(_negated(term) if negative else term)
+            terms.append(_negate(term) if negative else term)
         self.depth -= 1
-        return terms[0] if len(terms) == 1 else lambda point: _added(point, [term(point) for term in terms])
+        return terms[0] if len(terms) == 1 else lambda point: _add(point, [term(point) for term in terms])
 
     def product(self) -> Node:
         negative = False
@@ -326,13 +326,13 @@ class _Parser(TokenReader):
                 if minus:
                     self.take()
                 other = self.power()
-                node = (_quotient if token == "/" else _product)(node, _negated(other) if minus else other)
+                node = (_quotient if token == "/" else _product)(node, _negate(other) if minus else other)
                 divided |= token == "/"
             elif self.starts():
                 self.ambiguous |= divided
                 node = _product(node, self.power())
             else:
-                return _negated(node) if negative else node
+                return _negate(node) if negative else node
 
     def starts(self) -> bool:
         """Whether a factor follows without a sign between."""
@@ -357,7 +357,7 @@ class _Parser(TokenReader):
             exponent = self.atom()
             if self.peek() in ("^", "**", "!"):
                 raise RefusedError
-            node = _power(node, _negated(exponent) if sign else exponent)
+            node = _power(node, _negate(exponent) if sign else exponent)
         return node
 
     def atom(self) -> Node:
@@ -368,7 +368,7 @@ class _Parser(TokenReader):
             return self.group(_OPENING[token])
         if token == "|":
             return self.bar()
-        return self.named(token)
+        return self.name(token)
 
     def group(self, end: str) -> Node:
         bars, self.bars = self.bars, 0
@@ -382,18 +382,18 @@ class _Parser(TokenReader):
         node = self.sum()
         self.take("|")
         self.bars -= 1
-        return _applied("abs", node)
+        return _apply("abs", node)
 
-    def braced(self) -> Node:
+    def braces(self) -> Node:
         """Read an argument of LaTeX: a group, or a single sign as in ``\\frac1x``."""
         token = self.take()
         if token == "{":
             return self.group("}")
         if len(token) == 1 and token.isdigit():
             return lambda point: point.context.mpf(token)
-        return self.named(token)
+        return self.name(token)
 
-    def named(self, token: str) -> Node:
+    def name(self, token: str) -> Node:
         name = token.removeprefix("\\")
         if name in _NAMES:
             return self.function(name)
@@ -448,8 +448,8 @@ class _Parser(TokenReader):
                 self.at, name = self.at + 4, f"a{name}"
             else:
                 exponent = self.atom()
-        node = _applied(name, self.argument())
-        node = node if base is None else _quotient(node, _applied("ln", base))
+        node = _apply(name, self.argument())
+        node = node if base is None else _quotient(node, _apply("ln", base))
         return node if exponent is None else _power(node, exponent)
 
     def argument(self) -> Node:
@@ -462,7 +462,7 @@ class _Parser(TokenReader):
         while self.starts() and self.peek().removeprefix("\\") not in _NAMES and self.peek() not in ("(", "{"):
             node = _product(node, self.power())
         self.ambiguous |= self.peek() == "("
-        return _negated(node) if sign else node
+        return _negate(node) if sign else node
 
     def root(self) -> Node:
         degree = 2
@@ -476,20 +476,20 @@ class _Parser(TokenReader):
 
 
 def _fraction(parser: _Parser) -> Node:
-    above = parser.braced()
-    return _quotient(above, parser.braced())
+    above = parser.braces()
+    return _quotient(above, parser.braces())
 
 
 def _choose(parser: _Parser) -> Node:
-    above = parser.braced()
-    return _binomial(above, parser.braced())
+    above = parser.braces()
+    return _binomial(above, parser.braces())
 
 
-def _rounded(end: str, name: str) -> Callable[[_Parser], Node]:
+def _round(end: str, name: str) -> Callable[[_Parser], Node]:
     def read_(parser: _Parser) -> Node:
         node = parser.sum()
         parser.take(end)
-        return _applied(name, node)
+        return _apply(name, node)
 
     return read_
 
@@ -510,14 +510,14 @@ def _summation(parser: _Parser) -> Node:
     parser.names.discard(name)
     if any(name in other for other in parser.names if "_" in other):
         parser.names.add("\\sum")
-    return lambda point: _summed(point, name, low(point), high(point), body)
+    return lambda point: _sum_up(point, name, low(point), high(point), body)
 
 
 _STRUCTURES: dict[str, Callable[[_Parser], Node]] = {
     "\\frac": _fraction,
     "\\binom": _choose,
-    "\\lfloor": _rounded("\\rfloor", "floor"),
-    "\\lceil": _rounded("\\rceil", "ceil"),
+    "\\lfloor": _round("\\rfloor", "floor"),
+    "\\lceil": _round("\\rceil", "ceil"),
     "\\sum": _summation,
 }
 
@@ -525,23 +525,23 @@ _STRUCTURES: dict[str, Callable[[_Parser], Node]] = {
 # -- evaluating -------------------------------------------------------------------------------------------------------
 
 
-def _added(point: Point, values: list[Any]) -> Any:
+def _add(point: Point, values: list[Any]) -> Any:
     largest = max(abs(value) for value in values)
     point.scale = max(point.scale, largest)
     total = point.context.fsum(values)
-    return point.context.mpf(0) if abs(total) <= largest * point.context.mpf(10) ** -SAME else point.checked(total)
+    return point.context.mpf(0) if abs(total) <= largest * point.context.mpf(10) ** -SAME else point.check(total)
 
 
-def _negated(node: Node) -> Node:
+def _negate(node: Node) -> Node:
     return lambda point: -node(point)
 
 
 def _product(left: Node, right: Node) -> Node:
-    return lambda point: point.checked(left(point) * right(point))
+    return lambda point: point.check(left(point) * right(point))
 
 
 def _quotient(left: Node, right: Node) -> Node:
-    return lambda point: point.checked(left(point) / right(point))
+    return lambda point: point.check(left(point) / right(point))
 
 
 def _degree(point: Point) -> Any:
@@ -558,8 +558,8 @@ def _power(base: Node, exponent: Node) -> Node:
         if abs(high) * (abs(point.context.mag(low)) + 1) > MAX_MAGNITUDE:
             raise _UndefinedError
         if isinstance(high, point.context.mpf) and high == int(high):
-            return point.checked(low ** int(high))
-        return point.checked(low**high)
+            return point.check(low ** int(high))
+        return point.check(low**high)
 
     return value
 
@@ -581,7 +581,7 @@ def _factorial(node: Node) -> Node:
             raise _UndefinedError
         if inner == int(inner):
             return point.context.mpf(math.factorial(int(inner)))
-        return point.checked(point.context.gamma(inner + 1))
+        return point.check(point.context.gamma(inner + 1))
 
     return value
 
@@ -593,14 +593,14 @@ def _binomial(above: Node, below: Node) -> Node:
             raise _UndefinedError
         if n == int(n) and k == int(k):
             return point.context.mpf(math.comb(int(n), int(k)))
-        return point.checked(point.context.binomial(n, k))
+        return point.check(point.context.binomial(n, k))
 
     return value
 
 
-def _applied(name: str, node: Node) -> Node:
+def _apply(name: str, node: Node) -> Node:
     def value(point: Point) -> Any:
-        return point.checked(_function(point, name, node(point)))
+        return point.check(_function(point, name, node(point)))
 
     return value
 
@@ -624,7 +624,7 @@ def _function(point: Point, name: str, inner: Any) -> Any:
     return context.mpf(0) if abs(found) < context.mpf(10) ** -SAME else found
 
 
-def _summed(point: Point, name: str, low: Any, high: Any, body: Node) -> Any:
+def _sum_up(point: Point, name: str, low: Any, high: Any, body: Node) -> Any:
     """Return a sum: term by term, or where its bounds are unknown as a value that is linear in its body."""
     before = point.bound.get(name)
     try:
@@ -635,7 +635,7 @@ def _summed(point: Point, name: str, low: Any, high: Any, body: Node) -> Any:
             for index in range(int(low), int(high) + 1):
                 point.bound[name] = point.context.mpf(index)
                 values.append(body(point))
-            return _added(point, values) if values else point.context.mpf(0)
+            return _add(point, values) if values else point.context.mpf(0)
         point.bound[name] = point.value("\\index")
         return body(point) * (point.value("\\low") * low + point.value("\\high") * high + point.value("\\sum"))
     finally:

@@ -14,17 +14,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 from g2rpo_env.envs.dataset import PlacedRow, Row, RowSource, read_hub, read_jsonl
 from g2rpo_env.envs.mathematics.numeric import MARK, NumberVerifier, parse_number
 from g2rpo_env.envs.mathematics.steps import lines
+from g2rpo_env.envs.options import TaskOptions, accept_options
 from g2rpo_env.errors import ConfigurationError, DataError
 from g2rpo_env.problem import SPLITS, Problem
 from g2rpo_env.task import Task
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 HUB_NAME, HUB_CONFIGS = "openai/gsm8k", ("main", "socratic")
 FIELDS = ("question", "answer")
@@ -64,7 +62,7 @@ class Rows:
         rows = self._read(path, stem)
         problems = self._problems(rows, stem)
         if stem == "test":
-            wanted = [self._held_out(row["question"]) == (split == "validation") for _, row in rows]
+            wanted = [self._is_held_out(row["question"]) == (split == "validation") for _, row in rows]
             problems = list(compress(problems, wanted))
         if not problems:
             raise ConfigurationError(
@@ -80,7 +78,7 @@ class Rows:
             raise DataError(f"data={str(path)!r} must be a folder with train.jsonl and test.jsonl, or a .jsonl file")
         return read_hub(HUB_NAME if path is None else str(self.data), HUB_CONFIGS[self.socratic], stem, FIELDS)
 
-    def _held_out(self, question: str) -> bool:
+    def _is_held_out(self, question: str) -> bool:
         # By the question alone: another template must not move a problem from test to validation.
         digest = hashlib.sha256(f"{question}\n".encode()).digest()
         return int.from_bytes(digest[:8], "big") < self.validation_fraction * 2**64
@@ -133,15 +131,13 @@ class GSM8K(Task):
     Args:
         data: Folder with train.jsonl and test.jsonl, a .jsonl file, a Hub name, or None for openai/gsm8k on the Hub.
         split: ``train``, ``validation``, ``test`` or ``warmstart``.
-        tokenizer: Fast tokenizer, folder, or None for the built-in character tokenizer.
         max_new_tokens: Budget of sampled tokens.
-        max_length: See Task.
-        stop_strings: See Task.
         calculator: Keep the calculator annotations ``<<48/2=24>>`` in the steps.
         template: Prompt with ``{question}`` in it; end it with a line break, so that no token spans the boundary.
         validation_fraction: Share of the test rows that ``validation`` takes, in [0, 1).
         socratic: Take the rows whose steps begin with the question they answer, ``How many ...? ** ...``: the files
             train_socratic.jsonl and test_socratic.jsonl, or the configuration ``socratic`` on the Hub.
+        options: See :class:`g2rpo_env.envs.options.TaskOptions`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -149,24 +145,18 @@ class GSM8K(Task):
         BudgetError: a problem does not fit into ``max_length``.
     """
 
+    @accept_options(TaskOptions)
     def __init__(
         self,
         data: str | Path | None = None,
         split: str = "train",
-        tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
+        *,
         max_new_tokens: int = 320,
-        max_length: int | None = None,
-        stop_strings: Sequence[str] = (),
         calculator: bool = False,
         template: str = "{question}\n",
         validation_fraction: float = 0.1,
         socratic: bool = False,
+        **options: Unpack[TaskOptions],
     ) -> None:
-        super().__init__(
-            Rows(data, calculator, template, validation_fraction, socratic).load(split),
-            NumberVerifier(),
-            tokenizer=tokenizer,
-            max_new_tokens=max_new_tokens,
-            max_length=max_length,
-            stop_strings=stop_strings,
-        )
+        rows = Rows(data, calculator, template, validation_fraction, socratic)
+        super().__init__(rows.load(split), NumberVerifier(), max_new_tokens=max_new_tokens, **options)

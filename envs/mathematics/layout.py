@@ -20,7 +20,7 @@ from g2rpo_env.errors import ConfigurationError, DataError
 from g2rpo_env.problem import Problem
 
 RULES = ("boxed", "tag", "hashes", "phrase")
-"""What counts as a stated answer: with the rule ``number`` a revealed solution would grade itself right."""
+"""Rules of an answer that counts as stated: with the rule ``number`` a revealed solution would grade itself right."""
 TAG_RULES = ("tag", "boxed", "hashes", "phrase")
 """The same where a template asks for ``<answer>``."""
 BOX_CLOSING = "So the final answer is $\\boxed{{answer}}$."
@@ -84,7 +84,7 @@ class Layout:
             row without a number has none.
         aliases: Field of a list of texts that give the answer away; None if there is none.
         template: See :func:`g2rpo_env.envs.mathematics.prompts.template_text`.
-        closing: What a solution ends with that does not state its answer itself, with ``{answer}`` in it.
+        closing: The end of a solution that does not state its answer itself, with ``{answer}`` in it.
         may_lack_solution: Whether a row without a solution is taken.
         hint: Field of a text that helps and is no part of the solution; None if there is none. A row may lack it.
         states: Whether a step states the final answer: from there on nothing is revealed.
@@ -125,9 +125,9 @@ class Layout:
         answer = self._answer(row, solution, where)
         steps, final = self._parts(solution, answer)
         if self.template == "think":
-            steps, final = _tagged(steps, final, answer)
+            steps, final = _add_tags(steps, final, answer)
         prompt = template_text(self.template).replace("{question}", question)
-        aliases = tuple(dict.fromkeys((*spellings(answer), *self._listed(row))))
+        aliases = tuple(dict.fromkeys((*spellings(answer), *self._read_aliases(row))))
         hint = "" if self.hint is None or not row.get(self.hint) else text_of(row, self.hint, where)
         return Problem(problem_id, prompt, steps, final, answer, aliases, self._level(row), hint)
 
@@ -179,7 +179,7 @@ class Layout:
         unfinished = number + 1 < len(units) and _UNFINISHED.search(units[number][-40:])
         return bool(unfinished) and self.states(units[number] + units[number + 1], answer)
 
-    def _listed(self, row: Row) -> list[str]:
+    def _read_aliases(self, row: Row) -> list[str]:
         return [] if self.aliases is None else [str(alias) for alias in row.get(self.aliases) or ()]
 
     def _level(self, row: Row) -> float | None:
@@ -192,7 +192,7 @@ class Layout:
         return None
 
 
-def _tagged(steps: tuple[str, ...], final: str, answer: str) -> tuple[tuple[str, ...], str]:
+def _add_tags(steps: tuple[str, ...], final: str, answer: str) -> tuple[tuple[str, ...], str]:
     """Return steps and final part in the format of the template ``think``; a trace with ``</think>`` keeps its tags."""
     tags = f"<answer>{answer}</answer>"
     if "</think>" in "".join(steps) + final:

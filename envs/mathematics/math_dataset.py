@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
 from g2rpo_env.envs.dataset import PlacedRow, Row, RowSource
 from g2rpo_env.envs.files import Tables, load_tables
 from g2rpo_env.envs.mathematics.equality import MathVerifier
 from g2rpo_env.envs.mathematics.layout import BOX_CLOSING, RULES, TAG_RULES, Layout
 from g2rpo_env.envs.mathematics.prompts import chat_frame, template_text
+from g2rpo_env.envs.options import MathOptions, accept_options
 from g2rpo_env.envs.rewards import Accuracy, Rewards, ThinkFormat
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.problem import SPLITS, Problem
 from g2rpo_env.task import Task
 from g2rpo_env.tokenizer import load_tokenizer
 from g2rpo_env.verdict import Verifier
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 Prepare = Callable[[Row, str], Row | None]
 """(row, its place) -> the row as a layout reads it, or None to leave it out."""
@@ -32,7 +31,7 @@ def as_it_is(row: Row, where: str) -> Row:
 
 
 def question_key(question: str) -> bytes:
-    """Return what two copies of one question share: a digest of its words, whatever their case and spacing."""
+    """Return the key of all copies of one question: a digest of its words, whatever their case and spacing."""
     return hashlib.sha256(" ".join(question.casefold().split()).encode()).digest()
 
 
@@ -140,7 +139,7 @@ class MathSource(RowSource):
         return self if split == self.split else self.rows.source(split)
 
     def describe(self) -> dict[str, Any]:
-        """Return what the data is: its name, rows read by split, problems by split, rows left out, checksums."""
+        """Return facts about the data: its name, rows read by split, problems by split, rows left out, checksums."""
         tables = self.rows.tables
         return {
             "data": tables.name,
@@ -159,29 +158,14 @@ def checksums(text: str | None) -> str | dict[str, str] | None:
 
 
 class MathTask(Task):
-    """A task over rows of mathematics: what MathDataset and the data sets known by name share.
+    """A task over rows of mathematics, the base of MathDataset and of the data sets known by name.
 
     Args:
         data: A .jsonl, .json, .csv or .parquet file, a folder of them, or the name of a Hub data set.
         split: ``train``, ``validation``, ``test`` or ``warmstart`` (the rows of train).
-        layout: How rows become problems.
+        layout: How rows become problems; its template is that of the options.
         prepare: Applied to every row before.
-        tokenizer: Fast tokenizer, folder, or None for the built-in character tokenizer.
-        max_new_tokens: Budget of sampled tokens.
-        max_length: Upper bound of the length of the observation; None computes it from the problems.
-        stop_strings: Texts that end an answer besides the end token.
-        system: Message of the system for the template ``chat``.
-        format_weight: Weight of the format reward, 0 or 1 times the weight, for the template ``think``; >= 0.
-        config: Configuration on the Hub, or sub-folder of a local folder.
-        revision: Branch, tag or commit on the Hub.
-        streaming: Read from the Hub without a copy on disk; useful together with ``limit``.
-        limit: Take so many rows of each split of the data, or None for all.
-        checksum: First digits of the SHA-256 that the file must have, or ``file:digest,file:digest``.
-        validation_fraction: Share of the training rows that ``validation`` takes where the data has none.
-        test_fraction: Share of the training rows that ``test`` takes where the data has none.
-        divide: Pool all rows of the data and divide them anew by these shares.
-        template: ``plain``, ``boxed``, ``think``, ``chat`` (the tokenizer's chat template), or a text with
-            ``{question}`` in it that ends with a line break.
+        options: See :class:`g2rpo_env.envs.options.MathOptions`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -189,46 +173,37 @@ class MathTask(Task):
         BudgetError: a problem does not fit into ``max_length``.
     """
 
+    @accept_options(MathOptions)
     def __init__(
         self,
         data: str | Path,
         split: str,
         layout: Layout,
         prepare: Prepare = as_it_is,
-        *,
-        tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
-        max_new_tokens: int = 512,
-        max_length: int | None = None,
-        stop_strings: Sequence[str] = (),
-        system: str | None = None,
-        format_weight: float = 0.0,
-        config: str | None = None,
-        revision: str | None = None,
-        streaming: bool = False,
-        limit: int | None = None,
-        checksum: str | None = None,
-        validation_fraction: float = 0.1,
-        test_fraction: float = 0.1,
-        divide: bool = False,
+        **options: Unpack[MathOptions],
     ) -> None:
-        chat = layout.template == "chat"
-        if system is not None and not chat:
-            raise ConfigurationError(
-                f"system={system!r:.40} must come with template='chat', got template={layout.template!r}"
-            )
-        tokenizer = load_tokenizer(tokenizer)
-        frame = chat_frame(tokenizer, system) if chat else ((), ())
+        template, system = options["template"], options["system"]
+        layout = replace(layout, template=template)
+        if system is not None and template != "chat":
+            raise ConfigurationError(f"system={system!r:.40} must come with template='chat', got template={template!r}")
+        tokenizer = load_tokenizer(options["tokenizer"])
+        frame = chat_frame(tokenizer, system) if template == "chat" else ((), ())
         tables = load_tables(
-            data, config=config, revision=revision, streaming=streaming, limit=limit, checksum=checksums(checksum)
+            data,
+            config=options["config"],
+            revision=options["revision"],
+            streaming=options["streaming"],
+            limit=options["limit"],
+            checksum=checksums(options["checksum"]),
         )
-        rows = MathRows(tables, layout, prepare, validation_fraction, test_fraction, divide)
+        fractions = options["validation_fraction"], options["test_fraction"]
         super().__init__(
-            rows.source(split),
-            math_verifier(layout.template, format_weight),
+            MathRows(tables, layout, prepare, *fractions, options["divide"]).source(split),
+            math_verifier(template, options["format_weight"]),
             tokenizer=tokenizer,
-            max_new_tokens=max_new_tokens,
-            max_length=max_length,
-            stop_strings=stop_strings,
+            max_new_tokens=options["max_new_tokens"],
+            max_length=options["max_length"],
+            stop_strings=options["stop_strings"],
             frame=frame,
         )
 
@@ -240,12 +215,8 @@ class MathDataset(MathTask):
     and ``test`` is taken out of ``train`` by a hash of the question. No question is in two splits.
 
     Args:
-        data: See MathTask.
-        split: See MathTask.
-        tokenizer: See MathTask.
-        max_new_tokens: See MathTask.
-        max_length: See MathTask.
-        stop_strings: See MathTask.
+        data: A .jsonl, .json, .csv or .parquet file, a folder of them, or the name of a Hub data set.
+        split: ``train``, ``validation``, ``test`` or ``warmstart`` (the rows of train).
         question: Field of the question.
         solution: Field of the worked solution, or None: nothing can be revealed then.
         answer: Field of the final answer, or None to take it from the solution.
@@ -255,17 +226,7 @@ class MathDataset(MathTask):
         level: Field of the difficulty, or None: the number of steps then.
         hint: Field of a hint, or None; guidance with ``place="hint"`` puts it into the prompt.
         closing: Ends a solution that does not state its answer, with ``{answer}`` in it.
-        template: See MathTask.
-        system: See MathTask.
-        format_weight: See MathTask.
-        config: See MathTask.
-        revision: See MathTask.
-        streaming: See MathTask.
-        limit: See MathTask.
-        checksum: See MathTask.
-        validation_fraction: See MathTask.
-        test_fraction: See MathTask.
-        divide: See MathTask.
+        options: See :class:`g2rpo_env.envs.options.MathOptions`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -273,14 +234,12 @@ class MathDataset(MathTask):
         BudgetError: a problem does not fit into ``max_length``.
     """
 
+    @accept_options(MathOptions)
     def __init__(
         self,
         data: str | Path | None = None,
         split: str = "train",
-        tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
-        max_new_tokens: int = 512,
-        max_length: int | None = None,
-        stop_strings: Sequence[str] = (),
+        *,
         question: str = "question",
         solution: str | None = "solution",
         answer: str | None = "answer",
@@ -289,49 +248,12 @@ class MathDataset(MathTask):
         level: str | None = None,
         hint: str | None = None,
         closing: str = BOX_CLOSING,
-        template: str = "plain",
-        system: str | None = None,
-        format_weight: float = 0.0,
-        config: str | None = None,
-        revision: str | None = None,
-        streaming: bool = False,
-        limit: int | None = None,
-        checksum: str | None = None,
-        validation_fraction: float = 0.1,
-        test_fraction: float = 0.1,
-        divide: bool = False,
+        **options: Unpack[MathOptions],
     ) -> None:
         if data is None:
             raise ConfigurationError("data=None must be a path or the name of a Hub data set")
-        super().__init__(
-            data,
-            split,
-            Layout(
-                question=question,
-                solution=solution,
-                answer=answer,
-                mark=mark,
-                steps=steps,
-                level=level,
-                hint=hint,
-                template=template,
-                closing=closing,
-            ),
-            tokenizer=tokenizer,
-            max_new_tokens=max_new_tokens,
-            max_length=max_length,
-            stop_strings=stop_strings,
-            system=system,
-            format_weight=format_weight,
-            config=config,
-            revision=revision,
-            streaming=streaming,
-            limit=limit,
-            checksum=checksum,
-            validation_fraction=validation_fraction,
-            test_fraction=test_fraction,
-            divide=divide,
-        )
+        layout = Layout(question, solution, answer, mark, steps, level, hint=hint, closing=closing)
+        super().__init__(data, split, layout, **options)
 
 
 def math_verifier(template: str, format_weight: float = 0.0) -> Verifier:

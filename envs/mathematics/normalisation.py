@@ -125,13 +125,13 @@ def normalise(text: str, lenient: bool = False) -> Answer:
     text = text.strip()[-4000:]
     if _PLAIN.fullmatch(text):
         return Answer(text)
-    text = _LEADING.sub("", _unmarked(_unicode(text)))
+    text = _LEADING.sub("", _strip_marks(_unicode(text)))
     text, unit = cut_group(re.sub(r"(?<!\.)\.$", "", text))
     for pattern, replacement in _REPLACEMENTS:
         text = pattern.sub(replacement, text)
     if not re.search(r"[(\[{]\s*[0-9]", text.replace("\\frac{", "").replace("\\sqrt{", "").replace("^{", "")):
         text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
-    text = _strip_ends(_ENDLESS.sub(_repeating, _REPEATING.sub(_repeating, " ".join(text.split()))))
+    text = _strip_ends(_ENDLESS.sub(_expand_repeating, _REPEATING.sub(_expand_repeating, " ".join(text.split()))))
     for pattern, replacement in _WORDINGS:
         text = replacement if pattern.fullmatch(text) else text
     text = _LARGE.sub(_large, _CURRENCY.sub("", text))
@@ -140,13 +140,13 @@ def normalise(text: str, lenient: bool = False) -> Answer:
     return Answer(_strip_ends(text.rstrip("%").strip()), " ".join(f"{bare} {unit}".lower().split()), percent)
 
 
-def _unmarked(text: str) -> str:
+def _strip_marks(text: str) -> str:
     """Return a text without quotes, stars and the like around all of it."""
     match = _MARKUP.fullmatch(text.strip())
     return match[2] if match and match[1] not in match[2] else text
 
 
-def _repeating(match: re.Match[str]) -> str:
+def _expand_repeating(match: re.Match[str]) -> str:
     """Return a repeating decimal as a fraction."""
     whole, fixed, period = match[1], match[2], match[3]
     if len(whole + fixed + period) > 100:

@@ -31,7 +31,7 @@ def split(text: str) -> tuple[str, list[str]]:
 
 
 def between(sign: str, text: str) -> list[str]:
-    """Return what stands between signs outside all brackets.
+    """Return the parts between signs outside all brackets.
 
     >>> between("=", "F = \\\\sum_{k=0}^{n} k")
     ['F', '\\\\sum_{k=0}^{n} k']

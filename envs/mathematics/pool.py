@@ -31,9 +31,6 @@ class SymbolicWorker:
 
     def __init__(self, seconds: float = 2.0, memory_mib: int = 2048) -> None:
         self.seconds, self.memory_mib = seconds, memory_mib
-        self._reset()
-
-    def _reset(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = os.getpid()
         self._server: int | None = None
@@ -41,19 +38,22 @@ class SymbolicWorker:
         self._unread = b""
         self._lock = threading.Lock()
 
+    def _reset(self) -> None:
+        """Forget the process, which belongs to another owner."""
+        SymbolicWorker.__init__(self, self.seconds, self.memory_mib)
+
     def __getstate__(self) -> dict[str, Any]:
         return {"seconds": self.seconds, "memory_mib": self.memory_mib}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._reset()
+        SymbolicWorker.__init__(self, **state)
 
     def __del__(self) -> None:
         if getattr(self, "_process", None) is not None and self._owner == os.getpid():
             self.close()
 
     @staticmethod
-    def available() -> bool:
+    def is_available() -> bool:
         """Whether math-verify is installed."""
         return importlib.util.find_spec("math_verify") is not None
 
@@ -124,7 +124,7 @@ class SymbolicWorker:
                 pass
 
     def _ready(self) -> str:
-        """Wait until a process serves; start one if there is none, twice if the first is lost. Return what failed."""
+        """Wait until a process serves; start one if there is none, twice if the first is lost. Return the failure."""
         for _ in range(2):
             if self._process is None or self._process.poll() is not None:
                 self.close()

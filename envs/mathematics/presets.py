@@ -6,15 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 from g2rpo_env.envs.dataset import Row
 from g2rpo_env.envs.mathematics.layout import Layout, states_answer, text_of
 from g2rpo_env.envs.mathematics.math_dataset import MathTask
+from g2rpo_env.envs.options import MathOptions, Option, accept_options
 from g2rpo_env.errors import ConfigurationError, DataError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 MATH_HUB = "DigitalLearningGmbH/MATH-lighteval"
 MATH_500_HUB = "HuggingFaceH4/MATH-500"
@@ -38,75 +36,34 @@ class MATH(MathTask):
     ``train/algebra/1.json``. The subset of 500 problems is ``data="HuggingFaceH4/MATH-500", split="test"``.
 
     Args:
-        data: See MathTask; None for all problems, from the Hub.
-        split: See MathTask.
-        tokenizer: See MathTask.
-        max_new_tokens: See MathTask.
-        max_length: See MathTask.
-        stop_strings: See MathTask.
+        data: A file, a folder of files, the name of a Hub data set, or None for all problems, from the Hub.
+        split: ``train``, ``validation``, ``test`` or ``warmstart`` (the rows of train).
         levels: Only these levels, from 1 to 5; ``()`` for all.
         subjects: Only these subjects, such as ``Algebra`` or ``Number Theory``, in any case; ``()`` for all.
-        template: See MathTask.
-        system: See MathTask.
-        format_weight: See MathTask.
-        config: See MathTask.
-        revision: See MathTask.
-        limit: See MathTask.
-        checksum: See MathTask.
-        validation_fraction: See MathTask.
-        test_fraction: See MathTask.
-        divide: See MathTask.
+        options: See :class:`g2rpo_env.envs.options.MathOptions`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
         DataError: the data cannot be read.
     """
 
+    @accept_options(MathOptions, without=("streaming",), max_new_tokens=1024)
     def __init__(
         self,
         data: str | Path | None = None,
         split: str = "train",
-        tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
-        max_new_tokens: int = 1024,
-        max_length: int | None = None,
-        stop_strings: Sequence[str] = (),
+        *,
         levels: Sequence[int] = (),
         subjects: Sequence[str] = (),
-        template: str = "plain",
-        system: str | None = None,
-        format_weight: float = 0.0,
-        config: str | None = None,
-        revision: str | None = None,
-        limit: int | None = None,
-        checksum: str | None = None,
-        validation_fraction: float = 0.1,
-        test_fraction: float = 0.1,
-        divide: bool = False,
+        **options: Unpack[MathOptions],
     ) -> None:
         if any(level not in range(1, 6) for level in levels):
             raise ConfigurationError(f"levels={tuple(levels)} must lie between 1 and 5")
         if isinstance(subjects, str):
             raise ConfigurationError(f"subjects={subjects!r} must be a sequence of texts, such as a tuple")
-        wanted = frozenset(_subject(name) for name in subjects)
-        super().__init__(
-            MATH_HUB if data is None else data,
-            split,
-            Layout("problem", answer=None, level="level", template=template),
-            partial(prepare_math, frozenset(levels), wanted),
-            tokenizer=tokenizer,
-            max_new_tokens=max_new_tokens,
-            max_length=max_length,
-            stop_strings=stop_strings,
-            config=config,
-            revision=revision,
-            limit=limit,
-            checksum=checksum,
-            validation_fraction=validation_fraction,
-            test_fraction=test_fraction,
-            divide=divide,
-            system=system,
-            format_weight=format_weight,
-        )
+        layout = Layout("problem", answer=None, level="level")
+        prepare = partial(prepare_math, frozenset(levels), frozenset(map(_subject, subjects)))
+        super().__init__(MATH_HUB if data is None else data, split, layout, prepare, **options)
 
 
 def prepare_math(levels: frozenset[int], subjects: frozenset[str], row: Row, where: str) -> Row | None:
@@ -131,58 +88,31 @@ class AIME(MathTask):
     data names splits or ``test_fraction`` is below 1, all are ``test``.
 
     Args:
-        data: See MathTask; None for the 30 problems of 2024, from the Hub.
-        split: See MathTask.
-        tokenizer: See MathTask.
-        max_new_tokens: See MathTask.
-        max_length: See MathTask.
-        stop_strings: See MathTask.
-        template: See MathTask.
-        system: See MathTask.
-        format_weight: See MathTask.
-        revision: See MathTask.
-        checksum: See MathTask.
-        validation_fraction: Share of the rows that ``validation`` takes.
-        test_fraction: Share of the rows that ``test`` takes; below 1 the rest is ``train``.
+        data: A file, a folder of files, the name of a Hub data set, or None for the 30 problems of 2024, from the Hub.
+        split: ``train``, ``validation``, ``test`` or ``warmstart`` (the rows of train).
+        options: See :class:`g2rpo_env.envs.options.MathOptions`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
         DataError: the data cannot be read, or an answer is no whole number from 0 to 999.
     """
 
+    @accept_options(
+        MathOptions,
+        without=("config", "streaming", "limit", "divide"),
+        max_new_tokens=2048,
+        validation_fraction=Option(0.0, "Share of the rows that ``validation`` takes."),
+        test_fraction=Option(1.0, "Share of the rows that ``test`` takes; below 1 the rest is ``train``."),
+    )
     def __init__(
         self,
         data: str | Path | None = None,
         split: str = "test",
-        tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
-        max_new_tokens: int = 2048,
-        max_length: int | None = None,
-        stop_strings: Sequence[str] = (),
-        template: str = "plain",
-        system: str | None = None,
-        format_weight: float = 0.0,
-        revision: str | None = None,
-        checksum: str | None = None,
-        validation_fraction: float = 0.0,
-        test_fraction: float = 1.0,
+        **options: Unpack[MathOptions],
     ) -> None:
-        super().__init__(
-            AIME_HUB if data is None else data,
-            split,
-            Layout("problem", template=template, may_lack_solution=True),
-            prepare_aime,
-            tokenizer=tokenizer,
-            max_new_tokens=max_new_tokens,
-            max_length=max_length,
-            stop_strings=stop_strings,
-            revision=revision,
-            checksum=checksum,
-            validation_fraction=validation_fraction,
-            test_fraction=test_fraction,
-            divide=test_fraction < 1,
-            system=system,
-            format_weight=format_weight,
-        )
+        layout = Layout("problem", may_lack_solution=True)
+        options["divide"] = options["test_fraction"] < 1
+        super().__init__(AIME_HUB if data is None else data, split, layout, prepare_aime, **options)
 
 
 def prepare_aime(row: Row, where: str) -> Row:
@@ -191,7 +121,7 @@ def prepare_aime(row: Row, where: str) -> Row:
     Raises:
         DataError: the answer is no whole number from 0 to 999.
     """
-    row = renamed(row, {"Question": "problem", "question": "problem", "Answer": "answer", "Solution": "solution"})
+    row = rename_fields(row, {"Question": "problem", "question": "problem", "Answer": "answer", "Solution": "solution"})
     answer = text_of(row, "answer", where).strip()
     if not (answer.isascii() and answer.isdigit() and int(answer) <= 999):
         raise DataError(f"{where}: field 'answer' must be a whole number from 0 to 999, got {answer!r:.40}")
@@ -204,63 +134,24 @@ class SVAMP(MathTask):
     Source: Patel et al. 2021, arXiv 2103.07191. Rows: ``Body``, ``Question``, ``Equation``, ``Answer``, ``Type``.
 
     Args:
-        data: SVAMP.json, a folder, or None for the Hub; see MathTask.
-        split: See MathTask.
-        tokenizer: See MathTask.
-        max_new_tokens: See MathTask.
-        max_length: See MathTask.
-        stop_strings: See MathTask.
-        template: See MathTask.
-        system: See MathTask.
-        format_weight: See MathTask.
-        revision: See MathTask.
-        checksum: See MathTask.
-        validation_fraction: See MathTask.
-        test_fraction: See MathTask.
-        divide: See MathTask.
+        data: SVAMP.json, a folder, or None for the Hub.
+        split: ``train``, ``validation``, ``test`` or ``warmstart`` (the rows of train).
+        options: See :class:`g2rpo_env.envs.options.MathOptions`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
         DataError: the data cannot be read.
     """
 
+    @accept_options(MathOptions, without=("config", "streaming", "limit"), max_new_tokens=64)
     def __init__(
         self,
         data: str | Path | None = None,
         split: str = "train",
-        tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
-        max_new_tokens: int = 64,
-        max_length: int | None = None,
-        stop_strings: Sequence[str] = (),
-        template: str = "plain",
-        system: str | None = None,
-        format_weight: float = 0.0,
-        revision: str | None = None,
-        checksum: str | None = None,
-        validation_fraction: float = 0.1,
-        test_fraction: float = 0.1,
-        divide: bool = False,
+        **options: Unpack[MathOptions],
     ) -> None:
-        super().__init__(
-            SVAMP_HUB if data is None else data,
-            split,
-            Layout(
-                solution="Equation", answer="Answer", steps="lines", level="operations", template=template,
-                closing=HASHES_CLOSING,
-            ),
-            prepare_svamp,
-            tokenizer=tokenizer,
-            max_new_tokens=max_new_tokens,
-            max_length=max_length,
-            stop_strings=stop_strings,
-            revision=revision,
-            checksum=checksum,
-            validation_fraction=validation_fraction,
-            test_fraction=test_fraction,
-            divide=divide,
-            system=system,
-            format_weight=format_weight,
-        )  # fmt: skip
+        layout = Layout(solution="Equation", answer="Answer", steps="lines", level="operations", closing=HASHES_CLOSING)
+        super().__init__(SVAMP_HUB if data is None else data, split, layout, prepare_svamp, **options)
 
 
 def prepare_svamp(row: Row, where: str) -> Row:
@@ -279,66 +170,27 @@ class AQuA(MathTask):
     ``reveal_cap="before_answer"`` stops before either.
 
     Args:
-        data: Folder with train.json, dev.json and test.json, a file, or None for the Hub; see MathTask.
-        split: See MathTask.
-        tokenizer: See MathTask.
-        max_new_tokens: See MathTask.
-        max_length: See MathTask.
-        stop_strings: See MathTask.
-        template: See MathTask.
-        system: See MathTask.
-        format_weight: See MathTask.
-        revision: See MathTask.
-        limit: See MathTask.
-        checksum: See MathTask.
-        validation_fraction: See MathTask.
-        test_fraction: See MathTask.
-        divide: See MathTask.
+        data: Folder with train.json, dev.json and test.json, a file, or None for the Hub.
+        split: ``train``, ``validation``, ``test`` or ``warmstart`` (the rows of train).
+        options: See :class:`g2rpo_env.envs.options.MathOptions`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
         DataError: the data cannot be read, or a row has no option of the right letter.
     """
 
+    @accept_options(MathOptions, without=("config", "streaming"), max_new_tokens=256)
     def __init__(
         self,
         data: str | Path | None = None,
         split: str = "train",
-        tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
-        max_new_tokens: int = 256,
-        max_length: int | None = None,
-        stop_strings: Sequence[str] = (),
-        template: str = "plain",
-        system: str | None = None,
-        format_weight: float = 0.0,
-        revision: str | None = None,
-        limit: int | None = None,
-        checksum: str | None = None,
-        validation_fraction: float = 0.1,
-        test_fraction: float = 0.1,
-        divide: bool = False,
+        **options: Unpack[MathOptions],
     ) -> None:
-        super().__init__(
-            AQUA_HUB if data is None else data,
-            split,
-            Layout(
-                solution="rationale", answer="correct", steps="lines", aliases="aliases", template=template,
-                closing=HASHES_CLOSING, states=states_letter,
-            ),
-            prepare_aqua,
-            tokenizer=tokenizer,
-            max_new_tokens=max_new_tokens,
-            max_length=max_length,
-            stop_strings=stop_strings,
-            revision=revision,
-            limit=limit,
-            checksum=checksum,
-            validation_fraction=validation_fraction,
-            test_fraction=test_fraction,
-            divide=divide,
-            system=system,
-            format_weight=format_weight,
+        layout = Layout(
+            solution="rationale", answer="correct", steps="lines", aliases="aliases", closing=HASHES_CLOSING,
+            states=states_letter,
         )  # fmt: skip
+        super().__init__(AQUA_HUB if data is None else data, split, layout, prepare_aqua, **options)
 
 
 def prepare_aqua(row: Row, where: str) -> Row:
@@ -381,69 +233,24 @@ class OpenR1Math(MathTask):
     paragraphs; a row without one is left out. The difficulty is the share of generations that were not verified.
 
     Args:
-        data: See MathTask; None for open-r1/OpenR1-Math-220k on the Hub.
-        split: See MathTask.
-        tokenizer: See MathTask.
-        max_new_tokens: See MathTask.
-        max_length: See MathTask.
-        stop_strings: See MathTask.
-        template: See MathTask.
-        system: See MathTask.
-        format_weight: See MathTask.
-        config: See MathTask.
-        revision: See MathTask.
-        streaming: See MathTask.
-        limit: See MathTask.
-        checksum: See MathTask.
-        validation_fraction: See MathTask.
-        test_fraction: See MathTask.
-        divide: See MathTask.
+        data: A file, a folder of files, the name of a Hub data set, or None for open-r1/OpenR1-Math-220k on the Hub.
+        split: ``train``, ``validation``, ``test`` or ``warmstart`` (the rows of train).
+        options: See :class:`g2rpo_env.envs.options.MathOptions`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
         DataError: the data cannot be read, or generations and their marks do not match.
     """
 
+    @accept_options(MathOptions, max_new_tokens=4096, validation_fraction=0.05, test_fraction=0.05)
     def __init__(
         self,
         data: str | Path | None = None,
         split: str = "train",
-        tokenizer: PreTrainedTokenizerFast | str | Path | None = None,
-        max_new_tokens: int = 4096,
-        max_length: int | None = None,
-        stop_strings: Sequence[str] = (),
-        template: str = "plain",
-        system: str | None = None,
-        format_weight: float = 0.0,
-        config: str | None = None,
-        revision: str | None = None,
-        streaming: bool = False,
-        limit: int | None = None,
-        checksum: str | None = None,
-        validation_fraction: float = 0.05,
-        test_fraction: float = 0.05,
-        divide: bool = False,
+        **options: Unpack[MathOptions],
     ) -> None:
-        super().__init__(
-            OPEN_R1_HUB if data is None else data,
-            split,
-            Layout("problem", "trace", steps="paragraphs", level="failed", template=template),
-            prepare_open_r1,
-            tokenizer=tokenizer,
-            max_new_tokens=max_new_tokens,
-            max_length=max_length,
-            stop_strings=stop_strings,
-            config=config,
-            revision=revision,
-            streaming=streaming,
-            limit=limit,
-            checksum=checksum,
-            validation_fraction=validation_fraction,
-            test_fraction=test_fraction,
-            divide=divide,
-            system=system,
-            format_weight=format_weight,
-        )
+        layout = Layout("problem", "trace", steps="paragraphs", level="failed")
+        super().__init__(OPEN_R1_HUB if data is None else data, split, layout, prepare_open_r1, **options)
 
 
 def prepare_open_r1(row: Row, where: str) -> Row | None:
@@ -472,6 +279,6 @@ def prepare_open_r1(row: Row, where: str) -> Row | None:
     return None
 
 
-def renamed(row: Row, names: Mapping[str, str]) -> Row:
+def rename_fields(row: Row, names: Mapping[str, str]) -> Row:
     """Return a row with fields under other names, where there is none of that name yet."""
     return {**{new: row[old] for old, new in names.items() if old in row}, **row}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from g2rpo_env.errors import ConfigurationError
@@ -23,8 +22,6 @@ prompt and solution."""
 
 OPENING, CLOSING = "<think>\n", "\n</think>\n"
 _PLACE = "\u2063question\u2063"  # invisible separators: no template strips or holds them
-_TAGGED = re.compile(r"(?:<think>)?(.*?)</think>\s*<answer>(.*?)</answer>", re.DOTALL)
-_TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
 def template_text(template: str) -> str:
@@ -39,23 +36,6 @@ def template_text(template: str) -> str:
             f"template={template!r} must hold '{{question}}' exactly once, or be one of {', '.join(TEMPLATES)}"
         )
     return text
-
-
-def tagged(completion: str) -> bool:
-    """Whether a completion has the format of the template ``think``.
-
-    That is: reasoning, ``</think>``, ``<answer>`` with something in it, ``</answer>``, each tag at most once. White
-    space around the parts is free, and ``<think>`` may be missing, because a prompt may end with it.
-
-    >>> tagged("<think>\\n2+2=4\\n</think>\\n<answer>4</answer>"), tagged("2+2=4</think> <answer> 4 </answer>\\n")
-    (True, True)
-    >>> tagged("<think>2+2</think> 4"), tagged("<think></think><answer>4</answer><answer>5</answer>")
-    (False, False)
-    """
-    if any(completion.count(tag) > 1 for tag in _TAGS):
-        return False
-    found = _TAGGED.fullmatch(completion.strip())
-    return found is not None and bool(found[2].strip()) and "<think>" not in found[1]
 
 
 def chat_frame(tokenizer: PreTrainedTokenizerFast, system: str | None = None) -> tuple[list[int], list[int]]:

@@ -75,12 +75,12 @@ def read(text: str) -> Region | None:
         parts = _OR.split(_without_member(text)[1])
         name, intervals = _without_member(text)[0], []
         for part in parts:
-            other, found = _all_of(part.strip().strip(","))
+            other, found = _intersect(part.strip().strip(","))
             if name and other and name != other:
                 raise _RefusedError
             name = name or other
             intervals += found
-        return Region(_joined(intervals), name)
+        return Region(_join(intervals), name)
     except _RefusedError:
         return None
 
@@ -90,8 +90,8 @@ def _without_member(text: str) -> tuple[str, str]:
     return (match[1], match[2]) if match else ("", text)
 
 
-def _all_of(text: str) -> tuple[str, list[Interval]]:
-    """Return variable and intervals of what "and" joins: what lies in all of them."""
+def _intersect(text: str) -> tuple[str, list[Interval]]:
+    """Return the variable of parts that "and" joins, and the intervals that lie in all of them."""
     name, found = _part(_AND.split(text)[0])
     for part in _AND.split(text)[1:]:
         other, intervals = _part(part)
@@ -106,14 +106,14 @@ def _meet(one: Interval, two: Interval) -> bool:
 
 
 def _common(one: Interval, two: Interval) -> Interval:
-    """Return what lies in both of two intervals that meet."""
+    """Return the common part of two intervals that meet."""
     low = max(one, two, key=lambda interval: (interval.low, not interval.low_closed))
     high = min(one, two, key=lambda interval: (interval.high, interval.high_closed))
     return Interval(low.low, high.high, low.low_closed, high.high_closed)
 
 
 def _part(text: str) -> tuple[str, list[Interval]]:
-    """Return variable and intervals of what stands between two signs of union."""
+    """Return variable and intervals of a part between two signs of union."""
     if _SIGN.search(text):
         return _inequality(text)
     name, text = _without_member(text)
@@ -153,13 +153,13 @@ def _inequality(text: str) -> tuple[str, list[Interval]]:
             return sides[0], _without([_end(side) for side in between(",", _PLUS_MINUS.sub(r"\1,-\1", sides[1]))])
         return sides[0], _half(signs[0], _end(sides[1]))
     if len(signs) == 2 and _NAME.fullmatch(sides[1]) and {sign in ("<", "\\le") for sign in signs} <= {True}:
-        return sides[1], [_ordered(sides[0], sides[2], signs)]
+        return sides[1], [_order(sides[0], sides[2], signs)]
     if len(signs) == 2 and _NAME.fullmatch(sides[1]) and {sign in (">", "\\ge") for sign in signs} <= {True}:
-        return sides[1], [_ordered(sides[2], sides[0], [_FLIPPED[sign] for sign in signs[::-1]])]
+        return sides[1], [_order(sides[2], sides[0], [_FLIPPED[sign] for sign in signs[::-1]])]
     raise _RefusedError
 
 
-def _ordered(low: str, high: str, signs: list[str]) -> Interval:
+def _order(low: str, high: str, signs: list[str]) -> Interval:
     ends = _end(low), _end(high)
     if not ends[0] < ends[1]:
         raise _RefusedError
@@ -191,7 +191,7 @@ def _end(text: str) -> Any:
     return value
 
 
-def _joined(intervals: list[Interval]) -> tuple[Interval, ...]:
+def _join(intervals: list[Interval]) -> tuple[Interval, ...]:
     """Return intervals in order, those that touch or overlap made one."""
     found: list[Interval] = []
     for interval in sorted(intervals, key=lambda one: (one.low, not one.low_closed)):

@@ -30,16 +30,16 @@ def lines(text: str) -> tuple[str, ...]:
     >>> lines("3*4=12\n\n12+1=13\n")
     ('3*4=12\n\n', '12+1=13\n')
     """
-    return _filled(_LINE.findall(text))
+    return _join_blank(_LINE.findall(text))
 
 
 def paragraphs(text: str) -> tuple[str, ...]:
-    r"""Return what stands between blank lines, each with the blank lines behind it.
+    r"""Return the paragraphs between blank lines, each with the blank lines behind it.
 
     >>> paragraphs("Let me see.\n2+2.\n\nWait.\n")
     ('Let me see.\n2+2.\n\n', 'Wait.\n')
     """
-    return _filled(match.group() for match in _PARAGRAPH.finditer(text))
+    return _join_blank(match.group() for match in _PARAGRAPH.finditer(text))
 
 
 def sentences(text: str) -> tuple[str, ...]:
@@ -76,7 +76,7 @@ def sentences(text: str) -> tuple[str, ...]:
             if after and not (token == "." and _ABBREVIATION.search(text, max(0, start - 8), start)):
                 position = after.end()
                 cuts.append(position)
-    return _filled(text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True))
+    return _join_blank(text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True))
 
 
 def _formula_end(text: str, start: int, token: str, environment: str | None) -> int | None:
@@ -93,12 +93,12 @@ def _formula_end(text: str, start: int, token: str, environment: str | None) -> 
         found = text.find(closing, inside, start + MAX_DISPLAY)
         if found < 0:
             return None
-        if not _escaped(text, found):
+        if not _is_escaped(text, found):
             return found + len(closing)
         inside = found + 1
 
 
-def _escaped(text: str, position: int) -> bool:
+def _is_escaped(text: str, position: int) -> bool:
     before = position
     while before and text[before - 1] == "\\":
         before -= 1
@@ -129,7 +129,7 @@ def _environment_end(text: str, inside: int, name: str) -> int | None:
     return None
 
 
-def _filled(pieces: Iterable[str]) -> tuple[str, ...]:
+def _join_blank(pieces: Iterable[str]) -> tuple[str, ...]:
     """Return the pieces with blank ones joined to their neighbours; a blank text has no steps but itself."""
     steps: list[str] = []
     blank = ""

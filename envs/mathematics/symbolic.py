@@ -125,7 +125,7 @@ def compare(gold: str, answer: str) -> str:
 
 
 def read(text: str) -> list[Any]:
-    """Return what math-verify reads; only expressions, never the bare string it falls back to."""
+    """Return the form that math-verify reads; only expressions, never the bare string it falls back to."""
     from math_verify import LatexExtractionConfig, parse
 
     found = parse(

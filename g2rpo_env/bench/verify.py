@@ -32,7 +32,7 @@ def bench_verify(repeats: int) -> list[Row]:
     pairs = read_pairs(path)
     verifier = MathVerifier()
     started = time.perf_counter()
-    if SymbolicWorker.available():
+    if SymbolicWorker.is_available():
         verifier.worker.start()
     start = Row("MathVerifier, start of math-verify's process, once", time.perf_counter() - started, "s")
     rows = score("MathVerifier", lambda gold, text: verifier.check([(gold, text)])[0].correct, pairs)
@@ -43,7 +43,7 @@ def bench_verify(repeats: int) -> list[Row]:
     for what, answers in {"GSM8K answers": numbers, "answers of the pairs": [pair[:2] for pair in pairs]}.items():
         share = batch_seconds(answers) / rollout
         rows.append(Row(f"MathVerifier, {LANES} {what} / a rollout of {LANES} answers", share, "ratio"))
-    if SymbolicWorker.available():
+    if SymbolicWorker.is_available():
         rows += score("math-verify", math_verify, pairs)
     return rows
 
@@ -97,7 +97,7 @@ def numbers_per_second(repeats: int, count: int = 20_000) -> float:
 def batch_seconds(pairs: list[tuple[str, str]]) -> float:
     """Return the mean seconds of a check of as many pairs as there are lanes, each seen for the first time."""
     verifier = MathVerifier()
-    if SymbolicWorker.available():
+    if SymbolicWorker.is_available():
         verifier.worker.start()
     batches = [pairs[start : start + LANES] for start in range(0, len(pairs), LANES)]
     started = time.perf_counter()

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import tyro
 from docstring_parser import parse as parse_docstring
 
+from g2rpo_env.envs.options import Option
 from g2rpo_env.experiments.environments import env_spec
 from g2rpo_env.guidance import VectorGuidanceWrapper
 from g2rpo_env.task import task_class
@@ -29,7 +30,9 @@ CROSS_REFERENCE = re.compile(r":\w+:`~?([^`]+)`")
 def options_type(
     name: str, function: Callable[..., Any], *, skip: Collection[str] = (), defaults: Mapping[str, Any] | None = None
 ) -> type:
-    """Return a dataclass with one field per keyword argument of a callable, described by its docstring.
+    """Return a dataclass with one field per keyword argument of a callable.
+
+    An argument is described by the :class:`g2rpo_env.envs.options.Option` in its annotation, else by the docstring.
 
     Args:
         name: Name of the class.
@@ -46,7 +49,11 @@ def options_type(
         default = defaults.get(parameter.name, parameter.default)
         if parameter.name in skip or default is parameter.empty or parameter.kind is parameter.VAR_KEYWORD:
             continue
-        kind: Any = Annotated[hints[parameter.name], tyro.conf.arg(help=texts.get(parameter.name, ""))]
+        hint, text = hints[parameter.name], texts.get(parameter.name, "")
+        for part in getattr(hint, "__metadata__", ()):
+            if isinstance(part, Option):
+                hint, text = typing.get_args(hint)[0], _plain_text(part.text)
+        kind: Any = Annotated[hint, tyro.conf.arg(help=text)]
         fields.append((parameter.name, kind, dataclasses.field(default_factory=partial(_same, default))))
     return dataclasses.make_dataclass(name, fields)
 
@@ -61,10 +68,15 @@ def _descriptions(function: Any) -> dict[str, str]:
     for part in classes:
         doc = part.__dict__.get("__doc__") if inspect.isclass(part) else part.__doc__
         for parameter in parse_docstring(doc or "").params:
-            text = CROSS_REFERENCE.sub(r"\1", " ".join((parameter.description or "").replace("``", "").split()))
+            text = _plain_text(parameter.description or "")
             if not (parameter.arg_name in texts and text.startswith("See ")):  # "See Task.": the base class says it
                 texts[parameter.arg_name] = text
     return texts
+
+
+def _plain_text(text: str) -> str:
+    """Return a description as a terminal shows it: on one line, without the marks of a docstring."""
+    return CROSS_REFERENCE.sub(r"\1", " ".join(text.replace("``", "").split()))
 
 
 def values(options: Any) -> dict[str, Any]:

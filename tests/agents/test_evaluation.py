@@ -12,7 +12,7 @@ import pytest
 
 from g2rpo_env.agents import Evaluation, evaluate, paired_difference
 from g2rpo_env.agents.evaluation import LANES, interval95, mean_over_seeds, summarise
-from g2rpo_env.envs.arithmetic import unordered
+from g2rpo_env.envs.arithmetic import sort_problem
 from g2rpo_env.envs.generated import split_of
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.estimators import pass_at_k
@@ -151,7 +151,7 @@ def test_an_evaluation_grades_distinct_problems_of_the_split_and_only_those(make
         envs = make_envs(8, 4, digits=2, verifier=spy)
         found = evaluate(make_policy(envs), envs, split=split, problems=20)
         assert len(set(found.problem_ids)) == 20 and set(spy.problems) == set(found.problem_ids)
-        assert {split_of(unordered(i, "+")) for i in found.problem_ids} == {split}
+        assert {split_of(sort_problem(i, "+")) for i in found.problem_ids} == {split}
 
 
 def test_accuracy_is_the_share_that_the_verifier_calls_correct(make_envs: Any, make_policy: Any) -> None:
@@ -194,7 +194,7 @@ def test_more_samples_go_on_where_fewer_ended(make_envs: Any, make_policy: Any) 
 def test_a_split_that_holds_fewer_problems_gives_all_of_them(make_envs: Any, make_policy: Any) -> None:
     envs = make_envs(8, 4, digits=1, max_new_tokens=2)
     found = evaluate(make_policy(envs), envs, problems=1000)
-    every = {f"{a}+{b}" for a in range(10) for b in range(10) if split_of(unordered(f"{a}+{b}", "+")) == "test"}
+    every = {f"{a}+{b}" for a in range(10) for b in range(10) if split_of(sort_problem(f"{a}+{b}", "+")) == "test"}
     assert set(found.problem_ids) == every and len(found.problem_ids) == len(every) < 30
 
 

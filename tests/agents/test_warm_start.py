@@ -25,7 +25,7 @@ from g2rpo_env.agents.warm_start import (
     warm_start,
     warm_started,
 )
-from g2rpo_env.envs.arithmetic import unordered
+from g2rpo_env.envs.arithmetic import sort_problem
 from g2rpo_env.envs.generated import split_of
 from g2rpo_env.envs.mathematics.gsm8k import GSM8K
 from g2rpo_env.episode import Role
@@ -223,8 +223,8 @@ def test_solutions_come_from_the_warmstart_split_and_success_from_validation(
         measured.extend(p.problem_id for p in problems) or verify(problems, texts)
     )
     warm_start(make_policy(envs), envs, WarmStart((0.2, 0.4), max_steps=4, check_every=2, batch_size=8, samples=8))
-    assert {split_of(unordered(i, "+")) for i in trained} == {"warmstart"}
-    assert {split_of(unordered(i, "+")) for i in measured} == {"validation"}
+    assert {split_of(sort_problem(i, "+")) for i in trained} == {"warmstart"}
+    assert {split_of(sort_problem(i, "+")) for i in measured} == {"validation"}
 
 
 def test_the_environment_is_not_touched(make_envs: Any, make_policy: Any) -> None:

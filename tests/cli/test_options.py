@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import typing
+from typing import Annotated, TypedDict, Unpack
 
 import gymnasium as gym
 import pytest
@@ -13,6 +14,7 @@ from g2rpo_env.cli.options import early, guidance_options, options_type, parse, 
 from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.envs.mathematics.gsm8k import GSM8K
 from g2rpo_env.envs.mathematics.presets import AQuA
+from g2rpo_env.envs.options import Option, accept_options
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.experiments.environments import env_spec, make_envs
 from g2rpo_env.registration import TASKS
@@ -101,3 +103,22 @@ def test_an_environment_of_the_options_waits_for_whole_groups():
     envs = make_envs("g2rpo_env/Addition-v0", 3, 4, {"digits": 2})
     assert envs.num_envs == 12 and envs.unwrapped.group_size == 4
     assert envs.unwrapped.autoreset_mode.name == "DISABLED"
+
+
+def test_shared_options_and_own_ones_of_any_function():
+    class Depth(TypedDict, total=False):
+        depth: Annotated[int, Option(1, "How deep, see :class:`~a.b.Walk` and ``x``.")]
+        wide: Annotated[bool, Option(False, "How wide.")]
+
+    @accept_options(Depth, depth=4)
+    def walk(steps: int = 2, **options: Unpack[Depth]) -> None:
+        """Walk.
+
+        Args:
+            steps: How far.
+            depth: Never shown: the option has its own text.
+        """
+
+    kind = options_type("Walk", walk)
+    assert values(parse(kind, ["--wide"], "test")) == {"steps": 2, "depth": 4, "wide": True}
+    assert (_help(kind, "steps"), _help(kind, "depth")) == ("How far.", "How deep, see a.b.Walk and x.")

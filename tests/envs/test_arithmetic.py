@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from g2rpo_env import Outcome, Verdict
-from g2rpo_env.envs.arithmetic import Addition, AdditionSource, column_steps, unordered
+from g2rpo_env.envs.arithmetic import Addition, AdditionSource, column_steps, sort_problem
 from g2rpo_env.envs.generated import MarkVerifier, split_of
 from g2rpo_env.envs.multiplication import MultiplicationSource
 from g2rpo_env.errors import ConfigurationError, UnknownProblemError
@@ -65,7 +65,7 @@ def test_drawn_problems_are_of_the_split_of_the_digits_and_right(
     problem_id = source.draw(seed, index)
     assert problem_id == source.draw(seed, index)
     a, b = problem_id.split("+")
-    assert len(a) == len(b) and digits[0] <= len(a) <= digits[1] and split_of(unordered(problem_id, "+")) == split
+    assert len(a) == len(b) and digits[0] <= len(a) <= digits[1] and split_of(sort_problem(problem_id, "+")) == split
     problem = source.get(problem_id)
     assert (problem.problem_id, problem.prompt) == (problem_id, f"{problem_id}=")
     assert problem.final == f"#{problem.answer}" and int(problem.answer) == int(a) + int(b)
@@ -95,8 +95,8 @@ def test_every_problem_is_of_exactly_one_split_whatever_the_order_of_its_numbers
     counts = dict.fromkeys(SPLITS, 0)
     for a in range(100):
         for b in range(a, 100):
-            counts[split_of(unordered(f"{a}+{b}", "+"))] += 1
-            assert unordered(f"{a}+{b}", "+") == unordered(f"{b}+{a}", "+")
+            counts[split_of(sort_problem(f"{a}+{b}", "+"))] += 1
+            assert sort_problem(f"{a}+{b}", "+") == sort_problem(f"{b}+{a}", "+")
     total = sum(counts.values())
     shares = {"test": 0.1, "validation": 0.1, "warmstart": 0.2, "train": 0.6}
     assert all(abs(counts[split] / total - share) < 0.02 for split, share in shares.items())

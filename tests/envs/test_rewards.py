@@ -1,4 +1,4 @@
-"""Parts of a reward: values by hand, bounds for any text, their sum around a verifier."""
+"""Parts of a reward: the format of tags, values by hand, bounds for any text, their sum around a verifier."""
 
 import math
 import pickle
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from g2rpo_env import Problem, Verdict
 from g2rpo_env.envs.mathematics.equality import MathVerifier
-from g2rpo_env.envs.rewards import Accuracy, Part, Repetition, Rewards, SoftOverlong, ThinkFormat
+from g2rpo_env.envs.rewards import Accuracy, Part, Repetition, Rewards, SoftOverlong, ThinkFormat, is_tagged
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.tokenizer import char_tokenizer
 from g2rpo_env.verdict import Outcome
@@ -20,6 +20,33 @@ RIGHT, WRONG = Verdict(Outcome.CORRECT), Verdict(Outcome.WRONG)
 PARTS: list[Part] = [
     Accuracy(), ThinkFormat(), SoftOverlong(10, 4), SoftOverlong(10, 10, char_tokenizer()), Repetition(2),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "completion,has",
+    [
+        ("<think>\nr\n</think>\n<answer>4</answer>", True),
+        ("<think>r</think><answer>4</answer>", True),  # no line breaks
+        (" r </think>\n\n<answer> 4 </answer>\n", True),  # the prompt held the opening tag; a line break at the end
+        ("<think></think><answer>4</answer>", True),
+        ("<think>r</think> so <answer>4</answer>", False),
+        ("<think>r</think><answer> </answer>", False),
+        ("<think>r</think><answer>4</answer> done", False),
+        ("<think>r</think><answer>4", False),
+        ("r <think>r</think><answer>4</answer>", False),
+        ("<answer>4</answer><think>r</think>", False),
+        ("<think>r</think><answer>4</answer><answer>4</answer>", False),
+        ("<think><think>r</think><answer>4</answer>", False),
+        ("", False),
+    ],
+)
+def test_the_format_of_tags(completion: str, has: bool) -> None:
+    assert is_tagged(completion) is has
+
+
+@pytest.mark.parametrize("unit", ["<think>", "</think>", "<answer>", " ", "</think> "])
+def test_the_format_of_long_texts_takes_little_time(unit: str) -> None:
+    assert not is_tagged(unit * 20_000)
 
 
 @pytest.mark.parametrize("length,value", [(0, 0), (6, 0), (7, -0.25), (8, -0.5), (10, -1), (50, -1)])

@@ -14,7 +14,7 @@ from g2rpo_env.envs.coding.minipython import (
     OPERATIONS,
     MiniPython,
     MiniPythonSource,
-    compiled,
+    compile_solution,
     count_problems,
     fill,
     name_of,
@@ -52,7 +52,7 @@ def test_loops_and_conditions_by_hand() -> None:
     trace, code = trace_and_code("n", parse("list n: multiply all, if over 5 subtract 2")[2])
     assert trace == [" # multiply all: loop\n", " # if over 5 subtract 2: n-2 if n>5 else n\n"]
     assert code == [" t=1\n", " for i in n:t=t*i\n", " n=t\n", " return n-2 if n>5 else n"]
-    function = compiled("def f(n):\n" + "".join(code))
+    function = compile_solution("def f(n):\n" + "".join(code))
     assert [function(x) for x in ([2, 3], [1, 5], [])] == [4, 5, 1]
 
 
@@ -90,7 +90,7 @@ def test_drawn_problems_are_of_their_split_and_within_the_longest(
     (longest,) = source.longest()
     assert len(problem.prompt) <= len(longest.prompt) and len(problem.steps) <= len(longest.steps)
     assert len("".join(problem.steps)) <= len("".join(longest.steps)) and len(problem.final) <= len(longest.final)
-    function = compiled(problem.head + problem.answer)
+    function = compile_solution(problem.head + problem.answer)
     assert 1 <= len(hidden(problem)) <= 8 and all(function(x) == y for x, y in hidden(problem))
     assert (problem.prompt + problem.solution).isascii()
 
@@ -131,7 +131,7 @@ def test_hidden_tests_tell_most_other_operations_apart() -> None:
                 continue
             filled = tuple(minipython.CONSTANTS[p][0] for p in other.places)
             _, code = trace_and_code(variable, [*steps[:-1], (other, filled)])
-            function = compiled(problem.head + "".join(code))
+            function = compile_solution(problem.head + "".join(code))
             total += 1
             caught += any(function(x) != y for x, y in hidden(problem))
     assert total > 1500 and caught / total > 0.9

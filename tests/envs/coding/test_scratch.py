@@ -45,12 +45,12 @@ def test_folders_nested_deeper_than_a_path_is_long(tmp_path: Path) -> None:
 
 def test_files_that_nobody_can_find_count_once(tmp_path: Path) -> None:
     place = str(tmp_path)
-    before = scratch.hidden(os.getpid(), place)  # the tests' own output may lie in such a file
+    before = scratch.measure_hidden(os.getpid(), place)  # the tests' own output may lie in such a file
 
     def more() -> int:
-        return scratch.hidden(os.getpid(), place) - before
+        return scratch.measure_hidden(os.getpid(), place) - before
 
-    assert scratch.hidden(-1, place) == 0
+    assert scratch.measure_hidden(-1, place) == 0
     if not os.path.isdir("/proc/self/fd"):
         return
     with open(tmp_path / "file", "w+b") as file, open(tmp_path / "file", "rb"):

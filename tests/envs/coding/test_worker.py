@@ -25,7 +25,7 @@ def test_exceptions_from_afar_are_builtin_or_ours(parts: list, kind: type) -> No
 
 def test_tests_that_run_on_are_stopped() -> None:
     started = time.monotonic()
-    with pytest.raises(worker.Stop) as caught, worker.guarded(0.1 - 1.0):
+    with pytest.raises(worker.Stop) as caught, worker.guard(0.1 - 1.0):
         while True:
             try:
                 time.sleep(0.01)

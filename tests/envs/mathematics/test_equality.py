@@ -160,7 +160,7 @@ def test_it_grades_the_problems_of_a_task_and_copies() -> None:
 
 def test_without_math_verify_a_pair_that_needs_it_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     verifier = MathVerifier()
-    monkeypatch.setattr(verifier.worker, "available", lambda: False)
+    monkeypatch.setattr(verifier.worker, "is_available", lambda: False)
     verdict = verifier.equal(r"\int_0^1 x dx", r"\frac12")
     assert not verdict.valid and "pip install math-verify" in verdict.message
     assert verifier.equal("4", "4.0").correct

@@ -1,4 +1,4 @@
-"""Templates; the format of think and answer tags; chat templates whose special tokens no problem can write."""
+"""Templates; chat templates whose special tokens no problem can write."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import pytest
 from g2rpo_env import Problem, Task, TokenEnv, TokenVectorEnv, Verdict
 from g2rpo_env.encoding import measure
 from g2rpo_env.envs.dataset import RowSource
-from g2rpo_env.envs.mathematics.prompts import TEMPLATES, chat_frame, tagged, template_text
+from g2rpo_env.envs.mathematics.prompts import TEMPLATES, chat_frame, template_text
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.tokenizer import char_tokenizer, decode, encode
 from g2rpo_env.verdict import Outcome
@@ -44,36 +44,6 @@ def test_a_template_is_a_name_or_a_text() -> None:
     for bad in ("no place", "{question}{question}", ""):
         with pytest.raises(ConfigurationError, match="exactly once, or be one of plain, boxed, think, chat"):
             template_text(bad)
-
-
-# -- format ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "completion,has",
-    [
-        ("<think>\nr\n</think>\n<answer>4</answer>", True),
-        ("<think>r</think><answer>4</answer>", True),  # no line breaks
-        (" r </think>\n\n<answer> 4 </answer>\n", True),  # the prompt held the opening tag; a line break at the end
-        ("<think></think><answer>4</answer>", True),
-        ("<think>r</think> so <answer>4</answer>", False),
-        ("<think>r</think><answer> </answer>", False),
-        ("<think>r</think><answer>4</answer> done", False),
-        ("<think>r</think><answer>4", False),
-        ("r <think>r</think><answer>4</answer>", False),
-        ("<answer>4</answer><think>r</think>", False),
-        ("<think>r</think><answer>4</answer><answer>4</answer>", False),
-        ("<think><think>r</think><answer>4</answer>", False),
-        ("", False),
-    ],
-)
-def test_the_format_of_tags(completion: str, has: bool) -> None:
-    assert tagged(completion) is has
-
-
-@pytest.mark.parametrize("unit", ["<think>", "</think>", "<answer>", " ", "</think> "])
-def test_the_format_of_long_texts_takes_little_time(unit: str) -> None:
-    assert not tagged(unit * 20_000)
 
 
 # -- special tokens -------------------------------------------------------------------------------------------------
