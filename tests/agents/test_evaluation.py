@@ -262,3 +262,44 @@ def test_the_mean_over_equal_seeds_has_the_interval_of_one_with_all_their_proble
     mean, (low, high) = mean_over_seeds([made([[i < 50] for i in range(100)])] * 4)
     assert mean == 0.5 and low == pytest.approx(0.5 - 1.96 * 0.025, abs=0.01)  # sd sqrt(.25 / 400)
     assert high == pytest.approx(0.5 + 1.96 * 0.025, abs=0.01)
+
+
+# -- contexts ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_context_stands_in_the_place_of_the_prompt(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs()
+    policy = make_policy(envs)
+    seen: list[list[int]] = []
+    make = policy.decoder
+
+    def watch(lanes: int) -> Any:
+        decoder = make(lanes)
+        advance = decoder.advance
+
+        def first(tokens_NL: Any, length_N: Any, chosen: Any) -> Any:
+            seen.append(tokens_NL[0, : length_N[0]].tolist())
+            return advance(tokens_NL, length_N, chosen)
+
+        decoder.advance = first
+        return decoder
+
+    policy.decoder = watch
+
+    def twice(task: Any, problem_id: str) -> Any:
+        return np.tile(task.lookup(problem_id).prompt_T, 2)
+
+    found = evaluate(policy, envs, problems=4, context=twice)
+    prompt = envs.unwrapped.task.with_split("test").lookup(found.problem_ids[0]).prompt_T.tolist()
+    assert seen[0] == prompt + prompt
+    assert envs.unwrapped.task.length == make_envs().unwrapped.task.length  # room is made in the evaluation alone
+
+
+def test_the_prompt_as_a_context_changes_nothing(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs()
+    policy = make_policy(envs)
+    plain = evaluate(policy, envs, problems=16, mode="sampled", samples=3, k=(1,))
+    same = evaluate(
+        policy, envs, problems=16, mode="sampled", samples=3, k=(1,), context=lambda task, i: task.lookup(i).prompt_T
+    )
+    assert (plain.correct_PS == same.correct_PS).all() and plain.accuracy == same.accuracy

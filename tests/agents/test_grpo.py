@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -45,12 +46,13 @@ from g2rpo_env.agents.parts.references.terms import KLToStart
 from g2rpo_env.agents.parts.selection.filters import DropUniform
 from g2rpo_env.agents.parts.shaping.rewards import TruncationPenalty
 from g2rpo_env.agents.parts.strategies.reroll import Reroll
+from g2rpo_env.agents.parts.strategies.rollout import Rollout
 from g2rpo_env.agents.parts.token_weights.means import SequenceMean, TokenMean
 from g2rpo_env.agents.parts.token_weights.revealed import TopEntropy
 from g2rpo_env.agents.policy.sampling import Truncation
 from g2rpo_env.agents.recipe import Optimizer, Recipe
 from g2rpo_env.agents.warm_start import WarmStart, warm_start
-from g2rpo_env.episode import Role
+from g2rpo_env.episode import Groups, Role
 from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, NonFiniteError, OutOfMemoryError, ResumeError
 from g2rpo_env.verdict import Outcome, Verdict
 
@@ -648,6 +650,26 @@ def test_feedback_is_correctness_and_never_the_reward_nor_the_shaped_one(make_ag
         rewards = np.array([(0.2 if e.correct else 0.7) - 0.5 * e.truncated for e in group.episodes])
         kept = [agent.last_update.learnt_from(e).advantage for e in group.episodes]
         assert kept == pytest.approx(GroupNormalized()(rewards).tolist())
+
+
+def test_controller_metrics_and_budget_see_what_a_strategy_left_out(make_agent: Any) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Half(Rollout):
+        """The first half of the groups; the rest is left out."""
+
+        def __call__(self, policy: Any, envs: Any) -> Any:
+            groups = super().__call__(policy, envs)
+            rest = [episode for group in groups[2:] for episode in group.episodes]
+            return Groups(groups[:2], left_out=rest, metrics={"left": 8.0})
+
+    agent = make_agent("g2rpo-a", GUIDED, strategy=Half(), controller=Watcher(6))
+    metrics = agent.update()
+    update, feedback = agent.last_update, agent.controller.seen[0]
+    everyone = update.groups.sampled_episodes
+    assert len(update.selected.episodes) == 8 and len(everyone) == metrics["episodes"] == 16
+    assert feedback.correct.tolist() == [e.correct for e in everyone]
+    assert metrics["reward"] == np.mean([e.correct for e in everyone]) and metrics["left"] == 8.0
+    assert metrics["sampled_tokens"] == agent.sampled_tokens == sum(int(e.sampled_T.sum()) for e in everyone)
 
 
 def test_the_controller_is_called_once_per_update_and_sets_the_next_reveal(make_agent: Any) -> None:

@@ -14,6 +14,7 @@ from g2rpo_env.agents.rollout import sampling_stream
 from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError, NonFiniteError
+from g2rpo_env.streams import stream
 
 
 def by_key(groups: Any) -> dict[tuple[int, int], Any]:
@@ -298,6 +299,38 @@ def test_groups_go_on_in_the_seeded_order(make_envs: Any, make_policy: Any) -> N
     assert [g.group for g in collect(policy, envs)] == [6, 7]
     envs.unwrapped.load_state_dict(state)
     assert [g.group for g in collect(policy, envs, groups=2)] == [6, 7]
+
+
+def test_a_stage_samples_the_same_groups_with_other_numbers_and_says_so(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(8, 4)
+    policy = make_policy(envs)
+    first = collect(policy, envs, seed=0)
+    assert {e.stage for e in first.episodes} == {0}
+    numbers = np.repeat([group.group for group in first], 4)
+    again = {"group": numbers, "member": np.tile(np.arange(4), 2)}
+    same = collect(policy, envs, options=again)
+    later = collect(policy, envs, options=again, stage=1)
+    twice = collect(policy, envs, options=again, stage=1)
+    for one, other in zip(first.episodes, same.episodes, strict=True):
+        assert one.tokens_T.tolist() == other.tokens_T.tolist() and other.stage == 0
+    assert any(a.tokens_T.tolist() != b.tokens_T.tolist() for a, b in zip(first.episodes, later.episodes, strict=True))
+    for one, other in zip(later.episodes, twice.episodes, strict=True):
+        assert one.tokens_T.tolist() == other.tokens_T.tolist() and one.stage == 1
+    assert [g.problem_id for g in later] == [g.problem_id for g in first]
+    # No number of the seeded order was burnt.
+    assert [g.group for g in collect(policy, envs)] == [2, 3]
+
+
+def test_the_stream_of_a_stage_has_it_in_its_key() -> None:
+    numbers = [sampling_stream(0, 3, 1, stage).random() for stage in (0, 1, 2)]
+    assert len(set(numbers)) == 3 and numbers[0] == stream(0, "sample", 3, 1).random()
+    assert numbers[2] == stream(0, "sample", 3, 1, 2).random()
+
+
+def test_a_stage_below_zero_is_refused(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs()
+    with pytest.raises(ConfigurationError, match="stage=-1 must be at least 0"):
+        collect(make_policy(envs), envs, seed=0, stage=-1)
 
 
 @pytest.mark.parametrize(

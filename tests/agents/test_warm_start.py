@@ -473,3 +473,42 @@ def test_few_solutions_are_learnt_epoch_after_epoch(envs: Any, make_policy: Any)
     assert drawn[:5] != drawn[5:10] or drawn[5:10] != drawn[10:]
     with pytest.raises(ConfigurationError, match="problems=0 must be None or at least 1"):
         WarmStart(problems=0)
+
+
+# -- contexts ----------------------------------------------------------------------------------------------------------
+
+
+def doubled(task: Any, problem_id: str) -> Any:
+    """The prompt, twice."""
+    return np.tile(task.lookup(problem_id).prompt_T, 2)
+
+
+def test_a_solution_stands_behind_its_context(make_envs: Any) -> None:
+    task = make_envs().unwrapped.task
+    episode, plain = solution_episode(task, "7+8", 0, doubled), solution_episode(task, "7+8", 0)
+    prompt_T = task.lookup("7+8").prompt_T
+    assert episode.tokens_T.tolist() == [*prompt_T, *plain.tokens_T]
+    assert (episode.role_T == Role.PROMPT).sum() == 2 * len(prompt_T)
+
+
+def test_success_is_measured_under_the_context_that_is_trained(
+    envs: Any, make_policy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    measure = module.evaluate
+
+    def spy(*args: Any, **options: Any) -> Any:
+        asked.append(options["context"])
+        return measure(*args, **options)
+
+    monkeypatch.setattr(module, "evaluate", spy)
+    policy = make_policy(envs)
+    warm_start(policy, envs, replace(QUICK, max_steps=2, check_every=1), context=doubled)
+    assert asked and set(asked) == {doubled}
+
+
+def test_a_context_is_part_of_the_key_of_the_cache(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs()
+    policy = make_policy(envs)
+    plain, other = module._key(policy, envs, QUICK), module._key(policy, envs, QUICK, doubled)
+    assert plain == module._key(policy, envs, QUICK, None) != other
