@@ -165,7 +165,7 @@ REGIMES: tuple[Regime, ...] = (
 # -- the map ----------------------------------------------------------------------------------------------------------
 
 MAP_RATE = 2e-4
-"""Learning rate of all but plain GRPO. In the regimes above with an exact verifier none is better by more than .02."""
+"""Learning rate of all but plain GRPO. In the regimes above with an exact verifier none is better by more than 0.02."""
 
 
 def ways(**options: Any) -> tuple[Contender, ...]:

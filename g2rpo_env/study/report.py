@@ -24,7 +24,7 @@ def cells(found: Found, label: str) -> list[str]:
     if not results:
         return [label, "not done", *[""] * (len(HEAD) - 2)]
     one = found.accuracy(label)
-    seeds = " ".join(f"{result['accuracy']:.3f}".lstrip("0") for result in results.values())
+    seeds = " ".join(f"{result['accuracy']:.3f}" for result in results.values())
     above = [_difference(found, label, other) for other in (found.grpo, found.sft)]
     counts = [found.mean(label, number) for number in ("sampled_tokens", "forward_tokens", "updates")]
     return [

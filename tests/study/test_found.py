@@ -31,7 +31,7 @@ def test_values_and_the_best_rate_of_grpo(found):
     assert found.above("g2rpo-a", "sft").value == pytest.approx(0.25) and found.above("g2rpo-a", "sft").above
     assert found.above("sft", "g2rpo-a").below
     both = found.above(["g2rpo-a", "sft"], "base")
-    # four pairs, .625 .625 .375 .375: the middle half is .625 and .375
+    # four pairs, 0.625 0.625 0.375 0.375: the middle half is 0.625 and 0.375
     assert both.value == pytest.approx(0.5)
 
 

@@ -19,7 +19,7 @@ def found(scale):
 
 def test_a_row_by_hand(found):
     row = dict(zip(HEAD, cells(found, "g2rpo-a"), strict=True))
-    assert row["accuracy"] == "0.758" and row["by seed"] == ".750 .766"  # 48 and 49 of 64
+    assert row["accuracy"] == "0.758" and row["by seed"] == "0.750 0.766"  # 48 and 49 of 64
     assert row["above grpo"].startswith("+0.50 [") and row["above sft"].startswith("+0.25 [")
     budget = found.part.ground.budget
     assert (row["sampled"], row["forward"], row["updates"]) == (f"{budget / 1e3:,.0f}", f"{budget / 500:,.0f}", "40")
