@@ -13,7 +13,7 @@ from g2rpo_env.agents.warm_start import WarmStart, warm_started
 from g2rpo_env.cli.checkpoints import environment_of, load_policy, with_task_options
 from g2rpo_env.cli.options import early, parse, values
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.experiments.bases import new_folder
+from g2rpo_env.experiments.bases import make_folder
 from g2rpo_env.experiments.environments import make_envs, prepare_torch
 from g2rpo_env.report.plots import plot_response
 from g2rpo_env.report.tables import show_points, write_points
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
     options = parse(with_task_options(ResponseOptions, early(argv, "env")["env"]), argv, "response")
     if options.model is None and options.env is None:
         raise ConfigurationError("env must be given where no model is: --env g2rpo_env/Addition-v0")
-    new_folder(options.out)
+    make_folder(options.out)
     prepare_torch(options.threads)
     policy, envs = _warm_tiny(options) if options.model is None else _given(options)
     points = guidance_response(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from g2rpo_env.experiments.statistics import UNKNOWN, Estimate, Score, estimate, paired
+from g2rpo_env.experiments.statistics import UNKNOWN, Estimate, Score, estimate, estimate_difference
 from g2rpo_env.study.grounds import GRID, SFT, Ground, Row, grpo_label
 from g2rpo_env.study.runs import answered
 
@@ -90,7 +90,7 @@ class Found:
         if key not in self._kept:
             seeds = set.intersection(*(set(self.of(label)) for label in (*labels, other)))
             one, two = self.score(labels, sorted(seeds)), self.score([other] * len(labels), sorted(seeds))
-            self._kept[key] = paired(one, two) if one else UNKNOWN
+            self._kept[key] = estimate_difference(one, two) if one else UNKNOWN
         return self._kept[key]
 
     def mean(self, label: str, number: str) -> float:

@@ -139,8 +139,8 @@ class Run:
 
 
 @dataclass
-class Recorder:
-    """Keeps the updates of an agent in memory; see :class:`g2rpo_env.experiments.arms.Record`.
+class MemoryRecorder:
+    """A :class:`~g2rpo_env.experiments.arms.Recorder` that keeps the updates of an agent in memory.
 
     Attributes:
         rows: One per update: what the curves are made of.
@@ -260,7 +260,7 @@ def _train(run: Run, policy: Any, lengths: Mapping[str, Sequence[float]], traine
     if replayed is not None:
         setting = replace(setting, updates=len(replayed), sampled_tokens=None)
     agent = make_agent(setting, policy, run.arm, replayed)
-    recorder = Recorder(agent)
+    recorder = MemoryRecorder(agent)
     trained["updates"] += train(agent, setting, recorder)
     trained["sampled_tokens"] += int(agent.sampled_tokens)
     trained["forward_tokens"] += recorder.forward_tokens

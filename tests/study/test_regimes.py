@@ -79,8 +79,8 @@ def test_regimes_differ_in_their_task_and_rates_alone():
 def test_what_is_trained_on_is_what_the_name_says_and_all_are_measured_on_the_family(regime):
     rows = regime.rows(MAIN, (0,))
     setting = rows[1].runs[0].setting
-    task = setting.envs(guided=True).unwrapped.task
-    right = replace(setting, task=setting.measured).envs(guided=True).unwrapped.task.source
+    task = setting.make_envs(guided=True).unwrapped.task
+    right = replace(setting, task=setting.measured).make_envs(guided=True).unwrapped.task.source
     problems = [task.source.get(task.source.draw(0, index)) for index in range(200)]
     differs = np.mean([bool(p.steps) and p.steps != right.get(p.problem_id).steps for p in problems])
     share = regime.task["traces"].get("wrong_traces", 0.0)  # most sums of four digits have a carry
@@ -118,6 +118,6 @@ def test_what_follows_supervised_training_on_the_map_follows_the_same(scale, tin
 def test_what_is_measured_has_room_for_answers_of_the_trained_kind(regime):
     """A policy that learnt to write each step twice is not cut off for it."""
     setting = regime.rows(MAIN, (0,))[1].runs[0].setting
-    trained = setting.envs(guided=False).unwrapped.task
-    measured = replace(setting, task=setting.measured).envs(guided=False).unwrapped.task
+    trained = setting.make_envs(guided=False).unwrapped.task
+    measured = replace(setting, task=setting.measured).make_envs(guided=False).unwrapped.task
     assert measured.max_new_tokens >= trained.max_new_tokens
