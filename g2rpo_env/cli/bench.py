@@ -22,7 +22,7 @@ class BenchOptions:
     """Measure one process. Close other programs first, and compare ratios rather than figures."""
 
     what: Positional[str] = "env"
-    """What to measure: env, sandbox, verify (pairs in the folder that G2RPO_DATA names), rollout, and step, update
+    """Benchmark: env, sandbox, verify (pairs in the folder that G2RPO_DATA names), rollout, and step, update
     and memory (these three with the extra ``benchmark``)."""
     json: Path | None = None
     """File for the measurements."""

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from g2rpo_env.agents.warm_start import WarmStart
-from g2rpo_env.cli.checkpoints import with_task_options
+from g2rpo_env.cli.checkpoints import add_task_options
 from g2rpo_env.cli.options import EnvOptions, early, guidance_options, nested, parse, values
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.experiments.arms import Setting
@@ -102,7 +102,7 @@ def parse_options(argv: Sequence[str]) -> tuple[Any, Family | None]:
     named = early(argv, "env", "algorithms")
     env, algorithms = named["env"] or CompareOptions.env, named["algorithms"] or CompareOptions.algorithms
     family = find_family(env)
-    kind = with_task_options(CompareOptions, env)
+    kind = add_task_options(CompareOptions, env)
     guidance = guidance_options(45.0)
     kind = dataclasses.make_dataclass("Compare", [("guidance", *nested(guidance))], bases=(kind,))
     if family is None:
