@@ -29,6 +29,7 @@ from typing import Any, TextIO
 
 from g2rpo_env.errors import ResumeError
 from g2rpo_env.experiments.environments import available_cores, prepare_torch
+from g2rpo_env.naming import MOVED_MODULES
 from g2rpo_env.study.runs import Base, Run, execute, hash_config, hash_weights
 
 OPTIONS = "study.json"
@@ -170,9 +171,11 @@ class StudyFolder:
         return found
 
     def find_changed(self, code: str) -> list[str]:
-        """Return the modules whose code has changed since a result was made."""
+        """Return the modules whose code has changed since a result was made; moved ones have their new names."""
         before = json.loads((self.path / "code" / f"{code}.json").read_text(encoding="utf-8"))
-        return [module for module, known in before.items() if hash_module(module) != known]
+        names = {module: MOVED_MODULES.get(module, module) for module in before}
+        changed = [names[module] for module, known in before.items() if hash_module(names[module]) != known]
+        return list(dict.fromkeys(changed))
 
     def keep(self, run: Run, found: dict[str, Any]) -> None:
         """Write the result of a run, whole or not at all."""

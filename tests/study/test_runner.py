@@ -1,8 +1,10 @@
 """The runner: order, one cache for all, resuming, refusing, failing, stopping; any number of workers gives the same."""
 
+import importlib.util
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import pytest
 
 from g2rpo_env.errors import ResumeError
 from g2rpo_env.experiments.arms import Arm
+from g2rpo_env.naming import MOVED_MODULES
 from g2rpo_env.study import runner
 from g2rpo_env.study.runner import Counter, Runner, StudyFolder, hash_loaded_code, order_runs, strip_code, write
 from g2rpo_env.study.runs import hash_weights
@@ -85,6 +88,40 @@ def test_results_of_other_code_are_refused_by_the_name_of_what_changed(folder, t
     with pytest.raises(ResumeError, match="other code: g2rpo_env.controllers.rules changed since"):
         folder.get_result(run)
     assert replace(folder, trusts=True).get_result(run)["accuracy"] == 0.5
+
+
+def test_modules_that_moved_are_named_as_they_are_now(folder, tiny, monkeypatch):
+    run = tiny.make_guided(0)
+    kept(folder, run)
+    (file,) = (folder.path / "code").iterdir()
+    known = json.loads(file.read_text())
+    moved = {"g2rpo_env.old": "g2rpo_env.controllers.rules", "g2rpo_env.other": "g2rpo_env.controllers.rules"}
+    monkeypatch.setattr(runner, "MOVED_MODULES", moved)
+    file.write_text(json.dumps({"g2rpo_env.old": known["g2rpo_env.controllers.rules"]}))
+    assert folder.get_result(run)["accuracy"] == 0.5  # moved, and nothing else
+    file.write_text(json.dumps(dict.fromkeys(moved, "changed")))
+    with pytest.raises(ResumeError, match="other code: g2rpo_env.controllers.rules changed since"):
+        folder.get_result(run)
+
+
+EARLIER = Path(__file__).parent / "earlier"
+"""A study of one run of the tiny ground without its base, made by the code of version 0.1 before its modules moved."""
+
+
+def test_a_study_of_earlier_code_goes_on_if_it_is_trusted(tiny, tmp_path):
+    shutil.copytree(EARLIER, tmp_path / "study")
+    folder = StudyFolder.open(tmp_path / "study", OPTIONS)
+    run = tiny.make_guided(0)
+    with pytest.raises(ResumeError) as error:
+        folder.get_result(run)
+    said = str(error.value).partition("other code: ")[2].partition(" and ")[0].split(", ")
+    assert len(said) == runner.NAMED and all(importlib.util.find_spec(name) for name in said)
+    (code,) = (folder.path / "code").iterdir()
+    assert not set(folder.find_changed(code.stem)) & MOVED_MODULES.keys()
+    trusted = StudyFolder.open(tmp_path / "study", OPTIONS, trusts=True)
+    assert trusted.get_result(run)["lengths"] == [4.5, 9.0]
+    lines = io.StringIO()
+    assert Runner(trusted, 1, stream=lines).do([run])[run.key]["sampled_tokens"] == 2118 and lines.getvalue() == ""
 
 
 def test_results_of_another_base_are_refused(folder, tiny):
