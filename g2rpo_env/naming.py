@@ -17,13 +17,34 @@ from g2rpo_env.errors import ConfigurationError
 CONTROLLERS = "g2rpo_env.controllers"
 """The module that holds the controllers by their public names."""
 
-FORMER_MODULES = frozenset({
-    "g2rpo_env.controller", "g2rpo_env.failures", "g2rpo_env.memory", "g2rpo_env.schedules", "g2rpo_env.selftuning",
-    "g2rpo_env.agents.advantages", "g2rpo_env.agents.generators", "g2rpo_env.agents.losses",
-    "g2rpo_env.agents.recipes", "g2rpo_env.agents.references", "g2rpo_env.agents.selection",
-    "g2rpo_env.agents.shaping", "g2rpo_env.agents.strategies", "g2rpo_env.agents.token_weights",
-})  # fmt: skip
-"""Where the parts lay when saved files named their modules. Of such a path the name of the class counts alone."""
+MOVED_MODULES: dict[str, str] = {
+    "g2rpo_env.agents.adapters": "g2rpo_env.agents.policy.lora",
+    "g2rpo_env.agents.advantages": "g2rpo_env.agents.parts.advantages.groups",
+    "g2rpo_env.agents.decoder": "g2rpo_env.agents.policy.decoder",
+    "g2rpo_env.agents.fast_decoder": "g2rpo_env.agents.policy.fast_decoder",
+    "g2rpo_env.agents.generators": "g2rpo_env.agents.parts.strategies.generators",
+    "g2rpo_env.agents.kv_cache": "g2rpo_env.agents.policy.kv_cache",
+    "g2rpo_env.agents.losses": "g2rpo_env.agents.parts.losses.surrogate",
+    "g2rpo_env.agents.memory": "g2rpo_env.agents.checkpointing",
+    "g2rpo_env.agents.recipes": "g2rpo_env.agents.recipe",
+    "g2rpo_env.agents.references": "g2rpo_env.agents.parts.references.terms",
+    "g2rpo_env.agents.scoring": "g2rpo_env.agents.policy.scoring",
+    "g2rpo_env.agents.selection": "g2rpo_env.agents.parts.selection.filters",
+    "g2rpo_env.agents.shaping": "g2rpo_env.agents.parts.shaping.rewards",
+    "g2rpo_env.agents.step_graphs": "g2rpo_env.agents.policy.step_graphs",
+    "g2rpo_env.agents.strategies": "g2rpo_env.agents.parts.strategies.reroll",
+    "g2rpo_env.agents.token_weights": "g2rpo_env.agents.parts.token_weights.means",
+    "g2rpo_env.agents.truncation": "g2rpo_env.agents.policy.sampling",
+    "g2rpo_env.assignment": "g2rpo_env.reveal.assignment",
+    "g2rpo_env.cli.arms": "g2rpo_env.experiments.arms",
+    "g2rpo_env.controller": "g2rpo_env.controllers.rules",
+    "g2rpo_env.failures": "g2rpo_env.controllers.on_failure",
+    "g2rpo_env.memory": "g2rpo_env.controllers.per_problem",
+    "g2rpo_env.placement": "g2rpo_env.reveal.placement",
+    "g2rpo_env.schedules": "g2rpo_env.controllers.schedules",
+    "g2rpo_env.selftuning": "g2rpo_env.controllers.self_tuning",
+}
+"""Former module -> where what it held lies now, or most of it; what older checkpoints and studies name."""
 
 
 def load_class(name: str, argument: str) -> Any:
@@ -99,7 +120,7 @@ def find_class(name: str, modules: Sequence[str], argument: str) -> Any:
     g2rpo_env.errors.ConfigurationError: controller='TargetSucces' must be a public name; did you mean 'TargetSuccess'?
     """
     module, colon, attribute = name.partition(":")
-    if colon and module not in FORMER_MODULES:
+    if colon and module not in MOVED_MODULES:  # of a former path the name of the class counts alone
         return load_class(name, argument)
     known, wanted = public_classes(modules), attribute if colon else name
     if wanted in known:

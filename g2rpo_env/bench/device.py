@@ -1,4 +1,4 @@
-"""Where a benchmark runs, on which model, and what the device could do at best.
+"""Devices: where a benchmark runs, on which model, and the device's peaks.
 
 The work that is set against a device's peak is that of the model, whatever a side does on top of it:
 
@@ -26,7 +26,7 @@ import torch
 
 from g2rpo_env.agents import CausalLMPolicy
 from g2rpo_env.agents.policy.loading import torch_dtype
-from g2rpo_env.bench.measurement import Row
+from g2rpo_env.bench.measurement import Measurement
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.tokenizer import EOS, PAD
 
@@ -89,30 +89,30 @@ class Place:
 
     @property
     def on_cpu(self) -> bool:
-        """Whether this is the processor, where threads are what is stated."""
+        """Whether this is the processor, whose threads are stated."""
         return torch.device(self.device).type == "cpu"
 
     def put(self, model: Any) -> Any:
         """Return a model moved here, in the dtype."""
         return model.to(self.device, self.kind)
 
-    def clock(self) -> float:
+    def read_clock(self) -> float:
         """Return the time in seconds, when all that was asked of the device has been done."""
         if torch.device(self.device).type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
 
     def note(self, name: str, value: float, unit: str) -> None:
-        """Say what was just measured, for a table comes at the end alone."""
+        """Print a figure as soon as it is measured, since the table comes at the end."""
         print(f"{name}: {value:,.4g} {unit}", file=sys.stderr, flush=True)
 
-    def rows(self, threads: int) -> list[Row]:
-        """Return what the figures hold for: threads of a processor, or the device by name."""
+    def prepare(self, threads: int) -> list[Measurement]:
+        """Set torch's threads on a processor, and return what the figures hold for: those, or the device by name."""
         if self.on_cpu:
             torch.set_num_threads(threads)
-            return [Row("threads of torch", threads, "threads")]
+            return [Measurement("threads of torch", threads, "threads")]
         device = torch.cuda.get_device_properties(self.device)
-        return [Row(f"{device.name}, {self.dtype}", device.multi_processor_count, "SMs")]
+        return [Measurement(f"{device.name}, {self.dtype}", device.multi_processor_count, "SMs")]
 
     def make_model(self) -> Any:
         """Return the model of :data:`MODELS` with random weights."""
@@ -127,23 +127,23 @@ class Place:
     def make_policy(self) -> CausalLMPolicy:
         """Return a policy of that model whose tokenizer has a token for each of its logits."""
         model = self.make_model()
-        return CausalLMPolicy(model, wide_tokenizer(model.config.vocab_size))
+        return CausalLMPolicy(model, make_wide_tokenizer(model.config.vocab_size))
 
-    def share_rows(self, title: str, seconds: float, work: Work) -> list[Row]:
+    def get_shares(self, title: str, seconds: float, work: Work) -> list[Measurement]:
         """Return the shares of the device's peaks; none where they are not known."""
         if self.on_cpu or torch.cuda.get_device_name(self.device) not in PEAKS:
             return []
         flops, bandwidth = PEAKS[torch.cuda.get_device_name(self.device)]
         peak = flops[HALF if self.kind in (torch.bfloat16, torch.float16) else SINGLE]
-        rows = [Row(f"{title}: share of peak FLOP/s", work.flops / seconds / peak, "ratio")]
+        rows = [Measurement(f"{title}: share of peak FLOP/s", work.flops / seconds / peak, "ratio")]
         if work.bytes:
-            rows.append(Row(f"{title}: share of peak bytes/s", work.bytes / seconds / bandwidth, "ratio"))
+            rows.append(Measurement(f"{title}: share of peak bytes/s", work.bytes / seconds / bandwidth, "ratio"))
         return rows
 
 
 @dataclass(frozen=True)
 class Work:
-    """What has to be done.
+    """Work that has to be done.
 
     Attributes:
         flops: Operations.
@@ -156,7 +156,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Cost:
-    """What the tokens of a model cost, see the module.
+    """Work that the tokens of a model take, see the module.
 
     Args:
         model: A transformers causal LM with grouped attention.
@@ -180,7 +180,7 @@ class Cost:
         config = self.model.config
         return 4 * config.num_hidden_layers * config.num_attention_heads * config.head_dim
 
-    def decoding(self, prompt: int, length_N: np.ndarray, steps: int) -> Work:
+    def count_decoding(self, prompt: int, length_N: np.ndarray, steps: int) -> Work:
         """Return the work of writing answers of some lengths after prompts of ``prompt`` tokens in some steps."""
         config, size = self.model.config, self.model.dtype.itemsize
         tokens = int(length_N.sum())
@@ -188,15 +188,17 @@ class Cost:
         held = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * size
         return Work(2.0 * self.weights * tokens + self.pair * seen, float(steps) * self.weights * size + held * seen)
 
-    def update(self, length_N: np.ndarray, scored: int) -> Work:
+    def count_update(self, length_N: np.ndarray, scored: int) -> Work:
         """Return the work of a forward and a backward pass over rows of some lengths, ``scored`` tokens in the loss."""
         tokens, seen = int(length_N.sum()), int((length_N * (length_N + 1) // 2).sum())
         return Work(3.0 * (2 * (self.weights - self.head) * tokens + 2 * self.head * scored + self.pair * seen))
 
 
-def wide_tokenizer(size: int) -> Any:
-    """Return a tokenizer that encodes text byte by byte and has ``size`` tokens, the further ones words that it never
-    writes itself: what a model with as many logits samples can be decoded.
+def make_wide_tokenizer(size: int) -> Any:
+    """Return a tokenizer of ``size`` tokens that encodes text byte by byte.
+
+    The further tokens are words that it never writes itself, so that every sample of a model with as many logits can be
+    decoded.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from g2rpo_env.bench.measurement import Row
+from g2rpo_env.bench.measurement import Measurement
 
 ENV = "g2rpo_env/Addition-v0"
 DIGITS = 5
@@ -17,29 +17,31 @@ LENGTH = 2048
 TOKEN = 5  # any token that ends nothing
 
 
-def bench_env(repeats: int) -> list[Row]:
+def bench_env(repeats: int) -> list[Measurement]:
     """Return the measurements of both environments and of Gymnasium's SyncVectorEnv over the single one."""
-    same_computation()
-    rows = [Row(f"TokenEnv through gym.make, L = {LENGTH}", single(LENGTH, 0, 1500, repeats), "tokens/s")]
-    early, late = (single(4200, at, 60, 40 * repeats) for at in (64, 4000))
-    rows.append(Row("TokenEnv, L = 4200: cost at 4,000 / cost at 64", early / late, "ratio"))
+    check_same_computation()
+    rows = [
+        Measurement(f"TokenEnv through gym.make, L = {LENGTH}", measure_single(LENGTH, 0, 1500, repeats), "tokens/s")
+    ]
+    early, late = (measure_single(4200, at, 60, 40 * repeats) for at in (64, 4000))
+    rows.append(Measurement("TokenEnv, L = 4200: cost at 4,000 / cost at 64", early / late, "ratio"))
     for copy in (False, True):
         for lanes in (16, 256):
             name = f"TokenVectorEnv, {lanes} lanes, copy={copy}, all active"
-            rows.append(Row(name, lane_steps(make_lanes(lanes, copy=copy), repeats), "lane-steps/s"))
-        sync = lane_steps(make_sync(16, copy=copy), repeats)
-        rows.append(Row(f"SyncVectorEnv, 16 lanes, copy={copy}", sync, "lane-steps/s"))
+            rows.append(Measurement(name, measure_lane_steps(make_lanes(lanes, copy=copy), repeats), "lane-steps/s"))
+        sync = measure_lane_steps(make_sync(16, copy=copy), repeats)
+        rows.append(Measurement(f"SyncVectorEnv, 16 lanes, copy={copy}", sync, "lane-steps/s"))
         ours = next(row for row in rows if row.name.startswith(f"TokenVectorEnv, 16 lanes, copy={copy}"))
-        rows.append(Row(f"TokenVectorEnv / SyncVectorEnv, 16 lanes, copy={copy}", ours.value / sync, "ratio"))
+        rows.append(Measurement(f"TokenVectorEnv / SyncVectorEnv, 16 lanes, copy={copy}", ours.value / sync, "ratio"))
     for mean in (100, 250, 1000):
         name = f"TokenVectorEnv, 256 lanes, geometric lengths, mean {mean}, resets and verdicts"
-        rows.append(Row(name, useful_tokens(mean, repeats), "useful tokens/s"))
+        rows.append(Measurement(name, measure_useful_tokens(mean, repeats), "useful tokens/s"))
     return rows
 
 
 def make_lanes(lanes: int, **kwargs: Any) -> gym.vector.VectorEnv:
     """Return the native vector environment whose observation has the length LENGTH."""
-    return gym.make_vec(ENV, num_envs=lanes, digits=DIGITS, max_new_tokens=budget(LENGTH), **kwargs)
+    return gym.make_vec(ENV, num_envs=lanes, digits=DIGITS, max_new_tokens=get_budget(LENGTH), **kwargs)
 
 
 def make_sync(lanes: int, **kwargs: Any) -> gym.vector.VectorEnv:
@@ -49,16 +51,16 @@ def make_sync(lanes: int, **kwargs: Any) -> gym.vector.VectorEnv:
 
 def make_single(length: int) -> gym.Env:
     """Return the single environment with an observation of some length."""
-    return gym.make(ENV, digits=DIGITS, max_new_tokens=budget(length))
+    return gym.make(ENV, digits=DIGITS, max_new_tokens=get_budget(length))
 
 
-def budget(length: int) -> int:
+def get_budget(length: int) -> int:
     """Return the budget that gives an observation of ``length`` tokens."""
     shortest = gym.make(ENV, digits=DIGITS, max_new_tokens=2)
     return length - shortest.unwrapped.task.length + 2  # type: ignore[attr-defined]
 
 
-def same_computation(steps: int = 200, lanes: int = 4) -> None:
+def check_same_computation(steps: int = 200, lanes: int = 4) -> None:
     """Raise AssertionError unless both vectorisations give the same observations, rewards and flags."""
     ours, theirs = make_lanes(lanes), make_sync(lanes)
     problem = "12345+67890"
@@ -73,7 +75,7 @@ def same_computation(steps: int = 200, lanes: int = 4) -> None:
         assert all(np.array_equal(a, b) for a, b in zip(mine[1:4], other[1:4], strict=True))
 
 
-def single(length: int, position: int, steps: int, repeats: int) -> float:
+def measure_single(length: int, position: int, steps: int, repeats: int) -> float:
     """Return tokens per second of the single environment, measured over ``steps`` from ``position`` on."""
     env = make_single(length)
     best = 0.0
@@ -89,7 +91,7 @@ def single(length: int, position: int, steps: int, repeats: int) -> float:
     return best
 
 
-def lane_steps(envs: gym.vector.VectorEnv, repeats: int, steps: int = 1000) -> float:
+def measure_lane_steps(envs: gym.vector.VectorEnv, repeats: int, steps: int = 1000) -> float:
     """Return lane-steps per second while all lanes run."""
     actions = np.full(envs.num_envs, TOKEN)
     best = 0.0
@@ -102,7 +104,7 @@ def lane_steps(envs: gym.vector.VectorEnv, repeats: int, steps: int = 1000) -> f
     return best
 
 
-def useful_tokens(mean: int, repeats: int, lanes: int = 256, steps: int = 2000) -> float:
+def measure_useful_tokens(mean: int, repeats: int, lanes: int = 256, steps: int = 2000) -> float:
     """Return tokens per second that belong to an episode, with restarts and grading; ignored actions do not count."""
     envs = make_lanes(lanes, copy=False)
     random = np.random.default_rng(0)

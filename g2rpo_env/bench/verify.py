@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from g2rpo_env.bench.measurement import Row
+from g2rpo_env.bench.measurement import Measurement
 from g2rpo_env.envs.mathematics.equality import MathVerifier
 from g2rpo_env.envs.mathematics.pool import SymbolicWorker
 from g2rpo_env.errors import ConfigurationError
@@ -20,7 +20,7 @@ LANES = 64
 """Answers that a rollout finishes together."""
 
 
-def bench_verify(repeats: int) -> list[Row]:
+def bench_verify(repeats: int) -> list[Measurement]:
     """Return accuracy and times over the pairs of ``math_pairs/pairs.jsonl`` in the folder that G2RPO_DATA names.
 
     Raises:
@@ -34,17 +34,17 @@ def bench_verify(repeats: int) -> list[Row]:
     started = time.perf_counter()
     if SymbolicWorker.is_available():
         verifier.worker.start()
-    start = Row("MathVerifier, start of math-verify's process, once", time.perf_counter() - started, "s")
+    start = Measurement("MathVerifier, start of math-verify's process, once", time.perf_counter() - started, "s")
     rows = score("MathVerifier", lambda gold, text: verifier.check([(gold, text)])[0].correct, pairs)
     rows.append(start)
-    rows.append(Row("MathVerifier, GSM8K answers", numbers_per_second(repeats), "checks/s"))
-    rollout = rollout_seconds(repeats)
+    rows.append(Measurement("MathVerifier, GSM8K answers", measure_numbers(repeats), "checks/s"))
+    rollout = measure_rollout(repeats)
     numbers = [(str(n), f"so there are {n}.\n#### {n}") for n in range(len(pairs))]
     for what, answers in {"GSM8K answers": numbers, "answers of the pairs": [pair[:2] for pair in pairs]}.items():
-        share = batch_seconds(answers) / rollout
-        rows.append(Row(f"MathVerifier, {LANES} {what} / a rollout of {LANES} answers", share, "ratio"))
+        share = measure_batch(answers) / rollout
+        rows.append(Measurement(f"MathVerifier, {LANES} {what} / a rollout of {LANES} answers", share, "ratio"))
     if SymbolicWorker.is_available():
-        rows += score("math-verify", math_verify, pairs)
+        rows += score("math-verify", check_with_math_verify, pairs)
     return rows
 
 
@@ -61,7 +61,7 @@ def read_pairs(path: Path) -> list[tuple[str, str, bool]]:
     return pairs
 
 
-def score(name: str, grader: Grader, pairs: list[tuple[str, str, bool]]) -> list[Row]:
+def score(name: str, grader: Grader, pairs: list[tuple[str, str, bool]]) -> list[Measurement]:
     """Return share right, both kinds of mistakes, and median, p99 and worst time of a grader."""
     seconds, too_kind, too_strict = [], 0, 0
     for gold, text, expected in pairs:
@@ -74,14 +74,14 @@ def score(name: str, grader: Grader, pairs: list[tuple[str, str, bool]]) -> list
     right = 1 - (too_kind + too_strict) / len(pairs)
     figures = {"median": seconds[len(pairs) // 2], "p99": seconds[int(len(pairs) * 0.99)], "worst": seconds[-1]}
     return [
-        Row(f"{name}, right of {len(pairs)}", right, "ratio"),
-        Row(f"{name}, false positives", too_kind, "pairs"),
-        Row(f"{name}, false negatives", too_strict, "pairs"),
-        *(Row(f"{name}, {what}", 1e6 * value, "µs") for what, value in figures.items()),
+        Measurement(f"{name}, right of {len(pairs)}", right, "ratio"),
+        Measurement(f"{name}, false positives", too_kind, "pairs"),
+        Measurement(f"{name}, false negatives", too_strict, "pairs"),
+        *(Measurement(f"{name}, {what}", 1e6 * value, "µs") for what, value in figures.items()),
     ]
 
 
-def numbers_per_second(repeats: int, count: int = 20_000) -> float:
+def measure_numbers(repeats: int, count: int = 20_000) -> float:
     """Return checks per second of answers like GSM8K's, each seen for the first time, best of ``repeats``."""
     best = 0.0
     pairs = [(str(n), f"so there are {n}.\n#### {n}") for n in range(count)]
@@ -94,7 +94,7 @@ def numbers_per_second(repeats: int, count: int = 20_000) -> float:
     return best
 
 
-def batch_seconds(pairs: list[tuple[str, str]]) -> float:
+def measure_batch(pairs: list[tuple[str, str]]) -> float:
     """Return the mean seconds of a check of as many pairs as there are lanes, each seen for the first time."""
     verifier = MathVerifier()
     if SymbolicWorker.is_available():
@@ -106,7 +106,7 @@ def batch_seconds(pairs: list[tuple[str, str]]) -> float:
     return (time.perf_counter() - started) * LANES / len(pairs)
 
 
-def rollout_seconds(repeats: int) -> float:
+def measure_rollout(repeats: int) -> float:
     """Return the seconds of a rollout of the tiny model, one answer a lane, best of ``repeats``.
 
     The weights are random, so that answers go on until the budget of 127 tokens: as many as those of GSM8K have.
@@ -126,8 +126,8 @@ def rollout_seconds(repeats: int) -> float:
     return min(seconds[1:])
 
 
-def math_verify(gold: str, text: str) -> bool:
-    """Return what math-verify says with its default settings."""
+def check_with_math_verify(gold: str, text: str) -> bool:
+    """Return the verdict of math-verify with its default settings."""
     from math_verify import parse, verify
 
     try:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
-from g2rpo_env.bench.environment import bench_env
-from g2rpo_env.bench.measurement import Row
-from g2rpo_env.bench.sandbox import bench_sandbox, soak
-from g2rpo_env.bench.verify import bench_verify
+from g2rpo_env.bench.benchmarks import BENCHMARKS, TITLES, WITH_TORCH
+from g2rpo_env.bench.sandbox import soak
 from g2rpo_env.cli.options import parse
 from g2rpo_env.errors import ConfigurationError
 
@@ -27,7 +22,7 @@ class BenchOptions:
     """Measure one process. Close other programs first, and compare ratios rather than figures."""
 
     what: Positional[str] = "env"
-    """What to measure: env, sandbox, verify (pairs in the folder that G2RPO_DATA names), rollout, and step, update
+    """Benchmark: env, sandbox, verify (pairs in the folder that G2RPO_DATA names), rollout, and step, update
     and memory (these three with the extra ``benchmark``)."""
     json: Path | None = None
     """File for the measurements."""
@@ -72,34 +67,3 @@ def main(argv: Sequence[str]) -> None:
     if options.json is not None:
         values = [{"name": row.name, "value": row.value, "unit": row.unit} for row in rows]
         options.json.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-
-
-def _later(what: str, repeats: int, **place: Any) -> list[Row]:
-    """Return the measurements of a module that needs torch, which the others do without."""
-    from g2rpo_env.bench.device import Place
-
-    module = importlib.import_module(f"g2rpo_env.bench.{what}")
-    return getattr(module, f"bench_{what}")(repeats, Place(**place))
-
-
-WITH_TORCH = ("rollout", "step", "update", "memory")
-
-
-BENCHMARKS: dict[str, Callable[..., list[Row]]] = {
-    "env": bench_env,
-    "sandbox": bench_sandbox,
-    "verify": bench_verify,
-    **{what: partial(_later, what) for what in WITH_TORCH},
-}
-"""Name -> (repeats) -> rows; those of WITH_TORCH also take the arguments of a Place."""
-
-
-TITLES = {
-    "env": "Stepping, one process",
-    "sandbox": "Checking programs",
-    "verify": "Checking answers, one process",
-    "rollout": "Rollouts",
-    "step": "A step of GRPO: rollout, verdicts, update",
-    "update": "One gradient step",
-    "memory": "Memory of an update, a fresh process each",
-}

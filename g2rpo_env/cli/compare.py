@@ -9,28 +9,23 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from g2rpo_env.agents import Evaluation, paired_difference, recipes
-from g2rpo_env.agents.agent import AGENTS
-from g2rpo_env.agents.evaluation import mean_over_seeds
 from g2rpo_env.agents.warm_start import WarmStart
-from g2rpo_env.cli.checkpoints import with_task_options
+from g2rpo_env.cli.checkpoints import add_task_options
 from g2rpo_env.cli.options import EnvOptions, early, guidance_options, nested, parse, values
-from g2rpo_env.controllers.base import Controller
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.experiments.arms import Arm, Result, Setting, evaluate_base, load_agent
-from g2rpo_env.experiments.bases import make_base, new_folder
+from g2rpo_env.experiments.arms import Setting
+from g2rpo_env.experiments.comparison import Comparison, compare
 from g2rpo_env.experiments.environments import prepare_torch
-from g2rpo_env.experiments.families import ARMS, UNGUIDED, Family, family_of
-from g2rpo_env.experiments.runner import run_chains
+from g2rpo_env.experiments.families import ARMS, Family, find_family
 from g2rpo_env.report.plots import plot_comparison
-from g2rpo_env.report.tables import interval_text, standing
+from g2rpo_env.report.tables import get_standing, interval_text
 
 
 @dataclass
@@ -66,20 +61,15 @@ class CompareOptions(EnvOptions):
 
 def main(argv: Sequence[str]) -> None:
     """Train, evaluate and print the table."""
-    options, family = parse_options(argv)
+    options, _ = parse_options(argv)
     for name in ("sampled_tokens", "updates", "seeds"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise ConfigurationError(f"{name}={getattr(options, name)} must be at least 1")
-    guidance = values(options.guidance)
-    fits = family is not None and family.guidance.items() <= guidance.items()
-    controller = family.controller if family is not None and fits else None
-    chains = make_chains(options.algorithms, options.learning_rates, controller)
-    new_folder(options.out)
     prepare_torch(None)
     setting = Setting(
         env=options.env,
         task=values(options.task),
-        guidance=guidance,
+        guidance=values(options.guidance),
         problems=options.problems,
         group_size=options.group_size,
         updates=options.updates,
@@ -87,31 +77,19 @@ def main(argv: Sequence[str]) -> None:
         evaluation_problems=options.evaluation_problems,
         decay=options.decay and options.sampled_tokens is None,
     )
-    jobs, bases = [], {}
-    for seed in range(options.seed, options.seed + options.seeds):
-        one = replace(setting, seed=seed)
-        folder = options.out / f"seed-{seed}"
-        base = make_base(one, options.policy, options.warm, folder / "base")
-        bases[seed] = evaluate_base(one, base)
-        jobs += [(one, base, chain, folder) for chain in chains]
-    results = run_chains(jobs)
-    order = [arm.label for arm in make_arms(options.algorithms, options.learning_rates)]
-    results.sort(key=lambda result: (result.seed, order.index(result.arm.label)))
-    show_results(bases, results)
-    rows = [
-        {
-            "algorithm": r.arm.label,
-            "seed": r.seed,
-            "sampled_tokens": r.sampled_tokens,
-            "seconds": round(r.seconds, 1),
-            **r.evaluation.to_config(),
-        }
-        for r in results
-    ]
-    rows += [{"algorithm": "base", "seed": seed, "sampled_tokens": 0, **e.to_config()} for seed, e in bases.items()]
-    (options.out / "results.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    curves = {label: [r.curves for r in results if r.arm.label == label] for label in order}
-    print(plot_comparison(curves, options.out / "comparison.png", f"{options.env}, {len(bases)} seeds"))
+    found = compare(
+        split_names(options.algorithms),
+        setting,
+        options.out,
+        seeds=range(options.seed, options.seed + options.seeds),
+        learning_rates=options.learning_rates,
+        base=options.policy,
+        warm=options.warm,
+    )
+    show(found)
+    (options.out / "results.json").write_text(json.dumps(found.get_records(), indent=2) + "\n", encoding="utf-8")
+    curves = {label: found.get_curves(label) for label in found.labels}
+    print(plot_comparison(curves, options.out / "comparison.png", f"{options.env}, {len(found.bases)} seeds"))
 
 
 def parse_options(argv: Sequence[str]) -> tuple[Any, Family | None]:
@@ -123,8 +101,8 @@ def parse_options(argv: Sequence[str]) -> tuple[Any, Family | None]:
     """
     named = early(argv, "env", "algorithms")
     env, algorithms = named["env"] or CompareOptions.env, named["algorithms"] or CompareOptions.algorithms
-    family = family_of(env)
-    kind = with_task_options(CompareOptions, env)
+    family = find_family(env)
+    kind = add_task_options(CompareOptions, env)
     guidance = guidance_options(45.0)
     kind = dataclasses.make_dataclass("Compare", [("guidance", *nested(guidance))], bases=(kind,))
     if family is None:
@@ -132,109 +110,52 @@ def parse_options(argv: Sequence[str]) -> tuple[Any, Family | None]:
     task: Any = next(f.default_factory for f in dataclasses.fields(kind) if f.name == "task")
     given: dict[str, Any] = {"env": env, "task": task(**family.task), "guidance": guidance(**family.guidance)}
     given |= {"warm": family.warm, "problems": family.problems, "group_size": family.group_size}
-    if family.knows(names_of(algorithms)):
-        given["learning_rates"] = tuple(family.rates[name] for name in names_of(algorithms))
+    if family.has_rates(split_names(algorithms)):
+        given["learning_rates"] = tuple(family.rates[name] for name in split_names(algorithms))
         given |= {"sampled_tokens": None, "updates": family.updates, "decay": True}
     return parse(kind, argv, "compare", kind(**given)), family
 
 
-def names_of(algorithms: str) -> list[str]:
+def split_names(algorithms: str) -> list[str]:
     """Return the names in a list of algorithms."""
     return [name.strip() for name in algorithms.split(",") if name.strip()]
 
 
-def make_chains(
-    algorithms: str, learning_rates: Sequence[float], controller: Controller | None = None
-) -> list[list[Arm]]:
-    """Return what can train side by side: each algorithm alone, but ``sft`` after the ``g2rpo-a`` that it replays.
-
-    Args:
-        algorithms: See :class:`CompareOptions`.
-        learning_rates: See :class:`CompareOptions`.
-        controller: Replaces that of recipes that need guidance; None leaves it.
-    """
-    arms = {arm.label: with_controller(arm, controller) for arm in make_arms(algorithms, learning_rates)}
-    chains = {label: [arm] for label, arm in arms.items()}
-    if "sft" in chains and "g2rpo-a" in chains:
-        (imitation,) = chains.pop("sft")
-        chains["g2rpo-a"].append(replace(imitation, replays="g2rpo-a"))
-    return list(chains.values())
-
-
-def with_controller(arm: Arm, controller: Controller | None) -> Arm:
-    """Return an arm with another controller, if its recipe needs guidance and so has one."""
-    known = arm.algorithm in recipes.RECIPES and recipes.get(arm.algorithm).needs_guidance
-    return replace(arm, controller=controller) if known and arm.algorithm != "sft" else arm
-
-
-def make_arms(algorithms: str, learning_rates: Sequence[float]) -> list[Arm]:
-    """Return the arms of a list of algorithms; raises ConfigurationError for unknown names and uneven lists."""
-    names = names_of(algorithms)
-    if not names or len(set(names)) < len(names):
-        raise ConfigurationError(f"algorithms={algorithms!r} must name at least one algorithm, each once")
-    rates: Sequence[float | None] = learning_rates or (None,)
-    if len(rates) not in (1, len(names)):
-        raise ConfigurationError(f"learning_rates={tuple(rates)} must hold one number, or one per algorithm")
-    rates = rates if len(rates) == len(names) else list(rates) * len(names)
-    return [make_arm(name, rate) for name, rate in zip(names, rates, strict=True)]
-
-
-def make_arm(name: str, learning_rate: float | None) -> Arm:
-    """Return the arm of one algorithm.
-
-    Raises:
-        ConfigurationError: no recipe or agent has that name, or it needs the guidance that ``@unguided`` takes away.
-    """
-    plain = name.removesuffix(UNGUIDED)
-    algorithm, guided = AGENTS.get(plain, plain), plain == name
-    if ":" in algorithm:
-        load_agent(algorithm)
-    elif algorithm not in recipes.RECIPES:
-        known = ", ".join([*recipes.RECIPES, *AGENTS])
-        raise ConfigurationError(f"algorithm={name!r} must be one of {known}, or module:Class of an agent of yours")
-    elif recipes.get(algorithm).needs_guidance and not guided:
-        raise ConfigurationError(f"algorithm={name!r} needs guidance: leave {UNGUIDED} away")
-    return Arm(name.replace(":", "."), algorithm, learning_rate, guided)
-
-
-def show_results(bases: dict[int, Evaluation], results: Sequence[Result]) -> None:
-    """Print accuracies, and what each arm is above the first one on the same problems."""
-    first = results[0].arm.label
-    table = Table(title=f"Greedy unguided accuracy on the same {len(results[0].evaluation.problem_ids)} test problems")
-    for column in ("seed", "algorithm", "accuracy", "95 % interval", f"above {first}", "95 % interval", "tokens"):
+def show(found: Comparison) -> None:
+    """Print the accuracy of each arm, its difference to the first one, and how g2rpo-a stands."""
+    problems = len(found.results[0].evaluation.problem_ids)
+    table = Table(title=f"Greedy unguided accuracy on the same {problems} test problems")
+    columns = ("seed", "algorithm", "accuracy", "95 % interval", f"above {found.labels[0]}", "95 % interval", "tokens")
+    for column in columns:
         table.add_column(column, no_wrap=True, justify="left" if column == "algorithm" else "right")
-    for seed, base in bases.items():
-        table.add_row(str(seed), "base", f"{base.accuracy:.3f}", interval_text(*base.interval), "", "", "0")
-        rows = [result for result in results if result.seed == seed]
-        for result in rows:
-            shown = result.evaluation
-            difference, interval = paired_difference(shown, rows[0].evaluation)
-            extra = ("", "") if result is rows[0] else (f"{difference:+.3f}", interval_text(*interval))
-            accuracy, own_interval = f"{shown.accuracy:.3f}", interval_text(*shown.interval)
-            table.add_row(str(seed), result.arm.label, accuracy, own_interval, *extra, f"{result.sampled_tokens:,}")
-    if len(bases) > 1:
-        table.add_section()
-        labels = dict.fromkeys(result.arm.label for result in results)
-        means = {"base": list(bases.values())}
-        means |= {label: [r.evaluation for r in results if r.arm.label == label] for label in labels}
-        for label, evaluations in means.items():
-            mean, interval = mean_over_seeds(evaluations)
-            table.add_row("all", label, f"{mean:.3f}", interval_text(*interval), "", "", "")
+    for entry in found.get_entries():
+        if entry.seed is None and entry.algorithm == "base":
+            table.add_section()
+        above = "", ""
+        if entry.above_first is not None:
+            difference, interval = entry.above_first
+            above = f"{difference:+.3f}", interval_text(*interval)
+        table.add_row(
+            "all" if entry.seed is None else str(entry.seed),
+            entry.algorithm,
+            f"{entry.accuracy:.3f}",
+            interval_text(*entry.interval),
+            *above,
+            "" if entry.sampled_tokens is None else f"{entry.sampled_tokens:,}",
+        )
     Console(width=110).print(table)
-    print("\n".join(reading(results)))
+    print("\n".join(describe(found)))
 
 
-def reading(results: Sequence[Result]) -> list[str]:
-    """Return where g2rpo-a stands against the first algorithm and against sft on the tokens it revealed, per seed."""
-    lines = []
-    for seed in dict.fromkeys(result.seed for result in results):
-        rows = {result.arm.label: result.evaluation for result in results if result.seed == seed}
-        first = next(iter(rows))
-        if "g2rpo-a" in rows and first != "g2rpo-a":
-            difference, interval = paired_difference(rows["g2rpo-a"], rows[first])
+def describe(found: Comparison) -> list[str]:
+    """Return how g2rpo-a stands against the first algorithm and against sft on the tokens it revealed, per seed."""
+    lines, first = [], found.labels[0]
+    for seed in dict.fromkeys(result.seed for result in found.results):
+        if "g2rpo-a" in found.labels and first != "g2rpo-a":
+            difference, interval = found.get_difference(seed, "g2rpo-a", first)
             lines.append(f"Seed {seed}: g2rpo-a is {difference:+.3f} against {first}, {interval_text(*interval)}.")
-        if "g2rpo-a" in rows and "sft" in rows:
-            difference, (low, high) = paired_difference(rows["g2rpo-a"], rows["sft"])
-            words = f"{interval_text(low, high)}: {standing(low, high)}"
+        if "g2rpo-a" in found.labels and "sft" in found.labels:
+            difference, (low, high) = found.get_difference(seed, "g2rpo-a", "sft")
+            words = f"{interval_text(low, high)}: {get_standing(low, high)}"
             lines.append(f"Seed {seed}: g2rpo-a is {difference:+.3f} against sft on the tokens it revealed, {words}.")
     return lines

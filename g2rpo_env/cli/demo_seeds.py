@@ -11,21 +11,23 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from g2rpo_env.cli import demo
+from g2rpo_env.cli.demo import set_aside, show, write
 from g2rpo_env.cli.options import parse
-from g2rpo_env.experiments.arms import Arm, Result
-from g2rpo_env.experiments.bases import make_base, new_folder
+from g2rpo_env.experiments.arms import Result
+from g2rpo_env.experiments.bases import make_base, make_folder
+from g2rpo_env.experiments.comparison import compare
+from g2rpo_env.experiments.demo import DEMO_ARMS, ENV, FAMILY, GRPO, make_outcome
 from g2rpo_env.experiments.environments import prepare_torch
-from g2rpo_env.experiments.runner import run_chains
+from g2rpo_env.experiments.families import make_setting
 
 
 @dataclass
 class DemoSeedsOptions:
-    """Repeat the demo on several seeds and show the grid that plain GRPO's learning rate was chosen from."""
+    """Repeat the demo on several seeds and show the grid of plain GRPO's learning rates."""
 
     seeds: tuple[int, ...] = (0, 1, 2)
     """Root seeds; each has a base of its own."""
-    updates: int = demo.FAMILY.updates
+    updates: int = FAMILY.updates
     """Updates of each run."""
     grid: tuple[float, ...] = (1e-5, 2e-5, 5e-5, 1e-4)
     """Learning rates for plain GRPO; that of the demo is always among them."""
@@ -36,36 +38,32 @@ class DemoSeedsOptions:
 def main(argv: Sequence[str]) -> None:
     """Run everything and print one table per seed, then the grid and the summary."""
     options = parse(DemoSeedsOptions, argv, "demo-seeds")
-    demo.set_aside(options.out)
-    new_folder(options.out)
+    set_aside(options.out)
+    make_folder(options.out)
     (options.out / "base").mkdir()
     prepare_torch(None)
-    rates = sorted({*options.grid, demo.GRPO.learning_rate})
-    others = [replace(demo.GRPO, label=f"grpo-{rate:g}", learning_rate=rate) for rate in rates]
-    others = [arm for arm in others if arm.learning_rate != demo.GRPO.learning_rate]
-    settings = [demo.make_setting(seed, options.updates) for seed in options.seeds]
-    bases = [make_base(s, None, demo.FAMILY.warm, options.out / "base" / f"seed-{s.seed}") for s in settings]
-    jobs = []
-    for setting, base in zip(settings, bases, strict=True):
-        chains: list[Sequence[Arm]] = [*demo.CHAINS, *([arm] for arm in others)]
-        jobs += [(setting, base, chain, options.out / f"seed-{setting.seed}") for chain in chains]
-    results = run_chains(jobs)
-    found = []
-    for setting, base in zip(settings, bases, strict=True):
-        found.append(demo.outcome(setting, base, [r for r in results if r.seed == setting.seed]))
-        demo.write(found[-1], options.out / f"seed-{setting.seed}")
-        demo.show(found[-1])
-    grid = {rate: [grpo_accuracy(results, rate, seed) for seed in options.seeds] for rate in rates}
+    rates = sorted({*options.grid, GRPO.learning_rate})
+    others = [replace(GRPO, label=f"grpo-{rate:g}", learning_rate=rate) for rate in rates if rate != GRPO.learning_rate]
+    settings = [make_setting(ENV, seed=seed, updates=options.updates) for seed in options.seeds]
+    bases = {s.seed: make_base(s, None, FAMILY.warm, options.out / "base" / f"seed-{s.seed}") for s in settings}
+    folders = {seed: options.out / f"seed-{seed}" for seed in options.seeds}
+    setting = make_setting(ENV, updates=options.updates)
+    results = compare([*DEMO_ARMS, *others], setting, folders, seeds=options.seeds, base=bases)
+    found = [make_outcome(seed, bases[seed], results) for seed in options.seeds]
+    for one in found:
+        write(one, folders[one.seed])
+        show(one)
+    grid = {rate: [get_grpo_accuracy(results.results, rate, seed) for seed in options.seeds] for rate in rates}
     show_grid(grid, options.seeds)
     summary = {
-        "seeds": {str(outcome.seed): outcome.summary() for outcome in found},
+        "seeds": {str(outcome.seed): outcome.summarise() for outcome in found},
         "grpo_grid": {f"{rate:g}": accuracies for rate, accuracies in grid.items()},
     }
     (options.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     print(f"Everything is in {options.out}.")
 
 
-def grpo_accuracy(results: Sequence[Result], rate: float, seed: int) -> float:
+def get_grpo_accuracy(results: Sequence[Result], rate: float, seed: int) -> float:
     """Return the accuracy of plain GRPO at one rate and seed."""
     return next(
         r.evaluation.accuracy
@@ -83,4 +81,4 @@ def show_grid(grid: dict[float, list[float]], seeds: Sequence[int]) -> None:
         table.add_row(f"{rate:g}", *(f"{a:.3f}" for a in accuracies), f"{np.mean(accuracies):.3f}")
     Console(width=100).print(table)
     best = max(grid, key=lambda rate: np.mean(grid[rate]))
-    print(f"Best on average: {best:g}; the demo uses {demo.GRPO.learning_rate:g}.")
+    print(f"Best on average: {best:g}; the demo uses {GRPO.learning_rate:g}.")

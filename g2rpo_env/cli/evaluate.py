@@ -10,7 +10,7 @@ from pathlib import Path
 import tyro
 
 from g2rpo_env.agents.evaluation import evaluate
-from g2rpo_env.cli.checkpoints import environment_of, load_policy, with_task_options
+from g2rpo_env.cli.checkpoints import add_task_options, load_policy, make_environment_of
 from g2rpo_env.cli.options import early, parse
 from g2rpo_env.experiments.environments import prepare_torch
 from g2rpo_env.report.tables import show_accuracy, show_response
@@ -48,10 +48,10 @@ class EvaluateOptions:
 
 def main(argv: Sequence[str]) -> None:
     """Evaluate and print."""
-    options = parse(with_task_options(EvaluateOptions, early(argv, "env")["env"]), argv, "evaluate")
+    options = parse(add_task_options(EvaluateOptions, early(argv, "env")["env"]), argv, "evaluate")
     prepare_torch(options.threads)
     policy = load_policy(options.source, options.temperature)
-    envs = environment_of(options.source, options.env, getattr(options, "task", None))
+    envs = make_environment_of(options.source, options.env, getattr(options, "task", None))
     evaluation = evaluate(
         policy,
         envs,

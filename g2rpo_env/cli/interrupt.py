@@ -9,7 +9,7 @@ from types import FrameType
 
 
 @contextmanager
-def stop_request() -> Iterator[Callable[[], bool]]:
+def catch_stop_request() -> Iterator[Callable[[], bool]]:
     """Turn the first SIGINT or SIGTERM into a request that training asks for between updates; the second one kills.
 
     Yields:

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from g2rpo_env.cli.checkpoints import with_task_options
+from g2rpo_env.cli.checkpoints import add_task_options
 from g2rpo_env.cli.options import early, parse, values
 from g2rpo_env.core import TokenEnv
 from g2rpo_env.episode import Role
@@ -48,19 +48,19 @@ class PlayOptions:
 def main(argv: Sequence[str]) -> None:
     """Play, reading lines from standard input until it ends."""
     named = early(argv, "env")["env"] or PlayOptions.env
-    options = parse(with_task_options(PlayOptions, named), argv, "play")
+    options = parse(add_task_options(PlayOptions, named), argv, "play")
     env = gym.make(env_spec(options.env), split=options.split, **values(options.task))
     env = GuidanceWrapper(env, length=options.reveal)
     console = Console(highlight=False)
     console.print(HELP, style="dim", markup=False)
-    lines = _lines(console)
+    lines = _read_lines(console)
     for episode in range(options.episodes):
         env.reset(seed=options.seed if episode == 0 else None)
         if not play_episode(env.unwrapped, lines, console):  # type: ignore[arg-type]
             return
 
 
-def _lines(console: Console) -> Iterable[str]:
+def _read_lines(console: Console) -> Iterable[str]:
     while True:
         try:
             yield console.input("[dim]> [/dim]")
@@ -77,7 +77,7 @@ def play_episode(env: TokenEnv, lines: Iterable[str], console: Console) -> bool:
         if line == ":tokens":
             _show_tokens(env, console)
             continue
-        tokens = _tokens_of(env, line)
+        tokens = _encode_line(env, line)
         if not len(tokens):
             console.print("(the ground truth does not begin like this; :end hands the answer in)", style="dim")
         for token in tokens:
@@ -92,7 +92,7 @@ def play_episode(env: TokenEnv, lines: Iterable[str], console: Console) -> bool:
     return False
 
 
-def _tokens_of(env: TokenEnv, line: str) -> Sequence[int]:
+def _encode_line(env: TokenEnv, line: str) -> Sequence[int]:
     if line == ":end":
         return [env.task.eos_token_id]
     if line:

@@ -10,10 +10,10 @@ from typing import Any
 from g2rpo_env.agents import CausalLMPolicy
 from g2rpo_env.agents.response import FRACTIONS, guidance_response
 from g2rpo_env.agents.warm_start import WarmStart, warm_started
-from g2rpo_env.cli.checkpoints import environment_of, load_policy, with_task_options
+from g2rpo_env.cli.checkpoints import add_task_options, load_policy, make_environment_of
 from g2rpo_env.cli.options import early, parse, values
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.experiments.bases import new_folder
+from g2rpo_env.experiments.bases import make_folder
 from g2rpo_env.experiments.environments import make_envs, prepare_torch
 from g2rpo_env.report.plots import plot_response
 from g2rpo_env.report.tables import show_points, write_points
@@ -46,12 +46,12 @@ class ResponseOptions:
 
 def main(argv: Sequence[str]) -> None:
     """Measure, print the table, write the file and draw the curve."""
-    options = parse(with_task_options(ResponseOptions, early(argv, "env")["env"]), argv, "response")
+    options = parse(add_task_options(ResponseOptions, early(argv, "env")["env"]), argv, "response")
     if options.model is None and options.env is None:
         raise ConfigurationError("env must be given where no model is: --env g2rpo_env/Addition-v0")
-    new_folder(options.out)
+    make_folder(options.out)
     prepare_torch(options.threads)
-    policy, envs = _warm_tiny(options) if options.model is None else _given(options)
+    policy, envs = _warm_tiny(options) if options.model is None else _load_given(options)
     points = guidance_response(
         policy, envs, split=options.split, problems=options.problems, fractions=options.fractions, seed=options.seed
     )
@@ -61,8 +61,8 @@ def main(argv: Sequence[str]) -> None:
     print(plot_response({what: points}, options.out / "response.png"))
 
 
-def _given(options: Any) -> tuple[CausalLMPolicy, Any]:
-    envs = environment_of(options.model, options.env, getattr(options, "task", None))
+def _load_given(options: Any) -> tuple[CausalLMPolicy, Any]:
+    envs = make_environment_of(options.model, options.env, getattr(options, "task", None))
     return load_policy(options.model, options.temperature), envs
 
 

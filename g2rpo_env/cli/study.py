@@ -14,13 +14,11 @@ from tyro.conf import Positional
 
 from g2rpo_env.cli.options import parse
 from g2rpo_env.errors import ConfigurationError, StudyError
-from g2rpo_env.experiments.families import FAMILIES
-from g2rpo_env.study.claims import CLAIMS, Claim
+from g2rpo_env.study.claims import CLAIMS, Claim, find_claims
 from g2rpo_env.study.found import Found
-from g2rpo_env.study.grounds import Scale
-from g2rpo_env.study.report import HEAD, cells, write_claim, write_summary
-from g2rpo_env.study.runner import Runner, StudyFolder, ordered
-from g2rpo_env.study.runs import Run
+from g2rpo_env.study.grounds import FORMS, Scale
+from g2rpo_env.study.report import HEAD, make_cells, write_claim, write_summary
+from g2rpo_env.study.runner import Runner, StudyFolder, order_runs
 
 
 @dataclass
@@ -45,17 +43,13 @@ class StudyOptions:
     device: str = "cpu"
     """Torch device of all processes."""
     seconds: float | None = None
-    """End after so long, with what is done by then."""
+    """End after so many seconds, with the runs that are done by then."""
     trust_results: bool = False
     """Go on with results that other code made, which is an error otherwise."""
 
 
-DEFAULT_FAMILIES = 2
-"""Families of the default form, where there are as many."""
-
-
 def main(argv: Sequence[str]) -> None:
-    """Do the runs and print what they say."""
+    """Do the runs and print tables and verdicts."""
     options = parse(StudyOptions, argv, "study")
     scale = make_scale(options)
     if options.name == "list":
@@ -67,14 +61,14 @@ def main(argv: Sequence[str]) -> None:
     folder = StudyFolder.open(options.out, {"form": scale.name, "seeds": list(scale.seeds)}, options.trust_results)
     runner = Runner(folder, options.workers, options.device, options.seconds)
     try:
-        results = runner.do([run for claim in claims for run in runs_of(claim, scale)])
+        results = runner.do([run for claim in claims for run in claim.make_runs(scale)])
     except KeyboardInterrupt:
         print(f"What is done is kept in {options.out}; the same command goes on.", file=sys.stderr)
         raise
     found = {claim.name: [Found(part, results) for part in claim.parts(scale)] for claim in claims}
     for claim in claims:
         show_claim(claim, found[claim.name])
-        write_claim(claim, found[claim.name], scale, command(options, claim), options.out / "report")
+        write_claim(claim, found[claim.name], scale, format_command(options, claim), options.out / "report")
     write_summary(claims, found, options.out / "report")
     print(f"Tables and pictures are in {options.out / 'report'}.")
     if runner.failed:
@@ -82,40 +76,16 @@ def main(argv: Sequence[str]) -> None:
 
 
 def make_scale(options: Any) -> Scale:
-    """Return what the options ask for; raises ConfigurationError where they contradict each other."""
+    """Return the scale of the options; raises ConfigurationError where they contradict each other."""
     if options.full and options.reduced:
         raise ConfigurationError("full and reduced contradict each other: give one of them")
     if len(set(options.seeds)) < len(options.seeds):
         raise ConfigurationError(f"seeds={options.seeds} must be distinct")
-    families = tuple(FAMILIES)
-    if options.reduced:
-        scale = Scale("reduced", (0, 1), small=True)
-    elif options.full:
-        scale = Scale("full", (0, 1, 2, 3, 4), families, share=1.0)
-    else:
-        scale = Scale("default", (0, 1, 2), families[:DEFAULT_FAMILIES])
+    scale = FORMS["reduced" if options.reduced else "full" if options.full else "default"]
     return replace(scale, seeds=options.seeds or scale.seeds)
 
 
-def find_claims(names: str) -> list[Claim]:
-    """Return the claims of a list of names; raises ConfigurationError for one that there is not."""
-    known = {claim.name: claim for claim in CLAIMS}
-    if names == "all":
-        return list(CLAIMS)
-    chosen = [name.strip() for name in names.split(",") if name.strip()]
-    for name in chosen:
-        if name not in known:
-            raise ConfigurationError(f"name={name!r} must be all, list, or one of {', '.join(known)}")
-    return [known[name] for name in chosen]
-
-
-def runs_of(claim: Claim, scale: Scale) -> list[Run]:
-    """Return the runs of a claim, one seed after the other, so that a study that is cut off has whole seeds."""
-    rows = [row for part in claim.parts(scale) for row in part.rows]
-    return [row.runs[number] for number in range(len(scale.seeds)) for row in rows]
-
-
-def command(options: Any, claim: Claim) -> str:
+def format_command(options: Any, claim: Claim) -> str:
     """Return the command that does a claim in this form."""
     form = " --full" if options.full else " --reduced" if options.reduced else ""
     seeds = " --seeds " + " ".join(map(str, options.seeds)) if options.seeds else ""
@@ -131,7 +101,7 @@ def show_claims(scale: Scale) -> None:
         table.add_column(column, justify="right")
     known: set[str] = set()
     for claim in CLAIMS:
-        keys = {run.key for run in ordered(runs_of(claim, scale))}
+        keys = {run.key for run in order_runs(claim.make_runs(scale))}
         table.add_row(claim.name, claim.says, str(len(keys)), str(len(keys - known)))
         known |= keys
     Console().print(table)
@@ -139,14 +109,14 @@ def show_claims(scale: Scale) -> None:
 
 
 def show_claim(claim: Claim, found: Sequence[Found]) -> None:
-    """Print the tables of a claim and what they say."""
-    verdict, checks = claim.reading(list(found))
+    """Print the tables of a claim, its verdict and its checks."""
+    verdict, checks = claim.read(list(found))
     for one in found:
         table = Table(title=f"{claim.name}: {claim.says}\n{one.part.ground.name}; tokens in thousands")
         for column in HEAD:
             table.add_column(column, no_wrap=True, justify="right" if column else "left")
         for label in one.labels:
-            table.add_row(*cells(one, label))
+            table.add_row(*make_cells(one, label))
         Console(width=1000).print(table)  # as wide as its rows: a cut figure is none
     missing = sum(one.missing for one in found)
     print(f"{claim.name}: {verdict}" + (f", {missing} runs are not done" if missing else ""))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from g2rpo_env.agents.progress import Progress
 from g2rpo_env.agents.recipe import Recipe
 from g2rpo_env.agents.recipes import fit_controller
 from g2rpo_env.agents.warm_start import WarmStart, warm_started
-from g2rpo_env.cli.interrupt import stop_request
+from g2rpo_env.cli.interrupt import catch_stop_request
 from g2rpo_env.cli.options import EnvOptions, early, guidance_options, nested, options_type, parse, task_options, values
 from g2rpo_env.errors import ConfigurationError, ResumeError
 from g2rpo_env.experiments.environments import make_envs, prepare_torch
@@ -74,12 +74,12 @@ def main(argv: Sequence[str]) -> None:
     """Train, or go on training."""
     given = early(argv, "resume")
     if given["resume"] is not None:
-        Training.resumed(Path(given["resume"]), argv).run()
+        Training.resume(Path(given["resume"]), argv).run()
     else:
-        Training.new(argv).run()
+        Training.start(argv).run()
 
 
-def options_for(argv: Sequence[str]) -> type:
+def make_options_type(argv: Sequence[str]) -> type:
     """Return the options that fit the environment and the recipe that ``argv`` names."""
     named = early(argv, "env", "recipe")
     recipe = recipes.get(named["recipe"] or TrainOptions.recipe)
@@ -99,7 +99,7 @@ def options_for(argv: Sequence[str]) -> type:
     return dataclasses.make_dataclass("Train", groups, bases=(TrainOptions,), namespace=doc)
 
 
-def environment(options: Any) -> Any:
+def make_environment(options: Any) -> Any:
     """Return the training environment; a policy of the user's brings its own tokenizer unless one is named."""
     task = values(options.task)
     if options.policy is not None and "tokenizer" in task and task["tokenizer"] is None:
@@ -122,7 +122,7 @@ def build_recipe(options: Any, guidance: Any) -> Recipe:
     return dataclasses.replace(recipe, controller=fit_controller(recipe.controller, guidance))
 
 
-def plain(options: Any) -> dict[str, Any]:
+def to_plain(options: Any) -> dict[str, Any]:
     """Return options as data for config.json."""
 
     def convert(value: Any) -> Any:
@@ -135,7 +135,7 @@ def plain(options: Any) -> dict[str, Any]:
     return convert(dataclasses.asdict(options))
 
 
-# Options that say how a run is watched and where it lies, not what it computes.
+# Options that change nothing of what a run computes.
 NOT_COMPARED = ("updates", "out", "resume")
 
 
@@ -145,29 +145,32 @@ class Training:
     def __init__(self, options: Any, run: RunFolder) -> None:
         self.options, self.folder = options, run
         prepare_torch(options.threads)
-        self.envs = environment(options)
-        self.validation = self._has("validation")
+        self.envs = make_environment(options)
+        self.validation = self._has_split("validation")
         saved = run.checkpoints()
         if saved:
             self.agent = GRPO.load(saved[-1], self.envs, device=options.device)
         else:
             recipe = build_recipe(options, find_guidance(self.envs))
-            self.agent = GRPO(self._policy(), self.envs, seed=options.seed, recipe=recipe)
+            self.agent = GRPO(self._make_policy(), self.envs, seed=options.seed, recipe=recipe)
+        self.progress = Progress(options.updates, self.agent.updates)
+        self.is_stopping: Callable[[], bool] = lambda: False
+        self.clock = 0.0  # when the update in progress began
 
     @classmethod
-    def new(cls, argv: Sequence[str]) -> Training:
+    def start(cls, argv: Sequence[str]) -> Training:
         """Start a run: parse, make everything, then the folder, so that a mistake in the options leaves none behind."""
-        options = parse(options_for(argv), argv, "train")
-        check(options)
+        options = parse(make_options_type(argv), argv, "train")
+        check_options(options)
         name = f"{options.recipe}-{options.env.rpartition('/')[2]}-{options.seed}"
         out = options.out or Path("runs") / name
         RunFolder.check_free(out)
         training = cls(options, RunFolder(out))
-        RunFolder.create(out, {"argv": list(argv), "options": plain(options)})
+        RunFolder.create(out, {"argv": list(argv), "options": to_plain(options)})
         return training
 
     @classmethod
-    def resumed(cls, path: Path, argv: Sequence[str]) -> Training:
+    def resume(cls, path: Path, argv: Sequence[str]) -> Training:
         """Go on with a run.
 
         Raises:
@@ -180,9 +183,9 @@ class Training:
         ):
             raise ResumeError(f"--resume {path} takes the options of that run; only --updates may be given beside it")
         before = [*run.config["argv"], *(["--updates", given["updates"]] if given["updates"] else [])]
-        options = parse(options_for(before), before, "train")
-        check(options)
-        now, then = plain(options), run.config["options"]
+        options = parse(make_options_type(before), before, "train")
+        check_options(options)
+        now, then = to_plain(options), run.config["options"]
         for key in then:
             if key not in NOT_COMPARED and now.get(key) != then[key]:
                 raise ResumeError(f"{key}={now.get(key)!r} must be {then[key]!r}, as when the run {path} was started")
@@ -192,7 +195,7 @@ class Training:
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
-    def _has(self, split: str) -> bool:
+    def _has_split(self, split: str) -> bool:
         try:
             self.envs.unwrapped.task.with_split(split)
         except ConfigurationError as error:
@@ -200,7 +203,7 @@ class Training:
             return False
         return True
 
-    def _policy(self) -> CausalLMPolicy:
+    def _make_policy(self) -> CausalLMPolicy:
         options = self.options
 
         def make() -> CausalLMPolicy:
@@ -238,7 +241,8 @@ class Training:
         print(f"{parameters:,} parameters, run folder {self.folder.path}", flush=True)
         if agent.updates == 0:
             self._respond("before")
-        with Progress(options.updates, agent.updates) as self.progress, stop_request() as self.stopping:
+        self.progress = Progress(options.updates, agent.updates)  # its clock starts now
+        with self.progress, catch_stop_request() as self.is_stopping:
             if agent.updates == 0:
                 self._evaluate()
             self.clock = time.perf_counter()
@@ -250,7 +254,7 @@ class Training:
             self.folder.path / "curves.png",
             f"{options.recipe} on {options.env}, seed {options.seed}",
         )
-        if self.stopping() and agent.updates < options.updates:
+        if self.is_stopping() and agent.updates < options.updates:
             print(f"Stopped after update {agent.updates}; go on with: g2rpo-env train --resume {self.folder.path}")
             raise KeyboardInterrupt
         self._finish()
@@ -266,7 +270,7 @@ class Training:
             self.folder.checkpoint(agent, agent.updates)
         self.progress.update(metrics)
         self.clock = time.perf_counter()
-        return not self.stopping()
+        return not self.is_stopping()
 
     def _evaluate(self) -> None:
         if self.options.evaluate_every and self.validation:
@@ -275,7 +279,7 @@ class Training:
             self.progress.accuracy = evaluation.accuracy
 
     def _respond(self, when: str) -> None:
-        if self.options.response_problems and self._has("test"):
+        if self.options.response_problems and self._has_split("test"):
             show_response(self.agent.policy, self.envs, self.options.response_problems, when, self.folder.path)
 
     def _finish(self) -> None:
@@ -283,13 +287,13 @@ class Training:
         rewards = [row["reward_guided"] for row in self.folder.metrics() if row["reward_guided"] is not None]
         if rewards:
             print(f"Success of guided members in training, mean of all updates: {sum(rewards) / len(rewards):.2%}")
-        if self.options.evaluate_every and self._has("test"):
+        if self.options.evaluate_every and self._has_split("test"):
             show_accuracy(self.agent.evaluate("test", self.options.evaluation_problems))
         print(f"Run folder: {self.folder.path} (curves.png, metrics.jsonl, checkpoints/)")
 
 
-def check(options: Any) -> None:
-    """Raise ConfigurationError for what would only fail after the warm start, or in the middle of the run."""
+def check_options(options: Any) -> None:
+    """Raise ConfigurationError for values that would only fail after the warm start, or in the middle of the run."""
     for name in ("updates", "seed", "evaluate_every", "rollouts_every", "response_problems"):
         if getattr(options, name) < 0:
             raise ConfigurationError(f"{name}={getattr(options, name)} must be at least 0")

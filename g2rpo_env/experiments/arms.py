@@ -1,8 +1,4 @@
-"""Arms: several ways to train one base, with one budget, measured on the same problems.
-
-What ``compare``, ``demo``, ``demo-seeds`` and ``study`` share. Runs go to worker processes with one torch thread each:
-results do not depend on how many run side by side.
-"""
+"""Arms: several ways to train one base, with one budget, measured on the same problems."""
 
 from __future__ import annotations
 
@@ -49,7 +45,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Setting:
-    """What all arms that are compared share.
+    """The environment, the budget and the measurement that all compared arms share.
 
     Attributes:
         env: Id of the environment.
@@ -84,7 +80,7 @@ class Setting:
     order: dict[str, Any] | None = None
     measured: dict[str, Any] | None = None
 
-    def envs(self, *, guided: bool) -> Any:
+    def make_envs(self, *, guided: bool) -> Any:
         """Return the training environment."""
         envs = make_envs(self.env, self.problems, self.group_size, self.task, self.guidance if guided else None)
         if self.order is not None:
@@ -102,7 +98,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one arm.
+    """The outcome of one arm.
 
     Attributes:
         arm: The arm.
@@ -127,13 +123,13 @@ class Result:
 
 
 def evaluate_base(setting: Setting, base: Path) -> Evaluation:
-    """Return the accuracy of the base on the study's test problems."""
+    """Return the accuracy of the base on the test problems."""
     policy = CausalLMPolicy.from_pretrained(base)
-    return evaluate(policy, setting.envs(guided=False), problems=setting.evaluation_problems)
+    return evaluate(policy, setting.make_envs(guided=False), problems=setting.evaluation_problems)
 
 
-class Record(Protocol):
-    """What keeps the updates and the evaluations of a training, such as a run folder."""
+class Recorder(Protocol):
+    """Keeps the updates and the evaluations of a training, as a run folder does."""
 
     def record(self, metrics: dict[str, Any], seconds: float) -> None:
         """Keep one update."""
@@ -144,9 +140,9 @@ class Record(Protocol):
         ...
 
 
-def train(agent: Agent, setting: Setting, record: Record) -> int:
+def train(agent: Agent, setting: Setting, recorder: Recorder) -> int:
     """Train an agent until its budget is spent, record its updates and evaluations, and return how many updates."""
-    record.record_evaluation(0, setting.evaluate(agent, "validation", setting.curve_problems))
+    recorder.record_evaluation(0, setting.evaluate(agent, "validation", setting.curve_problems))
     updates, evaluations = 0, 0
     while (used := _share_used(setting, updates, agent.sampled_tokens)) < 1:
         before, clock = agent.sampled_tokens, time.perf_counter()
@@ -155,12 +151,12 @@ def train(agent: Agent, setting: Setting, record: Record) -> int:
         else:
             agent.learn(1)
             metrics = {"update": updates + 1, "sampled_tokens": agent.sampled_tokens - before}
-        record.record(metrics, time.perf_counter() - clock)
+        recorder.record(metrics, time.perf_counter() - clock)
         updates += 1
         used = _share_used(setting, updates, agent.sampled_tokens)
         if used * setting.evaluations >= evaluations + 1:
             evaluations = int(used * setting.evaluations)
-            record.record_evaluation(updates, setting.evaluate(agent, "validation", setting.curve_problems))
+            recorder.record_evaluation(updates, setting.evaluate(agent, "validation", setting.curve_problems))
     return updates
 
 
@@ -177,7 +173,7 @@ def make_agent(setting: Setting, policy: Any, arm: Arm, lengths: Sequence[float]
     Raises:
         ConfigurationError: no such recipe, module or class.
     """
-    envs = setting.envs(guided=arm.guided)
+    envs = setting.make_envs(guided=arm.guided)
     if ":" in arm.algorithm:
         options = {} if arm.learning_rate is None else {"learning_rate": arm.learning_rate}
         return load_agent(arm.algorithm)(policy, envs, seed=setting.seed, **options)

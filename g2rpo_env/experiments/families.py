@@ -1,8 +1,7 @@
-"""Families: what an environment needs so that the main job, five rows from one weak base, runs on it.
+"""Families: the task, the warm start and the rates with which the main job, five rows from one weak base, runs.
 
-``demo`` and ``compare`` take it from here. All of it was found by trying, on the tiny model; other models need other
-rates. The arms are those of :data:`ARMS`: plain GRPO, supervised training on what was revealed, guided GRPO with and
-without the revealed tokens in its loss.
+All of it was found by trying, on the tiny model; other models need other rates. The arms are those of :data:`ARMS`:
+plain GRPO, supervised training on what was revealed, guided GRPO with and without the revealed tokens in its loss.
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ from typing import Any
 from g2rpo_env.agents.warm_start import WarmStart
 from g2rpo_env.controllers.base import Controller
 from g2rpo_env.controllers.rules import AdaptiveGuidance
+from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.experiments.arms import Setting
 
 UNGUIDED = "@unguided"
 """Ending of the name of an algorithm that trains without guidance."""
@@ -59,13 +60,13 @@ class Family:
         """Return the controller of the arms that need one."""
         return AdaptiveGuidance(length=self.longest, min_length=self.shortest, max_length=self.longest)
 
-    def knows(self, algorithms: Sequence[str]) -> bool:
+    def has_rates(self, algorithms: Sequence[str]) -> bool:
         """Return whether there is a rate for each of these algorithms."""
         return all(name in self.rates for name in algorithms)
 
 
 RATES = dict(zip(ARMS, (5e-5, 2e-4, 3e-4, 3e-5), strict=True))
-"""Learning rates on the tiny model; that of plain GRPO is what the grid of ``demo-seeds`` found best on Addition."""
+"""Learning rates on the tiny model; that of plain GRPO is the best one of the grid of ``demo-seeds`` on Addition."""
 
 ADDITION = Family(
     task={"digits": 4, "running": True},
@@ -112,9 +113,40 @@ FAMILIES: dict[str, Family] = {
     "g2rpo_env/WordProblem-v0": WORD_PROBLEM,
     "g2rpo_env/MiniPython-v0": MINI_PYTHON,
 }
-"""Id of an environment -> what it needs."""
+"""Id of an environment -> its family."""
 
 
-def family_of(env_id: str) -> Family | None:
+def find_family(env_id: str) -> Family | None:
     """Return the family of an id, whatever module it names, or None."""
     return FAMILIES.get(env_id.rpartition(":")[2])
+
+
+def find_controller(env_id: str, guidance: Mapping[str, Any]) -> Controller | None:
+    """Return the controller of the family of an id, or None where there is no family or the guidance is another."""
+    family = find_family(env_id)
+    return family.controller if family is not None and family.guidance.items() <= guidance.items() else None
+
+
+def make_setting(env_id: str, **changes: Any) -> Setting:
+    """Return the setting of the family of an id: its task, guidance, groups and updates, with rates that fall.
+
+    Args:
+        env_id: A key of :data:`FAMILIES`.
+        **changes: Fields of :class:`~g2rpo_env.experiments.arms.Setting` that differ.
+
+    Raises:
+        ConfigurationError: the id has no family.
+    """
+    family = find_family(env_id)
+    if family is None:
+        raise ConfigurationError(f"env={env_id!r} must be one of {', '.join(FAMILIES)}")
+    setting = Setting(
+        env=env_id,
+        task=dict(family.task),
+        guidance=family.guidance,
+        problems=family.problems,
+        group_size=family.group_size,
+        updates=family.updates,
+        decay=True,
+    )
+    return replace(setting, **changes)

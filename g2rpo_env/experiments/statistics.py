@@ -80,7 +80,7 @@ def estimate(score: Score, repeats: int = REPEATS) -> Estimate:
     return _estimate(score, None, repeats)
 
 
-def paired(one: Score, other: Score, repeats: int = REPEATS) -> Estimate:
+def estimate_difference(one: Score, other: Score, repeats: int = REPEATS) -> Estimate:
     """Return the interquartile mean of accuracy(one) - accuracy(other), pairs of the same seed, with its interval.
 
     Raises:

@@ -1,1 +1,1 @@
-"""What a training run leaves behind: its folder, its plots, and the line or bar that shows it while it runs."""
+"""Reports: the folder, the plots and the tables of a training run."""

@@ -18,7 +18,12 @@ SMOOTHING = 10
 
 @dataclass(frozen=True)
 class Curves:
-    """What one run contributes to the plot: rows as in metrics.jsonl and evaluations.jsonl."""
+    """Data of one run for the plots.
+
+    Attributes:
+        metrics: Rows as in metrics.jsonl.
+        evaluations: Rows as in evaluations.jsonl.
+    """
 
     metrics: Sequence[Mapping[str, Any]]
     evaluations: Sequence[Mapping[str, Any]] = field(default_factory=tuple)

@@ -1,6 +1,6 @@
 """The run folder: everything one training run writes, and how it goes on after an interruption.
 
-config.json           what the run was started with
+config.json           the options that the run was started with
 metrics.jsonl         one line per update, no clock times: equal runs write equal files
 evaluations.jsonl     unguided accuracy, apart, so that evaluating changes nothing in metrics.jsonl
 timings.jsonl         seconds per update
@@ -83,11 +83,11 @@ class RunFolder:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What the run was started with."""
+        """Options that the run was started with."""
         return json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
 
     def rewind(self, update: int) -> None:
-        """Forget every line and file of later updates: what a resumed run will write again."""
+        """Forget every line and file of later updates, which a resumed run will write again."""
         for name in (METRICS, EVALUATIONS, TIMINGS):
             kept = [line for line in read_lines(self.path / name) if line["update"] <= update]
             write_lines(self.path / name, kept)

@@ -38,7 +38,7 @@ def show_response(policy: CausalLMPolicy, envs: Any, problems: int, when: str, f
         policy: The policy.
         envs: Any environment of the task.
         problems: Problems per point.
-        when: What the curve is called in the table and the file, such as ``"before"``.
+        when: Name of the curve in the table and the file, such as ``"before"``.
         folder: Where response.json is; None writes none.
     """
     points = guidance_response(policy, envs, problems=problems)
@@ -72,7 +72,7 @@ def write_points(points: Sequence[ResponsePoint], when: str, folder: Path) -> No
     path.write_text(json.dumps({**known, when: [asdict(point) for point in points]}, indent=2) + "\n")
 
 
-def standing(low: float, high: float) -> str:
+def get_standing(low: float, high: float) -> str:
     """Return where guided GRPO stands, from the interval of its accuracy minus that of imitation alone."""
     if low > 0:
         return "above imitation alone"

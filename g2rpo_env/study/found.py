@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from g2rpo_env.experiments.statistics import UNKNOWN, Estimate, Score, estimate, paired
-from g2rpo_env.study.grounds import GRID, SFT, Ground, Row, grpo_label
-from g2rpo_env.study.runs import answered
-
-Result = Mapping[str, Any]
+from g2rpo_env.experiments.statistics import UNKNOWN, Estimate, Score, estimate, estimate_difference
+from g2rpo_env.study.grounds import GRID, SFT, Ground, Row, get_grpo_label
+from g2rpo_env.study.runs import unpack_answers
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Part:
 
 @dataclass
 class Found:
-    """What the runs of one part gave, as far as they are done.
+    """Results of the runs of one part, as far as they are done.
 
     Attributes:
         part: The part.
@@ -38,7 +36,7 @@ class Found:
     """
 
     part: Part
-    results: Mapping[str, Result]
+    results: Mapping[str, Mapping[str, Any]]
     _kept: dict[Any, Estimate] = field(default_factory=dict, repr=False)
 
     @property
@@ -60,7 +58,7 @@ class Found:
         rows = [row for row in self.part.rows if row.series == name]
         return sorted(rows, key=lambda row: row.x or 0.0)
 
-    def of(self, label: str) -> dict[int, Result]:
+    def of(self, label: str) -> dict[int, Mapping[str, Any]]:
         """Return seed -> result of a row, as far as they are done; none of a row that there is not."""
         runs = [run for row in self.part.rows if row.label == label for run in row.runs]
         found = {run.setting.seed: self.results.get(run.key) for run in runs}
@@ -72,7 +70,7 @@ class Found:
         for number, label in enumerate(labels):
             chosen = [result for seed, result in self.of(label).items() if seeds is None or seed in seeds]
             if chosen:
-                score[str(number)] = np.array([answered(one["answers"], one["problems"]) for one in chosen])
+                score[str(number)] = np.array([unpack_answers(one["answers"], one["problems"]) for one in chosen])
         return score
 
     def accuracy(self, *labels: str) -> Estimate:
@@ -90,7 +88,7 @@ class Found:
         if key not in self._kept:
             seeds = set.intersection(*(set(self.of(label)) for label in (*labels, other)))
             one, two = self.score(labels, sorted(seeds)), self.score([other] * len(labels), sorted(seeds))
-            self._kept[key] = paired(one, two) if one else UNKNOWN
+            self._kept[key] = estimate_difference(one, two) if one else UNKNOWN
         return self._kept[key]
 
     def mean(self, label: str, number: str) -> float:
@@ -141,7 +139,7 @@ class Found:
     @property
     def grpo(self) -> str:
         """Label of plain GRPO at the learning rate that did best here."""
-        grid = [grpo_label(self.part.ground, multiple) for multiple in GRID]
+        grid = [get_grpo_label(self.part.ground, multiple) for multiple in GRID]
         return self.best([label for label in grid if label in self.labels] or grid[:1])
 
     @property

@@ -21,7 +21,7 @@ from g2rpo_env.experiments.families import CHAIN, FAMILIES, UNGUIDED, Family
 from g2rpo_env.study.runs import Base, Run
 
 STARTS = (0.1, 0.3, 0.5, 0.8)
-"""Starting lengths of the issue, as shares of what may be revealed."""
+"""Starting lengths, as shares of the longest reveal."""
 DEFAULT_RULE = "self-tuning"
 SET_POINT = 0.7
 """Guided success that the target rule holds where revealed tokens are in the loss; SelfTuning has one of its own."""
@@ -34,7 +34,7 @@ class Ground:
     """Where a claim is tried.
 
     Attributes:
-        name: What tables call it.
+        name: Its name in tables.
         env: Id of the environment.
         family: Task, warm start, guidance, rates and updates.
         hidden_size: Width of the model.
@@ -61,33 +61,33 @@ class Ground:
     @property
     def whole(self) -> float:
         """The longest reveal there is, in the family's unit."""
-        return _measured(self.env, _frozen(self.family.task), self.family.unit)[0]
+        return _measure(self.env, _freeze(self.family.task), self.family.unit)[0]
 
-    def tokens(self, length: float, ratio: float | None = None) -> float:
+    def count_tokens(self, length: float, ratio: float | None = None) -> float:
         """Return the tokens that an update samples at a reveal length, if answers are as long as the solutions."""
         ratio = self.family.ratio if ratio is None else ratio
-        whole, solution, reveal = _measured(self.env, _frozen(self.family.task), self.family.unit)
+        whole, solution, reveal = _measure(self.env, _freeze(self.family.task), self.family.unit)
         return self.family.problems * self.family.group_size * (solution - ratio * reveal * min(1.0, length / whole))
 
     @property
     def budget(self) -> int:
         """Sampled tokens of every run: those of :attr:`updates` updates at the family's longest reveal."""
-        return 1000 * round(self.updates * self.tokens(self.family.longest) / 1000)
+        return 1000 * round(self.updates * self.count_tokens(self.family.longest) / 1000)
 
-    def on(self, name: str, task: Mapping[str, Any], **changes: Any) -> Ground:
+    def with_task(self, name: str, task: Mapping[str, Any], **changes: Any) -> Ground:
         """Return the ground with another task, and other fields of its family."""
         return replace(self, name=name, family=replace(self.family, task=dict(task), **changes))
 
-    def base(self, seed: int) -> Base:
+    def make_base(self, seed: int) -> Base:
         """Return the base of a seed."""
         family = self.family
         return Base(self.env, dict(family.task), family.warm, self.hidden_size, self.layers, seed)
 
-    def named(self, name: str) -> Ground:
+    def with_name(self, name: str) -> Ground:
         """Return the ground under another name."""
         return replace(self, name=name)
 
-    def run(
+    def make_run(
         self, seed: int, arm: Arm | None = None, replays: Run | None = None, after: Run | None = None, **changes: Any
     ) -> Run:
         """Return a run on this ground.
@@ -113,14 +113,14 @@ class Ground:
             seed=seed,
             decay=True,
         )
-        return Run(self.base(seed), replace(setting, **changes), arm, replays, after)
+        return Run(self.make_base(seed), replace(setting, **changes), arm, replays, after)
 
-    def plain(self, seed: int, multiple: float = 1.0, rate: float | None = None, **changes: Any) -> Run:
+    def make_plain(self, seed: int, multiple: float = 1.0, rate: float | None = None, **changes: Any) -> Run:
         """Return a run of plain GRPO, at a multiple of its best known learning rate or at another one."""
         rate = multiple * self.family.rates[f"grpo{UNGUIDED}"] if rate is None else rate
-        return self.run(seed, Arm(f"{self.name}: grpo {rate:g}", "grpo", rate, guided=False), **changes)
+        return self.make_run(seed, Arm(f"{self.name}: grpo {rate:g}", "grpo", rate, guided=False), **changes)
 
-    def guided(
+    def make_guided(
         self,
         seed: int,
         rule: str = DEFAULT_RULE,
@@ -137,7 +137,7 @@ class Ground:
             start: Length of the first update as a share of :attr:`whole`.
             recipe: ``g2rpo-a``, ``g2rpo-a-masked`` or ``raft``.
             parts: Other parts of the recipe.
-            **changes: See :meth:`run`.
+            **changes: See :meth:`make_run`.
         """
         target = 0.5 if recipe == "g2rpo-a-masked" else SET_POINT
         length = start * self.whole
@@ -146,20 +146,20 @@ class Ground:
         rate = self.family.rates.get(recipe, self.family.rates["sft"])
         rate = changes.pop("rate", rate)
         arm = Arm(label, recipe, rate, controller=RULES[rule](self, length, target), parts=parts or {})
-        return self.run(seed, arm, **changes)
+        return self.make_run(seed, arm, **changes)
 
-    def imitation(self, of: Run, rate: float | None = None, after: Run | None = None) -> Run:
+    def make_imitation(self, of: Run, rate: float | None = None, after: Run | None = None) -> Run:
         """Return supervised training on exactly the tokens that a guided run revealed."""
         arm = Arm(f"{self.name}: sft", "sft", self.family.rates["sft"] if rate is None else rate)
         return Run(of.base, of.setting, arm, of, after)
 
 
-def _frozen(task: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+def _freeze(task: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in sorted(task.items()))
 
 
 @lru_cache
-def _measured(env: str, task: tuple[tuple[str, Any], ...], unit: str) -> tuple[float, float, float]:
+def _measure(env: str, task: tuple[tuple[str, Any], ...], unit: str) -> tuple[float, float, float]:
     """Return the longest reveal in the unit, and the mean tokens of a solution with its end and of its reveal."""
     envs = make_envs(env, 1, 1, dict(task), {"length": 0.0, "unit": unit})
     made = envs.unwrapped.task
@@ -173,30 +173,30 @@ def _measured(env: str, task: tuple[tuple[str, Any], ...], unit: str) -> tuple[f
 Rule = Callable[[Ground, float, float], Controller]
 
 
-def _bounds(ground: Ground) -> dict[str, Any]:
+def _get_bounds(ground: Ground) -> dict[str, Any]:
     """Return the bounds of rules that have some: a fiftieth of a whole solution (a token, say) and all of it."""
     return {"min_length": ground.whole / 50, "max_length": ground.whole}
 
 
-def _expected_updates(ground: Ground, length: float) -> int:
+def _estimate_updates(ground: Ground, length: float) -> int:
     """Return the updates that the budget is enough for where the length falls to 0, half of it on average."""
-    return max(1, round(ground.budget / ground.tokens(length / 2)))
+    return max(1, round(ground.budget / ground.count_tokens(length / 2)))
 
 
 RULES: dict[str, Rule] = {
     "fixed": lambda ground, length, target: FixedGuidance(length=length),
-    "linear": lambda ground, length, target: LinearDecay(length=length, updates=_expected_updates(ground, length)),
-    "cosine": lambda ground, length, target: CosineDecay(length=length, updates=_expected_updates(ground, length)),
-    "adaptive": lambda ground, length, target: AdaptiveGuidance(length=length, **_bounds(ground)),
-    "target": lambda ground, length, target: TargetSuccess(length=length, target=target, **_bounds(ground)),
+    "linear": lambda ground, length, target: LinearDecay(length=length, updates=_estimate_updates(ground, length)),
+    "cosine": lambda ground, length, target: CosineDecay(length=length, updates=_estimate_updates(ground, length)),
+    "adaptive": lambda ground, length, target: AdaptiveGuidance(length=length, **_get_bounds(ground)),
+    "target": lambda ground, length, target: TargetSuccess(length=length, target=target, **_get_bounds(ground)),
     "self-tuning": lambda ground, length, target: SelfTuning(length=length, max_length=ground.whole),
-    "raw": lambda ground, length, target: AdaptiveGuidance(length=length, max_factor=None, **_bounds(ground)),
-    "official": lambda ground, length, target: OfficialCadence(length=length, **_bounds(ground)),
+    "raw": lambda ground, length, target: AdaptiveGuidance(length=length, max_factor=None, **_get_bounds(ground)),
+    "official": lambda ground, length, target: OfficialCadence(length=length, **_get_bounds(ground)),
 }
 """Name -> (ground, starting length, set point) -> controller; those without a set point ignore it."""
 
 
-# -- what is shown everywhere -----------------------------------------------------------------------------------------
+# -- rows of every comparison -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ class Row:
     x: float | None = None
 
 
-def rows_of(
+def make_row(
     make: Callable[[int], Run], seeds: Sequence[int], label: str, series: str = "", x: float | None = None
 ) -> Row:
     """Return the row of a way to train: seed -> run."""
@@ -228,20 +228,20 @@ GUIDED, MASKED = "g2rpo-a", "g2rpo-a-masked"
 GRPO_LONG = "grpo, as many updates"
 
 
-def grpo_label(ground: Ground, multiple: float) -> str:
+def get_grpo_label(ground: Ground, multiple: float) -> str:
     """Return the label of plain GRPO at a multiple of the family's rate."""
     return f"grpo {multiple * ground.family.rates[f'grpo{UNGUIDED}']:g}"
 
 
-def untaught(ground: Ground, seeds: Sequence[int], grid: Sequence[float] = GRID) -> list[Row]:
-    """Return what sees no reveal: the base, and plain GRPO at multiples of the family's learning rate."""
-    base = rows_of(ground.run, seeds, BASE)
-    rates = [rows_of(partial(ground.plain, multiple=one), seeds, grpo_label(ground, one)) for one in grid]
+def make_untaught_rows(ground: Ground, seeds: Sequence[int], grid: Sequence[float] = GRID) -> list[Row]:
+    """Return the rows without reveals: the base, and plain GRPO at multiples of the family's learning rate."""
+    base = make_row(ground.make_run, seeds, BASE)
+    rates = [make_row(partial(ground.make_plain, multiple=one), seeds, get_grpo_label(ground, one)) for one in grid]
     return [base, *rates]
 
 
-def references(ground: Ground, seeds: Sequence[int], grid: Sequence[float] = GRID, few: bool = False) -> list[Row]:
-    """Return what comparisons show: base, GRPO's grid, imitation of the default run's reveals, RAFT, both loss modes.
+def make_references(ground: Ground, seeds: Sequence[int], grid: Sequence[float] = GRID, few: bool = False) -> list[Row]:
+    """Return the rows of every comparison: base, GRPO's grid, imitation of the default run, RAFT, both loss modes.
 
     All have one budget of sampled tokens, but for ``sft``, which samples nothing and does as many updates as the run
     that it imitates, and :data:`GRPO_LONG`, which does as many updates as that run would at its longest reveal.
@@ -252,27 +252,27 @@ def references(ground: Ground, seeds: Sequence[int], grid: Sequence[float] = GRI
         grid: Learning rates of GRPO, as multiples of the family's.
         few: Leave out RAFT, the masked loss and :data:`GRPO_LONG`.
     """
-    default = {seed: ground.guided(seed) for seed in seeds}
+    default = {seed: ground.make_guided(seed) for seed in seeds}
     revealed = {"token_weight": TokenMean(revealed=True), "selection": KeepCorrect()}
 
     def row(label: str, make: Callable[[int], Run]) -> Row:
-        return rows_of(make, seeds, label)
+        return make_row(make, seeds, label)
 
-    base, *plain = untaught(ground, seeds, grid)
+    base, *plain = make_untaught_rows(ground, seeds, grid)
     rows = [
         base,
         row(GUIDED, default.__getitem__),
         *plain,
-        row(SFT, lambda seed: ground.imitation(default[seed])),
+        row(SFT, lambda seed: ground.make_imitation(default[seed])),
     ]
     if few:
         return rows
     return [
         *rows,
-        row(MASKED, partial(ground.guided, recipe=MASKED)),
-        row(RAFT, partial(ground.guided, recipe="raft")),
-        row(RAFT_REVEALED, partial(ground.guided, recipe="raft", parts=revealed)),
-        row(GRPO_LONG, partial(ground.plain, sampled_tokens=None)),
+        row(MASKED, partial(ground.make_guided, recipe=MASKED)),
+        row(RAFT, partial(ground.make_guided, recipe="raft")),
+        row(RAFT_REVEALED, partial(ground.make_guided, recipe="raft", parts=revealed)),
+        row(GRPO_LONG, partial(ground.make_plain, sampled_tokens=None)),
     ]
 
 
@@ -303,26 +303,26 @@ class Scale:
     share: float = 0.7
     small: bool = False
 
-    def grounds(self) -> list[Ground]:
+    def get_grounds(self) -> list[Ground]:
         """Return one ground per family, with the model that its rates were found on."""
         if self.small:
             return [REDUCED]
         known = [env for env in self.families or (next(iter(FAMILIES)),) if env in FAMILIES]
-        return [Ground(short(env), env, FAMILIES[env], share=self.share) for env in known]
+        return [Ground(shorten_name(env), env, FAMILIES[env], share=self.share) for env in known]
 
-    def code(self) -> list[Ground]:
+    def get_code_grounds(self) -> list[Ground]:
         """Return the ground of the code family, if it is known and not among the families already."""
         if self.small or CODE not in FAMILIES or CODE in self.families:
             return []
-        return [Ground(short(CODE), CODE, FAMILIES[CODE], share=self.share)]
+        return [Ground(shorten_name(CODE), CODE, FAMILIES[CODE], share=self.share)]
 
-    def many_answers(self) -> list[Ground]:
+    def get_many_answer_grounds(self) -> list[Ground]:
         """Return the ground whose problems have many right answers."""
-        return [] if self.small else [Ground(short(MANY), MANY, COUNTDOWN, share=self.share)]
+        return [] if self.small else [Ground(shorten_name(MANY), MANY, COUNTDOWN, share=self.share)]
 
-    def sizes(self) -> list[Ground]:
+    def get_sizes(self) -> list[Ground]:
         """Return the main ground with each size of model."""
-        ground = self.grounds()[0]
+        ground = self.get_grounds()[0]
         if self.small:
             return [ground]
         return [
@@ -331,10 +331,10 @@ class Scale:
         ]
 
 
-def short(env: str) -> str:
+def shorten_name(env: str) -> str:
     """Return the name of a family.
 
-    >>> short("g2rpo_env/Addition-v0")
+    >>> shorten_name("g2rpo_env/Addition-v0")
     'Addition'
     """
     return env.rpartition("/")[2].removesuffix("-v0")
@@ -357,4 +357,12 @@ REDUCED = Ground(
     evaluation_problems=256,
     evaluations=4,
 )
-"""Two digits and a model of 0.06 M parameters: what the tests train in a minute."""
+"""Two digits and a model of 0.06 M parameters, which trains in a minute."""
+
+_IDS = tuple(FAMILIES)
+FORMS = {
+    "default": Scale("default", (0, 1, 2), _IDS[:2]),
+    "full": Scale("full", (0, 1, 2, 3, 4), _IDS, share=1.0),
+    "reduced": Scale("reduced", (0, 1), small=True),
+}
+"""Forms of the study by name."""

@@ -37,14 +37,14 @@ def draw(claim: Claim, found: Found, path: Path) -> Path:
     return path
 
 
-def _series(found: Found) -> list[str]:
+def _get_series(found: Found) -> list[str]:
     """Return the series of a part; the place of one is its colour in every panel."""
     return list(dict.fromkeys(row.series for row in found.part.rows if row.x is not None))
 
 
-def _lines(axis: Any, found: Found, claim: Claim) -> None:
+def _draw_lines(axis: Any, found: Found, claim: Claim) -> None:
     """Draw final accuracy by place, one line per series, and the references as level lines."""
-    for number, name in enumerate(_series(found)):
+    for number, name in enumerate(_get_series(found)):
         rows = [row for row in found.series(name) if found.of(row.label)]
         estimates = [found.accuracy(row.label) for row in rows]
         x, y = [row.x or 0.0 for row in rows], [one.value for one in estimates]
@@ -54,10 +54,10 @@ def _lines(axis: Any, found: Found, claim: Claim) -> None:
         if label in found.labels and found.of(label):
             axis.axhline(found.accuracy(label).value, color="black", linestyle=style, linewidth=0.9, label=label)
     axis.set_xlabel(claim.x)
-    _accuracy(axis)
+    _label_accuracy(axis)
 
 
-def _bars(axis: Any, found: Found, claim: Claim) -> None:
+def _draw_bars(axis: Any, found: Found, claim: Claim) -> None:
     """Draw the final accuracy of every row with its interval."""
     labels = [label for label in found.labels if found.of(label)]
     for place, label in enumerate(reversed(labels)):
@@ -68,7 +68,7 @@ def _bars(axis: Any, found: Found, claim: Claim) -> None:
     axis.set_title("unguided accuracy, 95 % interval", fontsize=9)
 
 
-def _curve(name: str, title: str) -> Panel:
+def _make_curve_panel(name: str, title: str) -> Panel:
     """Return a panel of a curve over the budget, one line per row that has a place, else the main references."""
 
     def panel(axis: Any, found: Found, claim: Claim) -> None:
@@ -76,7 +76,7 @@ def _curve(name: str, title: str) -> Panel:
         if len(rows) > 6:  # too many to read: the schedules are known without a picture
             rows = [row for row in rows if not row.series.startswith(("fixed", "linear", "cosine"))]
         rows = rows or [found.row(label) for label in (found.grpo, GUIDED, MASKED) if label in found.labels]
-        names = _series(found)
+        names = _get_series(found)
         several = 1 < len({row.series for row in rows}) < len(rows)  # then a colour per series, else one per row
         for number, row in enumerate(rows):
             label = row.label
@@ -95,12 +95,12 @@ def _curve(name: str, title: str) -> Panel:
         axis.set_title(title, fontsize=9)
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
-        _legend(axis)
+        _add_legend(axis)
 
     return panel
 
 
-def _heat_map(axis: Any, found: Found, claim: Claim) -> None:
+def _draw_heat_map(axis: Any, found: Found, claim: Claim) -> None:
     """Draw the share of right answers of each group over training, plain GRPO above, guided below, groups sorted."""
     blocks = []
     for label in (found.grpo, GUIDED):
@@ -122,25 +122,25 @@ def _heat_map(axis: Any, found: Found, claim: Claim) -> None:
     axis.set_title("groups of an update, sorted", fontsize=9)
 
 
-def _accuracy(axis: Any) -> None:
+def _label_accuracy(axis: Any) -> None:
     axis.set_title("unguided accuracy, 95 % interval", fontsize=9)
     axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3)
-    _legend(axis)
+    _add_legend(axis)
 
 
-def _legend(axis: Any) -> None:
+def _add_legend(axis: Any) -> None:
     """Name the lines beside the panel, where they cover none."""
     axis.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.3, frameon=False)
 
 
 PANELS: dict[str, Panel] = {
-    "lines": _lines,
-    "bars": _bars,
-    "heat map": _heat_map,
-    "accuracy": _curve("accuracy", "unguided accuracy on validation problems"),
-    "reveal_length": _curve("reveal_length", "reveal length"),
-    "advantage_std": _curve("advantage_std", "standard deviation of the advantages"),
-    "groups_with_signal": _curve("groups_with_signal", "share of groups with signal"),
+    "lines": _draw_lines,
+    "bars": _draw_bars,
+    "heat map": _draw_heat_map,
+    "accuracy": _make_curve_panel("accuracy", "unguided accuracy on validation problems"),
+    "reveal_length": _make_curve_panel("reveal_length", "reveal length"),
+    "advantage_std": _make_curve_panel("advantage_std", "standard deviation of the advantages"),
+    "groups_with_signal": _make_curve_panel("groups_with_signal", "share of groups with signal"),
 }
-"""Name -> what draws it."""
+"""Name -> function that draws it."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from g2rpo_env.agents.parts.token_weights.means import SequenceMean, TokenMean
 from g2rpo_env.experiments.families import RATES, UNGUIDED
-from g2rpo_env.study.grounds import BASE, Ground, Row, rows_of
+from g2rpo_env.study.grounds import BASE, Ground, Row, make_row
 from g2rpo_env.study.runs import Run
 
 
@@ -22,8 +22,8 @@ class Contender:
 
     Attributes:
         label: Its name.
-        kind: ``guided`` for what must win, ``imitation`` for what it must beat, ``first`` for what others need alone,
-            ``""`` for what is shown beside.
+        kind: ``guided`` must win, ``imitation`` must be beaten, ``first`` is a stage that others need, and ``""`` is
+            shown beside them.
         recipe: Name of a recipe.
         rate: Learning rate, the best of a small grid.
         rule: A key of :data:`g2rpo_env.study.grounds.RULES`.
@@ -64,31 +64,31 @@ class Regime:
     contenders: tuple[Contender, ...]
     measured: Mapping[str, Any] = field(default_factory=dict)
 
-    def on(self, ground: Ground) -> Ground:
+    def get_ground(self, ground: Ground) -> Ground:
         """Return the ground under the name of both; its bases, made from right traces, stay the same."""
-        return ground.named(f"{ground.name}, {self.name}")
+        return ground.with_name(f"{ground.name}, {self.name}")
 
-    def rows(self, ground: Ground, seeds: Sequence[int]) -> tuple[Row, ...]:
+    def make_rows(self, ground: Ground, seeds: Sequence[int]) -> tuple[Row, ...]:
         """Return the base and one row per contender."""
-        here = self.on(ground)
-        runs = {seed: self._runs(here, seed) for seed in seeds}
-        base = rows_of(ground.run, seeds, BASE)
+        here = self.get_ground(ground)
+        runs = {seed: self._make_runs(here, seed) for seed in seeds}
+        base = make_row(ground.make_run, seeds, BASE)
         made = {one.label: tuple(runs[seed][one.label] for seed in seeds) for one in self.contenders}
         return (base, *(Row(one.label, made[one.label], one.kind) for one in self.contenders))
 
-    def _runs(self, ground: Ground, seed: int) -> dict[str, Run]:
+    def _make_runs(self, ground: Ground, seed: int) -> dict[str, Run]:
         task = {**ground.family.task, **self.task}
         made: dict[str, Run] = {}
         for one in self.contenders:
             changes = {"task": task, "measured": {**ground.family.task, **self.measured}, **one.changes}
             after = None if one.after is None else made[one.after]
             if one.imitates is not None:
-                made[one.label] = ground.imitation(made[one.imitates], one.rate, after)
+                made[one.label] = ground.make_imitation(made[one.imitates], one.rate, after)
             elif one.recipe == "grpo":
-                made[one.label] = ground.plain(seed, rate=one.rate, after=after, **changes)
+                made[one.label] = ground.make_plain(seed, rate=one.rate, after=after, **changes)
             else:
                 changes |= {"rate": one.rate, "guidance": dict(one.guidance), "after": after}
-                made[one.label] = ground.guided(seed, one.rule, one.start, one.recipe, one.parts, **changes)
+                made[one.label] = ground.make_guided(seed, one.rule, one.start, one.recipe, one.parts, **changes)
         return made
 
 
@@ -97,13 +97,13 @@ WHOLE: Mapping[str, Any] = {"rule": "fixed", "start": 1.0}
 """All of the solution is shown, always."""
 
 
-def contenders(guided: Sequence[float], raft: Sequence[float], sft: Sequence[float]) -> tuple[Contender, ...]:
+def make_contenders(guided: Sequence[float], raft: Sequence[float], sft: Sequence[float]) -> tuple[Contender, ...]:
     """Return the same ways to train for every regime: all of the solution shown to half of each group, always.
 
     Nothing but the learning rates differs between regimes, so that no contender is made for one of them. The guided one
-    is ``g2rpo-a`` with a length that stays. RAFT has the revealed tokens of whatever passes in its loss: the hardest
-    imitation, since it is trained on what the policy itself gets right besides. On sampled tokens alone it learnt
-    nothing in the first two regimes, and is left out.
+    is ``g2rpo-a`` with a length that stays. RAFT has the revealed tokens of all answers that pass in its loss. It is
+    the hardest imitation, since the policy's own right answers train it too. RAFT on sampled tokens alone is left out:
+    it learnt nothing in the first two regimes.
 
     Args:
         guided: Learning rates of guided GRPO, the likeliest one first, as in the others.
@@ -127,10 +127,10 @@ NO_BLAME = {"token_weight": SequenceMean(revealed=True, which="positive")}
 """The loss of ``g2rpo-a`` with the revealed tokens of the members alone that did better than their group."""
 
 ONE_DIGIT = (
-    *contenders((2e-4, 1e-4), (1e-4, 5e-5, 2.5e-5), (1e-4, 5e-5, 2.5e-5)),
+    *make_contenders((2e-4, 1e-4), (1e-4, 5e-5, 2.5e-5), (1e-4, 5e-5, 2.5e-5)),
     Contender("g2rpo-a, no blame 0.0002", "", "g2rpo-a", 2e-4, **WHOLE, parts=NO_BLAME),
 )
-"""Where one digit is checked: the best rates of a first round and their neighbours, and what tells why."""
+"""Contenders where one digit is checked: the best rates of pilots and their neighbours, and one without blame."""
 
 REGIMES: tuple[Regime, ...] = (
     Regime(
@@ -146,17 +146,17 @@ REGIMES: tuple[Regime, ...] = (
     Regime(
         "3 of 4 traces wrong, half of the wrong answers pass",
         {"traces": {"wrong_traces": 0.75}, "grading": {"passing": 0.5}},
-        contenders((2e-4, 5e-5), (2e-4, 1e-4, 5e-5), (1e-4, 5e-5)),
+        make_contenders((2e-4, 5e-5), (2e-4, 1e-4, 5e-5), (1e-4, 5e-5)),
     ),
     Regime(
         "half of the traces wrong, exact verifier",
         {"traces": {"wrong_traces": 0.5}},
-        contenders((2e-4, 3e-4), (3e-4, 2e-4), (2e-4, 1e-4)),
+        make_contenders((2e-4, 3e-4), (3e-4, 2e-4), (2e-4, 1e-4)),
     ),
     Regime(
         "64 problems solved, half of the draws others, exact verifier",
         {"traces": {"pool": 64, "fresh": 0.5}},
-        contenders((2e-4, 3e-4), (2e-4, 3e-4), (3e-4, 2e-4)),
+        make_contenders((2e-4, 3e-4), (2e-4, 3e-4), (3e-4, 2e-4)),
     ),
 )
 """All regimes that are tried. Rates are the best of pilots and their neighbours."""
@@ -165,10 +165,10 @@ REGIMES: tuple[Regime, ...] = (
 # -- the map ----------------------------------------------------------------------------------------------------------
 
 MAP_RATE = 2e-4
-"""Learning rate of all but plain GRPO. In the regimes above with an exact verifier none is better by more than .02."""
+"""Learning rate of all but plain GRPO. In the regimes above with an exact verifier none is better by more than 0.02."""
 
 
-def ways(**options: Any) -> tuple[Contender, ...]:
+def make_ways(**options: Any) -> tuple[Contender, ...]:
     """Return guided GRPO, RAFT with the revealed tokens in its loss and supervised training on the same reveals.
 
     Args:
@@ -182,9 +182,9 @@ def ways(**options: Any) -> tuple[Contender, ...]:
     )
 
 
-def ways_after_imitation() -> tuple[Contender, ...]:
+def make_ways_after_imitation() -> tuple[Contender, ...]:
     """Return guided GRPO, RAFT and plain GRPO, each on a policy that supervised training on the reveals has left."""
-    guided, raft, taught = ways()
+    guided, raft, taught = make_ways()
     return (
         replace(guided, kind="first"),
         replace(taught, kind="first"),
@@ -195,18 +195,18 @@ def ways_after_imitation() -> tuple[Contender, ...]:
 
 
 MAP: tuple[Regime, ...] = (
-    Regime("right traces", {}, ways()),
-    Regime("right traces, after supervised training on them", {}, ways_after_imitation()),
-    Regime("32 problems, epoch after epoch", {"traces": {"pool": 32}}, ways()),
-    Regime("256 problems, epoch after epoch", {"traces": {"pool": 256}}, ways()),
-    Regime("10 % of the steps wrong", {"traces": {"wrong_steps": 0.1}}, ways()),
-    Regime("25 % of the steps wrong", {"traces": {"wrong_steps": 0.25}}, ways()),
-    Regime("50 % of the steps wrong", {"traces": {"wrong_steps": 0.5}}, ways()),
-    Regime("25 % of the traces wrong", {"traces": {"wrong_traces": 0.25}}, ways()),
-    Regime("50 % of the traces wrong", {"traces": {"wrong_traces": 0.5}}, ways()),
-    Regime("each step written twice", {"traces": {"repeats": 2}}, ways(), {"max_new_tokens": 128}),
-    Regime("another style: no running sum", {"running": False}, ways()),
-    # Nothing of a solution in the prompt is there to imitate: supervised training has no part in it.
-    Regime("half of the solution in the prompt", {}, ways(start=0.5, guidance={"place": "prompt"})[:2]),
+    Regime("right traces", {}, make_ways()),
+    Regime("right traces, after supervised training on them", {}, make_ways_after_imitation()),
+    Regime("32 problems, epoch after epoch", {"traces": {"pool": 32}}, make_ways()),
+    Regime("256 problems, epoch after epoch", {"traces": {"pool": 256}}, make_ways()),
+    Regime("10 % of the steps wrong", {"traces": {"wrong_steps": 0.1}}, make_ways()),
+    Regime("25 % of the steps wrong", {"traces": {"wrong_steps": 0.25}}, make_ways()),
+    Regime("50 % of the steps wrong", {"traces": {"wrong_steps": 0.5}}, make_ways()),
+    Regime("25 % of the traces wrong", {"traces": {"wrong_traces": 0.25}}, make_ways()),
+    Regime("50 % of the traces wrong", {"traces": {"wrong_traces": 0.5}}, make_ways()),
+    Regime("each step written twice", {"traces": {"repeats": 2}}, make_ways(), {"max_new_tokens": 128}),
+    Regime("another style: no running sum", {"running": False}, make_ways()),
+    # A solution in the prompt is not trained on, so that supervised training has nothing to imitate.
+    Regime("half of the solution in the prompt", {}, make_ways(start=0.5, guidance={"place": "prompt"})[:2]),
 )
 """Regimes of the map, all under an exact verifier. A run draws some 1,240 problems: a pool of 4,096 would be none."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from g2rpo_env.experiments.statistics import Estimate
 from g2rpo_env.report.tables import interval_text
-from g2rpo_env.study.claims import Claim, figures
+from g2rpo_env.study.claims import Claim, format_estimate
 from g2rpo_env.study.found import Found
 from g2rpo_env.study.grounds import BASE, Scale
 from g2rpo_env.study.pictures import draw
@@ -18,14 +18,14 @@ HEAD = ("", "accuracy", "95 % interval", "by seed", "above grpo", "above sft", "
 """Columns of a table; tokens in thousands, of one run on average."""
 
 
-def cells(found: Found, label: str) -> list[str]:
+def make_cells(found: Found, label: str) -> list[str]:
     """Return a row of a table."""
     results = found.of(label)
     if not results:
         return [label, "not done", *[""] * (len(HEAD) - 2)]
     one = found.accuracy(label)
-    seeds = " ".join(f"{result['accuracy']:.3f}".lstrip("0") for result in results.values())
-    above = [_difference(found, label, other) for other in (found.grpo, found.sft)]
+    seeds = " ".join(f"{result['accuracy']:.3f}" for result in results.values())
+    above = [_format_difference(found, label, other) for other in (found.grpo, found.sft)]
     counts = [found.mean(label, number) for number in ("sampled_tokens", "forward_tokens", "updates")]
     return [
         label, f"{one.value:.3f}", interval_text(one.low, one.high), seeds, *above,
@@ -33,25 +33,25 @@ def cells(found: Found, label: str) -> list[str]:
     ]  # fmt: skip
 
 
-def _difference(found: Found, label: str, other: str) -> str:
+def _format_difference(found: Found, label: str, other: str) -> str:
     if label in (other, BASE) or other not in found.labels or not found.of(other):
         return ""
     estimate: Estimate = found.above(label, other)
-    return "" if math.isnan(estimate.value) else figures(estimate)
+    return "" if math.isnan(estimate.value) else format_estimate(estimate)
 
 
-def table(found: Found) -> list[str]:
+def make_table(found: Found) -> list[str]:
     """Return a part's table as lines of Markdown: rows that have some result, and the names of the others."""
     done = [label for label in found.labels if found.of(label)]
     lines = ["| " + " | ".join(HEAD) + " |", "|---|" + "---:|" * (len(HEAD) - 1)] if done else []
-    lines += ["| " + " | ".join(cells(found, label)) + " |" for label in done]
+    lines += ["| " + " | ".join(make_cells(found, label)) + " |" for label in done]
     left = "; ".join(label for label in found.labels if label not in done)
     if left:
         lines += [*([""] if lines else []), f"Rows that are not done: {left}."]
     return lines
 
 
-def notes(found: Sequence[Found]) -> str:
+def describe_runs(found: Sequence[Found]) -> str:
     """Return where the runs were done, how many and how long they took."""
     results: dict[str, Mapping[str, Any]] = {}
     for one in found:
@@ -60,10 +60,11 @@ def notes(found: Sequence[Found]) -> str:
     made = [(result["device"], result["versions"]) for result in results.values()]
     where = sorted({f"{device}, python {of['python']}, torch {of['torch']}" for device, of in made})
     minutes = sum(result["seconds"] for result in results.values()) / 60
-    return f"{len(results)} runs, {minutes:.0f} minutes of one process in all ({'; '.join(where)}){replayed(found)}"
+    text = f"{len(results)} runs, {minutes:.0f} minutes of one process in all ({'; '.join(where)})"
+    return text + describe_replays(found)
 
 
-def replayed(found: Sequence[Found]) -> str:
+def describe_replays(found: Sequence[Found]) -> str:
     """Return how much of the reveals those that replay them saw, where it was not all, else nothing.
 
     Rules with a length per problem may show another length of a problem that comes again.
@@ -88,7 +89,7 @@ def write_summary(claims: Sequence[Claim], found: Mapping[str, list[Found]], fol
     """
     lines = ["| claim | says | verdict | checks that hold |", "|---|---|---|---:|"]
     for claim in claims:
-        verdict, checks = claim.reading(found[claim.name])
+        verdict, checks = claim.read(found[claim.name])
         held = f"{sum(check.holds for check in checks)} of {len(checks)}" if checks else ""
         lines.append(f"| [{claim.name}](#{claim.name}) | {claim.says} | {verdict} | {held} |")
     text = "\n".join(lines) + "\n"
@@ -102,12 +103,12 @@ def write_claim(claim: Claim, found: list[Found], scale: Scale, command: str, fo
     Args:
         claim: The claim.
         found: Results, one per part.
-        scale: What was run.
+        scale: The form of the study.
         command: The command that does it.
         folder: Where the files go.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    verdict, checks = claim.reading(found)
+    verdict, checks = claim.read(found)
     missing = sum(one.missing for one in found)
     lines = [
         f"### {claim.name}",
@@ -118,7 +119,7 @@ def write_claim(claim: Claim, found: list[Found], scale: Scale, command: str, fo
         "",
         f"**Verdict: {verdict}.**",
         "",
-        f"`{command}`, seeds {', '.join(map(str, scale.seeds))}; {notes(found)}"
+        f"`{command}`, seeds {', '.join(map(str, scale.seeds))}; {describe_runs(found)}"
         + (f"; **{missing} runs are not done**." if missing else "."),
         "",
         *(f"- {'holds' if check.holds else 'does not hold'}: {check.text}." for check in checks),
@@ -127,7 +128,7 @@ def write_claim(claim: Claim, found: list[Found], scale: Scale, command: str, fo
     for number, one in enumerate(found):
         if len(found) > 1:
             lines += [f"#### {one.part.ground.name}", ""]
-        lines += [*table(one), ""]
+        lines += [*make_table(one), ""]
         if any(one.of(label) for label in one.labels):
             name = claim.name if len(found) == 1 else f"{claim.name}-{number + 1}"
             path = draw(claim, one, folder / f"{name}.png")

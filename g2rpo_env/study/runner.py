@@ -1,7 +1,7 @@
 """Runner: does runs in worker processes, keeps each result the moment it is there, and goes on where it was stopped.
 
-study.json            scale and seeds: what the folder was begun with
-code/HASH.json        module -> hash of its source without comments: what a result was made by
+study.json            scale and seeds that the folder was begun with
+code/HASH.json        module -> hash of its source without comments, for the code that made a result
 bases/KEY/            a base as a Hugging Face folder
 results/KEY.json      the result of a run
 """
@@ -29,7 +29,8 @@ from typing import Any, TextIO
 
 from g2rpo_env.errors import ResumeError
 from g2rpo_env.experiments.environments import available_cores, prepare_torch
-from g2rpo_env.study.runs import Base, Run, execute, hashed, weights
+from g2rpo_env.naming import MOVED_MODULES
+from g2rpo_env.study.runs import Base, Run, execute, hash_config, hash_weights
 
 OPTIONS = "study.json"
 
@@ -44,13 +45,13 @@ NAMED = 6
 COUNTED = ("g2rpo_env.experiments.arms", "g2rpo_env.experiments.environments", "g2rpo_env.study.runs")
 
 
-# -- what a result was made by ----------------------------------------------------------------------------------------
+# -- the code that made a result --------------------------------------------------------------------------------------
 
 
-def code_text(source: str) -> str:
-    """Return a Python source without comments, docstrings and empty lines: what it does, not what it says.
+def strip_code(source: str) -> str:
+    """Return a Python source without comments, docstrings and empty lines.
 
-    >>> code_text('x = 1  # one\\n\\n\\ndef f():\\n    "Say."\\n    return x\\n')
+    >>> strip_code('x = 1  # one\\n\\n\\ndef f():\\n    "Say."\\n    return x\\n')
     'x = 1\\ndef f():\\n    return x'
     """
     lines = source.splitlines()
@@ -58,31 +59,31 @@ def code_text(source: str) -> str:
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
-    for said in _said(parse(source)):
+    for said in _find_texts(parse(source)):
         for row in range(said.lineno - 1, said.end_lineno or said.lineno):
             lines[row] = ""
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
-def _said(node: AST) -> Iterable[Expr]:
+def _find_texts(node: AST) -> Iterable[Expr]:
     """Yield the texts that stand alone as statements: docstrings of modules, classes, functions and attributes."""
     for child in iter_child_nodes(node):
         if isinstance(child, Expr) and isinstance(child.value, Constant) and isinstance(child.value.value, str):
             yield child
-        yield from _said(child)
+        yield from _find_texts(child)
 
 
-def code_loaded() -> dict[str, str]:
+def hash_loaded_code() -> dict[str, str]:
     """Return module -> hash of its code, for the modules of this library that are loaded and that results depend on."""
     names = [name for name in sys.modules if name.split(".")[0] == "g2rpo_env"]
     counted = [name for name in names if name in COUNTED or not name.startswith(ELSEWHERE)]
-    return {name: code_hash(name) for name in sorted(counted) if getattr(sys.modules[name], "__file__", None)}
+    return {name: hash_module(name) for name in sorted(counted) if getattr(sys.modules[name], "__file__", None)}
 
 
 _HASHES: dict[str, str] = {}
 
 
-def code_hash(module: str) -> str:
+def hash_module(module: str) -> str:
     """Return the hash of a module's code, ``"missing"`` if there is no such module."""
     if module not in _HASHES:
         try:
@@ -90,7 +91,7 @@ def code_hash(module: str) -> str:
         except ImportError:
             return "missing"
         path = Path(str(sys.modules[module].__file__))
-        text = code_text(path.read_text(encoding="utf-8"))
+        text = strip_code(path.read_text(encoding="utf-8"))
         _HASHES[module] = hashlib.sha256(text.encode()).hexdigest()[:16]
     return _HASHES[module]
 
@@ -116,7 +117,7 @@ class StudyFolder:
 
         Args:
             path: The folder.
-            options: What all results of a folder share, as plain data.
+            options: Options that all results of a folder share, as plain data.
             trusts: Whether results of other code count too.
 
         Raises:
@@ -140,11 +141,11 @@ class StudyFolder:
         write(file, options)
         return cls(path, trusts)
 
-    def base(self, base: Base) -> Path:
+    def get_base(self, base: Base) -> Path:
         """Return the folder of a base, which may not exist yet."""
         return self.path / "bases" / base.key
 
-    def result(self, run: Run) -> dict[str, Any] | None:
+    def get_result(self, run: Run) -> dict[str, Any] | None:
         """Return the result of a run, None if there is none yet.
 
         Raises:
@@ -154,31 +155,33 @@ class StudyFolder:
         if not file.is_file():
             return None
         found = json.loads(file.read_text(encoding="utf-8"))
-        changed = [] if self.trusts else self.changed(found["code"])
+        changed = [] if self.trusts else self.find_changed(found["code"])
         if changed:
             named = ", ".join(changed[:NAMED]) + (f" and {len(changed) - NAMED} more" if len(changed) > NAMED else "")
             raise ResumeError(
                 f"out={str(self.path)!r} holds results of other code: {named} changed since; choose "
                 "another folder, go back to that code, or vouch for them with --trust-results"
             )
-        base = self.base(run.base)
-        if base.is_dir() and weights(base) != found["weights"]:
+        base = self.get_base(run.base)
+        if base.is_dir() and hash_weights(base) != found["weights"]:
             raise ResumeError(
                 f"out={str(self.path)!r} holds {file.name}, which another base/{base.name} was trained from: bases and "
                 "results belong together, bring both or neither"
             )
         return found
 
-    def changed(self, code: str) -> list[str]:
-        """Return the modules whose code is not what it was when a result was made."""
+    def find_changed(self, code: str) -> list[str]:
+        """Return the modules whose code has changed since a result was made; moved ones have their new names."""
         before = json.loads((self.path / "code" / f"{code}.json").read_text(encoding="utf-8"))
-        return [module for module, known in before.items() if code_hash(module) != known]
+        names = {module: MOVED_MODULES.get(module, module) for module in before}
+        changed = [names[module] for module, known in before.items() if hash_module(names[module]) != known]
+        return list(dict.fromkeys(changed))
 
     def keep(self, run: Run, found: dict[str, Any]) -> None:
         """Write the result of a run, whole or not at all."""
-        code = code_loaded()
-        write(self.path / "code" / f"{hashed(code)}.json", code)
-        write(self.path / "results" / f"{run.key}.json", {**found, "code": hashed(code)})
+        code = hash_loaded_code()
+        write(self.path / "code" / f"{hash_config(code)}.json", code)
+        write(self.path / "results" / f"{run.key}.json", {**found, "code": hash_config(code)})
 
 
 def write(path: Path, data: Any) -> None:
@@ -191,7 +194,7 @@ def write(path: Path, data: Any) -> None:
 # -- doing runs -------------------------------------------------------------------------------------------------------
 
 
-def ordered(runs: Iterable[Run]) -> list[Run]:
+def order_runs(runs: Iterable[Run]) -> list[Run]:
     """Return distinct runs in order, each after those whose results it reads."""
     found: dict[str, Run] = {}
 
@@ -209,26 +212,26 @@ def ordered(runs: Iterable[Run]) -> list[Run]:
 def start_worker() -> None:
     """Prepare a worker: one thread, and the hashes of the code as it is now, whatever is edited while it runs."""
     prepare_torch(1)
-    code_loaded()
+    hash_loaded_code()
 
 
 def make_base(folder: StudyFolder, base: Base) -> None:
     """Make a base in this process, unless it is there."""
-    if not folder.base(base).is_dir():
-        base.make(folder.base(base))
+    if not folder.get_base(base).is_dir():
+        base.make(folder.get_base(base))
 
 
 def do_run(folder: StudyFolder, run: Run, device: str) -> dict[str, Any]:
     """Do one run in this process and keep its result."""
-    needed = {one.key: folder.result(one) for one in run.needed}
+    needed = {one.key: folder.get_result(one) for one in run.needed}
     lengths = {key: result["lengths"] for key, result in needed.items() if result is not None}
-    found = execute(run, folder.base(run.base), lengths, device)
+    found = execute(run, folder.get_base(run.base), lengths, device)
     folder.keep(run, found)
     return found
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
+def end_on_sigterm() -> Iterator[None]:
     """Let SIGTERM end the study as Ctrl-C does, with its processes, where this is the main thread."""
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -264,16 +267,16 @@ class Runner:
     failed: dict[str, str] = field(default_factory=dict)
 
     def do(self, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
-        """Do what is not done yet, first things first, and return key -> result of all that is done.
+        """Do the runs that are not done yet, in order, and return key -> result of all that are done.
 
         The first Ctrl-C ends it; runs in progress are lost, all others are kept. A run that fails is named in
-        :attr:`failed`, with what it said.
+        :attr:`failed`, with its error.
         """
-        runs = ordered(runs)
-        done = {run.key: found for run in runs if (found := self.folder.result(run)) is not None}
+        runs = order_runs(runs)
+        done = {run.key: found for run in runs if (found := self.folder.get_result(run)) is not None}
         waiting = [run for run in runs if run.key not in done]
         if waiting:
-            with Counter(len(waiting), self.stream) as counter, terminable():
+            with Counter(len(waiting), self.stream) as counter, end_on_sigterm():
                 self._work(waiting, done, counter)
         return done
 
@@ -289,7 +292,7 @@ class Runner:
                 while len(running) < workers and (job := self._next(waiting, done, running)) is not None:
                     running[self._submit(pool, job)] = job
                 if not running:
-                    break  # what is left waits for something that failed
+                    break  # the remaining runs wait for one that failed
                 left = None if end is None else max(0.0, end - time.monotonic())
                 for future in wait(running, left, FIRST_COMPLETED).done:
                     self._finish(running.pop(future), future, done, counter)
@@ -305,7 +308,7 @@ class Runner:
             needed = {one.key for one in run.needed}
             if self.failed.keys() & {run.base.key, *needed}:
                 continue
-            if not self.folder.base(run.base).is_dir():
+            if not self.folder.get_base(run.base).is_dir():
                 if run.base.key not in busy:
                     return run.base
             elif needed <= done.keys():

@@ -26,7 +26,7 @@ from g2rpo_env.experiments.arms import Arm, Setting, make_agent, train
 from g2rpo_env.experiments.environments import make_envs
 
 
-def weights(folder: Path) -> str:
+def hash_weights(folder: Path) -> str:
     """Return a hash of the weights in a policy's folder: two machines make two bases of one configuration."""
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16]
 
@@ -35,19 +35,19 @@ BINS = 40
 """Points that a curve over the updates is thinned to, each the mean of the updates around it."""
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """Return plain data that says all of a configuration: objects become their class and the arguments of it."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        options = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+        options = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
         return {"class": type(value).__qualname__, **options}
     if isinstance(value, Mapping):
-        return {str(name): plain(one) for name, one in value.items()}
+        return {str(name): to_plain(one) for name, one in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [plain(one) for one in value]
+        return [to_plain(one) for one in value]
     return value
 
 
-def hashed(config: Any) -> str:
+def hash_config(config: Any) -> str:
     """Return 16 hexadecimal digits that stand for plain data."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -75,10 +75,10 @@ class Base:
     @cached_property
     def key(self) -> str:
         """Name of the folder it is kept in."""
-        return hashed(plain(self))
+        return hash_config(to_plain(self))
 
     def make(self, folder: Path) -> dict[str, Any]:
-        """Train it, save it in a folder that does not exist yet, and return what the warm start reached."""
+        """Train it, save it in a folder that does not exist yet, and return the result of the warm start."""
         envs = make_envs(self.env, 1, 1, self.task)
         policy, result = warm_started(
             lambda: CausalLMPolicy.tiny(envs, self.seed, hidden_size=self.hidden_size, layers=self.layers),
@@ -102,7 +102,7 @@ class Run:
         setting: Environment, guidance, budget and root seed.
         arm: How it trains; None leaves the base as it is and only measures it. Its label is for the eye alone.
         replays: The run whose reveal lengths it plays back, update by update.
-        after: What trains its policy before, from the same base, such as supervised training; the budgets add up.
+        after: Run that trains its policy before, from the same base, such as supervised training; the budgets add up.
     """
 
     base: Base
@@ -114,17 +114,19 @@ class Run:
     @property
     def config(self) -> dict[str, Any]:
         """All that the result depends on, as plain data."""
-        arm = None if self.arm is None else {k: v for k, v in plain(self.arm).items() if k not in ("label", "replays")}
-        replays = None if self.replays is None else self.replays.key
-        after = None if self.after is None else self.after.key
+        arm = None if self.arm is None else to_plain(self.arm)
         return {
-            "base": plain(self.base), "setting": plain(self.setting), "arm": arm, "replays": replays, "after": after,
-        }  # fmt: skip
+            "base": to_plain(self.base),
+            "setting": to_plain(self.setting),
+            "arm": arm and {name: value for name, value in arm.items() if name not in ("label", "replays")},
+            "replays": None if self.replays is None else self.replays.key,
+            "after": None if self.after is None else self.after.key,
+        }
 
     @cached_property
     def key(self) -> str:
         """Name of the file of its result."""
-        return hashed(self.config)
+        return hash_config(self.config)
 
     @property
     def needed(self) -> list[Run]:
@@ -134,16 +136,16 @@ class Run:
 
     @property
     def label(self) -> str:
-        """What the run is called in lines about progress."""
+        """Name of the run in lines about progress."""
         return f"{'base' if self.arm is None else self.arm.label}, seed {self.setting.seed}"
 
 
 @dataclass
-class Recorder:
-    """Keeps the updates of an agent in memory; see :class:`g2rpo_env.experiments.arms.Record`.
+class MemoryRecorder:
+    """A :class:`~g2rpo_env.experiments.arms.Recorder` that keeps the updates of an agent in memory.
 
     Attributes:
-        rows: One per update: what the curves are made of.
+        rows: One per update, from which the curves are made.
         curve: One (updates, sampled tokens, accuracy) per evaluation on validation problems.
         forward_tokens: Prompt, revealed and sampled tokens of all episodes so far.
         solved: Per update the number of right answers of each group, in the order of the batch.
@@ -177,7 +179,7 @@ class Recorder:
         return {
             "revealed_tokens": int(sum(row.get("revealed_tokens") or 0 for row in rows)),
             "curve": self.curve,
-            "curves": {name: thinned(rows, name) for name in CURVES if any(r.get(name) is not None for r in rows)},
+            "curves": {name: thin_curve(rows, name) for name in CURVES if any(r.get(name) is not None for r in rows)},
             "lengths": [row["reveal_length"] for row in rows if row.get("reveal_length") is not None],
             "solved": [solved[i] for i in shown],
         }
@@ -190,10 +192,10 @@ CURVES = (
 """Metrics that are kept as thinned curves."""
 
 
-def thinned(rows: Sequence[Mapping[str, Any]], name: str, bins: int = BINS) -> list[float | None]:
+def thin_curve(rows: Sequence[Mapping[str, Any]], name: str, bins: int = BINS) -> list[float | None]:
     """Return the means of a metric over as many parts of the updates; None where it has no value.
 
-    >>> thinned([{"x": 1.0}, {"x": 3.0}, {"x": None}, {"x": 5.0}], "x", bins=2)
+    >>> thin_curve([{"x": 1.0}, {"x": 3.0}, {"x": None}, {"x": 5.0}], "x", bins=2)
     [2.0, 5.0]
     """
     parts = np.array_split(np.arange(len(rows)), min(bins, len(rows)) or 1)
@@ -201,15 +203,15 @@ def thinned(rows: Sequence[Mapping[str, Any]], name: str, bins: int = BINS) -> l
     return [round(float(np.mean(one)), 4) if one else None for one in values]
 
 
-def answers(evaluation: Evaluation) -> str:
-    """Return which problems were answered correctly as hexadecimal digits, see :func:`answered`."""
+def pack_answers(evaluation: Evaluation) -> str:
+    """Return the problems that were answered correctly as hexadecimal digits, see :func:`unpack_answers`."""
     return np.packbits(evaluation.correct_PS[:, 0]).tobytes().hex()
 
 
-def answered(text: str, problems: int) -> np.ndarray:
-    """Return bool (P,), which problems were answered correctly.
+def unpack_answers(text: str, problems: int) -> np.ndarray:
+    """Return bool (P,): whether each problem was answered correctly.
 
-    >>> answered("a0", 3)
+    >>> unpack_answers("a0", 3)
     array([ True, False,  True])
     """
     return np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8))[:problems].astype(bool)
@@ -239,10 +241,10 @@ def execute(
     return {
         "label": run.label,
         "config": run.config,
-        "weights": weights(base),
+        "weights": hash_weights(base),
         "accuracy": evaluation.accuracy,
         "problems": len(evaluation.problem_ids),
-        "answers": answers(evaluation),
+        "answers": pack_answers(evaluation),
         **trained,
         "seconds": round(time.perf_counter() - started, 2),
         "device": device,
@@ -251,7 +253,7 @@ def execute(
 
 
 def _train(run: Run, policy: Any, lengths: Mapping[str, Sequence[float]], trained: dict[str, Any]) -> Any:
-    """Train a policy stage by stage, add up what it took, and return the agent of the last stage."""
+    """Train a policy stage by stage, add up its budgets, and return the agent of the last stage."""
     if run.after is not None:
         _train(run.after, policy, lengths, trained)
     if run.arm is None:
@@ -260,7 +262,7 @@ def _train(run: Run, policy: Any, lengths: Mapping[str, Sequence[float]], traine
     if replayed is not None:
         setting = replace(setting, updates=len(replayed), sampled_tokens=None)
     agent = make_agent(setting, policy, run.arm, replayed)
-    recorder = Recorder(agent)
+    recorder = MemoryRecorder(agent)
     trained["updates"] += train(agent, setting, recorder)
     trained["sampled_tokens"] += int(agent.sampled_tokens)
     trained["forward_tokens"] += recorder.forward_tokens

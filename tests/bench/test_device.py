@@ -8,7 +8,7 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from g2rpo_env.bench import device
-from g2rpo_env.bench.device import Cost, Place, Work, wide_tokenizer
+from g2rpo_env.bench.device import Cost, Place, Work, make_wide_tokenizer
 from g2rpo_env.errors import ConfigurationError
 
 
@@ -33,16 +33,16 @@ def test_weights_by_hand(model: Any) -> None:
 
 def test_the_work_of_decoding_by_hand(model: Any) -> None:
     # Answers of 1 and 3 tokens after 5: the tokens see 5, and 5 + 6 + 7; a token's keys and values are 2 * 2 * 2 * 8.
-    work = Cost(model).decoding(5, np.array([1, 3]), steps=3)
+    work = Cost(model).count_decoding(5, np.array([1, 3]), steps=3)
     assert work == Work(2.0 * WEIGHTS * 4 + 256 * 23, 4.0 * (3 * WEIGHTS + 64 * 23))
-    assert Cost(model.to(torch.bfloat16)).decoding(5, np.array([1, 3]), 3).bytes == work.bytes / 2
+    assert Cost(model.to(torch.bfloat16)).count_decoding(5, np.array([1, 3]), 3).bytes == work.bytes / 2
     model.float()
 
 
 def test_the_work_of_an_update_by_hand(model: Any) -> None:
     # Rows of 2 and 3 tokens see 1 + 2 and 1 + 2 + 3; forward once, backward twice; three tokens go through the head.
     wanted = 3.0 * (2 * (WEIGHTS - HEAD) * 5 + 2 * HEAD * 3 + 256 * 9)
-    assert Cost(model).update(np.array([2, 3]), 3).flops == wanted
+    assert Cost(model).count_update(np.array([2, 3]), 3).flops == wanted
 
 
 def test_the_weights_of_the_named_model_are_those_of_its_name() -> None:
@@ -56,18 +56,18 @@ def test_the_weights_of_the_named_model_are_those_of_its_name() -> None:
 def test_shares_are_those_of_the_peaks(monkeypatch: pytest.MonkeyPatch, dtype: str, peak: float) -> None:
     monkeypatch.setattr(Place, "on_cpu", False)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA H200")
-    rows = Place(dtype=dtype).share_rows("side", 2.0, Work(peak, 4.8e12))
+    rows = Place(dtype=dtype).get_shares("side", 2.0, Work(peak, 4.8e12))
     assert [(row.name, row.value) for row in rows] == [
         ("side: share of peak FLOP/s", 0.5),
         ("side: share of peak bytes/s", 0.5),
     ]
-    assert len(Place(dtype=dtype).share_rows("side", 2.0, Work(peak))) == 1
+    assert len(Place(dtype=dtype).get_shares("side", 2.0, Work(peak))) == 1
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "another")
-    assert Place(dtype=dtype).share_rows("side", 2.0, Work(peak)) == []
+    assert Place(dtype=dtype).get_shares("side", 2.0, Work(peak)) == []
 
 
 def test_no_shares_on_a_processor() -> None:
-    assert Place().share_rows("side", 1.0, Work(1.0)) == []
+    assert Place().get_shares("side", 1.0, Work(1.0)) == []
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_what_was_measured_is_said_at_once(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_tokenizer_as_wide_as_a_head_writes_bytes_and_reads_any_token() -> None:
-    tokenizer = wide_tokenizer(3000)
+    tokenizer = make_wide_tokenizer(3000)
     assert len(tokenizer) == 3000
     text = "1+2=3, é"
     ids = tokenizer.encode(text)

@@ -8,7 +8,7 @@ from g2rpo_env.bench import environment
 
 
 def test_both_vectorisations_compute_the_same() -> None:
-    environment.same_computation(steps=50)
+    environment.check_same_computation(steps=50)
 
 
 def test_a_difference_between_the_sides_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,7 +20,7 @@ def test_a_difference_between_the_sides_is_found(monkeypatch: pytest.MonkeyPatch
     make = environment.make_sync
     monkeypatch.setattr(environment, "make_sync", lambda lanes: Other(make(lanes)))
     with pytest.raises(AssertionError, match="length"):
-        environment.same_computation(steps=1)
+        environment.check_same_computation(steps=1)
 
 
 def test_the_observation_has_the_length_that_the_rows_name() -> None:

@@ -1,7 +1,7 @@
-"""Rows of benchmarks."""
+"""Measurements of benchmarks."""
 
-from g2rpo_env.bench.measurement import Row
+from g2rpo_env.bench.measurement import Measurement
 
 
-def test_rows_compare_by_what_they_say() -> None:
-    assert Row("a", 1.0, "ratio") == Row("a", 1.0, "ratio") != Row("a", 2.0, "ratio")
+def test_measurements_compare_by_what_they_say() -> None:
+    assert Measurement("a", 1.0, "ratio") == Measurement("a", 1.0, "ratio") != Measurement("a", 2.0, "ratio")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from g2rpo_env.bench import rollout
-from g2rpo_env.bench.rollout import Case, fewest_steps, spread_lengths
-from g2rpo_env.cli import bench
+from g2rpo_env.bench.benchmarks import BENCHMARKS
+from g2rpo_env.bench.rollout import Case, count_fewest_steps, draw_lengths
 
 LENGTHS = np.array([3, 9, 4, 4, 16, 2, 5, 7, 3, 3, 3, 3, 2, 2, 2, 12])
 
@@ -13,7 +13,7 @@ LENGTHS = np.array([3, 9, 4, 4, 16, 2, 5, 7, 3, 3, 3, 3, 2, 2, 2, 12])
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rollout, "THREADS", 1)
-    monkeypatch.setattr(rollout, "compiled_side", lambda case: {})  # compiling takes longer than all tests here
+    monkeypatch.setattr(rollout, "get_compiled_side", lambda case: {})  # compiling takes longer than all tests here
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def case() -> Case:
 
 
 def test_lengths_are_those_of_the_title() -> None:
-    lengths = spread_lengths()
+    lengths = draw_lengths()
     assert len(lengths) == 256 and lengths.min() == 16 and lengths.max() == 128
     assert 25 < lengths.mean() < 40  # geometric with mean 30, its short ones raised to 16 and its long ones cut
 
@@ -37,15 +37,15 @@ def test_every_episode_has_its_length_however_it_is_written(case: Case, own: boo
 
 
 def test_both_sides_write_as_many_tokens(case: Case) -> None:
-    rollout.same_computation(case)
-    assert case.theirs() == LENGTHS.sum()
+    rollout.check_same_computation(case)
+    assert case.run_theirs() == LENGTHS.sum()
 
 
 def test_a_path_with_other_logits_is_found(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     right = rollout.Decoder.advance
     monkeypatch.setattr(rollout.Decoder, "advance", lambda *args: 2 * right(*args))
     with pytest.raises(AssertionError, match="Decoder"):
-        rollout.same_computation(case)
+        rollout.check_same_computation(case)
 
 
 def test_the_bound_counts_steps_by_hand(case: Case) -> None:
@@ -53,14 +53,14 @@ def test_the_bound_counts_steps_by_hand(case: Case) -> None:
     # first, from 3 9 4 4 16 2 5 7: 2+3 on lane 5, 3+3 on lane 0, 4+3 and 4+3 on lanes 2 and 3, 5+2 on lanes 5 and 6,
     # 6+2 on lane 0, 7+12 on the next: 19 steps.
     waves = int(LENGTHS.reshape(2, 8).max(1).sum())
-    assert waves == 28 and fewest_steps(case) == 19
+    assert waves == 28 and count_fewest_steps(case) == 19
 
 
 def test_rows_hold_ratios_to_generate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rollout, "LANES", 8)
     monkeypatch.setattr(rollout, "EQUAL", 4)
-    monkeypatch.setattr(rollout, "spread_lengths", lambda: LENGTHS)
-    rows = {row.name: row for row in bench.BENCHMARKS["rollout"](1)}
+    monkeypatch.setattr(rollout, "draw_lengths", lambda: LENGTHS)
+    rows = {row.name: row for row in BENCHMARKS["rollout"](1)}
     for title in ("8 lanes, 4 tokens each", "16 episodes on 8 lanes, lengths spread"):
         for path in ("any-model path", "own path"):
             ratio = rows[f"{title}: {path}"].value / rows[f"{title}: generate"].value

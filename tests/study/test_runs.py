@@ -8,54 +8,54 @@ import pytest
 
 from g2rpo_env.agents.parts.selection.splits import SplitGuided
 from g2rpo_env.reveal.assignment import Levels
-from g2rpo_env.study.runs import Run, answered, execute, plain, thinned
+from g2rpo_env.study.runs import Run, execute, thin_curve, to_plain, unpack_answers
 
 
 @pytest.fixture
 def base(tiny, tmp_path):
     folder = tmp_path / "base"
-    tiny.base(0).make(folder)
+    tiny.make_base(0).make(folder)
     return folder
 
 
 def test_every_part_of_a_run_is_in_its_key(tiny):
-    one = tiny.guided(0)
+    one = tiny.make_guided(0)
     others = [
-        tiny.guided(1),
-        tiny.guided(0, "fixed"),
-        tiny.guided(0, start=0.8),
-        tiny.guided(0, recipe="g2rpo-a-masked"),
-        tiny.guided(0, parts={"selection": SplitGuided()}),
-        tiny.guided(0, rate=1e-4),
-        tiny.guided(0, guidance={"ratio": 0.25}),
-        tiny.guided(0, guidance={"who": Levels((0.5, 1.0))}),
-        tiny.guided(0, guidance={"who": Levels((0.25, 1.0))}),
-        tiny.guided(0, order={"span": 4}),
-        tiny.guided(0, sampled_tokens=None),
-        tiny.guided(0, after=tiny.plain(0)),
-        replace(tiny, hidden_size=24).guided(0),
-        replace(tiny, family=replace(tiny.family, warm=replace(tiny.family.warm, max_steps=3))).guided(0),
-        tiny.imitation(one),
-        tiny.imitation(tiny.guided(0, "fixed")),
-        tiny.run(0),
+        tiny.make_guided(1),
+        tiny.make_guided(0, "fixed"),
+        tiny.make_guided(0, start=0.8),
+        tiny.make_guided(0, recipe="g2rpo-a-masked"),
+        tiny.make_guided(0, parts={"selection": SplitGuided()}),
+        tiny.make_guided(0, rate=1e-4),
+        tiny.make_guided(0, guidance={"ratio": 0.25}),
+        tiny.make_guided(0, guidance={"who": Levels((0.5, 1.0))}),
+        tiny.make_guided(0, guidance={"who": Levels((0.25, 1.0))}),
+        tiny.make_guided(0, order={"span": 4}),
+        tiny.make_guided(0, sampled_tokens=None),
+        tiny.make_guided(0, after=tiny.make_plain(0)),
+        replace(tiny, hidden_size=24).make_guided(0),
+        replace(tiny, family=replace(tiny.family, warm=replace(tiny.family.warm, max_steps=3))).make_guided(0),
+        tiny.make_imitation(one),
+        tiny.make_imitation(tiny.make_guided(0, "fixed")),
+        tiny.make_run(0),
     ]
     assert len({run.key for run in (one, *others)}) == 1 + len(others)
-    assert tiny.guided(0).key == one.key
+    assert tiny.make_guided(0).key == one.key
     assert replace(one, arm=replace(one.arm, label="another name")).key == one.key
 
 
 def test_a_configuration_is_plain_data(tiny):
-    config = tiny.guided(0, parts={"selection": SplitGuided()}, guidance={"who": Levels((0.5, 1.0))}).config
+    config = tiny.make_guided(0, parts={"selection": SplitGuided()}, guidance={"who": Levels((0.5, 1.0))}).config
     assert json.loads(json.dumps(config)) == config
     assert config["arm"]["parts"]["selection"] == {"class": "SplitGuided"}
-    assert plain((1, {"a": Levels((1.0,))})) == [1, {"a": {"class": "Levels", "shares": [1.0], "random": False}}]
+    assert to_plain((1, {"a": Levels((1.0,))})) == [1, {"a": {"class": "Levels", "shares": [1.0], "random": False}}]
 
 
 def test_a_result_is_small_and_says_what_was_answered(tiny, base):
-    run = tiny.guided(0, sampled_tokens=None)
+    run = tiny.make_guided(0, sampled_tokens=None)
     found = json.loads(json.dumps(execute(run, base)))
     assert len(json.dumps(found)) < 20_000
-    right = answered(found["answers"], found["problems"])
+    right = unpack_answers(found["answers"], found["problems"])
     assert right.mean() == found["accuracy"] and len(right) == found["problems"] == 8
     assert found["updates"] == 3 == len(found["lengths"]) == len(found["curves"]["reward"])
     assert found["curve"][0][:2] == [0, 0] and found["curve"][-1][:2] == [3, found["sampled_tokens"]]
@@ -67,20 +67,20 @@ def test_a_result_is_small_and_says_what_was_answered(tiny, base):
 
 def test_a_result_of_a_long_run_is_small_too(tiny):
     rows = [{"reward": 1 / 3, "other": None} for _ in range(1000)]
-    assert len(thinned(rows, "reward")) == 40 and thinned(rows, "other") == [None] * 40
+    assert len(thin_curve(rows, "reward")) == 40 and thin_curve(rows, "other") == [None] * 40
 
 
 def test_the_base_is_measured_and_not_trained(tiny, base):
-    found = execute(tiny.run(0), base)
+    found = execute(tiny.make_run(0), base)
     assert found["updates"] == found["sampled_tokens"] == 0 and "curve" not in found
-    zero = execute(tiny.plain(0), base)
+    zero = execute(tiny.make_plain(0), base)
     assert zero["updates"] > 0
 
 
 def test_imitation_sees_the_tokens_of_the_run_it_replays(tiny, base):
-    guided = tiny.guided(0)
+    guided = tiny.make_guided(0)
     one = execute(guided, base)
-    sft = tiny.imitation(guided)
+    sft = tiny.make_imitation(guided)
     assert sft.needed == [guided]
     two = execute(sft, base, {guided.key: one["lengths"]})
     assert two["revealed_tokens"] == one["revealed_tokens"] > 0 == two["sampled_tokens"]
@@ -88,24 +88,28 @@ def test_imitation_sees_the_tokens_of_the_run_it_replays(tiny, base):
 
 
 def test_stages_train_one_policy_and_their_budgets_add_up(tiny, base):
-    first = tiny.plain(0, sampled_tokens=None, updates=2)
-    both = tiny.guided(0, sampled_tokens=None, after=first)
-    one, two, together = execute(first, base), execute(tiny.guided(0, sampled_tokens=None), base), execute(both, base)
+    first = tiny.make_plain(0, sampled_tokens=None, updates=2)
+    both = tiny.make_guided(0, sampled_tokens=None, after=first)
+    one, two, together = (
+        execute(first, base),
+        execute(tiny.make_guided(0, sampled_tokens=None), base),
+        execute(both, base),
+    )
     assert together["updates"] == one["updates"] + two["updates"] == 5
     assert together["sampled_tokens"] > one["sampled_tokens"]
-    alone = tiny.imitation(tiny.guided(0))
-    assert Run(alone.base, alone.setting, alone.arm, after=alone).needed == [tiny.guided(0)]
+    alone = tiny.make_imitation(tiny.make_guided(0))
+    assert Run(alone.base, alone.setting, alone.arm, after=alone).needed == [tiny.make_guided(0)]
 
 
 def test_problems_in_order_are_measured_in_their_own(tiny, base):
     """A ramp shows easy problems first; accuracy is measured on the same problems as ever."""
     ramp = {"candidates": 2, "span": 4}
-    one, two = execute(tiny.plain(0), base), execute(tiny.plain(0, order=ramp), base)
+    one, two = execute(tiny.make_plain(0), base), execute(tiny.make_plain(0, order=ramp), base)
     assert one["problems"] == two["problems"] == 8
-    wider = execute(tiny.plain(0, measured={"digits": [1, 2]}), base)
+    wider = execute(tiny.make_plain(0, measured={"digits": [1, 2]}), base)
     assert wider["problems"] == 8
 
 
 def test_answers_come_back_as_they_were():
     right = np.random.default_rng(0).random(37) < 0.5
-    assert (answered(np.packbits(right).tobytes().hex(), 37) == right).all()
+    assert (unpack_answers(np.packbits(right).tobytes().hex(), 37) == right).all()

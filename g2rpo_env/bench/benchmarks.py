@@ -1,0 +1,48 @@
+"""The benchmarks by name.
+
+>>> sorted(BENCHMARKS)
+['env', 'memory', 'rollout', 'sandbox', 'step', 'update', 'verify']
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from g2rpo_env.bench.environment import bench_env
+from g2rpo_env.bench.measurement import Measurement
+from g2rpo_env.bench.sandbox import bench_sandbox
+from g2rpo_env.bench.verify import bench_verify
+
+WITH_TORCH = ("rollout", "step", "update", "memory")
+"""Benchmarks that also take the arguments of a :class:`~g2rpo_env.bench.device.Place`."""
+
+
+def _measure_with_torch(name: str, repeats: int, **place: Any) -> list[Measurement]:
+    """Return the measurements of a module that needs torch, which the others do without."""
+    from g2rpo_env.bench.device import Place
+
+    module = importlib.import_module(f"g2rpo_env.bench.{name}")
+    return getattr(module, f"bench_{name}")(repeats, Place(**place))
+
+
+BENCHMARKS: dict[str, Callable[..., list[Measurement]]] = {
+    "env": bench_env,
+    "sandbox": bench_sandbox,
+    "verify": bench_verify,
+    **{name: partial(_measure_with_torch, name) for name in WITH_TORCH},
+}
+"""Name -> function of the number of repeats that returns the measurements."""
+
+TITLES = {
+    "env": "Stepping, one process",
+    "sandbox": "Checking programs",
+    "verify": "Checking answers, one process",
+    "rollout": "Rollouts",
+    "step": "A step of GRPO: rollout, verdicts, update",
+    "update": "One gradient step",
+    "memory": "Memory of an update, a fresh process each",
+}
+"""Name -> title of its table."""

@@ -1,0 +1,87 @@
+"""Algorithms by name: the arms that train them, and the chains in which arms train."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from g2rpo_env.agents import recipes
+from g2rpo_env.agents.agent import AGENTS
+from g2rpo_env.controllers.base import Controller
+from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.experiments.arms import Arm, load_agent
+from g2rpo_env.experiments.families import UNGUIDED
+
+IMITATION, IMITATED = "sft", "g2rpo-a"
+"""The algorithm that replays the reveals of another one if both are compared, and that other one."""
+
+
+def make_arm(name: str, learning_rate: float | None = None, controller: Controller | None = None) -> Arm:
+    """Return the arm of one algorithm.
+
+    Args:
+        name: Name of a recipe, ``ppo``, ``a2c``, or ``"module:Class"`` of an :class:`~g2rpo_env.agents.agent.Agent`.
+            It trains in the guided environment unless its name ends in ``@unguided``.
+        learning_rate: None leaves that of the recipe or the agent.
+        controller: Replaces that of a recipe that needs guidance; None leaves it.
+
+    Raises:
+        ConfigurationError: no recipe or agent has that name, or it needs the guidance that ``@unguided`` takes away.
+    """
+    plain = name.removesuffix(UNGUIDED)
+    algorithm, guided = AGENTS.get(plain, plain), plain == name
+    if ":" in algorithm:
+        load_agent(algorithm)
+        return Arm(name.replace(":", "."), algorithm, learning_rate, guided)
+    if algorithm not in recipes.RECIPES:
+        known = ", ".join([*recipes.RECIPES, *AGENTS])
+        raise ConfigurationError(f"algorithm={name!r} must be one of {known}, or module:Class of an agent of yours")
+    needs_guidance = recipes.get(algorithm).needs_guidance
+    if needs_guidance and not guided:
+        raise ConfigurationError(f"algorithm={name!r} needs guidance: leave {UNGUIDED} away")
+    takes_controller = needs_guidance and algorithm != IMITATION
+    return Arm(name, algorithm, learning_rate, guided, controller=controller if takes_controller else None)
+
+
+def make_arms(
+    algorithms: Sequence[str | Arm], learning_rates: Sequence[float] = (), controller: Controller | None = None
+) -> list[Arm]:
+    """Return the arms of some algorithms, in their order; ``sft`` replays the reveals of ``g2rpo-a`` if both are named.
+
+    Args:
+        algorithms: Names, see :func:`make_arm`, and arms, which stay as they are.
+        learning_rates: One for all names, or one for each algorithm; empty leaves those of the recipes and agents.
+        controller: See :func:`make_arm`.
+
+    Raises:
+        ConfigurationError: there is no algorithm, one stands there twice, a name is unknown, or the learning rates are
+            neither one nor as many as the algorithms.
+    """
+    labels = [one if isinstance(one, str) else one.label for one in algorithms]
+    if not labels or len(set(labels)) < len(labels):
+        raise ConfigurationError(f"algorithms={','.join(labels)!r} must name at least one algorithm, each once")
+    rates: Sequence[float | None] = tuple(learning_rates) or (None,)
+    if len(rates) not in (1, len(labels)):
+        raise ConfigurationError(f"learning_rates={tuple(rates)} must hold one number, or one per algorithm")
+    rates = rates if len(rates) == len(labels) else list(rates) * len(labels)
+    arms = []
+    for one, rate in zip(algorithms, rates, strict=True):
+        arm = make_arm(one, rate, controller) if isinstance(one, str) else one
+        replays = one == IMITATION and IMITATED in labels
+        arms.append(replace(arm, replays=IMITATED) if replays else arm)
+    return arms
+
+
+def make_chains(arms: Sequence[Arm]) -> list[list[Arm]]:
+    """Return the arms that can train side by side: each alone, but one that replays another after that one.
+
+    Raises:
+        ConfigurationError: an arm replays one that is not among them, or that replays another itself.
+    """
+    chains = {arm.label: [arm] for arm in arms if arm.replays is None}
+    for arm in arms:
+        if arm.replays is not None:
+            if arm.replays not in chains:
+                raise ConfigurationError(f"replays={arm.replays!r} of {arm.label} must be one of {', '.join(chains)}")
+            chains[arm.replays].append(arm)
+    return list(chains.values())

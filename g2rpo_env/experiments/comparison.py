@@ -1,0 +1,166 @@
+"""Comparisons: several algorithms from the same bases, with one budget, measured on the same problems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from g2rpo_env.agents.evaluation import Evaluation, mean_over_seeds, paired_difference
+from g2rpo_env.agents.warm_start import WarmStart
+from g2rpo_env.experiments.algorithms import make_arms, make_chains
+from g2rpo_env.experiments.arms import Arm, Result, Setting, evaluate_base
+from g2rpo_env.experiments.bases import make_base, make_folder
+from g2rpo_env.experiments.families import find_controller
+from g2rpo_env.experiments.runner import run_chains
+from g2rpo_env.report.plots import Curves
+
+BASE = "base"
+"""Label of the policy that all arms start from."""
+
+Difference = tuple[float, tuple[float, float]]
+"""A difference of two accuracies, and its 95 % interval."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the table of a comparison.
+
+    Attributes:
+        seed: Root seed; None for the mean over all seeds.
+        algorithm: Label of an arm, or ``base``.
+        accuracy: Greedy unguided accuracy on the test problems.
+        interval: Its 95 % interval.
+        above_first: Accuracy minus that of the first arm on the same problems, with its interval; None for that arm
+            itself, for the base and for means.
+        sampled_tokens: Tokens sampled in training; None for means.
+    """
+
+    seed: int | None
+    algorithm: str
+    accuracy: float
+    interval: tuple[float, float]
+    above_first: Difference | None = None
+    sampled_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The results of :func:`compare`.
+
+    Attributes:
+        bases: Root seed -> accuracy of its base.
+        results: One per seed and arm, seed by seed, the arms in the order in which they were given.
+    """
+
+    bases: Mapping[int, Evaluation]
+    results: tuple[Result, ...]
+
+    @property
+    def labels(self) -> list[str]:
+        """Labels of the arms, in order."""
+        return list(dict.fromkeys(result.arm.label for result in self.results))
+
+    def get_results(self, seed: int) -> dict[str, Result]:
+        """Return label -> result of one seed."""
+        return {result.arm.label: result for result in self.results if result.seed == seed}
+
+    def get_curves(self, label: str) -> list[Curves]:
+        """Return the metrics and evaluations of one arm, one per seed."""
+        return [result.curves for result in self.results if result.arm.label == label]
+
+    def get_evaluation(self, seed: int, label: str) -> Evaluation:
+        """Return the final evaluation of one arm, or of the ``base``."""
+        return self.bases[seed] if label == BASE else self.get_results(seed)[label].evaluation
+
+    def get_difference(self, seed: int, label: str, other: str) -> Difference:
+        """Return the accuracy of one arm minus that of another on the same problems, with its 95 % interval."""
+        return paired_difference(self.get_evaluation(seed, label), self.get_evaluation(seed, other))
+
+    def get_entries(self) -> list[Entry]:
+        """Return the table: for each seed the base and the arms, then the means where there are several seeds."""
+        first, entries = self.labels[0], []
+        for seed, base in self.bases.items():
+            entries.append(Entry(seed, BASE, base.accuracy, base.interval, sampled_tokens=0))
+            for label, result in self.get_results(seed).items():
+                above = None if label == first else self.get_difference(seed, label, first)
+                one = result.evaluation
+                entries.append(Entry(seed, label, one.accuracy, one.interval, above, result.sampled_tokens))
+        if len(self.bases) > 1:
+            for label in (BASE, *self.labels):
+                mean, interval = mean_over_seeds([self.get_evaluation(seed, label) for seed in self.bases])
+                entries.append(Entry(None, label, mean, interval))
+        return entries
+
+    def get_records(self) -> list[dict[str, Any]]:
+        """Return plain data, one record per seed and arm and then one per base, with the answer to each problem."""
+        records = [
+            {
+                "algorithm": result.arm.label,
+                "seed": result.seed,
+                "sampled_tokens": result.sampled_tokens,
+                "seconds": round(result.seconds, 1),
+                **result.evaluation.to_config(),
+            }
+            for result in self.results
+        ]
+        bases = self.bases.items()
+        return records + [{"algorithm": BASE, "seed": seed, "sampled_tokens": 0, **e.to_config()} for seed, e in bases]
+
+
+def compare(
+    algorithms: Sequence[str | Arm],
+    setting: Setting,
+    out: str | Path | Mapping[int, Path],
+    *,
+    seeds: Sequence[int] = (0,),
+    learning_rates: Sequence[float] = (),
+    base: str | Path | Mapping[int, Path] | None = None,
+    warm: WarmStart | None = None,
+    workers: int | None = None,
+    report: Callable[[str], Any] = print,
+) -> Comparison:
+    """Train the same bases with several algorithms and measure all of them on the same unguided test problems.
+
+    Arms train in worker processes with one torch thread each, so that a script calls this below
+    ``if __name__ == "__main__":``. Results do not depend on how many train side by side.
+
+    Args:
+        algorithms: Names, see :func:`~g2rpo_env.experiments.algorithms.make_arm`, or arms of your own.
+        setting: Environment, guidance and budget; see :func:`~g2rpo_env.experiments.families.make_setting`. Its seed is
+            replaced. Where its guidance is that of the environment's family, named algorithms get the family's
+            controller.
+        out: New or empty folder; the runs of a seed lie in ``seed-SEED`` below it. A mapping gives seed -> folder of
+            its runs.
+        seeds: Root seeds, each once; each has a base of its own unless ``base`` is one folder.
+        learning_rates: One for all algorithms, or one for each; empty leaves those of the recipes and agents.
+        base: Folder of the base of all seeds, or seed -> folder; None warm-starts a tiny model per seed.
+        warm: How that is done; None takes the defaults of :class:`~g2rpo_env.agents.warm_start.WarmStart`.
+        workers: Worker processes; None takes the cores.
+        report: Called with a line about each base and each arm that is done.
+
+    Returns:
+        The accuracies, sampled tokens and curves per seed and algorithm.
+
+    Raises:
+        ConfigurationError: an algorithm is unknown, or the learning rates do not fit.
+        RunExistsError: something lies in the folder.
+    """
+    controller = find_controller(setting.env, setting.guidance)
+    arms = make_arms(algorithms, learning_rates, controller)
+    chains = make_chains(arms)
+    if not isinstance(out, Mapping):
+        make_folder(Path(out))
+        out = {seed: Path(out) / f"seed-{seed}" for seed in seeds}
+    jobs, bases = [], {}
+    for seed in seeds:
+        one = replace(setting, seed=seed)
+        given = base[seed] if isinstance(base, Mapping) else base
+        start = make_base(one, given, warm or WarmStart(), out[seed] / BASE, report)
+        bases[seed] = evaluate_base(one, start)
+        jobs += [(one, start, chain, out[seed]) for chain in chains]
+    results = run_chains(jobs, report, workers)
+    order = [arm.label for arm in arms]
+    results.sort(key=lambda result: (list(seeds).index(result.seed), order.index(result.arm.label)))
+    return Comparison(bases, tuple(results))

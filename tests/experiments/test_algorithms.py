@@ -1,0 +1,53 @@
+"""Algorithms by name: arms with their rates and controllers, and what trains after what."""
+
+import pytest
+
+from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.experiments.algorithms import make_arms, make_chains
+from g2rpo_env.experiments.arms import Arm
+from g2rpo_env.experiments.families import ARMS, FAMILIES
+
+ADDITION = "g2rpo_env/Addition-v0"
+
+
+def test_arms_have_one_rate_for_all_or_one_each():
+    assert make_arms(["grpo", "sft"], ()) == [Arm("grpo", "grpo", None), Arm("sft", "sft", None)]
+    assert [arm.learning_rate for arm in make_arms(["grpo", "sft"], (0.1,))] == [0.1, 0.1]
+    assert [arm.learning_rate for arm in make_arms(["grpo", "sft"], (0.1, 0.2))] == [0.1, 0.2]
+    for names, rates in (([], ()), (["grpo", "grpo"], ()), (["grpo", "sft"], (1, 2, 3))):
+        with pytest.raises(ConfigurationError):
+            make_arms(names, rates)
+
+
+def test_an_algorithm_is_guided_unless_its_name_says_otherwise():
+    guided, plain, ppo, own = make_arms(["grpo", "grpo@unguided", "a2c@unguided", "g2rpo_env.agents:GRPO"])
+    assert (guided.label, guided.algorithm, guided.guided) == ("grpo", "grpo", True)
+    assert (plain.label, plain.algorithm, plain.guided) == ("grpo@unguided", "grpo", False)
+    assert (ppo.label, ppo.algorithm, ppo.guided) == ("a2c@unguided", "g2rpo_env.agents.sb3:A2CAgent", False)
+    assert (own.label, own.algorithm, own.guided) == ("g2rpo_env.agents.GRPO", "g2rpo_env.agents:GRPO", True)
+    with pytest.raises(ConfigurationError, match="'g2rpo-a@unguided' needs guidance"):
+        make_arms(["g2rpo-a@unguided"])
+    with pytest.raises(ConfigurationError, match="'pppo' must be one of grpo, .*ppo, a2c, or module:Class"):
+        make_arms(["pppo"])
+
+
+def test_imitation_follows_the_run_it_replays():
+    chains = make_chains(make_arms(["sft", "grpo", "g2rpo-a"], (0.1, 0.2, 0.3)))
+    assert [[arm.label for arm in chain] for chain in chains] == [["grpo"], ["g2rpo-a", "sft"]]
+    assert chains[1][1] == Arm("sft", "sft", 0.1, replays="g2rpo-a")
+    assert make_chains(make_arms(["sft", "grpo"]))[0] == [Arm("sft", "sft")]
+
+
+def test_only_arms_with_a_controller_take_the_family_s():
+    controller = FAMILIES[ADDITION].controller
+    arms = {arm.label: arm for arm in make_arms(ARMS, (), controller)}
+    assert [name for name, arm in arms.items() if arm.controller is controller] == ["g2rpo-a", "g2rpo-a-masked"]
+
+
+def test_arms_of_the_user_stay_as_they_are_and_follow_what_they_replay():
+    mine, other = Arm("mine", "sft", 0.3, replays="grpo"), Arm("sft", "sft", 0.4)
+    arms = make_arms([mine, "grpo", other, "g2rpo-a"], (0.1,))
+    assert arms == [mine, Arm("grpo", "grpo", 0.1), other, Arm("g2rpo-a", "g2rpo-a", 0.1)]
+    assert make_chains(arms) == [[arms[1], mine], [other], [arms[3]]]
+    with pytest.raises(ConfigurationError, match="replays='grpo' of mine must be one of sft"):
+        make_chains([mine, other])

@@ -1,0 +1,37 @@
+"""Bases: the user's folder as it is, or a tiny model of the seed with what its warm start reached."""
+
+import json
+
+import pytest
+
+from g2rpo_env.agents import CausalLMPolicy
+from g2rpo_env.agents.warm_start import WarmStart
+from g2rpo_env.errors import RunExistsError
+from g2rpo_env.experiments.bases import make_base, make_folder
+
+WARM = WarmStart(success=(0.0, 1.0), max_steps=1, check_every=1, samples=8)
+
+
+def test_a_base_of_the_user_is_left_alone(setting, tmp_path):
+    assert make_base(setting, str(tmp_path / "mine"), WARM, tmp_path / "base") == tmp_path / "mine"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_base_is_made_for_its_seed(setting, tmp_path, monkeypatch):
+    monkeypatch.setenv("G2RPO_CACHE", str(tmp_path / "cache"))
+    lines = []
+    folder = make_base(setting, None, WARM, tmp_path / "base", lines.append)
+    found = json.loads((folder / "warm_start.json").read_text())
+    assert set(found) == {"steps", "success"} and 0 <= found["success"] <= 1
+    assert lines[0].startswith(f"Base, seed 0: {found['steps']} steps, sampled success ")
+    assert CausalLMPolicy.from_pretrained(folder).model is not None
+
+
+def test_a_folder_that_holds_something_is_refused(tmp_path):
+    make_folder(tmp_path / "a/b")
+    make_folder(tmp_path / "a/b")
+    (tmp_path / "a/b/thesis.txt").write_text("three years of work")
+    for path in (tmp_path / "a/b", tmp_path / "a/b/thesis.txt"):
+        with pytest.raises(RunExistsError, match="must be a new or empty folder; nothing in it is overwritten"):
+            make_folder(path)
+    assert (tmp_path / "a/b/thesis.txt").read_text() == "three years of work"

@@ -1,0 +1,131 @@
+"""Comparisons: two algorithms from Python, one base per seed, the same problems; the table by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from g2rpo_env.agents.evaluation import summarise
+from g2rpo_env.agents.warm_start import WarmStart
+from g2rpo_env.errors import ConfigurationError, RunExistsError
+from g2rpo_env.experiments import Arm, Comparison, Entry, Result, Setting, compare
+from g2rpo_env.experiments.arms import evaluate_base
+from g2rpo_env.report.plots import Curves
+
+
+def test_two_algorithms_from_python(setting, base, tmp_path):
+    lines = []
+    setting = replace(setting, updates=2)
+    found = compare(
+        ["grpo@unguided", "g2rpo-a"], setting, tmp_path / "out", seeds=(4, 3), learning_rates=(1e-3,), base=base,
+        workers=1, report=lines.append,
+    )  # fmt: skip
+    assert found.labels == ["grpo@unguided", "g2rpo-a"] and list(found.bases) == [4, 3]
+    assert [(r.seed, r.arm.label) for r in found.results] == [
+        (4, "grpo@unguided"), (4, "g2rpo-a"), (3, "grpo@unguided"), (3, "g2rpo-a")
+    ]  # fmt: skip
+    ids = evaluate_base(setting, base).problem_ids
+    for result in found.results:
+        assert result.evaluation.problem_ids == ids and len(result.curves.metrics) == 2
+        assert result.sampled_tokens == sum(row["sampled_tokens"] for row in result.curves.metrics) > 0
+        assert result.arm.learning_rate == 1e-3
+    assert [len(result.reveal_lengths) for result in found.get_results(3).values()] == [2, 2]
+    assert found.get_curves("g2rpo-a") == [found.results[1].curves, found.results[3].curves]
+    assert len(lines) == 4 and (tmp_path / "out/seed-4/g2rpo-a/metrics.jsonl").is_file()
+    with pytest.raises(RunExistsError, match="must be a new or empty folder"):
+        compare(["grpo"], setting, tmp_path / "out", base=base)
+
+
+def test_an_unknown_algorithm_leaves_no_folder(setting, tmp_path):
+    with pytest.raises(ConfigurationError, match="'pppo' must be one of"):
+        compare(["grpo", "pppo"], setting, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_seed_gets_its_base_its_folder_and_the_controller_of_the_family(tmp_path, monkeypatch):
+    """Nothing is trained: what the runner would do is looked at."""
+    jobs, made = [], []
+
+    def make(setting, policy, warm, folder, report):
+        made.append((setting.seed, policy, warm, folder))
+        return folder if policy is None else policy
+
+    def run(given, report, workers):
+        jobs.extend(given)
+        return [Result(arm, one.seed, measure(1)) for one, _, arms, _ in reversed(given) for arm in arms]
+
+    monkeypatch.setattr("g2rpo_env.experiments.comparison.make_base", make)
+    monkeypatch.setattr("g2rpo_env.experiments.comparison.evaluate_base", lambda setting, folder: measure(0))
+    monkeypatch.setattr("g2rpo_env.experiments.comparison.run_chains", run)
+    from g2rpo_env.experiments.families import FAMILIES, make_setting
+
+    env = "g2rpo_env/Addition-v0"
+    setting, warm = make_setting(env), WarmStart(max_steps=1)
+    found = compare(["sft", "g2rpo-a", "grpo"], setting, tmp_path, seeds=(0, 1), warm=warm)
+    assert made == [(seed, None, warm, tmp_path / f"seed-{seed}/base") for seed in (0, 1)]
+    assert [(one.seed, base, out) for one, base, _, out in jobs[::2]] == [
+        (seed, tmp_path / f"seed-{seed}/base", tmp_path / f"seed-{seed}") for seed in (0, 1)
+    ]
+    assert [[arm.label for arm in arms] for _, _, arms, _ in jobs] == [["g2rpo-a", "sft"], ["grpo"]] * 2
+    assert jobs[0][2][0].controller == FAMILIES[env].controller
+    assert [(r.seed, r.arm.label) for r in found.results] == [
+        (seed, label) for seed in (0, 1) for label in ("sft", "g2rpo-a", "grpo")
+    ]
+    jobs.clear()
+    folders = {0: tmp_path / "here", 1: tmp_path / "there"}
+    other = replace(setting, guidance={**setting.guidance, "length": 3.0})
+    compare(["g2rpo-a"], other, folders, seeds=(0, 1), base={0: tmp_path / "a", 1: tmp_path / "b"})
+    assert [(base, out) for _, base, _, out in jobs] == [(tmp_path / "a", folders[0]), (tmp_path / "b", folders[1])]
+    assert jobs[0][2][0].controller is None  # that of the recipe
+
+
+def measure(correct):
+    """The first ``correct`` of 4 problems are solved."""
+    solved = (np.arange(4) < correct)[:, None]
+    return summarise(solved, np.ones_like(solved), (1,), "test", "greedy", ("a", "b", "c", "d"))
+
+
+@pytest.fixture
+def found():
+    """Two seeds: bases right in 0 and 1 of 4, grpo in 1 and 2, sft in 3 and 4."""
+
+    def result(label, seed, correct, tokens):
+        return Result(Arm(label, label), seed, measure(correct), tokens, Curves([{"update": seed}]), 1.26)
+
+    results = (result("grpo", 0, 1, 60), result("sft", 0, 3, 0), result("grpo", 1, 2, 70), result("sft", 1, 4, 0))
+    return Comparison({0: measure(0), 1: measure(1)}, results)
+
+
+def test_the_table_by_hand(found):
+    entries = found.get_entries()
+    assert [(e.seed, e.algorithm, e.accuracy, e.sampled_tokens) for e in entries] == [
+        (0, "base", 0.0, 0), (0, "grpo", 0.25, 60), (0, "sft", 0.75, 0),
+        (1, "base", 0.25, 0), (1, "grpo", 0.5, 70), (1, "sft", 1.0, 0),
+        (None, "base", 0.125, None), (None, "grpo", 0.375, None), (None, "sft", 0.875, None),
+    ]  # fmt: skip
+    assert [e.above_first is not None for e in entries] == [False, False, True] * 2 + [False] * 3
+    difference, (low, high) = entries[2].above_first
+    assert difference == 0.5 and low < 0.5 < high
+    assert found.get_difference(1, "grpo", "base")[0] == 0.25
+    alone = Comparison({0: measure(0)}, found.results[:1])
+    assert [e.algorithm for e in alone.get_entries()] == ["base", "grpo"]
+    assert alone.get_entries()[0] == Entry(0, "base", 0.0, measure(0).interval, None, 0)
+
+
+def test_records_are_those_of_the_file(found):
+    records = found.get_records()
+    assert [(r["algorithm"], r["seed"]) for r in records] == [
+        ("grpo", 0), ("sft", 0), ("grpo", 1), ("sft", 1), ("base", 0), ("base", 1)
+    ]  # fmt: skip
+    assert records[0] == {
+        "algorithm": "grpo", "seed": 0, "sampled_tokens": 60, "seconds": 1.3, **measure(1).to_config()
+    }  # fmt: skip
+    assert records[-1] == {"algorithm": "base", "seed": 1, "sampled_tokens": 0, **measure(1).to_config()}
+
+
+def test_the_package_gives_what_it_names():
+    from g2rpo_env import experiments
+
+    assert {getattr(experiments, name) for name in experiments.__all__} >= {compare, Setting, Arm}
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        experiments.nothing  # noqa: B018
