@@ -26,7 +26,6 @@ MOVED_MODULES: dict[str, str] = {
     "g2rpo_env.agents.kv_cache": "g2rpo_env.agents.policy.kv_cache",
     "g2rpo_env.agents.losses": "g2rpo_env.agents.parts.losses.surrogate",
     "g2rpo_env.agents.memory": "g2rpo_env.agents.checkpointing",
-    "g2rpo_env.agents.recipes": "g2rpo_env.agents.recipe",
     "g2rpo_env.agents.references": "g2rpo_env.agents.parts.references.terms",
     "g2rpo_env.agents.scoring": "g2rpo_env.agents.policy.scoring",
     "g2rpo_env.agents.selection": "g2rpo_env.agents.parts.selection.filters",

@@ -155,19 +155,24 @@ def runs() -> dict[str, Run]:
     warm = WarmStart(max_steps=2, samples=8)
     family = replace(FAMILIES[env], task={"digits": 1}, warm=warm, longest=8.0, shortest=1.0, updates=3)
     tiny = Ground("tiny", env, family, hidden_size=16, layers=1, evaluation_problems=8, evaluations=2)
-    return {"guided": tiny.guided(0), "imitation": tiny.imitation(tiny.guided(0)), "plain": tiny.plain(0)}
+    return {
+        "guided": tiny.make_guided(0),
+        "imitation": tiny.make_imitation(tiny.make_guided(0)),
+        "plain": tiny.make_plain(0),
+    }
 
 
 def test_results_of_a_study_are_found_by_the_keys_of_today(folder: StudyFolder, runs: dict[str, Run]) -> None:
     assert {name: run.key for name, run in runs.items()} == json.loads((folder.path / "keys.json").read_text())
     for run in runs.values():
-        found = replace(folder, trusts=True).result(run)
+        found = replace(folder, trusts=True).get_result(run)
         assert found is not None and found["config"] == json.loads(json.dumps(run.config))
         assert found["problems"] == 8 and found["updates"] > 0
 
 
 def test_results_of_a_study_are_refused_by_the_modules_that_changed(folder: StudyFolder, runs: dict[str, Run]) -> None:
     with pytest.raises(ResumeError, match=r"holds results of other code: g2rpo_env.*, .* changed since"):
-        folder.result(runs["guided"])
+        folder.get_result(runs["guided"])
     code = next((folder.path / "code").iterdir()).stem
-    assert {"g2rpo_env.controller", "g2rpo_env.agents.losses"} <= set(folder.changed(code))
+    moved = {"g2rpo_env.controllers.rules", "g2rpo_env.agents.parts.losses.surrogate"}
+    assert moved <= set(folder.find_changed(code))

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from g2rpo_env.agents.grpo import GRPO
-from g2rpo_env.agents.recipe import Recipe
+from g2rpo_env.agents.recipe import Optimizer, Recipe
 from g2rpo_env.agents.recipes.guided import g2rpo_a, g2rpo_a_masked, guided_grpo
 from g2rpo_env.agents.recipes.plain import grpo, raft, reinforce, sft
 from g2rpo_env.controllers.base import Controller
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.guidance import find_guidance
+
+__all__ = ["RECIPES", "Optimizer", "Recipe", "fit_controller", "get", "make"]
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "grpo": grpo,
