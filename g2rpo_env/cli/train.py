@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from g2rpo_env.agents import GRPO, CausalLMPolicy, recipes
+from g2rpo_env.agents.loop import run_updates
 from g2rpo_env.agents.policy.loading import check_device, pretrained_tokenizer
 from g2rpo_env.agents.policy.sampling import check_temperature
 from g2rpo_env.agents.progress import Progress
@@ -155,7 +155,6 @@ class Training:
             self.agent = GRPO(self._make_policy(), self.envs, seed=options.seed, recipe=recipe)
         self.progress = Progress(options.updates, self.agent.updates)
         self.is_stopping: Callable[[], bool] = lambda: False
-        self.clock = 0.0  # when the update in progress began
 
     @classmethod
     def start(cls, argv: Sequence[str]) -> Training:
@@ -245,8 +244,7 @@ class Training:
         with self.progress, catch_stop_request() as self.is_stopping:
             if agent.updates == 0:
                 self._evaluate()
-            self.clock = time.perf_counter()
-            agent.learn(max(0, options.updates - agent.updates), self._after_update)
+            run_updates(agent.update, self._has_more, [self._record, self._measure, self._keep, self._show])
         self.folder.close()
         self.folder.checkpoint(agent, agent.updates)
         plot_curves(
@@ -259,18 +257,26 @@ class Training:
             raise KeyboardInterrupt
         self._finish()
 
-    def _after_update(self, agent: GRPO, metrics: dict[str, Any]) -> bool:
-        options, done = self.options, agent.updates
-        self.folder.record(metrics, time.perf_counter() - self.clock)
-        if options.rollouts_every and done % options.rollouts_every == 0:
-            self.folder.save_rollouts(agent)
-        if options.evaluate_every and (done % options.evaluate_every == 0 or done == options.updates):
+    def _has_more(self) -> bool:
+        return self.agent.updates < self.options.updates and not self.is_stopping()
+
+    def _record(self, metrics: dict[str, Any], seconds: float) -> None:
+        self.folder.record(metrics, seconds)
+        if self.options.rollouts_every and self.agent.updates % self.options.rollouts_every == 0:
+            self.folder.save_rollouts(self.agent)
+
+    def _measure(self, metrics: dict[str, Any], seconds: float) -> None:
+        done, every = self.agent.updates, self.options.evaluate_every
+        if every and (done % every == 0 or done == self.options.updates):
             self._evaluate()
-        if done % options.checkpoint_every == 0 and done < options.updates:
-            self.folder.checkpoint(agent, agent.updates)
+
+    def _keep(self, metrics: dict[str, Any], seconds: float) -> None:
+        done = self.agent.updates
+        if done % self.options.checkpoint_every == 0 and done < self.options.updates:
+            self.folder.checkpoint(self.agent, done)
+
+    def _show(self, metrics: dict[str, Any], seconds: float) -> None:
         self.progress.update(metrics)
-        self.clock = time.perf_counter()
-        return not self.is_stopping()
 
     def _evaluate(self) -> None:
         if self.options.evaluate_every and self.validation:

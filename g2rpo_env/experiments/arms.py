@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Protocol, cast
 
 from g2rpo_env.agents import GRPO, CausalLMPolicy, Evaluation, evaluate, recipes
 from g2rpo_env.agents.agent import Agent
+from g2rpo_env.agents.loop import run_updates
 from g2rpo_env.agents.recipe import Optimizer
 from g2rpo_env.controllers.base import Controller
 from g2rpo_env.controllers.schedules import Replay
@@ -143,21 +143,31 @@ class Recorder(Protocol):
 def train(agent: Agent, setting: Setting, recorder: Recorder) -> int:
     """Train an agent until its budget is spent, record its updates and evaluations, and return how many updates."""
     recorder.record_evaluation(0, setting.evaluate(agent, "validation", setting.curve_problems))
-    updates, evaluations = 0, 0
-    while (used := _share_used(setting, updates, agent.sampled_tokens)) < 1:
-        before, clock = agent.sampled_tokens, time.perf_counter()
+    updates = evaluations = 0
+
+    def update() -> dict[str, Any]:
         if isinstance(agent, GRPO):
-            metrics = agent.update()
-        else:
-            agent.learn(1)
-            metrics = {"update": updates + 1, "sampled_tokens": agent.sampled_tokens - before}
-        recorder.record(metrics, time.perf_counter() - clock)
+            return agent.update()
+        before = agent.sampled_tokens
+        agent.learn(1)
+        return {"update": updates + 1, "sampled_tokens": agent.sampled_tokens - before}
+
+    def count(metrics: dict[str, Any], seconds: float) -> None:
+        nonlocal updates
         updates += 1
-        used = _share_used(setting, updates, agent.sampled_tokens)
-        if used * setting.evaluations >= evaluations + 1:
-            evaluations = int(used * setting.evaluations)
+
+    def evaluate_if_due(metrics: dict[str, Any], seconds: float) -> None:
+        nonlocal evaluations
+        due = int(_share_used(setting, updates, agent.sampled_tokens) * setting.evaluations)
+        if due > evaluations:
+            evaluations = due
             recorder.record_evaluation(updates, setting.evaluate(agent, "validation", setting.curve_problems))
-    return updates
+
+    return run_updates(
+        update,
+        lambda: _share_used(setting, updates, agent.sampled_tokens) < 1,
+        [recorder.record, count, evaluate_if_due],
+    )
 
 
 def _share_used(setting: Setting, updates: int, sampled_tokens: int) -> float:

@@ -59,15 +59,15 @@ def test_equal_runs_write_equal_metrics_with_evaluation_on_and_off_and_other_see
 
 def test_a_run_interrupted_after_update_7_and_resumed_equals_one_that_was_not(train, command, monkeypatch):
     _, _, whole = train("whole", "--updates", 10)
-    true = module.Training._after_update
+    true = module.Training._record
 
-    def interrupt(self, agent, row):
-        if agent.updates == 7:
+    def interrupt(self, row, seconds):
+        if self.agent.updates == 7:
             os.kill(os.getpid(), signal.SIGINT)
-        return true(self, agent, row)
+        return true(self, row, seconds)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.Training, "_after_update", interrupt)
+        patch.setattr(module.Training, "_record", interrupt)
         status, text, broken = train("broken", "--updates", 10)
     assert status == 130 and "Stopped after update 7; go on with" in text
     assert len(metrics(broken).splitlines()) == 7
