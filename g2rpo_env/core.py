@@ -13,16 +13,13 @@ from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError, InvalidActionError, ResetNeededError
 from g2rpo_env.problem import Problem
 from g2rpo_env.render import RENDERERS
-from g2rpo_env.reveal.placement import placed
-from g2rpo_env.reveal.plan import RevealPlan, reveal_tokens
+from g2rpo_env.reveal.plan import NO_REVEAL, RevealPlan
 from g2rpo_env.streams import fresh_seed
 from g2rpo_env.task import Start, Task, load_task
 from g2rpo_env.tokenizer import reduced_vocabulary
 from g2rpo_env.verdict import Verdict
 
 Observation = dict[str, np.ndarray]
-
-NO_REVEAL = RevealPlan()
 
 
 def token_spaces(task: Task, actions: int) -> tuple[gym.Space[Any], gym.spaces.Discrete]:
@@ -209,18 +206,17 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         problem_id = self.task.source.draw(root, group) if given is None else str(given)
         if options.get("prefix") is not None:
             return self.task.start_from_prefix(problem_id, options["prefix"], options.get("prefix_roles"))
-        plan = self.reveal_plan or NO_REVEAL
-        reveal = self._reveal(problem_id, root, group, options.get("reveal"))
-        return self.task.start(problem_id, reveal, placed(plan.place), plan.counted)
+        amount = self._reveal_amount(problem_id, root, group, options.get("reveal"))
+        return self.task.start(problem_id, amount, self.reveal_plan or NO_REVEAL)
 
-    def _reveal(self, problem_id: str, root: int, group: int, amount: float | None) -> int:
-        plan = self.reveal_plan or NO_REVEAL
-        if amount is None:
-            share = 0.0 if self.reveal_plan is None else plan.share(root, group, 0, 1)
-            if share == 0:
-                return 0
-            amount = share * plan.lengths([problem_id], [0])[0]
-        return reveal_tokens(placed(plan.place).shown(self.task, problem_id), float(amount), plan.unit, plan.cap)
+    def _reveal_amount(self, problem_id: str, root: int, group: int, given: float | None) -> float:
+        """Return the length of the guidance, in the unit of the reveal plan."""
+        if given is not None:
+            return float(given)
+        if self.reveal_plan is None:
+            return 0.0
+        share = self.reveal_plan.share(root, group, 0, 1)
+        return share * float(self.reveal_plan.lengths([problem_id], [0])[0]) if share else 0.0
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Append one token, and in a task with replies what the environment says to a wrong answer.

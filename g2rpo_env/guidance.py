@@ -10,9 +10,9 @@ from gymnasium.utils import RecordConstructorArgs
 
 from g2rpo_env.core import TokenEnv
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.reveal.assignment import Assignment, chosen
-from g2rpo_env.reveal.placement import InAnswer, Placement, placed
-from g2rpo_env.reveal.plan import RevealPlan, reveal_tokens
+from g2rpo_env.reveal.assignment import Assignment
+from g2rpo_env.reveal.placement import InAnswer, Placement
+from g2rpo_env.reveal.plan import RevealPlan
 from g2rpo_env.vector import TokenVectorEnv
 
 if TYPE_CHECKING:
@@ -38,14 +38,15 @@ class _Guidance:
             raise ConfigurationError(f"env must be built on a {kind.__name__} to be guided, got {type(base).__name__}")
         if base.reveal_plan is not None:
             raise ConfigurationError("env already has a guidance wrapper; an environment follows one reveal plan")
-        place = placed(plan.place)
+        place, task = plan.place, base.task
         if plan.counted and not isinstance(place, InAnswer):
             raise ConfigurationError(
                 f"counted=True must come with guidance in the answer, got place={place}: what stands in the prompt is "
                 "never in the budget"
             )
-        room = place.room(base.task)
-        if plan.unit == "steps" and place.longest(base.task)[1] == 0:
+        tokens, steps = task.longest(place.what)
+        room = place.room(tokens, task.max_reveal, task.tokenizer)
+        if plan.unit == "steps" and not steps:
             raise ConfigurationError(
                 "unit='steps' needs problems with steps, and no problem of this task has one: use unit='tokens' or "
                 "'fraction', or give the problems steps"
@@ -79,7 +80,7 @@ class _Guidance:
             ConfigurationError: the controller looks at the success of members that this plan does not have, or its
                 length does not suit the unit.
         """
-        if controller.source == "unguided" and self.plan.ratio == 1 and chosen(self.plan.who).guides_all:
+        if controller.source == "unguided" and self.plan.ratio == 1 and self.plan.who.guides_all:
             raise ConfigurationError(
                 f"{type(controller).__name__} has source='unguided', but ratio=1 leaves no member of a group without "
                 "guidance: use a ratio below 1, or source='all' or 'guided'"
@@ -94,7 +95,7 @@ class _Guidance:
         """Return how many tokens the plan shows to the first guided member of a problem, before its share."""
         plan, task = self.plan, self.unwrapped.task  # type: ignore[attr-defined]
         amount = float(plan.lengths([problem_id], [0])[0])
-        return reveal_tokens(placed(plan.place).shown(task, problem_id), amount, plan.unit, plan.cap)
+        return plan.tokens(task.lookup(problem_id), amount)
 
     @property
     def ratio(self) -> float:
@@ -104,12 +105,12 @@ class _Guidance:
     @property
     def who(self) -> Assignment:
         """Which members are guided, and with what share of the length."""
-        return chosen(self.plan.who)
+        return self.plan.who
 
     @property
     def longest(self) -> float:
         """The longest length that can make a difference, in :attr:`unit`."""
-        return LONGEST[self.plan.unit](placed(self.plan.place).longest(self.unwrapped.task))  # type: ignore[attr-defined]
+        return LONGEST[self.plan.unit](self.unwrapped.task.longest(self.plan.place.what))  # type: ignore[attr-defined]
 
     @property
     def unit(self) -> str:
@@ -119,7 +120,7 @@ class _Guidance:
     @property
     def place(self) -> Placement:
         """What is shown, and where it stands."""
-        return placed(self.plan.place)
+        return self.plan.place
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from g2rpo_env.core import (
-    NO_REVEAL,
     Observation,
     action_mask,
     action_rule,
@@ -27,8 +26,7 @@ from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError, InvalidActionError, ResetNeededError
 from g2rpo_env.problem import Problem
 from g2rpo_env.render import RENDERERS
-from g2rpo_env.reveal.placement import placed
-from g2rpo_env.reveal.plan import RevealPlan, reveal_tokens
+from g2rpo_env.reveal.plan import NO_REVEAL, RevealPlan
 from g2rpo_env.streams import fresh_seed
 from g2rpo_env.task import Start, Task, load_task
 from g2rpo_env.verdict import Verdict
@@ -286,14 +284,14 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
             return [self.task.start(problem_id, 0) for problem_id in problem_ids], groups, members
         prefixes = self._per_lane(options, "prefix", lanes)
         prefix_roles = self._per_lane(options, "prefix_roles", lanes)
-        reveals = self._reveals(problem_ids, groups, members, self._per_lane(options, "reveal", lanes))
+        amounts = self._reveal_amounts(problem_ids, groups, members, self._per_lane(options, "reveal", lanes))
         plan, starts = self.reveal_plan or NO_REVEAL, []
         for i, problem_id in enumerate(problem_ids):
             if prefixes is not None and prefixes[i] is not None:
                 roles = None if prefix_roles is None else prefix_roles[i]
                 starts.append(self.task.start_from_prefix(problem_id, prefixes[i], roles))
             else:
-                starts.append(self.task.start(problem_id, reveals[i], placed(plan.place), plan.counted))
+                starts.append(self.task.start(problem_id, amounts[i], plan))
         return starts, groups, members
 
     def _per_lane(self, options: dict[str, Any], key: str, lanes: np.ndarray) -> list[Any] | None:
@@ -398,21 +396,19 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
             del self._open[problem_id]
         return group
 
-    def _reveals(
-        self, problem_ids: list[str], groups: list[int], members: list[int], amounts: list[Any] | None
-    ) -> list[int]:
-        if self.reveal_plan is None and amounts is None:
-            return [0] * len(problem_ids)
-        plan = self.reveal_plan or NO_REVEAL
-        planned = plan.lengths(problem_ids, members) if self.reveal_plan else np.zeros(len(groups))
-        out = []
-        for i, problem_id in enumerate(problem_ids):
-            amount = None if amounts is None else amounts[i]
-            if amount is None or np.isnan(amount):
-                amount = planned[i] * plan.share(self._root, groups[i], members[i], self.group_size)
-            shown = placed(plan.place).shown(self.task, problem_id)
-            out.append(reveal_tokens(shown, float(amount), plan.unit, plan.cap))
-        return out
+    def _reveal_amounts(
+        self, problem_ids: list[str], groups: list[int], members: list[int], given: list[Any] | None
+    ) -> list[float]:
+        """Return the length of the guidance of each episode, in the unit of the reveal plan."""
+        amounts: list[Any] = [None] * len(problem_ids) if given is None else given
+        amounts = [None if amount is None or np.isnan(amount) else float(amount) for amount in amounts]
+        if self.reveal_plan is None:
+            return [amount or 0.0 for amount in amounts]
+        plan, planned_N = self.reveal_plan, self.reveal_plan.lengths(problem_ids, members)
+        return [
+            float(planned) * plan.share(self._root, group, member, self.group_size) if amount is None else amount
+            for amount, planned, group, member in zip(amounts, planned_N, groups, members, strict=True)
+        ]
 
     def _begin(self, lanes: np.ndarray, starts: list[Start], groups: list[int], members: list[int]) -> dict[str, Any]:
         for lane, before, start in zip(lanes.tolist(), self._length[lanes].tolist(), starts, strict=True):
