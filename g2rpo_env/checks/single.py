@@ -173,7 +173,7 @@ def _check_reveal(env: TokenEnv) -> None:
                 _check_shown(frame, task, problem, expected)
             require(
                 np.array_equal(frame.tokens_T, plan.place.lay(encoded, expected, task.tokenizer, task.frame).tokens_T),
-                f"problem {problem_id!r} with reveal={amount} must begin with the context that {plan.place} lays",
+                f"problem {problem_id!r} with reveal={amount} must begin with what {plan.place} lays",
             )
     env.reveal_plan = RevealPlan(length=10**6)
     for seed in (SEED, None):  # at every reset, not only at the first
