@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from g2rpo_env.controllers.base import Bounded, Feedback
-from g2rpo_env.controllers.per_problem import of_problem, remember
+from g2rpo_env.controllers.per_problem import remember
 from g2rpo_env.errors import ConfigurationError
 
 State = tuple[float, ...]
@@ -73,7 +73,7 @@ class FailureTriggered(Bounded):
     def _learn(self, feedback: Feedback) -> None:
         self._seen = tuple(dict.fromkeys(feedback.problem_id.tolist()))
         for problem_id in self._seen:
-            mine = of_problem(feedback, problem_id)
+            mine = feedback.of_problem(problem_id)
             if not mine.valid.any():
                 continue
             right = mine.valid & (mine.correct > 0)

@@ -23,8 +23,8 @@ KEPT = 10_000
 Memory = TypeVar("Memory")
 
 
-def remember(own: dict[str, Memory], problem_id: str, what: Memory) -> None:
-    """Keep what is known of a problem, as the one seen last; forget the one that was not seen for longest.
+def remember(own: dict[str, Memory], problem_id: str, memory: Memory) -> None:
+    """Keep the memory of a problem, as the one seen last; forget the problem that was not seen for longest.
 
     >>> own = {"a": 1, "b": 2}
     >>> remember(own, "a", 3)
@@ -32,15 +32,9 @@ def remember(own: dict[str, Memory], problem_id: str, what: Memory) -> None:
     {'b': 2, 'a': 3}
     """
     own.pop(problem_id, None)
-    own[problem_id] = what
+    own[problem_id] = memory
     while len(own) > KEPT:
         del own[next(iter(own))]
-
-
-def of_problem(feedback: Feedback, problem_id: str) -> Feedback:
-    """Return the episodes of one problem."""
-    mine = feedback.problem_id == problem_id
-    return Feedback(**{f.name: getattr(feedback, f.name)[mine] for f in fields(Feedback)})
 
 
 @dataclass
@@ -105,7 +99,7 @@ class PerProblem(Bounded):
             if rule is None:
                 rule = self._copy()
                 rule.load_state_dict({**before, "history": []})
-            rule.update(of_problem(feedback, problem_id))
+            rule.update(feedback.of_problem(problem_id))
             remember(self._own, problem_id, rule)
 
     def _next(self, reward: float) -> float:
@@ -228,7 +222,7 @@ class ItemResponse(Bounded):
         return self._next_unseen(reward)
 
     def _next_unseen(self, reward: float) -> float:
-        return self._solve(None) if self._episodes else self.length  # told a mean only: nothing to fit
+        return self._solve(None) if self._episodes else self.length  # a mean alone: nothing to fit
 
     def _solve(self, problem_id: str | None) -> float:
         """Return the length for a problem, the one for newcomers if None."""

@@ -19,7 +19,7 @@ from g2rpo_env import (
     simulate_controller,
 )
 from g2rpo_env.controllers import per_problem
-from g2rpo_env.controllers.per_problem import PLACES, SHARES, of_problem, response_curves
+from g2rpo_env.controllers.per_problem import PLACES, SHARES, response_curves
 from g2rpo_env.errors import ConfigurationError
 
 
@@ -36,11 +36,6 @@ def visit(success: dict[str, tuple[int, int]], guided: bool = True) -> Feedback:
         correct=np.array(correct),
         valid=np.ones(count, bool),
     )
-
-
-def test_the_episodes_of_one_problem() -> None:
-    one = of_problem(visit({"a": (1, 2), "b": (3, 3)}), "b")
-    assert one.problem_id.tolist() == ["b"] * 3 and one.member.tolist() == [2, 3, 4] and one.reward() == 1.0
 
 
 def test_only_the_problems_seen_last_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
