@@ -97,7 +97,7 @@ class Controller:
         ConfigurationError: an argument breaks its rule.
     """
 
-    length: float = 45.0
+    length: float = 1.0
     source: str = "all"
     history: list[dict[str, float]] = field(default_factory=list, init=False, repr=False, compare=False)
     """One ``{"reward", "length"}`` per update: the reward that was seen and the length that follows from it."""

@@ -41,7 +41,8 @@ class FailureTriggered(Bounded):
         length: Only shown, never used: the mean length planned for the problems of the last update.
         source: Whose success the history shows; what counts for a problem are all its valid episodes.
         min_length: Least length of a reveal; problems without help get 0 all the same.
-        max_length: Length of a whole solution, > 0 and not None.
+        max_length: Length of a whole solution in the unit of the guidance wrapper, > 0 and not None; the default is
+            that of the unit ``fraction``.
 
     Raises:
         ConfigurationError: an argument breaks its rule.

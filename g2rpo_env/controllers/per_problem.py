@@ -166,7 +166,8 @@ class ItemResponse(Bounded):
         length: Length of the first update.
         source: Whose success the history shows; the fit takes all valid episodes.
         min_length: Least length.
-        max_length: Length of a whole solution, > 0 and not None: h is relative to it.
+        max_length: Length of a whole solution in the unit of the guidance wrapper, > 0 and not None: h is relative to
+            it. The default is that of the unit ``fraction``.
         target: Success aimed at, in (0, 1).
         memory: Weight of the past at each visit, in [0, 1].
         borrowed: Episodes that all other problems together are worth, >= 0.
@@ -185,7 +186,7 @@ class ItemResponse(Bounded):
 
     source: str = "guided"
     min_length: float = 0.0
-    max_length: float | None = 120.0
+    max_length: float | None = 1.0
     target: float = 0.5
     memory: float = 0.7
     borrowed: float = 8.0

@@ -74,7 +74,8 @@ class SelfTuning(Bounded):
         length: Starting length, in the unit of the guidance wrapper.
         source: Whose success is held.
         min_length: Least length, >= 0; above 0 help never ends.
-        max_length: Length of a whole solution, > 0 and not None.
+        max_length: Length of a whole solution in the unit of the guidance wrapper, > 0 and not None; the default is
+            that of the unit ``fraction``.
         target: Set point in (0, 1); None as above.
         own: Gain of the offsets, >= 0; 0 gives all problems one length.
 
@@ -90,7 +91,7 @@ class SelfTuning(Bounded):
 
     source: str = "guided"
     min_length: float = 0.0
-    max_length: float | None = 120.0
+    max_length: float | None = 1.0
     _SCALARS: ClassVar = ("_step", "_sign", "_plain", "_guided", "_revealed")
     target: float | None = None
     own: float = 1.0

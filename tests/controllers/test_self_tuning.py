@@ -115,14 +115,14 @@ def test_plain_episodes_count_where_nothing_is_revealed() -> None:
 
 
 def test_an_update_without_valid_episodes_changes_nothing() -> None:
-    rule = SelfTuning(length=30)
+    rule = SelfTuning(length=30, max_length=120)
     assert rule.update(visit({"a": (1, 4)}, valid=False)) == 30 == rule.update(reward=math.nan)
 
 
 def test_a_state_survives_json_and_continues_exactly() -> None:
     random = np.random.default_rng(0)
     visits = [visit({p: (int(random.integers(5)), 4) for p in "abcd"}) for _ in range(30)]
-    whole, first, second = (SelfTuning(length=20) for _ in range(3))
+    whole, first, second = (SelfTuning(length=20, max_length=120) for _ in range(3))
     whole.set_trains_revealed(True)
     first.set_trains_revealed(True)
     for one in visits:
