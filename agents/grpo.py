@@ -85,7 +85,7 @@ class GRPO:
                 "envs = g2rpo_env.VectorGuidanceWrapper(envs, ...)"
             )
         if self.controller is not None and self.guidance is not None:
-            self.controller.credit(bool(getattr(self.recipe.token_weight, "revealed", False)))
+            self.controller.set_trains_revealed(bool(getattr(self.recipe.token_weight, "revealed", False)))
             self.guidance.follow(self.controller)
         policy.to(device, dtype)
         self.parts = dataclasses.replace(self.recipe, **copy.deepcopy(self.recipe.stateful()))

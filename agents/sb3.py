@@ -31,7 +31,7 @@ from g2rpo_env.agents.evaluation import Evaluation, evaluate
 from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
 from g2rpo_env.controllers.base import Controller, Feedback
 from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, ResumeError
-from g2rpo_env.guidance import VectorGuidanceWrapper, find_guidance
+from g2rpo_env.guidance import GuidanceWrapper, VectorGuidanceWrapper, find_guidance, give_feedback
 from g2rpo_env.vector import TokenVectorEnv
 
 NOT_CARRIED = ("verdict",)
@@ -270,6 +270,8 @@ class GuidanceCallback(BaseCallback):
     def __init__(self, controller: Controller, verbose: int = 0) -> None:
         super().__init__(verbose)
         self.controller = controller
+        self.guidance: GuidanceWrapper | VectorGuidanceWrapper | None = None
+        """The guidance wrapper of the environment; None before training starts."""
         self._episodes: list[dict[str, Any]] = []
 
     def _init_callback(self) -> None:
@@ -282,8 +284,8 @@ class GuidanceCallback(BaseCallback):
                 f"controller={type(self.controller).__name__} needs a guidance wrapper inside TokenVecEnv: "
                 "envs = g2rpo_env.VectorGuidanceWrapper(envs, ...)"
             )
+        guidance.follow(self.controller)
         self.guidance = guidance
-        self.guidance.follow(self.controller)
 
     def _on_rollout_start(self) -> None:
         self._episodes = []
@@ -293,25 +295,12 @@ class GuidanceCallback(BaseCallback):
         return True
 
     def _on_rollout_end(self) -> None:
+        assert self.guidance is not None  # set where training starts
         if self._episodes:
-            feedback = make_feedback(self._episodes)
-            self.controller.update(feedback)
-            self.guidance.follow(self.controller)
+            feedback = Feedback.from_infos(self._episodes)
+            give_feedback(self.guidance, feedback, self.controller)
             self.logger.record("guidance/success", feedback.reward())
         self.logger.record("guidance/reveal_length", self.guidance.length)
-
-
-def make_feedback(infos: Sequence[dict[str, Any]]) -> Feedback:
-    """Return what finished episodes, given by their final infos, say to a controller."""
-    reveal = np.array([info["reveal_length"] for info in infos], np.int64)
-    return Feedback(
-        problem_id=np.array([info["problem_id"] for info in infos], object),
-        member=np.array([info["member"] for info in infos], np.int64),
-        guided=reveal > 0,
-        reveal=reveal,
-        correct=np.array([info["correct"] for info in infos], bool),
-        valid=np.array([info["valid"] for info in infos], bool),
-    )
 
 
 # -- agents that start from a CausalLMPolicy, as those of g2rpo_env.agents do ------------------------------------------

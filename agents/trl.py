@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from g2rpo_env.agents.grpo import make_feedback
 from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
 from g2rpo_env.agents.rollout import collect, token_vector_env
-from g2rpo_env.controllers.base import Controller
+from g2rpo_env.controllers.base import Controller, Feedback
 from g2rpo_env.episode import Episode, Role
 from g2rpo_env.errors import ConfigurationError, MissingGuidanceError
-from g2rpo_env.guidance import find_guidance
+from g2rpo_env.guidance import find_guidance, give_feedback
 from g2rpo_env.problem import distinct_ids
 from g2rpo_env.streams import Seed
 from g2rpo_env.task import Task
@@ -118,7 +117,7 @@ class GuidedRollout:
                     f"controller={type(controller).__name__} needs a guidance wrapper around envs: "
                     "envs = g2rpo_env.VectorGuidanceWrapper(envs, ...)"
                 )
-            controller.credit(revealed_in_loss)
+            controller.set_trains_revealed(revealed_in_loss)
             self.guidance.follow(controller)
 
     def __call__(self, prompts: Sequence[str], trainer: Any) -> dict[str, Any]:
@@ -144,9 +143,8 @@ class GuidedRollout:
             groups = collect(policy, envs, seed=seed, options={"problem": [self.problem_ids[p] for p in prompts]})
         finally:
             model.train(training)  # a policy is in evaluation mode
-        if training and self.controller is not None and self.guidance is not None:
-            self.controller.update(make_feedback(groups))
-            self.guidance.follow(self.controller)
+        if training:
+            give_feedback(self.envs, Feedback.from_groups(groups), self.controller)
         return trl_batch(groups.episodes, self.revealed_in_loss)
 
     def _training_lanes(self, completions: int, trainer: Any) -> Any:

@@ -10,50 +10,30 @@ import gymnasium as gym
 import numpy as np
 
 from g2rpo_env.episode import Role
-from g2rpo_env.errors import ConfigurationError, InvalidActionError, ResetNeededError
+from g2rpo_env.errors import InvalidActionError, ResetNeededError
+from g2rpo_env.lane import (
+    Observation,
+    Try,
+    action_mask,
+    action_rule,
+    action_tokens,
+    append_reply,
+    check_options,
+    check_render_mode,
+    final_columns,
+    first_of,
+    grade_tries,
+    load_source_state,
+    reset_columns,
+    reveal_amounts,
+    source_state,
+    token_spaces,
+)
 from g2rpo_env.problem import Problem
 from g2rpo_env.render import RENDERERS
-from g2rpo_env.reveal.placement import placed
-from g2rpo_env.reveal.plan import RevealPlan, reveal_tokens
+from g2rpo_env.reveal.plan import NO_REVEAL, RevealPlan
 from g2rpo_env.streams import fresh_seed
 from g2rpo_env.task import Start, Task, load_task
-from g2rpo_env.tokenizer import reduced_vocabulary
-from g2rpo_env.verdict import Verdict
-
-Observation = dict[str, np.ndarray]
-
-NO_REVEAL = RevealPlan()
-
-
-def token_spaces(task: Task, actions: int) -> tuple[gym.Space[Any], gym.spaces.Discrete]:
-    """Return the observation space and the action space of one lane."""
-    observation = gym.spaces.Dict(
-        {
-            "tokens": gym.spaces.Box(0, task.vocab_size - 1, (task.length,), np.int32),
-            "length": gym.spaces.Box(0, task.length, (1,), np.int32),
-        }
-    )
-    return observation, gym.spaces.Discrete(actions)
-
-
-def action_tokens(task: Task, vocabulary: str | Sequence[int] | np.ndarray | None) -> np.ndarray | None:
-    """Return the token id of each action, int32 (A,); None where actions are token ids."""
-    return None if vocabulary is None else reduced_vocabulary(task.tokenizer, vocabulary)
-
-
-def action_mask(task: Task, vocabulary: np.ndarray | None) -> np.ndarray:
-    """Return the actions that an answer may hold, bool (A,)."""
-    return task.answer_tokens.copy() if vocabulary is None else task.answer_tokens[vocabulary]
-
-
-def action_rule(vocabulary: np.ndarray | None) -> str:
-    """Return what an action must be, for error messages."""
-    return "a token id" if vocabulary is None else "an index into the reduced vocabulary"
-
-
-def final_info(completion: str, verdict: Verdict) -> dict[str, Any]:
-    """Return the info of a finished episode."""
-    return {"completion": completion, "correct": verdict.correct, "valid": verdict.valid, "verdict": verdict}
 
 
 class TokenEnv(gym.Env[Observation, np.int64]):
@@ -110,19 +90,22 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         self._actions = self.task.vocab_size if self.vocabulary is None else len(self.vocabulary)
         self.observation_space, self.action_space = token_spaces(self.task, self._actions)
         self.reveal_plan: RevealPlan | None = None
-        """What is revealed at the next resets; a guidance wrapper sets it."""
+        """Guidance at the next resets; a guidance wrapper sets it."""
         self._problem: Problem | None = None
         self._root: Any = None
         self._group = 0
         self._running = False
         self._may_end = self.task.may_end()
+        self._tokens, self._roles = self._allocate()
         self._length = 0
-        self._shown_length = np.zeros(1, np.int32)
-        self._allocate()
+        self._shown_length = np.zeros(1, np.int32)  # (1,), as observations have it
+        self._budget = 0
+        self._answer_start = 0
+        self._tries = 1
 
-    def _allocate(self) -> None:
-        self._tokens = np.zeros(self.task.length, np.int32)
-        self._roles = np.zeros(self.task.length, np.int8)
+    def _allocate(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return room for the tokens of the longest context, int32 (L,), and for their roles, int8 (L,)."""
+        return np.zeros(self.task.length, np.int32), np.zeros(self.task.length, np.int8)
 
     def make_room(self, room: int) -> None:
         """Lengthen the context by up to ``room`` tokens, for guidance outside of solutions; ends a running episode.
@@ -134,7 +117,7 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         if task is not self.task:
             self.task, self._running = task, False
             self.observation_space, self.action_space = token_spaces(task, self._actions)
-            self._allocate()
+            self._tokens, self._roles = self._allocate()
 
     @property
     def tokenizer(self) -> Any:
@@ -196,31 +179,17 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         self._running = True
         if self.render_mode == "human":
             self.render()
-        return self._observation(), {
-            "problem_id": start.problem.problem_id,
-            "group": group,
-            "member": 0,
-            "prompt_length": start.prompt_length,
-            "reveal_length": start.reveal_length,
-        }
+        return self._observation(), first_of(reset_columns([start], [group], [0]))
 
     def _start(self, root: int, group: int, options: dict[str, Any]) -> Start:
         given = options.get("problem")
         problem_id = self.task.source.draw(root, group) if given is None else str(given)
         if options.get("prefix") is not None:
             return self.task.start_from_prefix(problem_id, options["prefix"], options.get("prefix_roles"))
-        plan = self.reveal_plan or NO_REVEAL
-        reveal = self._reveal(problem_id, root, group, options.get("reveal"))
-        return self.task.start(problem_id, reveal, placed(plan.place), plan.counted)
-
-    def _reveal(self, problem_id: str, root: int, group: int, amount: float | None) -> int:
-        plan = self.reveal_plan or NO_REVEAL
-        if amount is None:
-            share = 0.0 if self.reveal_plan is None else plan.share(root, group, 0, 1)
-            if share == 0:
-                return 0
-            amount = share * plan.lengths([problem_id], [0])[0]
-        return reveal_tokens(placed(plan.place).shown(self.task, problem_id), float(amount), plan.unit, plan.cap)
+        amount = options.get("reveal")
+        given_N = None if amount is None else [float(amount)]
+        amounts = reveal_amounts(self.reveal_plan, root, 1, [problem_id], [group], [0], given_N)
+        return self.task.start(problem_id, amounts[0], self.reveal_plan or NO_REVEAL)
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Append one token, and in a task with replies what the environment says to a wrong answer.
@@ -246,12 +215,12 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         terminated, truncated, reward = False, False, 0.0
         info: dict[str, Any] = {}
         if not self._budget or token in self._may_end:
-            terminated, truncated, reward, info = self._ended(token)
+            terminated, truncated, reward, info = self._end_try(token)
         if self.render_mode == "human":
             self.render()
         return self._observation(), reward, terminated, truncated, info
 
-    def _ended(self, token: int) -> tuple[bool, bool, float, dict[str, Any]]:
+    def _end_try(self, token: int) -> tuple[bool, bool, float, dict[str, Any]]:
         """Return flags, reward and info after a token that may have ended the try, or that spent the budget."""
         task = self.task
         answer_T = self._tokens[self._answer_start : self._length]
@@ -259,21 +228,14 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         terminated = stopped or token == task.eos_token_id
         if not terminated and self._budget:
             return False, False, 0.0, {}
-        completion = task.completion(answer_T, stopped)
-        verdict = task.grade([self.problem], [completion])[0]
-        reply_T = task.reply_tokens(self.problem, completion, verdict, self._tries) if self._budget else None
-        if reply_T is not None:
-            self._append_reply(reply_T)
+        graded = grade_tries(task, [Try(self.problem, answer_T, stopped, self._tries, self._budget > 0)])[0]
+        if graded.reply_T is not None:
+            self._length = append_reply(self._tokens, self._roles, self._length, graded.reply_T)
+            self._answer_start = self._length
+            self._tries += 1
             return False, False, 0.0, {}
         self._running = False
-        return terminated, not terminated, verdict.reward, final_info(completion, verdict)
-
-    def _append_reply(self, reply_T: np.ndarray) -> None:
-        end = self._length + len(reply_T)
-        self._tokens[self._length : end] = reply_T
-        self._roles[self._length : end] = Role.ENVIRONMENT
-        self._length = self._answer_start = end
-        self._tries += 1
+        return terminated, not terminated, graded.verdict.reward, first_of(final_columns([graded]))
 
     def _observation(self) -> Observation:
         # Fresh arrays: both environment checkers refuse observations that share memory between steps.
@@ -300,35 +262,3 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         self._root, self._group = state["root"], state["group"]
         load_source_state(self.task, state)
         self._running = False
-
-
-def check_render_mode(mode: str | None, known: Sequence[str]) -> None:
-    """Raise ConfigurationError unless ``mode`` is None or one of ``known``."""
-    if mode is not None and mode not in known:
-        raise ConfigurationError(f"render_mode={mode!r} must be None or one of {', '.join(map(repr, known))}")
-
-
-def source_state(task: Task) -> dict[str, Any]:
-    """Return ``{"source": state}`` where the source of problems has a state, nothing otherwise."""
-    return {"source": task.source.state_dict()} if hasattr(task.source, "state_dict") else {}
-
-
-def load_source_state(task: Task, state: dict[str, Any]) -> None:
-    """Let the source continue where :func:`source_state` was taken, if it has a state."""
-    if "source" in state and hasattr(task.source, "load_state_dict"):
-        task.source.load_state_dict(state["source"])
-
-
-NEEDS = {"member": ("problem", "group"), "prefix_roles": ("prefix",)}
-"""Reset option -> those without any of which it would be ignored."""
-
-
-def check_options(options: dict[str, Any], known: tuple[str, ...]) -> None:
-    """Raise ConfigurationError for a reset option nobody reads (a misspelt one would be ignored in silence)."""
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise ConfigurationError(f"reset option {unknown[0]!r} is unknown; known are {', '.join(known)}")
-    for name, needed in NEEDS.items():
-        if options.get(name) is not None and all(options.get(other) is None for other in needed):
-            others = " or ".join(f"options[{other!r}]" for other in needed)
-            raise ConfigurationError(f"options[{name!r}] must come with {others}: it means nothing alone")

@@ -1,22 +1,22 @@
 """Order of problems: easy ones first, hopeless ones later. Wrappers around any source.
 
-Pure functions of (seed, index), as every order; :class:`Readmitting` also of what it has learnt between updates.
+Pure functions of (seed, index), as every order; :class:`Readmitting` also of its records, which change between updates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from g2rpo_env.controllers.base import Controller, Feedback
-from g2rpo_env.controllers.per_problem import of_problem, remember
+from g2rpo_env.controllers.base import Feedback
+from g2rpo_env.controllers.per_problem import remember
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.problem import Problem, ProblemSource, distinct_ids
+from g2rpo_env.problem import Problem, ProblemSource, WrappedSource, distinct_ids
 from g2rpo_env.streams import Seed, stream
 
 Difficulty = Callable[[Problem], float]
-"""What a problem is ordered by; low is early."""
+"""Problem -> number to order it by; low is early."""
 
 
 def solution_length(problem: Problem) -> float:
@@ -53,32 +53,7 @@ class Measured:
 
 
 @dataclass
-class _Wrapped:
-    """A source around another one: everything but the order comes from it."""
-
-    source: ProblemSource
-
-    @property
-    def split(self) -> str:
-        """Name of the split."""
-        return self.source.split
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """Names of all splits."""
-        return self.source.splits
-
-    def get(self, problem_id: str) -> Problem:
-        """Return the problem of that name; raises UnknownProblemError."""
-        return self.source.get(problem_id)
-
-    def longest(self) -> Iterable[Problem]:
-        """Return problems among which the longest are found."""
-        return self.source.longest()
-
-
-@dataclass
-class _Sorted(_Wrapped):
+class _Sorted(WrappedSource):
     """A source in the order of a difficulty."""
 
     difficulty: Difficulty = solution_length
@@ -180,25 +155,45 @@ class Ramp(_Sorted):
         return Ramp(self.source.with_split(split), self.difficulty, self.candidates, self.span)
 
 
+@runtime_checkable
+class LearningSource(Protocol):
+    """A source whose order follows the success; :func:`g2rpo_env.guidance.give_feedback` calls it after each update."""
+
+    @property
+    def set_aside(self) -> list[str]:
+        """The problems that are not drawn for now."""
+        ...
+
+    def learn(self, feedback: Feedback) -> None:
+        """Take the episodes of one update."""
+        ...
+
+    def take_plan(self, tokens: Mapping[str, int]) -> None:
+        """Take the tokens of guidance that each problem set aside would be shown now; empty without guidance."""
+        ...
+
+
 @dataclass
 class Record:
-    """What is known of a problem that nobody has solved since it was last drawn.
+    """The history of a problem that nobody has solved since it was last drawn.
 
     Attributes:
         failures: Visits in a row without a right answer.
         shown: The most tokens of guidance that any of these visits had.
         returns: Number of the update from which it comes back whatever guidance does; -1 while it is not set aside.
-        rests: How often it was set aside.
+        rests: Number of times that it was set aside.
+        planned: Tokens of guidance that it would be shown now; 0 while it is not set aside.
     """
 
     failures: int = 0
     shown: int = 0
     returns: int = -1
     rests: int = 0
+    planned: int = 0
 
 
 @dataclass
-class Readmitting(_Wrapped):
+class Readmitting(WrappedSource):
     """Sets problems aside that nobody solves, and takes them back once guidance may make them solvable.
 
     A group without a right answer teaches nothing, guided or not. After ``patience`` visits in a row without one a
@@ -210,9 +205,10 @@ class Readmitting(_Wrapped):
     One right answer, guided or not, clears its record. The observation behind it is the paper's (arXiv 2508.13023, as a
     press article gives it): hard problems become useful once they are guided. The rule is our own.
 
-    It learns through the guidance wrapper: ``follow`` hands on what a controller was told, so that GRPO, TRL and
-    Stable-Baselines3 need nothing more. The order stays a pure function of (seed, index) and the records, which change
-    between updates only and are saved with the environment. While nothing is set aside it is the order of ``source``.
+    A training loop hands it the episodes of each update (:func:`g2rpo_env.guidance.give_feedback`), as GRPO and the
+    adapters of TRL and Stable-Baselines3 do. The order stays a pure function of (seed, index) and the records, which
+    change between updates only and are saved with the environment. While nothing is set aside it is the order of
+    ``source``.
 
     Args:
         source: Any source.
@@ -232,7 +228,6 @@ class Readmitting(_Wrapped):
     candidates: int = 8
     updates: int = field(default=0, init=False)
     records: dict[str, Record] = field(default_factory=dict, init=False, repr=False)
-    _planned: Callable[[str], int] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("patience", "rest", "more", "candidates"):
@@ -247,9 +242,15 @@ class Readmitting(_Wrapped):
     def admits(self, problem_id: str) -> bool:
         """Whether a problem may be drawn now."""
         record = self.records.get(problem_id)
-        if record is None or record.returns < 0 or self.updates >= record.returns:
-            return True
-        return self._planned is not None and self._planned(problem_id) >= record.shown + self.more
+        return record is None or not self._rests(record) or record.planned >= record.shown + self.more
+
+    def _rests(self, record: Record) -> bool:
+        return self.updates < record.returns
+
+    @property
+    def set_aside(self) -> list[str]:
+        """The problems whose rest is not over; those among them that guidance would show more of are drawn again."""
+        return [problem_id for problem_id, record in self.records.items() if self._rests(record)]
 
     def draw(self, seed: Seed, index: int) -> str:
         """Return the index-th problem, or another one where that is set aside."""
@@ -257,25 +258,13 @@ class Readmitting(_Wrapped):
         if self.admits(first):
             return first
         other = [*([seed] if isinstance(seed, int) else seed), 1]
-        drawn = (self.source.draw(other, index * self.candidates + i) for i in range(self.candidates))
-        return next((problem_id for problem_id in drawn if self.admits(problem_id)), first)
-
-    def follow(self, controller: Controller, planned: Callable[[str], int]) -> None:
-        """Take what a controller was told at its last update.
-
-        Args:
-            controller: A controller of the guidance wrapper.
-            planned: problem_id -> tokens of guidance that it would be shown now.
-        """
-        self._planned = planned
-        if len(controller.history) > self.updates and controller.last is not None:
-            self.learn(controller.last)
-        self.updates = len(controller.history)
+        candidates = (self.source.draw(other, index * self.candidates + i) for i in range(self.candidates))
+        return next((problem_id for problem_id in candidates if self.admits(problem_id)), first)
 
     def learn(self, feedback: Feedback) -> None:
         """Take the episodes of one update."""
         for problem_id in dict.fromkeys(feedback.problem_id.tolist()):
-            mine = of_problem(feedback, problem_id)
+            mine = feedback.of_problem(problem_id)
             if not mine.valid.any():
                 continue
             if (mine.correct[mine.valid] > 0).any():
@@ -288,6 +277,12 @@ class Readmitting(_Wrapped):
                 record.returns = self.updates + 1 + self.rest * 2 ** min(record.rests, 6)
                 record.rests += 1
             remember(self.records, problem_id, record)
+        self.updates += 1
+
+    def take_plan(self, tokens: Mapping[str, int]) -> None:
+        """Take the tokens of guidance that each problem set aside would be shown now; empty without guidance."""
+        for problem_id, record in self.records.items():
+            record.planned = tokens.get(problem_id, 0)
 
     def with_split(self, split: str) -> ProblemSource:
         """Return the plain source of another split: nothing is set aside there."""

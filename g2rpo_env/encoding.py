@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,8 @@ class EncodedProblem:
         end_T: int64, where each token of the solution ends in its text.
         step_ends: For each step the number of solution tokens up to its end. A boundary inside a token moves to the
             start of that token.
+        hint: Its hint in the form of a problem: the lines of the hint are the steps, and there is no final part. None
+            without a hint.
     """
 
     problem: Problem
@@ -36,6 +38,15 @@ class EncodedProblem:
     solution_T: np.ndarray
     end_T: np.ndarray
     step_ends: tuple[int, ...]
+    hint: EncodedProblem | None = None
+
+    def text(self, what: str) -> EncodedProblem:
+        """Return one of the texts that guidance may show, in the form of a problem.
+
+        Args:
+            what: A key of :data:`TEXTS`.
+        """
+        return TEXTS[what](self)
 
     @cached_property
     def before_answer(self) -> int:
@@ -48,6 +59,17 @@ class EncodedProblem:
     def revealable(self) -> int:
         """Number of solution tokens that may be shown: all steps, never the final answer."""
         return self.step_ends[-1] if self.step_ends else 0
+
+
+def _hint_of(encoded: EncodedProblem) -> EncodedProblem:
+    """Return the hint of a problem; where it has none, a hint without tokens."""
+    if encoded.hint is not None:
+        return encoded.hint
+    return replace(encoded, solution_T=encoded.solution_T[:0], end_T=encoded.end_T[:0], step_ends=())
+
+
+TEXTS: dict[str, Callable[[EncodedProblem], EncodedProblem]] = {"solution": lambda encoded: encoded, "hint": _hint_of}
+"""Texts of a problem that guidance may show: the worked solution, or the hint beside it."""
 
 
 _NUMBER = re.compile(r"(-?)(\d+)(?:\.(\d*))?")
@@ -83,26 +105,37 @@ def _text_pattern(answer: str) -> str:
     return left + re.escape(answer) + right
 
 
-NO_FRAME = (np.zeros(0, np.int32), np.zeros(0, np.int32))
+Frame = tuple[np.ndarray, np.ndarray]
+"""Token ids before every prompt and after it, int32 (T,) each, such as those of a chat template."""
+
+NO_FRAME: Frame = (np.zeros(0, np.int32), np.zeros(0, np.int32))
 """No token ids before the prompt, none after it."""
 
 
-def framed(prompt_T: np.ndarray, frame: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Return the tokens of a prompt between those of a frame."""
+def add_frame(prompt_T: np.ndarray, frame: Frame) -> np.ndarray:
+    """Return the tokens of a prompt between those of a frame, int32 (T,)."""
     before, after = frame
     return np.concatenate([before, prompt_T, after]) if len(before) or len(after) else prompt_T
 
 
-def encode_problem(
-    tokenizer: PreTrainedTokenizerFast, problem: Problem, frame: tuple[np.ndarray, np.ndarray] = NO_FRAME
+def encode_problem(tokenizer: PreTrainedTokenizerFast, problem: Problem, frame: Frame = NO_FRAME) -> EncodedProblem:
+    """Return the tokens of prompt, frame included, solution and hint, with step boundaries and reveal bounds."""
+    prompt_T = add_frame(encode(tokenizer, problem.prompt)[0], frame)
+    hint = None
+    if problem.hint:
+        lines = tuple(problem.hint.splitlines(keepends=True))
+        hint = _encode_solution(tokenizer, replace(problem, steps=lines, final=""), prompt_T)
+    return _encode_solution(tokenizer, problem, prompt_T, hint)
+
+
+def _encode_solution(
+    tokenizer: PreTrainedTokenizerFast, problem: Problem, prompt_T: np.ndarray, hint: EncodedProblem | None = None
 ) -> EncodedProblem:
-    """Return the tokens of prompt, frame included, and solution with step boundaries and reveal bounds."""
-    prompt_T = framed(encode(tokenizer, problem.prompt)[0], frame)
-    solution_T, ends = encode(tokenizer, problem.solution)
+    solution_T, end_T = encode(tokenizer, problem.solution)
     lengths = list(accumulate(map(len, problem.steps)))
     # Tokens that end at or before a boundary lie before it: one that spans the boundary stays hidden.
-    step_ends = tuple(np.searchsorted(ends, lengths, side="right").tolist())
-    return EncodedProblem(problem, prompt_T, solution_T, ends, step_ends)
+    step_ends = tuple(np.searchsorted(end_T, lengths, side="right").tolist())
+    return EncodedProblem(problem, prompt_T, solution_T, end_T, step_ends, hint)
 
 
 @dataclass(frozen=True)
@@ -123,7 +156,7 @@ class Size:
 def measure(
     tokenizer: PreTrainedTokenizerFast,
     problems: Sequence[Problem],
-    frame: tuple[np.ndarray, np.ndarray] = NO_FRAME,
+    frame: Frame = NO_FRAME,
 ) -> list[tuple[Problem, Size]]:
     """Return the sizes of problems, the same that :func:`encode_problem` gives one by one."""
     prompts = encode_batch(tokenizer, [p.prompt for p in problems])
@@ -151,7 +184,8 @@ def _crossings(
     return [both.ids != p.ids + s.ids for both, p, s in zip(joined, prompts, solutions, strict=True)]
 
 
-def _byte_bounds(problems: Sequence[Problem]) -> tuple[int, int]:
+def byte_bounds(problems: Sequence[Problem]) -> tuple[int, int]:
+    """Return the bytes of the longest prompt and of the longest revealable part: no text has more tokens than bytes."""
     return (
         max(len(p.prompt.encode()) for p in problems),
         max(len("".join(p.steps).encode()) for p in problems),

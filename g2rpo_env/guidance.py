@@ -1,23 +1,26 @@
-"""Guidance wrappers: they write the reveal plan that the environment executes at every reset."""
+"""Guidance wrappers: they write the reveal plan that the environment executes at every reset.
+
+After each update :func:`give_feedback` hands its episodes to everyone who learns from them.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
+from g2rpo_env.controllers.base import Controller, Feedback
 from g2rpo_env.core import TokenEnv
-from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.reveal.assignment import Assignment, chosen
-from g2rpo_env.reveal.placement import InAnswer, Placement, placed
-from g2rpo_env.reveal.plan import RevealPlan, reveal_tokens
+from g2rpo_env.curriculum import LearningSource
+from g2rpo_env.errors import ConfigurationError, MissingGuidanceError
+from g2rpo_env.reveal.assignment import Assignment
+from g2rpo_env.reveal.placement import InAnswer, Placement
+from g2rpo_env.reveal.plan import RevealPlan
+from g2rpo_env.task import Task
 from g2rpo_env.vector import TokenVectorEnv
-
-if TYPE_CHECKING:
-    from g2rpo_env.controllers.base import Controller
-
 
 LONGEST = {
     "tokens": lambda longest: float(longest[0]),
@@ -28,24 +31,22 @@ LONGEST = {
 
 
 class _Guidance:
-    """What both wrappers share: the plan, and who sets it."""
+    """The plan of both wrappers, and who sets it."""
 
-    plan: RevealPlan
-
-    def _install(self, env: Any, kind: type[TokenEnv] | type[TokenVectorEnv], plan: RevealPlan) -> None:
-        base = env.unwrapped
+    def __init__(self, base: Any, kind: type[TokenEnv] | type[TokenVectorEnv], plan: RevealPlan) -> None:
         if not isinstance(base, kind):
             raise ConfigurationError(f"env must be built on a {kind.__name__} to be guided, got {type(base).__name__}")
         if base.reveal_plan is not None:
             raise ConfigurationError("env already has a guidance wrapper; an environment follows one reveal plan")
-        place = placed(plan.place)
+        place, task = plan.place, base.task
         if plan.counted and not isinstance(place, InAnswer):
             raise ConfigurationError(
                 f"counted=True must come with guidance in the answer, got place={place}: what stands in the prompt is "
                 "never in the budget"
             )
-        room = place.room(base.task)
-        if plan.unit == "steps" and place.longest(base.task)[1] == 0:
+        tokens, steps = task.longest(place.what)
+        room = place.room(tokens, task.max_reveal, task.tokenizer)
+        if plan.unit == "steps" and not steps:
             raise ConfigurationError(
                 "unit='steps' needs problems with steps, and no problem of this task has one: use unit='tokens' or "
                 "'fraction', or give the problems steps"
@@ -53,6 +54,10 @@ class _Guidance:
         base.make_room(room)
         self.plan = plan
         base.reveal_plan = plan
+
+    @property
+    def _task(self) -> Task:
+        return self.unwrapped.task  # type: ignore[attr-defined]
 
     @property
     def length(self) -> float:
@@ -72,29 +77,26 @@ class _Guidance:
     def follow(self, controller: Controller) -> None:
         """Take lengths from ``controller.plan`` at every reset, until :attr:`length` is set again.
 
-        Call it again after each ``controller.update``: :attr:`length` then shows the current value, and a source that
-        learns from success, such as :class:`~g2rpo_env.curriculum.Readmitting`, gets to know what the controller does.
+        Call it again after each ``controller.update``, as :func:`give_feedback` does: :attr:`length` then shows the
+        current value.
 
         Raises:
             ConfigurationError: the controller looks at the success of members that this plan does not have, or its
                 length does not suit the unit.
         """
-        if controller.source == "unguided" and self.plan.ratio == 1 and chosen(self.plan.who).guides_all:
+        if controller.source == "unguided" and self.plan.ratio == 1 and self.plan.who.guides_all:
             raise ConfigurationError(
                 f"{type(controller).__name__} has source='unguided', but ratio=1 leaves no member of a group without "
                 "guidance: use a ratio below 1, or source='all' or 'guided'"
             )
         self.length = controller.length
         self.plan.rule = controller.plan
-        source = self.unwrapped.task.source  # type: ignore[attr-defined]
-        if hasattr(source, "follow"):
-            source.follow(controller, self.tokens_planned)
 
-    def tokens_planned(self, problem_id: str) -> int:
-        """Return how many tokens the plan shows to the first guided member of a problem, before its share."""
-        plan, task = self.plan, self.unwrapped.task  # type: ignore[attr-defined]
-        amount = float(plan.lengths([problem_id], [0])[0])
-        return reveal_tokens(placed(plan.place).shown(task, problem_id), amount, plan.unit, plan.cap)
+    def tokens_planned(self, problem_ids: Sequence[str]) -> dict[str, int]:
+        """Return the tokens that the plan shows of problems now, to their first guided members, before its shares."""
+        lengths_N = self.plan.lengths(problem_ids, [0] * len(problem_ids))  # float (N,)
+        amounts = zip(problem_ids, lengths_N.tolist(), strict=True)
+        return {problem_id: self.plan.tokens(self._task.lookup(problem_id), amount) for problem_id, amount in amounts}
 
     @property
     def ratio(self) -> float:
@@ -104,12 +106,12 @@ class _Guidance:
     @property
     def who(self) -> Assignment:
         """Which members are guided, and with what share of the length."""
-        return chosen(self.plan.who)
+        return self.plan.who
 
     @property
     def longest(self) -> float:
         """The longest length that can make a difference, in :attr:`unit`."""
-        return LONGEST[self.plan.unit](placed(self.plan.place).longest(self.unwrapped.task))  # type: ignore[attr-defined]
+        return LONGEST[self.plan.unit](self._task.longest(self.plan.place.what))
 
     @property
     def unit(self) -> str:
@@ -118,8 +120,8 @@ class _Guidance:
 
     @property
     def place(self) -> Placement:
-        """What is shown, and where it stands."""
-        return placed(self.plan.place)
+        """The text that is shown, and where it stands."""
+        return self.plan.place
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -158,8 +160,9 @@ class GuidanceWrapper(_Guidance, gym.Wrapper, RecordConstructorArgs):
         ratio: Probability that an episode is guided, in [0, 1].
         reveal_cap: ``final_answer`` reveals up to all steps; ``before_answer`` also stops before the first occurrence
             of the final answer in them (in most GSM8K solutions the last step already names it).
-        place: What is shown, and where: the solution in the ``answer`` or in the ``prompt``, the ``hint`` of a problem
-            in the prompt, or an object of :mod:`g2rpo_env.reveal.placement`: ``InAnswer(opening="<think>\\n")``.
+        place: The text that is shown, and where: the solution in the ``answer`` or in the ``prompt``, the ``hint`` of a
+            problem in the prompt, or an object of :mod:`g2rpo_env.reveal.placement`, such as
+            ``InAnswer(opening="<think>\\n")``.
         counted: Whether guidance in the answer counts towards ``max_new_tokens``; 2 tokens always remain.
 
     Raises:
@@ -181,7 +184,7 @@ class GuidanceWrapper(_Guidance, gym.Wrapper, RecordConstructorArgs):
         )
         gym.Wrapper.__init__(self, env)
         plan = RevealPlan(float(length), unit, ratio, reveal_cap, place=place, counted=counted)
-        self._install(env, TokenEnv, plan)
+        _Guidance.__init__(self, env.unwrapped, TokenEnv, plan)
 
 
 class VectorGuidanceWrapper(_Guidance, gym.vector.VectorWrapper, RecordConstructorArgs):
@@ -219,7 +222,7 @@ class VectorGuidanceWrapper(_Guidance, gym.vector.VectorWrapper, RecordConstruct
         arguments: dict[str, Any] = {"unit": unit, "ratio": ratio, "who": who, "place": place, "counted": counted}
         RecordConstructorArgs.__init__(self, length=length, reveal_cap=reveal_cap, **arguments)
         gym.vector.VectorWrapper.__init__(self, env)
-        self._install(env, TokenVectorEnv, RevealPlan(float(length), cap=reveal_cap, **arguments))
+        _Guidance.__init__(self, env.unwrapped, TokenVectorEnv, RevealPlan(float(length), cap=reveal_cap, **arguments))
 
     @property
     def active(self) -> np.ndarray:
@@ -234,3 +237,34 @@ def find_guidance(env: Any) -> GuidanceWrapper | VectorGuidanceWrapper | None:
             return env  # type: ignore[return-value]
         env = env.__dict__.get("env")
     return None
+
+
+def give_feedback(envs: Any, feedback: Feedback, controller: Controller | None) -> None:
+    """Hand the episodes of one update to everyone who learns from them; a training loop calls it once per update.
+
+    The controller is updated, the guidance wrapper takes its new lengths, and a source of problems that learns
+    (:class:`~g2rpo_env.curriculum.LearningSource`) takes the episodes, and then the guidance that the problems it has
+    set aside would be shown now.
+
+    Args:
+        envs: The environment, wrapped or not.
+        feedback: The episodes.
+        controller: The controller that the wrapper follows; None leaves the wrapper alone.
+
+    Raises:
+        MissingGuidanceError: a controller without a guidance wrapper.
+        ConfigurationError: see :meth:`Controller.update` and :meth:`VectorGuidanceWrapper.follow`.
+    """
+    guidance = find_guidance(envs)
+    if controller is not None:
+        if guidance is None:
+            raise MissingGuidanceError(
+                f"controller={type(controller).__name__} needs a guidance wrapper around envs: "
+                "envs = g2rpo_env.VectorGuidanceWrapper(envs, ...)"
+            )
+        controller.update(feedback)
+        guidance.follow(controller)
+    source = envs.unwrapped.task.source
+    if isinstance(source, LearningSource):
+        source.learn(feedback)
+        source.take_plan({} if guidance is None else guidance.tokens_planned(source.set_aside))

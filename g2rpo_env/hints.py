@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from g2rpo_env.curriculum import _Wrapped
-from g2rpo_env.problem import Problem, ProblemSource
+from g2rpo_env.problem import Problem, ProblemSource, WrappedSource
 from g2rpo_env.streams import Seed
 
 
 @dataclass
-class Hinted(_Wrapped):
+class Hinted(WrappedSource):
     """A source whose problems have hints; guidance with ``place="hint"`` puts them into the prompt.
 
     Guide (arXiv 2506.13923) has them written by a larger model, one per problem (third-party).

@@ -1,4 +1,4 @@
-"""A problem with its ground-truth steps, and the protocol of where problems come from."""
+"""A problem with its ground-truth steps, and the protocol of its source."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Problem:
 
 
 class ProblemSource(Protocol):
-    """Where problems come from: a generator or a data set.
+    """Origin of problems: a generator or a data set.
 
     A source keeps no position: ``draw`` is a pure function of (seed, index), and the environment counts. That makes
     every order seeded and resumable with two integers. A source for which many draws at once are faster than one by one
@@ -90,6 +90,31 @@ class ProblemSource(Protocol):
     def with_split(self, split: str) -> ProblemSource:
         """Return the same source on another split; raises ConfigurationError if there is none."""
         ...
+
+
+@dataclass
+class WrappedSource:
+    """A source around another one: everything but the order, and what a subclass says, comes from that one."""
+
+    source: ProblemSource
+
+    @property
+    def split(self) -> str:
+        """Name of the split."""
+        return self.source.split
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of all splits."""
+        return self.source.splits
+
+    def get(self, problem_id: str) -> Problem:
+        """Return the problem of that name; raises UnknownProblemError."""
+        return self.source.get(problem_id)
+
+    def longest(self) -> Iterable[Problem]:
+        """Return problems among which the longest are found."""
+        return self.source.longest()
 
 
 def distinct_ids(source: ProblemSource, count: int, seed: Seed) -> list[str]:

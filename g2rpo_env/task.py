@@ -1,7 +1,7 @@
-"""Task: a problem source, a verifier and a tokenizer; all that TokenEnv and TokenVectorEnv have in common.
+"""Task: a problem source, a verifier and a tokenizer, shared by TokenEnv and TokenVectorEnv.
 
-Both environments only move tokens. What an episode starts from (:meth:`Task.start`) and how it is graded
-(:meth:`Task.grade`) stands here, once.
+Both environments move tokens and nothing else: the task makes the start of an episode (:meth:`Task.start`) and grades
+its answer (:meth:`Task.grade`).
 """
 
 from __future__ import annotations
@@ -10,18 +10,17 @@ import copy
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from g2rpo_env.encoding import EncodedProblem, Size, _byte_bounds, encode_problem, framed, measure
+from g2rpo_env.encoding import EncodedProblem, Frame, Size, add_frame, byte_bounds, encode_problem, measure
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import BudgetError, ConfigurationError
 from g2rpo_env.naming import load_class
 from g2rpo_env.problem import Problem, ProblemSource
-from g2rpo_env.reveal.placement import InAnswer, Placement
+from g2rpo_env.reveal.plan import NO_REVEAL, RevealPlan
 from g2rpo_env.tokenizer import char_tokenizer, decode, encode, encode_batch, encode_many, load_tokenizer
 from g2rpo_env.verdict import Outcome, Verdict, Verifier
 
@@ -31,24 +30,22 @@ if TYPE_CHECKING:
 Reply = Callable[[Problem, str, Verdict], str]
 """(problem, text of the try, its verdict) -> what the environment answers to a wrong try."""
 
-IN_ANSWER = InAnswer()
-
 CACHE_SIZE = 16_384
 CHUNK = 1024  # problems measured at once: encodings take much memory
 
 
 class Start(NamedTuple):
-    """What an episode starts from; its arrays are not to be changed.
+    """Start of an episode: its context, its budget and its problem. The arrays are not to be changed.
 
     Attributes:
         problem: The problem it is graded against.
-        tokens_T: int32, the context.
-        role_T: int8, a Role per token.
+        tokens_T: int32 (T,), the context.
+        role_T: int8 (T,), a Role per token.
         prompt_length: Number of leading prompt tokens.
         reveal_length: Number of revealed tokens.
-        budget: How many tokens may be sampled.
-        answer_start: Where the text begins that is graded: behind the prompt, or behind the last reply.
-        tries: How many tries have begun, this one included.
+        budget: Number of tokens that may be sampled.
+        answer_start: Position of the first token that is graded: behind the prompt, or behind the last reply.
+        tries: Number of tries that have begun, this one included.
     """
 
     problem: Problem
@@ -123,20 +120,19 @@ class Task:
         self.max_length = max_length
         self.stop_strings = tuple(stop_strings)
         self.max_tries, self.reply, self.max_reply_tokens = max_tries, reply, max_reply_tokens
-        self.frame = (np.asarray(frame[0], np.int32), np.asarray(frame[1], np.int32))
+        self.frame: Frame = (np.asarray(frame[0], np.int32), np.asarray(frame[1], np.int32))
         if any(((ids < 0) | (ids >= self.vocab_size)).any() for ids in self.frame):
             raise ConfigurationError(f"frame={frame!r:.80} must hold token ids in [0, {self.vocab_size})")
         self.room = 0
         self._encoded: dict[str, EncodedProblem] = {}
         self._starts: dict[str, Start] = {}
-        self._hints: dict[str, EncodedProblem] = {}
         self._answer_tokens: np.ndarray | None = None
         self._stop_table = _stop_table(self.tokenizer, self.stop_strings, self.eos_token_id)
         self.length = self._measure()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what pickle and copy take: without what can be made again, the built-in tokenizer included."""
-        state = self.__dict__ | {"_encoded": {}, "_hints": {}, "_starts": {}}
+        state = self.__dict__ | {"_encoded": {}, "_starts": {}}
         return state | {"tokenizer": None} if self.tokenizer is char_tokenizer() else state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -208,25 +204,18 @@ class Task:
         prompts = encode_many(self.tokenizer, [problem.prompt for problem in problems])
         roles = np.zeros(max(map(len, prompts), default=0) + sum(map(len, self.frame)), np.int8)  # Role.PROMPT
         for problem_id, problem, prompt_T in zip(fresh, problems, prompts, strict=True):
-            prompt_T = framed(prompt_T, self.frame)
+            prompt_T = add_frame(prompt_T, self.frame)
             end = len(prompt_T)
             self._starts[problem_id] = Start(problem, prompt_T, roles[:end], end, 0, self.max_new_tokens, end)
 
-    def hint(self, problem_id: str) -> EncodedProblem:
-        """Return the hint of a problem in the form of one: its lines are the steps, and there is no final part."""
-        encoded = self._hints.get(problem_id)
-        if encoded is None:
-            problem = self.lookup(problem_id).problem
-            lines = tuple(problem.hint.splitlines(keepends=True))
-            encoded = encode_problem(self.tokenizer, replace(problem, steps=lines, final=""), self.frame)
-            if len(self._hints) >= CACHE_SIZE:
-                self._hints.clear()
-            self._hints[problem_id] = encoded
-        return encoded
+    def longest(self, what: str) -> tuple[int, int]:
+        """Return the most tokens and the most steps of a text that guidance may show; zeros where no problem has it.
 
-    @property
-    def longest_hint(self) -> tuple[int, int]:
-        """The most tokens and the most lines of a hint; zeros where no problem has one."""
+        Args:
+            what: ``solution``, or ``hint``, whose steps are its lines.
+        """
+        if what == "solution":
+            return self.max_reveal, self.max_steps
         hints = [problem.hint for problem in self.source.longest()]
         if self.source.num_problems is None:  # see _measure
             tokens = max(len(hint.encode()) for hint in hints)
@@ -253,7 +242,7 @@ class Task:
             )
         if self.source.num_problems is None:
             # Generated problems: any of them may split into more tokens than the sample, never into more than bytes.
-            prompt, reveal = _byte_bounds(problems)
+            prompt, reveal = byte_bounds(problems)
             prompt += sum(map(len, self.frame))
         self.max_reveal = reveal
         self.max_steps = max(len(problem.steps) for problem in problems)
@@ -281,25 +270,26 @@ class Task:
 
     # -- episodes ---------------------------------------------------------------------------------------------------
 
-    def start(self, problem_id: str, reveal: int, place: Placement = IN_ANSWER, counted: bool = False) -> Start:
+    def start(self, problem_id: str, amount: float = 0, plan: RevealPlan = NO_REVEAL) -> Start:
         """Return the start of an episode.
 
         Args:
             problem_id: The problem.
-            reveal: Tokens of guidance, >= 0.
-            place: What they are and where they stand.
-            counted: Whether those that stand in the answer are taken off its budget, of which 2 tokens always remain.
+            amount: Length of its guidance in the unit of the plan, >= 0.
+            plan: Unit, cap and place of the guidance. Guidance that the plan counts is taken off the budget, of which
+                2 tokens always remain.
 
         Raises:
             UnknownProblemError: the source does not know the problem.
-            ConfigurationError: its prompt is empty.
+            ConfigurationError: its prompt is empty, or the amount breaks its rule.
             BudgetError: context and budget do not fit into the observation.
         """
-        if problem_id not in self._starts:
+        start = self._starts.get(problem_id)
+        if start is None:
             self.prepare([problem_id])
-        start = self._starts[problem_id]
-        if reveal or not start.prompt_length:  # an empty prompt is refused where problems are encoded
-            start = self._guided(problem_id, reveal, place, counted)
+            start = self._starts[problem_id]
+        if amount or not start.prompt_length:  # an empty prompt is refused where problems are encoded
+            start = self._guided_start(self.lookup(problem_id), amount, plan)
         if len(start.tokens_T) + start.budget + self._reply_room > self.length:
             raise BudgetError(
                 f"problem {problem_id!r} is longer than the budget: {len(start.tokens_T)} tokens of context + "
@@ -307,12 +297,11 @@ class Task:
             )
         return start
 
-    def _guided(self, problem_id: str, reveal: int, place: Placement, counted: bool) -> Start:
-        problem = self.lookup(problem_id).problem
-        context = place.lay(self, problem_id, reveal)
-        budget = max(2, self.max_new_tokens - context.answered) if counted else self.max_new_tokens
+    def _guided_start(self, encoded: EncodedProblem, amount: float, plan: RevealPlan) -> Start:
+        context = plan.place.lay(encoded, plan.tokens(encoded, amount), self.tokenizer, self.frame)
+        budget = max(2, self.max_new_tokens - context.answered) if plan.counted else self.max_new_tokens
         prompt = context.prompt_length
-        return Start(problem, context.tokens_T, context.role_T, prompt, context.reveal_length, budget, prompt)
+        return Start(encoded.problem, context.tokens_T, context.role_T, prompt, context.reveal_length, budget, prompt)
 
     def start_from_prefix(self, problem_id: str, prefix: Any, roles: Any = None) -> Start:
         """Return the start of an episode from any token prefix (trees, drafts, two-stage rollouts).

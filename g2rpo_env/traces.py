@@ -14,9 +14,8 @@ from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 
-from g2rpo_env.curriculum import _Wrapped
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.problem import Problem, ProblemSource, distinct_ids
+from g2rpo_env.problem import Problem, ProblemSource, WrappedSource, distinct_ids
 from g2rpo_env.streams import Seed, stream
 
 TAUGHT = "train"
@@ -119,7 +118,7 @@ def with_traces(source: ProblemSource, traces: Traces | Mapping[str, Any]) -> Pr
     return source if traces.plain else TracedSource(source, traces)
 
 
-class TracedSource(_Wrapped):
+class TracedSource(WrappedSource):
     """A source whose training solutions are what :class:`Traces` says.
 
     Args:

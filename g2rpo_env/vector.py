@@ -11,37 +11,34 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from g2rpo_env.core import (
-    NO_REVEAL,
+from g2rpo_env.episode import Role
+from g2rpo_env.errors import ConfigurationError, InvalidActionError, ResetNeededError
+from g2rpo_env.group_order import GroupOrder
+from g2rpo_env.lane import (
+    Columns,
+    Graded,
     Observation,
+    Try,
     action_mask,
     action_rule,
     action_tokens,
+    append_reply,
     check_options,
     check_render_mode,
+    final_columns,
+    grade_tries,
     load_source_state,
+    reset_columns,
+    reveal_amounts,
     source_state,
     token_spaces,
 )
-from g2rpo_env.episode import Role
-from g2rpo_env.errors import ConfigurationError, InvalidActionError, ResetNeededError
 from g2rpo_env.problem import Problem
 from g2rpo_env.render import RENDERERS
-from g2rpo_env.reveal.placement import placed
-from g2rpo_env.reveal.plan import RevealPlan, reveal_tokens
-from g2rpo_env.streams import fresh_seed
+from g2rpo_env.reveal.plan import NO_REVEAL, RevealPlan
 from g2rpo_env.task import Start, Task, load_task
-from g2rpo_env.verdict import Verdict
 
 NEVER = np.iinfo(np.int64).max
-
-AHEAD = 256
-"""So many groups are drawn ahead at most."""
-
-MANY = 16_384
-"""With more problems than this in store, all are drawn again as they are needed."""
-
-OpenGroups = dict[str, list[tuple[int, set[int]]]]
 
 UNSIGNED = {np.dtype(f"{kind}{size}"): np.dtype(f"u{size}") for kind in "iu" for size in (1, 2, 4, 8)}
 """Integer type -> the unsigned type of its size."""
@@ -103,8 +100,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
             raise ConfigurationError(f"num_envs={num_envs} must be at least 1")
         if group_size < 1 or num_envs % group_size:
             raise ConfigurationError(f"group_size={group_size} must divide num_envs={num_envs}")
-        if not 0 <= rank < world_size:
-            raise ConfigurationError(f"rank={rank} must lie in [0, world_size={world_size})")
+        self._order = GroupOrder(group_size, rank, world_size)
         check_render_mode(render_mode, self.metadata["render_modes"])
         self.task = load_task(task, options)
         self.num_envs, self.group_size = num_envs, group_size
@@ -116,41 +112,34 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         """int32 (A,), the token id of each action of a reduced vocabulary, or None."""
         self._actions = self.task.vocab_size if self.vocabulary is None else len(self.vocabulary)
         self.reveal_plan: RevealPlan | None = None
-        """What is revealed at the next resets, autoreset included; a guidance wrapper sets it."""
-        self._root: Any = None
-        self._counter = 0
-        self._shown_length = np.zeros((num_envs, 1), np.int32)
-        self._advance = np.zeros(num_envs, np.int64)
-        self._allocate()
+        """Guidance at the next resets, autoreset included; a guidance wrapper sets it."""
+        self.single_observation_space, self.single_action_space = token_spaces(self.task, self._actions)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        # A step costs a handful of array operations, whatever the number of lanes and whoever waits: every lane writes
+        # at its cursor, and that of a waiting lane stands on a spare cell behind the last row and does not move.
+        self._cells, self._roles = self._allocate()
+        self._spare = len(self._cells) - 1
+        self._cursor = np.full(num_envs, self._spare)  # int64 (N,), the cell that a lane writes next
+        self._advance = np.zeros(num_envs, np.int64)  # (N,), 1 for running lanes, 0 for waiting ones
+        self._shown_length = np.zeros((num_envs, 1), np.int32)  # (N, 1), as observations have it
+        self._tokens, self._length = self._make_views()
         self._answer_start = [0] * num_envs
         self._tries = [1] * num_envs
         # A budget is spent when the clock strikes the lane's deadline: one comparison a step for all lanes.
         self._clock = 0
-        self._deadline = np.full(num_envs, NEVER, np.int64)
+        self._deadline = np.full(num_envs, NEVER, np.int64)  # (N,)
         self._next_deadline = NEVER
-        self._active = np.zeros(num_envs, np.bool_)
+        self._active = np.zeros(num_envs, np.bool_)  # (N,)
         self._autoreset_next: list[int] = []
         self._problems: list[Problem | None] = [None] * num_envs
-        self._all_lanes = np.arange(num_envs)
-        # Problems of groups, drawn ahead: a pure function of the source and the root seed.
-        self._ahead: dict[int, str] = {}
-        self._ahead_of: tuple[Any, Any] = (None, None)
-        # Groups opened by explicit resets that may still take members: problem -> [(group, members started), ...].
-        self._open: OpenGroups = {}
+        self._all_lanes = np.arange(num_envs)  # (N,)
 
-    def _allocate(self) -> None:
-        """Make what depends on the length of the context."""
-        self.single_observation_space, self.single_action_space = token_spaces(self.task, self._actions)
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self.action_space = batch_space(self.single_action_space, self.num_envs)
-        # A step costs a handful of array operations, whatever the number of lanes and whoever waits: every lane writes
-        # at its cursor, and that of a waiting lane stands on a spare cell behind the last row and does not move.
-        self._spare = self.num_envs * self.task.length
-        self._cells = np.zeros(self._spare + 1, np.int32)
-        self._cursor = np.full(self.num_envs, self._spare, np.int64)
-        self._make_views()
+    def _allocate(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return room for the tokens of all lanes and a spare cell, int32 (N L + 1,), and for their roles."""
+        lanes, length = self.num_envs, self.task.length
         # Whatever stands behind the start of an episode was sampled, so that a step has no role to write.
-        self._roles = np.full((self.num_envs, self.task.length), Role.SAMPLED, np.int8)
+        return np.zeros(lanes * length + 1, np.int32), np.full((lanes, length), Role.SAMPLED, np.int8)  # roles (N, L)
 
     def make_room(self, room: int) -> None:
         """Lengthen the contexts by up to ``room`` tokens, for guidance outside of solutions; ends running episodes.
@@ -161,21 +150,25 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         task = self.task.with_room(room)
         if task is not self.task:
             self.task = task
+            self.single_observation_space, self.single_action_space = token_spaces(task, self._actions)
+            self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+            self._cells, self._roles = self._allocate()
+            self._spare = len(self._cells) - 1
+            self._tokens, self._length = self._make_views()
             self._stand_still()
-            self._allocate()
 
-    def _make_views(self) -> None:
-        self._tokens = self._cells[: self._spare].reshape(self.num_envs, -1)
-        self._length = self._shown_length[:, 0]
+    def _make_views(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the tokens of each lane, int32 (N, L), and their number, int32 (N,), as views."""
+        return self._cells[: self._spare].reshape(self.num_envs, -1), self._shown_length[:, 0]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what pickle and deepcopy take: without the views, which would become arrays of their own."""
+        """Return the state for pickle and deepcopy: without the views, which would become arrays of their own."""
         return {key: value for key, value in self.__dict__.items() if key not in ("_tokens", "_length")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take a state of :meth:`__getstate__`."""
         self.__dict__.update(state)
-        self._make_views()
+        self._tokens, self._length = self._make_views()
 
     # -- what callers read ------------------------------------------------------------------------------------------
 
@@ -201,7 +194,19 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
     @property
     def root_seed(self) -> Any:
         """Root seed of all streams of this environment."""
-        return self._root
+        return self._order.root
+
+    def problems(self, numbers: Sequence[int]) -> list[str]:
+        """Return the problem ids of groups, before or after they are reset.
+
+        Args:
+            numbers: Numbers from :meth:`take_groups`, or of groups that a reset took.
+
+        Raises:
+            ConfigurationError: a number is of no group that was taken since the last seed.
+        """
+        self._order.check_taken(numbers, "numbers")
+        return self._order.problems(self.task, numbers)
 
     def episode_tokens(self, lane: int) -> tuple[np.ndarray, np.ndarray]:
         """Return tokens_T (int32) and role_T (int8) of one lane's context, as copies."""
@@ -222,14 +227,14 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         options = options or {}
         check_options(options, LANE_OPTIONS)
         lanes = self._masked_lanes(options.get("reset_mask"))
-        before = self._root, self._counter, _copied(self._open)
+        before = self._order.state_dict()
         try:
             self._reseed(seed)
             if options.get("reset_mask") is None:
-                self._open.clear()
+                self._order.close_all()
             starts, groups, members = self._plan_starts(lanes, options)
         except Exception:
-            self._root, self._counter, self._open = before
+            self._order.load_state_dict(before)
             raise
         info = self._begin(lanes, starts, groups, members)
         return self._observation(), info
@@ -250,15 +255,14 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         if count < 1:
             raise ConfigurationError(f"count={count} must be at least 1")
         self._reseed(seed)
-        return [self._next_group() for _ in range(count)]
+        return [self._order.take() for _ in range(count)]
 
     def _reseed(self, seed: int | Sequence[int] | None) -> None:
-        if seed is None and self._root is not None:
+        if seed is None and self._order.root is not None:
             return
-        self._root = fresh_seed() if seed is None else _root_seed(seed)
-        self._counter = 0
-        self._open.clear()
-        self._np_random, self._np_random_seed = seeding.np_random(self._root if isinstance(self._root, int) else None)
+        self._order.reseed(seed)
+        root = self._order.root
+        self._np_random, self._np_random_seed = seeding.np_random(root if isinstance(root, int) else None)
 
     def _masked_lanes(self, mask: Any) -> np.ndarray:
         if mask is None:
@@ -286,14 +290,19 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
             return [self.task.start(problem_id, 0) for problem_id in problem_ids], groups, members
         prefixes = self._per_lane(options, "prefix", lanes)
         prefix_roles = self._per_lane(options, "prefix_roles", lanes)
-        reveals = self._reveals(problem_ids, groups, members, self._per_lane(options, "reveal", lanes))
+        given = self._per_lane(options, "reveal", lanes)
+        if given is not None:
+            given = [None if amount is None or np.isnan(amount) else float(amount) for amount in given]
+        amounts = reveal_amounts(
+            self.reveal_plan, self._order.root, self.group_size, problem_ids, groups, members, given
+        )
         plan, starts = self.reveal_plan or NO_REVEAL, []
         for i, problem_id in enumerate(problem_ids):
             if prefixes is not None and prefixes[i] is not None:
                 roles = None if prefix_roles is None else prefix_roles[i]
                 starts.append(self.task.start_from_prefix(problem_id, prefixes[i], roles))
             else:
-                starts.append(self.task.start(problem_id, reveals[i], placed(plan.place), plan.counted))
+                starts.append(self.task.start(problem_id, amounts[i], plan))
         return starts, groups, members
 
     def _per_lane(self, options: dict[str, Any], key: str, lanes: np.ndarray) -> list[Any] | None:
@@ -313,42 +322,17 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         """Take the next groups of the seeded order for whole groups of lanes."""
         size = self.group_size
         if size == 1:
-            groups = [self._next_group() for _ in lanes]
-            return self._drawn(groups), groups, [0] * len(groups)
+            groups = [self._order.take() for _ in lanes]
+            return self._order.problems(self.task, groups), groups, [0] * len(groups)
         blocks, counts = np.unique(lanes // size, return_counts=True)
         if (counts != size).any():
             raise ConfigurationError(
                 f"options['reset_mask'] splits a group of group_size={size}: give options['problem'] (and 'member') "
                 "for the lanes, or mask whole groups"
             )
-        number = {block: self._next_group() for block in blocks.tolist()}
+        number = {block: self._order.take() for block in blocks.tolist()}
         groups = [number[lane // size] for lane in lanes.tolist()]
-        return self._drawn(groups), groups, [lane % size for lane in lanes.tolist()]
-
-    def _drawn(self, groups: list[int]) -> list[str]:
-        """Return the problems of some groups; a source that draws many at once is asked for the next ones as well."""
-        source = self.task.source
-        if not hasattr(source, "draw_many"):
-            problem_of = {group: source.draw(self._root, group) for group in dict.fromkeys(groups)}
-            return [problem_of[group] for group in groups]
-        if self._ahead_of[0] is not source or self._ahead_of[1] is not self._root or len(self._ahead) > MANY:
-            self._ahead_of = source, self._root
-            self._ahead.clear()
-        missing = [group for group in dict.fromkeys(groups) if group not in self._ahead]
-        if missing:
-            # As many more as there were before, up to a bound: nobody waits long for problems that nobody needs.
-            more = range(self._counter, self._counter + min(self._counter - len(missing), AHEAD))
-            missing += [self._group(number) for number in more]
-            self._ahead.update(zip(missing, source.draw_many(self._root, missing), strict=True))
-            self.task.prepare([self._ahead[group] for group in missing])
-        return [self._ahead[group] for group in groups]
-
-    def _next_group(self) -> int:
-        self._counter += 1
-        return self._group(self._counter - 1)
-
-    def _group(self, number: int) -> int:
-        return number * self.world_size + self.rank
+        return self._order.problems(self.task, groups), groups, [lane % size for lane in lanes.tolist()]
 
     def _given_groups(
         self, lanes: np.ndarray, problems: list[Any], members: list[Any] | None
@@ -357,24 +341,19 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         if missing:
             raise ConfigurationError(f"options['problem'] is None for lane {missing[0]}, which is to be reset")
         problem_ids = [str(problem) for problem in problems]
-        members = self._checked_members(lanes, members)
-        groups = [self._join(p, m) for p, m in zip(problem_ids, members, strict=True)]
+        members = self._check_members(lanes, members)
+        groups = [self._order.join(p, m) for p, m in zip(problem_ids, members, strict=True)]
         return problem_ids, groups, members
 
     def _taken_groups(
         self, lanes: np.ndarray, numbers: list[Any], members: list[Any] | None
     ) -> tuple[list[str], list[int], list[int]]:
         groups = [int(number) for number in numbers]
-        own = [g >= 0 and g % self.world_size == self.rank and g // self.world_size < self._counter for g in groups]
-        if not all(own):
-            raise ConfigurationError(
-                f"options['group']={groups[own.index(False)]} must be a number that take_groups() gave since the last "
-                "seed"
-            )
-        members = self._checked_members(lanes, members)
-        return self._drawn(groups), groups, members
+        self._order.check_taken(groups, "options['group']")
+        members = self._check_members(lanes, members)
+        return self._order.problems(self.task, groups), groups, members
 
-    def _checked_members(self, lanes: np.ndarray, members: list[Any] | None) -> list[int]:
+    def _check_members(self, lanes: np.ndarray, members: list[Any] | None) -> list[int]:
         if members is None:
             return [int(lane) % self.group_size for lane in lanes]
         members = [int(member) for member in members]
@@ -382,37 +361,6 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         if bad:
             raise ConfigurationError(f"options['member']={bad[0]} must lie in [0, group_size={self.group_size})")
         return members
-
-    def _join(self, problem_id: str, member: int) -> int:
-        """Return the newest group of the problem that still lacks this member, or a new one."""
-        waiting = self._open.setdefault(problem_id, [])
-        entry = next((entry for entry in reversed(waiting) if member not in entry[1]), None)
-        if entry is None:
-            entry = self._next_group(), set()
-            waiting.append(entry)
-        group, started = entry
-        started.add(member)
-        if len(started) == self.group_size:
-            waiting.remove(entry)
-        if not waiting:
-            del self._open[problem_id]
-        return group
-
-    def _reveals(
-        self, problem_ids: list[str], groups: list[int], members: list[int], amounts: list[Any] | None
-    ) -> list[int]:
-        if self.reveal_plan is None and amounts is None:
-            return [0] * len(problem_ids)
-        plan = self.reveal_plan or NO_REVEAL
-        planned = plan.lengths(problem_ids, members) if self.reveal_plan else np.zeros(len(groups))
-        out = []
-        for i, problem_id in enumerate(problem_ids):
-            amount = None if amounts is None else amounts[i]
-            if amount is None or np.isnan(amount):
-                amount = planned[i] * plan.share(self._root, groups[i], members[i], self.group_size)
-            shown = placed(plan.place).shown(self.task, problem_id)
-            out.append(reveal_tokens(shown, float(amount), plan.unit, plan.cap))
-        return out
 
     def _begin(self, lanes: np.ndarray, starts: list[Start], groups: list[int], members: list[int]) -> dict[str, Any]:
         for lane, before, start in zip(lanes.tolist(), self._length[lanes].tolist(), starts, strict=True):
@@ -433,16 +381,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         self._next_deadline = min(self._next_deadline, self._clock + min(start.budget for start in starts))
         if self._autoreset_next:
             self._autoreset_next = [lane for lane in self._autoreset_next if not self._active[lane]]
-        return self._batch_info(
-            lanes,
-            {
-                "problem_id": (object, [start.problem.problem_id for start in starts]),
-                "group": (np.int64, groups),
-                "member": (np.int64, members),
-                "prompt_length": (np.int64, [start.prompt_length for start in starts]),
-                "reveal_length": (np.int64, [start.reveal_length for start in starts]),
-            },
-        )
+        return self._batch_info(lanes, reset_columns(starts, groups, members))
 
     # -- step -------------------------------------------------------------------------------------------------------
 
@@ -453,7 +392,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
             ResetNeededError: the environment was never reset.
             InvalidActionError: the action of a running lane is no token id.
         """
-        tokens = self._checked(actions)
+        tokens = self._check_actions(actions)
         restart = self._autoreset_next  # NEXT_STEP: these lanes ignore their action and start again
         self._cells[self._cursor] = tokens
         self._cursor += self._advance
@@ -473,15 +412,15 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
             info = self._restart(np.array(restart)) | info  # reset keys and final keys are disjoint
         return self._observation(), reward, terminations, truncations, info
 
-    def _checked(self, actions: Any) -> np.ndarray:
-        """Return the token ids of some actions, (N,); what waiting lanes are given does not matter."""
+    def _check_actions(self, actions: Any) -> np.ndarray:
+        """Return the token ids of some actions, (N,); those of waiting lanes do not matter."""
         actions = np.asarray(actions)
         if actions.shape != (self.num_envs,):
             raise InvalidActionError(f"actions must have shape ({self.num_envs},), got {actions.shape}")
         unsigned = UNSIGNED.get(actions.dtype)
         if unsigned is None:
             raise InvalidActionError(f"actions must hold token ids, integers, got dtype {actions.dtype}")
-        if self._root is None:
+        if self._order.root is None:
             raise ResetNeededError("step() needs running episodes: call reset() first")
         # One reduction finds both kinds of bad ids: seen as unsigned, negative ones are huge.
         if np.maximum.reduce(actions.view(unsigned)) >= self._actions:
@@ -515,20 +454,19 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         lanes = over.nonzero()[0].tolist()
         if not lanes:
             return {}
-        problems: list[Any] = [self._problems[lane] for lane in lanes]
-        completions = [self.task.completion(self._answer(lane), lane in stopped) for lane in lanes]
-        verdicts = self.task.grade(problems, completions)
-        finished = list(range(len(lanes)))
-        if self.task.reply is not None:
-            finished = [i for i in finished if not self._replied(lanes[i], completions[i], verdicts[i])]
+        graded = grade_tries(self.task, [self._try(lane, lane in stopped) for lane in lanes])
+        finished = [i for i, one in enumerate(graded) if one.reply_T is None]
+        if len(finished) < len(lanes):
+            for lane, one in zip(lanes, graded, strict=True):
+                if one.reply_T is not None:
+                    self._append_reply(lane, one.reply_T)
             if not finished:
                 return {}
-        done = np.array([lanes[i] for i in finished])
+        done = np.array([lanes[i] for i in finished])  # (M,)
         terminations[done] = ends[done]
         truncations[done] = ~ends[done]
-        completions, verdicts = [completions[i] for i in finished], [verdicts[i] for i in finished]
-        reward[done] = [verdict.reward for verdict in verdicts]
-        return self._finish(done, completions, verdicts)
+        reward[done] = [graded[i].verdict.reward for i in finished]
+        return self._finish(done, [graded[i] for i in finished])
 
     def _stopped(self, tokens: np.ndarray) -> list[int]:
         """Return the running lanes whose new token completed a stop string."""
@@ -537,41 +475,29 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         return [lane for lane in lanes if self.task.stops(self._answer(lane))]
 
     def _answer(self, lane: int) -> np.ndarray:
+        """Return the tokens of the running try of a lane, int32 (T,), a view."""
         return self._tokens[lane, self._answer_start[lane] : self._length[lane]]
 
-    def _replied(self, lane: int, completion: str, verdict: Verdict) -> bool:
-        """Append what the environment says to a wrong try, if the lane may go on."""
+    def _try(self, lane: int, stopped: bool) -> Try:
         problem = self._problems[lane]
-        if problem is None or self._deadline[lane] <= self._clock:
-            return False
-        reply_T = self.task.reply_tokens(problem, completion, verdict, self._tries[lane])
-        if reply_T is None:
-            return False
-        begin = int(self._length[lane])
-        end = begin + len(reply_T)
-        self._tokens[lane, begin:end] = reply_T
-        self._roles[lane, begin:end] = Role.ENVIRONMENT
+        assert problem is not None  # the lane has started
+        may_go_on = bool(self._deadline[lane] > self._clock)
+        return Try(problem, self._answer(lane), stopped, self._tries[lane], may_go_on)
+
+    def _append_reply(self, lane: int, reply_T: np.ndarray) -> None:
+        end = append_reply(self._tokens[lane], self._roles[lane], int(self._length[lane]), reply_T)
         self._length[lane] = end
         self._cursor[lane] += len(reply_T)
         self._answer_start[lane] = end
         self._tries[lane] += 1
-        return True
 
-    def _finish(self, lanes: np.ndarray, completions: list[str], verdicts: list[Verdict]) -> dict[str, Any]:
+    def _finish(self, lanes: np.ndarray, graded: list[Graded]) -> dict[str, Any]:
         """End or restart finished lanes; return the info of this step."""
         self._active[lanes] = False
         self._advance[lanes] = 0
         self._cursor[lanes] = self._spare
         self._deadline[lanes] = NEVER
-        final = self._batch_info(
-            lanes,
-            {
-                "completion": (object, completions),
-                "correct": (np.bool_, [verdict.correct for verdict in verdicts]),
-                "valid": (np.bool_, [verdict.valid for verdict in verdicts]),
-                "verdict": (object, verdicts),
-            },
-        )
+        final = self._batch_info(lanes, final_columns(graded))
         if self.autoreset_mode == AutoresetMode.SAME_STEP:
             final_obs = np.full(self.num_envs, None, dtype=object)
             for lane in lanes:
@@ -589,7 +515,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
 
     # -- info and observation ---------------------------------------------------------------------------------------
 
-    def _batch_info(self, lanes: np.ndarray, columns: dict[str, tuple[type, list[Any]]]) -> dict[str, Any]:
+    def _batch_info(self, lanes: np.ndarray, columns: Columns) -> dict[str, Any]:
         """Return Gymnasium's batched info: per key an array over all lanes and a mask of who has it.
 
         Args:
@@ -640,14 +566,11 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the seeded order of problems, between episodes."""
-        waiting = {p: [[group, sorted(members)] for group, members in entries] for p, entries in self._open.items()}
-        root = self._root if isinstance(self._root, int | None) else list(self._root)
-        return {"root": root, "counter": self._counter, "open": waiting, **source_state(self.task)}
+        return {**self._order.state_dict(), **source_state(self.task)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a position; the next ``reset()`` draws the groups that would have come next."""
-        self._root, self._counter = state["root"], state["counter"]
-        self._open = _copied(state["open"])
+        self._order.load_state_dict(state)
         load_source_state(self.task, state)
         self._stand_still()
 
@@ -658,17 +581,6 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         self._cursor[:] = self._spare
         self._deadline[:] = NEVER
         self._autoreset_next = []
-
-
-def _copied(waiting: Any) -> OpenGroups:
-    return {p: [(group, set(members)) for group, members in entries] for p, entries in waiting.items()}
-
-
-def _root_seed(seed: int | Sequence[int]) -> int | list[int]:
-    root = int(seed) if isinstance(seed, int | np.integer) else [int(s) for s in seed]
-    if np.min(root, initial=0) < 0:
-        raise ConfigurationError(f"seed={seed} must be at least 0")
-    return root
 
 
 def _autoreset_mode(mode: AutoresetMode | str | None, group_size: int) -> AutoresetMode:

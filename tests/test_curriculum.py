@@ -1,13 +1,11 @@
 """Curricula: easy before hard, every problem once per epoch, a pure function of seed and index."""
 
-import copy
 import json
 
 import numpy as np
 import pytest
 
 from g2rpo_env import (
-    Controller,
     Curriculum,
     Feedback,
     FixedGuidance,
@@ -24,6 +22,7 @@ from g2rpo_env.curriculum import solution_length
 from g2rpo_env.envs.arithmetic import Addition, AdditionSource
 from g2rpo_env.envs.dataset import RowSource
 from g2rpo_env.errors import ConfigurationError, UnknownProblemError
+from g2rpo_env.guidance import give_feedback
 
 
 class Rows(RowSource):
@@ -136,23 +135,23 @@ def visit(problems: str, right: str = "", reveal: int = 0, valid: bool = True) -
     return Feedback(np.array(names, object), np.arange(count) % 2, guided, shown, correct, known)
 
 
-def told(source: Readmitting, controller: Controller, *visits: Feedback, shown: int = 0) -> None:
-    """Give visits to both, one update each, as a guidance wrapper does; the controller would show so many tokens."""
+def tell(source: Readmitting, *visits: Feedback, shown: int = 0) -> None:
+    """Give a source visits, one update each, as a training loop does; guidance would show so many tokens."""
     for one in visits:
-        controller.update(one)
-        source.follow(controller, lambda problem_id: shown)
+        source.learn(one)
+        source.take_plan(dict.fromkeys(source.set_aside, shown))
 
 
 def test_while_nobody_is_set_aside_the_order_is_that_of_the_source() -> None:
-    source, controller = Readmitting(Rows()), FixedGuidance(length=0)
+    source = Readmitting(Rows())
     assert [source.draw(3, i) for i in range(40)] == [Rows().draw(3, i) for i in range(40)]
-    told(source, controller, visit("0123456789", right="0123456789"), visit("01", right=""))  # one failure is not two
+    tell(source, visit("0123456789", right="0123456789"), visit("01", right=""))  # one failure is not two
     assert [source.draw(3, i) for i in range(40)] == [Rows().draw(3, i) for i in range(40)]
 
 
 def test_a_problem_that_nobody_solves_is_passed_over_and_its_place_taken() -> None:
-    source, controller = Readmitting(Rows(), patience=2, rest=5), FixedGuidance(length=0)
-    told(source, controller, visit("48", right="8"), visit("48", right="8"))
+    source = Readmitting(Rows(), patience=2, rest=5)
+    tell(source, visit("48", right="8"), visit("48", right="8"))
     assert not source.admits("p4") and source.admits("p8")
     drawn = [source.draw(3, i) for i in range(60)]
     assert "p4" not in drawn and drawn == [source.draw(3, i) for i in range(60)]
@@ -161,56 +160,57 @@ def test_a_problem_that_nobody_solves_is_passed_over_and_its_place_taken() -> No
 
 
 def test_it_comes_back_after_a_rest_that_doubles_with_every_failure() -> None:
-    source, controller = Readmitting(Rows(), patience=1, rest=2), FixedGuidance(length=0)
-    told(source, controller, visit("4"))  # update 1: set aside until update 3
+    source = Readmitting(Rows(), patience=1, rest=2)
+    tell(source, visit("4"))  # update 1: set aside until update 3
     away = []
     for _ in range(8):
         away.append(not source.admits("p4"))
-        told(source, controller, visit("4" if source.admits("p4") else "8", right="8"))
+        tell(source, visit("4" if source.admits("p4") else "8", right="8"))
     # seen before updates 2..9: away at 2; back for update 4, fails, away for 4 updates
     assert away == [True, True, False, True, True, True, True, False]
 
 
 def test_guidance_that_shows_more_takes_it_back_at_once() -> None:
-    source, controller = Readmitting(Rows(), patience=2, rest=50, more=3), FixedGuidance(length=0)
-    told(source, controller, visit("4", reveal=5), visit("4", reveal=4), shown=7)
+    source = Readmitting(Rows(), patience=2, rest=50, more=3)
+    tell(source, visit("4", reveal=5), visit("4", reveal=4), shown=7)
     assert not source.admits("p4")  # 7 < 5 + 3
-    told(source, controller, visit("8", right="8"), shown=8)
+    tell(source, visit("8", right="8"), shown=8)
     assert source.admits("p4")
-    told(source, controller, visit("4", reveal=8), shown=8)  # tried with 8: aside until it would be shown 11
+    tell(source, visit("4", reveal=8), shown=8)  # tried with 8: aside until it would be shown 11
     assert not source.admits("p4")
-    told(source, controller, visit("4", right="4", reveal=8), shown=8)
+    tell(source, visit("4", right="4", reveal=8), shown=8)
     assert source.admits("p4") and source.records == {}
 
 
 def test_if_all_are_set_aside_the_order_goes_on() -> None:
-    source, controller = Readmitting(Rows(), patience=1), FixedGuidance(length=0)
-    told(source, controller, visit("0123456789"))
+    source = Readmitting(Rows(), patience=1)
+    tell(source, visit("0123456789"))
     assert [source.draw(3, i) for i in range(10)] == [Rows().draw(3, i) for i in range(10)]
 
 
-def test_episodes_without_a_verdict_and_means_alone_say_nothing() -> None:
-    source, controller = Readmitting(Rows(), patience=1), FixedGuidance(length=0)
-    told(source, controller, visit("4", valid=False))
-    controller.update(reward=0.0)
-    source.follow(controller, lambda problem_id: 0)
-    source.follow(controller, lambda problem_id: 0)  # once more changes nothing
+def test_episodes_without_a_verdict_say_nothing() -> None:
+    source = Readmitting(Rows(), patience=1)
+    tell(source, visit("4", valid=False), visit("", valid=False))
     assert source.records == {} and source.updates == 2
 
 
 def test_its_state_survives_json_and_goes_on() -> None:
-    source, controller = Readmitting(Rows(), patience=1, rest=3), FixedGuidance(length=0)
-    told(source, controller, visit("45"), visit("8", right="8"))
+    source = Readmitting(Rows(), patience=1, rest=3)
+    tell(source, visit("45"), visit("8", right="8"))
     again = Readmitting(Rows(), patience=1, rest=3)
     again.load_state_dict(json.loads(json.dumps(source.state_dict())))
     for one in (source, again):
-        told(one, copy.deepcopy(controller), visit("9"))
+        tell(one, visit("9"))
     assert again.state_dict() == source.state_dict()
     assert [again.draw(1, i) for i in range(30)] == [source.draw(1, i) for i in range(30)]
+    shown = Readmitting(Rows(), patience=1, rest=9)
+    tell(shown, visit("4"), shown=1)
+    again.load_state_dict(json.loads(json.dumps(shown.state_dict())))
+    assert again.admits("p4") and again.set_aside == ["p4"]  # the plan is a part of the state
     assert isinstance(source.with_split("test"), Rows) and source.num_problems == 10
 
 
-def test_a_wrapper_hands_on_what_its_controller_is_told_and_the_environment_keeps_the_state() -> None:
+def test_a_loop_gives_feedback_and_the_environment_keeps_the_state() -> None:
     def make() -> VectorGuidanceWrapper:
         task = Addition(digits=2)
         task.source = Readmitting(task.source, patience=1, rest=50)
@@ -219,17 +219,20 @@ def test_a_wrapper_hands_on_what_its_controller_is_told_and_the_environment_keep
     envs, controller = make(), FixedGuidance(length=2)
     _, info = envs.reset(seed=0)
     ids, ones = info["problem_id"], np.ones(4, bool)
-    controller.update(Feedback(ids, info["member"], ones, info["reveal_length"], ~ones, ones))
-    envs.follow(controller)
+    give_feedback(envs, Feedback(ids, info["member"], ones, info["reveal_length"], ~ones, ones), controller)
     source = envs.unwrapped.task.source
     assert not any(source.admits(name) for name in ids) and {r.shown for r in source.records.values()} == {2}
-    controller.length = 3.0
-    assert all(source.admits(name) for name in ids)  # the rule would show 3 now
     other = make()
     other.unwrapped.load_state_dict(json.loads(json.dumps(envs.unwrapped.state_dict())))
     other.follow(controller)
     assert other.unwrapped.task.source.state_dict() == source.state_dict()
     assert list(other.reset()[1]["problem_id"]) == list(envs.reset()[1]["problem_id"])
+    controller.length = 3.0
+    nothing = Feedback.from_episodes([])
+    give_feedback(envs, nothing, controller)
+    assert all(source.admits(name) for name in ids)  # the rule would show 3 now
+    give_feedback(other.unwrapped, nothing, None)
+    assert not any(other.unwrapped.task.source.admits(name) for name in ids)  # without guidance nothing is shown
     single = TokenEnv(envs.unwrapped.task)
     single.reset(seed=0)
     assert single.state_dict()["source"] == source.state_dict()

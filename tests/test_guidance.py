@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from g2rpo_env import (
     AdaptiveGuidance,
     Controller,
+    Feedback,
     FixedGuidance,
     GuidanceWrapper,
     Levels,
@@ -21,8 +22,9 @@ from g2rpo_env import (
     VectorGuidanceWrapper,
     find_guidance,
 )
-from g2rpo_env.envs.arithmetic import Addition
-from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.envs.arithmetic import Addition, AdditionSource
+from g2rpo_env.errors import ConfigurationError, MissingGuidanceError
+from g2rpo_env.guidance import give_feedback
 from g2rpo_env.tokenizer import char_tokenizer, decode
 
 EOS = char_tokenizer().eos_token_id
@@ -176,6 +178,49 @@ def test_a_controller_whose_length_breaks_the_unit_is_refused_and_not_followed()
     with pytest.raises(ConfigurationError, match="length=45.0"):
         env.follow(FixedGuidance(length=45))
     assert env.reset(seed=0)[1]["reveal_length"] == 9
+
+
+# -- feedback -------------------------------------------------------------------------------------------------------
+
+
+class Learner(AdditionSource):
+    """A source that keeps what it is given."""
+
+    set_aside = ["58+67", "10+20"]
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.calls: list[Any] = []
+
+    def learn(self, feedback: Feedback) -> None:
+        """Keep the episodes."""
+        self.calls.append(feedback)
+
+    def take_plan(self, tokens: Any) -> None:
+        """Keep the plan."""
+        self.calls.append(tokens)
+
+
+def test_feedback_reaches_the_controller_then_the_wrapper_then_the_source() -> None:
+    task = Addition(digits=2)
+    task.source = source = Learner()
+    envs, controller = VectorGuidanceWrapper(TokenVectorEnv(task, 4, group_size=2), 4), AdaptiveGuidance(length=4)
+    failed, ones = np.zeros(2, bool), np.ones(2, bool)
+    feedback = Feedback(np.array(["58+67"] * 2, object), np.arange(2), failed, failed * 1, failed, ones)
+    for _ in range(2):  # the rule changes nothing at first, then 4 * 1.25
+        give_feedback(RecordVectorStatistics(envs), feedback, controller)
+    assert len(controller.history) == 2 and envs.length == controller.length == 5
+    assert source.calls == [feedback, {"58+67": 4, "10+20": 4}, feedback, {"58+67": 5, "10+20": 5}]
+    give_feedback(envs.unwrapped, feedback, None)
+    assert source.calls[4:] == [feedback, {}]
+    give_feedback(guided(4), feedback, None)  # nobody learns
+
+
+def test_a_controller_needs_a_wrapper_and_is_not_updated_without_one() -> None:
+    controller = AdaptiveGuidance(length=4)
+    with pytest.raises(MissingGuidanceError, match="controller=AdaptiveGuidance needs a guidance wrapper around envs"):
+        give_feedback(TokenVectorEnv(TASK, 2), Feedback.from_episodes([]), controller)
+    assert controller.history == []
 
 
 # -- wrapping -------------------------------------------------------------------------------------------------------

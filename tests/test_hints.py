@@ -28,12 +28,14 @@ def test_a_function_of_the_problem_and_another_split() -> None:
 
 def test_the_longest_hint_is_measured() -> None:
     generated = Task(Hinted(AdditionSource(2), {"58+67": "Carry.\nOnce."}), MarkVerifier(), max_new_tokens=9)
-    assert generated.longest_hint == (12, 2)
+    assert generated.longest("hint") == (12, 2)
     rows = Task(Hinted(RowSource(ROWS, "train"), {"b": "No é"}), MarkVerifier(), max_new_tokens=9)
-    assert rows.longest_hint == (5, 1)  # é has two bytes, a token each
-    assert Task(RowSource(ROWS, "train"), MarkVerifier(), max_new_tokens=9).longest_hint == (0, 0)
+    assert rows.longest("hint") == (5, 1)  # é has two bytes, a token each
+    assert Task(RowSource(ROWS, "train"), MarkVerifier(), max_new_tokens=9).longest("hint") == (0, 0)
 
 
 def test_a_hint_is_encoded_as_data() -> None:
     task = Task(Hinted(RowSource(ROWS, "train"), {"a": "<eos>"}), MarkVerifier(), max_new_tokens=9)
-    assert len(task.hint("a").solution_T) == 5 and not np.isin(task.eos_token_id, task.hint("a").solution_T)
+    assert len(task.lookup("a").text("hint").solution_T) == 5 and not np.isin(
+        task.eos_token_id, task.lookup("a").text("hint").solution_T
+    )

@@ -82,7 +82,8 @@ class Wide(RowSource):
 
 
 def test_a_generated_problem_beyond_the_length_is_refused_when_it_comes() -> None:
-    wide = Task(Wide([SHORT_PROMPT, LONG_PROMPT], "train"), accept, max_new_tokens=10)
+    longer = Problem("b", "Question\n", ("123\n",), "#1", "1")  # 9 + 4
+    wide = Task(Wide([SHORT_PROMPT, longer], "train"), accept, max_new_tokens=10)
     assert wide.start("a", 9).reveal_length == 9
     with pytest.raises(BudgetError, match=r"problem 'b' .*: 13 tokens of context .* 10 must not exceed 21"):
         wide.start("b", 4)

@@ -325,6 +325,18 @@ def test_members_of_groups_taken_out_of_the_order_start_in_any_lane() -> None:
     assert info["group"].tolist() == [3, 3, 4, 4]
 
 
+def test_the_problems_of_groups_are_known_before_they_are_reset() -> None:
+    envs = vector(4, 2)
+    numbers = envs.take_groups(3, seed=5)
+    problems = envs.problems(numbers)
+    assert problems == [TASK.source.draw(5, number) for number in numbers] and not envs.active.any()
+    assert envs.problems(numbers[1:] + numbers[:1]) == problems[1:] + problems[:1]
+    _, info = envs.reset(options={"group": [0, 0, 2, 2], "member": [0, 1, 0, 1]})
+    assert info["problem_id"].tolist() == [problems[0]] * 2 + [problems[2]] * 2
+    with pytest.raises(ConfigurationError, match="numbers=3 must be a number that take_groups"):
+        envs.problems([0, 3])
+
+
 def test_ranks_take_groups_of_their_own() -> None:
     parts = [vector(2, 2, rank=rank, world_size=2).take_groups(3, seed=1) for rank in range(2)]
     assert parts == [[0, 2, 4], [1, 3, 5]]

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from g2rpo_env.agents.parts.token_weights.means import SequenceMean
 from g2rpo_env.agents.recipe import Recipe
 from g2rpo_env.controllers.rules import AdaptiveGuidance, FixedGuidance
 
-if TYPE_CHECKING:
-    pass
-
 
 def guided_grpo() -> Recipe:
     """GRPO on guided groups with a reveal length that stays. Loss mode: sampled tokens only."""
-    return Recipe(controller=FixedGuidance())
+    return Recipe(controller=FixedGuidance(length=45.0))
 
 
 def g2rpo_a() -> Recipe:
@@ -30,9 +25,9 @@ def g2rpo_a() -> Recipe:
     4. Positions are those the tokens were sampled at; the official code pads short traces in the middle.
     5. The reveal does not count towards the budget and never shows the final answer.
     """
-    return Recipe(controller=AdaptiveGuidance(), token_weight=SequenceMean(revealed=True))
+    return Recipe(controller=AdaptiveGuidance(length=45.0, max_length=120.0), token_weight=SequenceMean(revealed=True))
 
 
 def g2rpo_a_masked() -> Recipe:
     """G²RPO-A with the revealed tokens masked out of the loss: only sampled tokens are trained."""
-    return Recipe(controller=AdaptiveGuidance())
+    return Recipe(controller=AdaptiveGuidance(length=45.0, max_length=120.0))

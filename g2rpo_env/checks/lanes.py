@@ -30,7 +30,6 @@ from g2rpo_env.checks.single import check_token_spaces
 from g2rpo_env.checks.wrappers import check_wrappers_keep_infos, warn_of_wrappers
 from g2rpo_env.core import TokenEnv
 from g2rpo_env.errors import ConfigurationError, InvalidActionError, UnknownProblemError
-from g2rpo_env.reveal.placement import placed
 from g2rpo_env.reveal.plan import RevealPlan
 from g2rpo_env.tokenizer import encode
 from g2rpo_env.vector import TokenVectorEnv
@@ -118,8 +117,8 @@ class _Lanes:
         check_info(info, RESET_INFO, f"of lane {lane} at reset")
         plan, shown = self.envs.reveal_plan or RevealPlan(), info["reveal_length"]
         self.singles[lane].reveal_plan = RevealPlan(place=plan.place, counted=plan.counted)
-        if shown:  # without what a place adds of its own
-            shown -= placed(plan.place).lay(self.envs.task, info["problem_id"], 1).reveal_length - 1
+        if shown:  # without the tokens that a place adds of its own
+            shown -= self.envs.task.start(info["problem_id"], 1, RevealPlan(place=plan.place)).reveal_length - 1
         options = {"problem": info["problem_id"], "reveal": shown}
         self.shown[lane], single = self.singles[lane].reset(seed=SEED, options=options)
         for key in ("problem_id", "prompt_length", "reveal_length"):

@@ -37,8 +37,8 @@ from g2rpo_env.checks.wrappers import check_wrappers_keep_infos, warn_of_wrapper
 from g2rpo_env.core import TokenEnv
 from g2rpo_env.errors import ConfigurationError, ConformanceError, InvalidActionError, UnknownProblemError
 from g2rpo_env.problem import Problem
-from g2rpo_env.reveal.placement import InAnswer, placed
-from g2rpo_env.reveal.plan import RevealPlan, reveal_tokens
+from g2rpo_env.reveal.placement import InAnswer
+from g2rpo_env.reveal.plan import RevealPlan
 from g2rpo_env.task import Task
 from g2rpo_env.tokenizer import decode
 
@@ -162,19 +162,18 @@ def _check_order(env: TokenEnv) -> None:
 
 def _check_reveal(env: TokenEnv) -> None:
     task, plan = env.task, env.reveal_plan or RevealPlan()
-    place = placed(plan.place)
     amounts = (0, 0.5, 1) if plan.unit == "fraction" else (0, 1, 2, 10**6)
     for problem_id in drawn(task.source)[:GRADED]:
-        problem = task.source.get(problem_id)
+        problem, encoded = task.source.get(problem_id), task.lookup(problem_id)
         for amount in amounts:
             frame = play(env, [], options={"problem": problem_id, "reveal": amount})[0]
             roles_fit_the_tokens([frame], task)
-            expected = reveal_tokens(place.shown(task, problem_id), amount, plan.unit, plan.cap)
-            if place == InAnswer():
+            expected = plan.tokens(encoded, amount)
+            if plan.place == InAnswer():
                 _check_shown(frame, task, problem, expected)
             require(
-                np.array_equal(frame.tokens_T, place.lay(task, problem_id, expected).tokens_T),
-                f"problem {problem_id!r} with reveal={amount} must begin with what {place} lays",
+                np.array_equal(frame.tokens_T, plan.place.lay(encoded, expected, task.tokenizer, task.frame).tokens_T),
+                f"problem {problem_id!r} with reveal={amount} must begin with what {plan.place} lays",
             )
     env.reveal_plan = RevealPlan(length=10**6)
     for seed in (SEED, None):  # at every reset, not only at the first

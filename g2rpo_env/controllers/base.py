@@ -7,12 +7,13 @@ has ``update``, ``plan``, ``length``, ``history``, ``state_dict`` and ``load_sta
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
+from g2rpo_env.episode import Episode, Groups
 from g2rpo_env.errors import ConfigurationError
 
 SOURCES = {
@@ -25,15 +26,15 @@ SOURCES = {
 
 @dataclass(frozen=True)
 class Feedback:
-    """What one update says to a controller; arrays of one entry per episode (N,).
+    """The episodes of one update as those see them who learn from success; arrays of one entry per episode (N,).
 
     Attributes:
         problem_id: str.
         member: int, position in the group.
-        guided: bool, whether a part of the solution was revealed.
-        reveal: int, number of revealed tokens.
+        guided: bool, whether guidance was shown.
+        reveal: int, number of tokens of guidance.
         correct: bool or float in [0, 1]; never the shaped total reward.
-        valid: bool, False where the verifier failed.
+        valid: bool, False where the verifier failed, and where nothing was sampled that it could have judged.
     """
 
     problem_id: np.ndarray
@@ -43,10 +44,45 @@ class Feedback:
     correct: np.ndarray
     valid: np.ndarray
 
+    @classmethod
+    def from_groups(cls, groups: Groups) -> Feedback:
+        """Return the feedback of collected groups, group by group."""
+        return cls.from_episodes(groups.episodes)
+
+    @classmethod
+    def from_episodes(cls, episodes: Sequence[Episode]) -> Feedback:
+        """Return the feedback of episodes, in their order; one without a sampled token says nothing of success."""
+        return cls(
+            problem_id=np.array([e.problem_id for e in episodes], dtype=object),
+            member=np.array([e.member for e in episodes], dtype=np.int64),
+            guided=np.array([e.guided for e in episodes], dtype=bool),
+            reveal=np.array([e.reveal for e in episodes], dtype=np.int64),
+            correct=np.array([e.correct for e in episodes], dtype=bool),
+            valid=np.array([e.valid and bool(e.sampled_T.any()) for e in episodes], dtype=bool),
+        )
+
+    @classmethod
+    def from_infos(cls, infos: Sequence[Mapping[str, Any]]) -> Feedback:
+        """Return the feedback of finished episodes, each given by its infos at reset and at its end in one dict."""
+        reveal_N = np.array([info["reveal_length"] for info in infos], dtype=np.int64)
+        return cls(
+            problem_id=np.array([info["problem_id"] for info in infos], dtype=object),
+            member=np.array([info["member"] for info in infos], dtype=np.int64),
+            guided=reveal_N > 0,
+            reveal=reveal_N,
+            correct=np.array([info["correct"] for info in infos], dtype=bool),
+            valid=np.array([info["valid"] for info in infos], dtype=bool),
+        )
+
+    def of_problem(self, problem_id: str) -> Feedback:
+        """Return the episodes of one problem."""
+        mine_N = self.problem_id == problem_id
+        return Feedback(**{f.name: getattr(self, f.name)[mine_N] for f in fields(Feedback)})
+
     def reward(self, source: str = "all") -> float:
         """Return the mean of ``correct`` over the valid episodes of a source; NaN if there are none."""
-        chosen = SOURCES[source](self)
-        return float(np.mean(self.correct[chosen])) if chosen.any() else math.nan
+        counted_N = SOURCES[source](self)
+        return float(np.mean(self.correct[counted_N])) if counted_N.any() else math.nan
 
 
 @dataclass
@@ -61,12 +97,10 @@ class Controller:
         ConfigurationError: an argument breaks its rule.
     """
 
-    length: float = 45.0
+    length: float = 1.0
     source: str = "all"
     history: list[dict[str, float]] = field(default_factory=list, init=False, repr=False, compare=False)
     """One ``{"reward", "length"}`` per update: the reward that was seen and the length that follows from it."""
-    last: Feedback | None = field(default=None, init=False, repr=False, compare=False)
-    """The episodes of the last update, for sources that learn from success; no part of the state."""
 
     def __post_init__(self) -> None:
         self.length = float(self.length)
@@ -90,14 +124,13 @@ class Controller:
         value = feedback.reward(self.source) if feedback is not None else float(reward)  # type: ignore[arg-type]
         if not (math.isnan(value) or 0 <= value <= 1):
             raise ConfigurationError(f"reward={value} must be a mean success in [0, 1]")
-        self.last = feedback
         if feedback is not None:
             self._learn(feedback)
         self.length = float(self._next_unseen(value) if math.isnan(value) else self._next(value))
         self.history.append({"reward": value, "length": self.length})
         return self.length
 
-    def credit(self, revealed: bool) -> None:
+    def set_trains_revealed(self, trains_revealed: bool) -> None:
         """Take from an agent whether it trains revealed tokens too, before its first update; few rules care."""
 
     def _learn(self, feedback: Feedback) -> None:

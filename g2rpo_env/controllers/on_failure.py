@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from g2rpo_env.controllers.base import Bounded, Feedback
-from g2rpo_env.controllers.per_problem import of_problem, remember
+from g2rpo_env.controllers.per_problem import remember
 from g2rpo_env.errors import ConfigurationError
 
 State = tuple[float, ...]
@@ -41,7 +41,8 @@ class FailureTriggered(Bounded):
         length: Only shown, never used: the mean length planned for the problems of the last update.
         source: Whose success the history shows; what counts for a problem are all its valid episodes.
         min_length: Least length of a reveal; problems without help get 0 all the same.
-        max_length: Length of a whole solution, > 0 and not None.
+        max_length: Length of a whole solution in the unit of the guidance wrapper, > 0 and not None; the default is
+            that of the unit ``fraction``.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -73,7 +74,7 @@ class FailureTriggered(Bounded):
     def _learn(self, feedback: Feedback) -> None:
         self._seen = tuple(dict.fromkeys(feedback.problem_id.tolist()))
         for problem_id in self._seen:
-            mine = of_problem(feedback, problem_id)
+            mine = feedback.of_problem(problem_id)
             if not mine.valid.any():
                 continue
             right = mine.valid & (mine.correct > 0)

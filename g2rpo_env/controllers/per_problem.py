@@ -23,8 +23,8 @@ KEPT = 10_000
 Memory = TypeVar("Memory")
 
 
-def remember(own: dict[str, Memory], problem_id: str, what: Memory) -> None:
-    """Keep what is known of a problem, as the one seen last; forget the one that was not seen for longest.
+def remember(own: dict[str, Memory], problem_id: str, memory: Memory) -> None:
+    """Keep the memory of a problem, as the one seen last; forget the problem that was not seen for longest.
 
     >>> own = {"a": 1, "b": 2}
     >>> remember(own, "a", 3)
@@ -32,15 +32,9 @@ def remember(own: dict[str, Memory], problem_id: str, what: Memory) -> None:
     {'b': 2, 'a': 3}
     """
     own.pop(problem_id, None)
-    own[problem_id] = what
+    own[problem_id] = memory
     while len(own) > KEPT:
         del own[next(iter(own))]
-
-
-def of_problem(feedback: Feedback, problem_id: str) -> Feedback:
-    """Return the episodes of one problem."""
-    mine = feedback.problem_id == problem_id
-    return Feedback(**{f.name: getattr(feedback, f.name)[mine] for f in fields(Feedback)})
 
 
 @dataclass
@@ -107,7 +101,7 @@ class PerProblem(Bounded):
             if rule is None:
                 rule = self._copy()
                 rule.load_state_dict({**before, "history": []})
-            rule.update(of_problem(feedback, problem_id))
+            rule.update(feedback.of_problem(problem_id))
             remember(self._own, problem_id, rule)
 
     def _next(self, reward: float) -> float:
@@ -174,7 +168,8 @@ class ItemResponse(Bounded):
         length: Length of the first update.
         source: Whose success the history shows; the fit takes all valid episodes.
         min_length: Least length.
-        max_length: Length of a whole solution, > 0 and not None: h is relative to it.
+        max_length: Length of a whole solution in the unit of the guidance wrapper, > 0 and not None: h is relative to
+            it. The default is that of the unit ``fraction``.
         target: Success aimed at, in (0, 1).
         memory: Weight of the past at each visit, in [0, 1].
         borrowed: Episodes that all other problems together are worth, >= 0.
@@ -193,7 +188,7 @@ class ItemResponse(Bounded):
 
     source: str = "guided"
     min_length: float = 0.0
-    max_length: float | None = 120.0
+    max_length: float | None = 1.0
     target: float = 0.5
     memory: float = 0.7
     borrowed: float = 8.0
@@ -230,7 +225,7 @@ class ItemResponse(Bounded):
         return self._next_unseen(reward)
 
     def _next_unseen(self, reward: float) -> float:
-        return self._solve(None) if self._episodes else self.length  # told a mean only: nothing to fit
+        return self._solve(None) if self._episodes else self.length  # a mean alone: nothing to fit
 
     def _solve(self, problem_id: str | None) -> float:
         """Return the length for a problem, the one for newcomers if None."""

@@ -31,8 +31,9 @@ class AdaptiveGuidance(Bounded):
     **Raw rule** (``max_factor=None``), arXiv 2508.13023 as a press article gives it (third-party; the paper's body
     could not be read): l <- l * mean(r_{k-1}, ..., r_{k-m}) / r_k, m = min(window, number of earlier updates), clipped
     to [min_length, max_length]. The first update changes nothing. At r_k = 0 the length goes to ``max_length`` (0/0
-    changes nothing). Known faults: for window >= 2 it drifts upwards under stationary noise, E[d log l] is about
-    (1 - 1/m) CV^2 / 2 per update; one lucky batch collapses it; zero reward gives a jump or nothing.
+    changes nothing, and neither does 0 without a bound). Known faults: for window >= 2 it drifts upwards under
+    stationary noise, E[d log l] is about (1 - 1/m) CV^2 / 2 per update; one lucky batch collapses it; zero reward gives
+    a jump or nothing.
 
     **Bounded rule** (default). Deviations from the paper:
 
@@ -63,10 +64,7 @@ class AdaptiveGuidance(Bounded):
     [40.0, 20.0, 20.0]
     """
 
-    length: float = 45.0
     window: int = 2
-    min_length: float = 1.0
-    max_length: float | None = 120.0
     max_factor: float | None = 1.25
     _SCALARS: ClassVar = ("_count", "_average", "_variance", "_owed")
     _rewards: list[float] = field(default_factory=list, init=False, repr=False)
@@ -99,7 +97,7 @@ class AdaptiveGuidance(Bounded):
             return 1.0
         mean = float(np.mean(past))
         if reward == 0:
-            return math.inf if mean > 0 and self.length > 0 else 1.0
+            return math.inf if mean > 0 and self.length > 0 and self.max_length is not None else 1.0
         return mean / reward
 
     def _bounded_factor(self, past: list[float], reward: float) -> float:

@@ -50,7 +50,7 @@ class SelfTuning(Bounded):
     * **Set point**: t = ``target``. Without one it depends on what learns. Where only sampled tokens are trained, t is
       1/2. Where revealed tokens are trained too, t takes the whole group to 1/2, see :func:`set_point`: nearly all
       guided members are to succeed while the policy fails alone, half of them once the plain ones succeed as often.
-      The agent says which it is (:meth:`credit`); until then it is 1/2.
+      The agent says which it is (:meth:`set_trains_revealed`); until then it is 1/2.
     * **All problems**: l <- clip(l + L a e). The step a grows by 1.3 while e keeps its sign and shrinks to 0.6 of
       itself when the sign changes, within [0.02, 0.5]; it starts at 0.5. At zero success e = 1: the length
       rises by half of the solution and is at its bound after two updates.
@@ -74,7 +74,8 @@ class SelfTuning(Bounded):
         length: Starting length, in the unit of the guidance wrapper.
         source: Whose success is held.
         min_length: Least length, >= 0; above 0 help never ends.
-        max_length: Length of a whole solution, > 0 and not None.
+        max_length: Length of a whole solution in the unit of the guidance wrapper, > 0 and not None; the default is
+            that of the unit ``fraction``.
         target: Set point in (0, 1); None as above.
         own: Gain of the offsets, >= 0; 0 gives all problems one length.
 
@@ -90,7 +91,7 @@ class SelfTuning(Bounded):
 
     source: str = "guided"
     min_length: float = 0.0
-    max_length: float | None = 120.0
+    max_length: float | None = 1.0
     _SCALARS: ClassVar = ("_step", "_sign", "_plain", "_guided", "_revealed")
     target: float | None = None
     own: float = 1.0
@@ -100,7 +101,7 @@ class SelfTuning(Bounded):
     _step: float = field(default=GREATEST_STEP, init=False, repr=False)
     _sign: int = field(default=0, init=False, repr=False)
     _own: dict[str, float] = field(default_factory=dict, init=False, repr=False)
-    _told: float | None = field(default=None, init=False, repr=False, compare=False)
+    _success: float | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -111,9 +112,9 @@ class SelfTuning(Bounded):
         if not self.own >= 0:
             raise ConfigurationError(f"own={self.own} must be at least 0")
 
-    def credit(self, revealed: bool) -> None:
+    def set_trains_revealed(self, trains_revealed: bool) -> None:
         """Take from an agent whether it trains revealed tokens too."""
-        self._revealed = revealed
+        self._revealed = trains_revealed
 
     @property
     def _aim(self) -> float:
@@ -122,10 +123,10 @@ class SelfTuning(Bounded):
         return set_point(self._plain, self._guided) if self._revealed else HALF
 
     def _next_unseen(self, reward: float) -> float:
-        return self.length if self._told is None else self._next(reward)
+        return self.length if self._success is None else self._next(reward)
 
     def _next(self, reward: float) -> float:
-        reward, self._told = reward if self._told is None else self._told, None
+        reward, self._success = reward if self._success is None else self._success, None
         aim = self._aim
         error = (aim - reward) / max(aim, 1 - aim)
         sign = (error > 0) - (error < 0)
@@ -145,15 +146,15 @@ class SelfTuning(Bounded):
         if not plain_N[feedback.valid].all():
             self._guided = 1 - float(np.mean(plain_N[feedback.valid]))
         ids, place_N = np.unique(feedback.problem_id, return_inverse=True)
-        chosen_N = SOURCES[self.source](feedback)
+        counted_N = SOURCES[self.source](feedback)
         if self.source == "guided":  # at length 0 a guided member is a plain one
-            chosen_N = chosen_N | (feedback.valid & (np.bincount(place_N, chosen_N) == 0)[place_N])
-        count = np.bincount(place_N, chosen_N)
-        right = np.bincount(place_N, chosen_N * feedback.correct)
+            counted_N = counted_N | (feedback.valid & (np.bincount(place_N, counted_N) == 0)[place_N])
+        count = np.bincount(place_N, counted_N)
+        right = np.bincount(place_N, counted_N * feedback.correct)
         if not count.any():
             return
-        self._told = float(right.sum() / count.sum())
-        change = self.own * self._step * np.where(count > 0, self._told - right / np.maximum(count, 1), 0.0)
+        self._success = float(right.sum() / count.sum())
+        change = self.own * self._step * np.where(count > 0, self._success - right / np.maximum(count, 1), 0.0)
         for problem_id, change_p in zip(ids.tolist(), change.tolist(), strict=True):
             offset = self._own.get(problem_id, 0.0) + change_p
             remember(self._own, problem_id, min(max(offset, -FARTHEST), FARTHEST))

@@ -161,7 +161,7 @@ def simulate_controller(
         raise ConfigurationError(f"ratio={ratio} must lie in [0, 1]")
     rules, models = _side_by_side(rule, learner_model)
     for one, model in zip(rules, models, strict=True):
-        one.credit(model.imitation > 0)
+        one.set_trains_revealed(model.imitation > 0)
     whole_S = np.array([_whole(one) if whole is None else whole for one in rules], dtype=float)
     if not (whole_S > 0).all():
         raise ConfigurationError(f"whole={whole} must be above 0")
@@ -172,7 +172,7 @@ def simulate_controller(
     names = np.array([f"problem {i}" for i in range(pool)], dtype=object)
     member_N = np.tile(np.arange(group_size), problems)
     members = member_N.tolist()
-    chosen_N = member_N < members_guided(ratio, group_size)
+    guided_member_N = member_N < members_guided(ratio, group_size)
     valid_N = np.ones(episodes, dtype=bool)
     difficulty_SQ = stream(seed, "difficulty").standard_normal((settings, pool)) * number["spread"][:, None]
 
@@ -193,7 +193,7 @@ def simulate_controller(
         name_SN = np.repeat(names[problem_SP], group_size, axis=1)
         ability_S = ability_S + number["trend"] + number["jump"] * (number["jump_at"] == update)
         planned_SN = np.array([one.plan(ids, members) for one, ids in zip(rules, name_SN, strict=True)])
-        share_SN = np.clip(planned_SN / whole_S[:, None], 0, 1) * chosen_N
+        share_SN = np.clip(planned_SN / whole_S[:, None], 0, 1) * guided_member_N
         problem_difficulty_SP = np.take_along_axis(difficulty_SQ, problem_SP, 1) + number["harder"][:, None] * update
         logit_SN = ability_S[:, None] - np.repeat(problem_difficulty_SP, group_size, axis=1)
         logit_SN += number["help"][:, None] * share_SN ** number["bend"][:, None]

@@ -15,7 +15,7 @@ from g2rpo_env.streams import Seed, stream
 
 
 class Assignment(Protocol):
-    """What a reveal plan asks for each episode."""
+    """Share of the length for each episode, asked at every reset of a guided environment."""
 
     @property
     def guides_all(self) -> bool:
@@ -28,7 +28,7 @@ class Assignment(Protocol):
 
 
 def members_guided(ratio: float, group_size: int) -> int:
-    """Return how many members of a group are guided: ceil(ratio * G - 1e-9), so that 0.1 of 10 is 1.
+    """Return the number of guided members of a group: ceil(ratio * G - 1e-9), so that 0.1 of 10 is 1.
 
     >>> [members_guided(ratio, 8) for ratio in (0.0, 0.01, 0.25, 1.0)]
     [0, 1, 2, 8]
@@ -150,8 +150,8 @@ WHO: dict[str, Assignment] = {"first": FirstMembers(), "random": RandomMembers()
 """Assignments by name."""
 
 
-def chosen(who: Assignment | str) -> Assignment:
-    """Return an assignment, found by its name if it is one.
+def resolve_assignment(who: Assignment | str) -> Assignment:
+    """Return an assignment, by name or as it is.
 
     Raises:
         ConfigurationError: there is no assignment of that name, or the object is none.

@@ -1,4 +1,4 @@
-"""What guidance shows: how many tokens of the ground truth, to which members of a group.
+"""The reveal plan: how many tokens of the ground truth are shown, to which members of a group.
 
 Pure functions of an encoded problem; the environments execute them at every reset, wrappers only write the plan.
 """
@@ -14,8 +14,8 @@ import numpy as np
 
 from g2rpo_env.encoding import EncodedProblem
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.reveal.assignment import Assignment, FirstMembers, chosen
-from g2rpo_env.reveal.placement import InAnswer, Placement, placed
+from g2rpo_env.reveal.assignment import Assignment, resolve_assignment
+from g2rpo_env.reveal.placement import Placement, resolve_placement
 from g2rpo_env.streams import Seed
 
 CAPS: dict[str, Callable[[EncodedProblem], int]] = {
@@ -51,10 +51,10 @@ UNITS: dict[str, Callable[[EncodedProblem, float, int], int]] = {
 
 
 def reveal_tokens(encoded: EncodedProblem, amount: float, unit: str = "tokens", cap: str = "final_answer") -> int:
-    """Return how many solution tokens a reveal of ``amount`` shows, an int in [0, revealable].
+    """Return the number of tokens that a reveal of ``amount`` shows, an int in [0, revealable].
 
     Args:
-        encoded: The problem.
+        encoded: The problem, or another text of it: :meth:`EncodedProblem.text`.
         amount: Length in ``unit``, >= 0; more than there is shows all that may be shown.
         unit: A key of :data:`UNITS`.
         cap: A key of :data:`CAPS`.
@@ -70,11 +70,15 @@ def reveal_tokens(encoded: EncodedProblem, amount: float, unit: str = "tokens", 
     return min(UNITS[unit](encoded, min(amount, 1e9), limit), limit)
 
 
-@dataclass
-class RevealPlan:
-    """What the environment reveals at its next resets; a guidance wrapper writes it.
+Rule = Callable[[Sequence[str], Sequence[int]], Any]
+"""(problem_ids, members) -> reveal lengths, (N,)."""
 
-    Attributes:
+
+@dataclass(init=False)
+class RevealPlan:
+    """Guidance at the next resets of an environment; a guidance wrapper writes it, and may change it at any time.
+
+    Args:
         length: Length for every guided episode, in ``unit``, a float that is rounded only where it is used.
         unit: A key of :data:`UNITS`.
         ratio: Share of the members of a group that are guided, in [0, 1]: ceil(ratio * G) of them. For groups of one
@@ -84,21 +88,37 @@ class RevealPlan:
             controller with per-problem lengths is followed.
         who: Which members are guided, and with what share of the length: an object of
             :mod:`~g2rpo_env.reveal.assignment` or one of its names.
-        place: What is shown and where it stands: an object of :mod:`g2rpo_env.reveal.placement` or one of its names.
+        place: The text that is shown and where it stands: an object of :mod:`g2rpo_env.reveal.placement` or one of its
+            names.
         counted: Whether guidance in the answer counts towards the budget of sampled tokens.
+
+    Raises:
+        ConfigurationError: an argument breaks its rule.
     """
 
-    length: float = 0.0
-    unit: str = "tokens"
-    ratio: float = 1.0
-    cap: str = "final_answer"
-    rule: Callable[[Sequence[str], Sequence[int]], Any] | None = None
-    who: Assignment | str = FirstMembers()
-    place: Placement | str = InAnswer()
-    counted: bool = False
+    length: float
+    unit: str
+    ratio: float
+    cap: str
+    rule: Rule | None
+    who: Assignment
+    place: Placement
+    counted: bool
 
-    def __post_init__(self) -> None:
-        self.who, self.place = chosen(self.who), placed(self.place)
+    def __init__(
+        self,
+        length: float = 0.0,
+        unit: str = "tokens",
+        ratio: float = 1.0,
+        cap: str = "final_answer",
+        rule: Rule | None = None,
+        who: Assignment | str = "first",
+        place: Placement | str = "answer",
+        counted: bool = False,
+    ) -> None:
+        self.length, self.unit, self.ratio, self.cap = length, unit, ratio, cap
+        self.rule, self.counted = rule, counted
+        self.who, self.place = resolve_assignment(who), resolve_placement(place)
         self.validate()
 
     def validate(self) -> None:
@@ -116,7 +136,11 @@ class RevealPlan:
 
     def share(self, root: Seed, group: int, member: int, group_size: int) -> float:
         """Return the share of the length that this member gets, in [0, 1]; 0 for members without guidance."""
-        return chosen(self.who).share(root, group, member, group_size, self.ratio)
+        return self.who.share(root, group, member, group_size, self.ratio)
+
+    def tokens(self, encoded: EncodedProblem, amount: float) -> int:
+        """Return the number of tokens that a reveal of ``amount`` shows of a problem, see :func:`reveal_tokens`."""
+        return reveal_tokens(encoded.text(self.place.what), amount, self.unit, self.cap)
 
     def is_guided(self, root: Seed, group: int, member: int, group_size: int) -> bool:
         """Whether this member is guided; a pure function of the key, whatever the lane or the order."""
@@ -133,3 +157,7 @@ class RevealPlan:
                 f"({len(problem_ids)},)"
             )
         return lengths
+
+
+NO_REVEAL = RevealPlan()
+"""Nothing is revealed unless a reset asks for it, in tokens."""

@@ -18,7 +18,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 import g2rpo_env
-from g2rpo_env import Outcome, Task, TokenVectorEnv, Verdict
+from g2rpo_env import Feedback, Outcome, Task, TokenVectorEnv, Verdict
 from g2rpo_env.agents import CausalLMPolicy
 from g2rpo_env.agents.sb3 import (
     A2CAgent,
@@ -26,7 +26,6 @@ from g2rpo_env.agents.sb3 import (
     GuidanceCallback,
     PPOAgent,
     TokenVecEnv,
-    make_feedback,
 )
 from g2rpo_env.envs.arithmetic import AdditionSource
 from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, ResumeError
@@ -315,7 +314,7 @@ def test_the_callback_drives_the_wrapper(source: str) -> None:
     assert len(controller.history) == 3
     for episodes, logged in zip(recorder.rollouts, recorder.logged, strict=True):
         before = same.length
-        assert same.update(make_feedback(episodes)) != before
+        assert same.update(Feedback.from_infos(episodes)) != before
         assert logged["guidance/reveal_length"] == same.length
         valid = [e["correct"] for e in episodes if e["valid"]]
         assert logged["guidance/success"] == pytest.approx(np.mean(valid))
@@ -347,13 +346,6 @@ def test_a_controller_without_a_wrapper_is_an_error() -> None:
         model_of(TokenVecEnv(make_native(length=None))).learn(1, callback=callback)
     with pytest.raises(ConfigurationError, match="needs a TokenVecEnv, got DummyVecEnv"):
         PPO("MlpPolicy", "CartPole-v1", device="cpu").learn(1, callback=callback)
-
-
-def test_feedback_says_what_the_episodes_were() -> None:
-    info = {"problem_id": "1+2", "member": 0, "reveal_length": 3, "correct": True, "valid": True}
-    feedback = make_feedback([info, {**info, "reveal_length": 0, "correct": False}, {**info, "valid": False}])
-    assert feedback.guided.tolist() == [True, False, True]
-    assert [feedback.reward(source) for source in ("all", "guided", "unguided")] == [0.5, 1.0, 0.0]
 
 
 # -- with the rest of Stable-Baselines3 -------------------------------------------------------------------------------
@@ -489,7 +481,7 @@ def test_every_rule_drives_the_wrapper_and_goes_on_from_its_state(rule: Any) -> 
     callbacks = [GuidanceCallback(controller), recorder]
     model_of(TokenVecEnv(envs), n_steps=8, batch_size=8 * LANES).learn(2 * 8 * LANES, callback=callbacks)
     twin, again = copy.deepcopy(rule), copy.deepcopy(rule)
-    first, second = (make_feedback(episodes) for episodes in recorder.rollouts)
+    first, second = (Feedback.from_infos(episodes) for episodes in recorder.rollouts)
     twin.update(first)
     again.load_state_dict(json.loads(json.dumps(twin.state_dict())))
     twin.update(second)

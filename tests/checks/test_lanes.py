@@ -177,6 +177,15 @@ def own_problems(self: TokenVectorEnv, lanes: np.ndarray) -> Any:
     return [f"{lane % 9}+{lane % 9}" for lane in lanes], groups, members
 
 
+def revealing(amount: Callable[[Any], Any]) -> Callable[..., Any]:
+    """A way to plan resets with another option ``reveal`` than the one that is given."""
+
+    def plan_starts(self: TokenVectorEnv, lanes: Any, options: dict[str, Any]) -> Any:
+        return TokenVectorEnv._plan_starts(self, lanes, {**options, "reveal": amount(options.get("reveal"))})
+
+    return plan_starts
+
+
 CASES: dict[str, tuple[Callable[[], Any], str]] = {
     "no TokenVectorEnv": (
         lambda: gym.make_vec("CartPole-v1", num_envs=2),
@@ -285,15 +294,15 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "split": (lambda: lanes_with(reset=widening_the_mask), "a mask that splits a group must raise ConfigurationError"),
     "no reveal": (
-        lambda: lanes_with(_reveals=lambda self, ids, *rest: [0] * len(ids)),
+        lambda: lanes_with(_plan_starts=revealing(lambda given: 0)),
         r"lane 0 must reveal 9 tokens under plan RevealPlan\(length=1000000, .*ratio=1.0.* got 0",
     ),
     "all are guided": (
-        lambda: lanes_with(_reveals=lambda self, ids, *rest: [1 if rest[-1] else 9] * len(ids)),
+        lambda: lanes_with(_plan_starts=revealing(lambda given: given or 9)),
         "lane 1 must reveal 0 tokens under plan .*ratio=0.5.* got 9",
     ),
     "reveal of options": (
-        lambda: lanes_with(_reveals=lambda self, *rest: TokenVectorEnv._reveals(self, *rest[:-1], None)),
+        lambda: lanes_with(_plan_starts=revealing(lambda given: None)),
         r"lane 0 must reveal 1 tokens under plan None and options\['reveal'\]=1, got 0",
     ),
     "copy": (
@@ -301,7 +310,7 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
         "with copy=True an observation must stay as it was returned",
     ),
     "order": (
-        lambda: lanes_with(state_dict=lambda self: {"root": self._root, "counter": 0, "open": {}}),
+        lambda: lanes_with(state_dict=lambda self: {"root": self.root_seed, "counter": 0, "open": {}}),
         "state_dict must resume the order",
     ),
     "copies": (lambda: ForgetfulLanes(TASK, 4, group_size=2), "copy.deepcopy in mid-episode must give an environment"),

@@ -17,6 +17,7 @@ from g2rpo_env.checks import single
 from g2rpo_env.envs.arithmetic import Addition, AdditionSource
 from g2rpo_env.envs.generated import MarkVerifier
 from g2rpo_env.registration import TASKS
+from g2rpo_env.task import Start
 
 
 @pytest.fixture(autouse=True)
@@ -147,14 +148,24 @@ def always_running(when: str) -> Callable[..., Any]:
     return step
 
 
-def showing_the_answer(self: TokenEnv, problem_id: str, *rest: Any) -> int:
-    encoded, reveal = self.task.encode(self.task.source.get(problem_id)), TokenEnv._reveal(self, problem_id, *rest)
-    roomy = len(encoded.prompt_T) == 4  # one digit, where the longest has two
-    return reveal + 1 if roomy and reveal == encoded.revealable else reveal
+def with_reveal(env: TokenEnv, start: Start, reveal: int) -> Start:
+    """The start of the same episode with so many tokens of the solution."""
+    encoded = env.task.encode(start.problem)
+    tokens_T = np.concatenate([encoded.prompt_T, encoded.solution_T[:reveal]])
+    role_T = np.array([0] * len(encoded.prompt_T) + [1] * reveal, np.int8)
+    return start._replace(tokens_T=tokens_T, role_T=role_T, reveal_length=reveal)
 
 
-def showing_less(self: TokenEnv, *arguments: Any) -> int:
-    return max(0, TokenEnv._reveal(self, *arguments) - 1)
+def showing_the_answer(self: TokenEnv, root: int, group: int, options: Any) -> Start:
+    start = TokenEnv._start(self, root, group, options)
+    roomy = start.prompt_length == 4  # one digit, where the longest has two
+    whole = start.reveal_length == self.task.encode(start.problem).revealable
+    return with_reveal(self, start, start.reveal_length + 1) if roomy and whole and "prefix" not in options else start
+
+
+def showing_less(self: TokenEnv, root: int, group: int, options: Any) -> Start:
+    start = TokenEnv._start(self, root, group, options)
+    return start if "prefix" in options else with_reveal(self, start, max(0, start.reveal_length - 1))
 
 
 def showing_another_prompt(self: TokenEnv, root: int, group: int, options: Any) -> Any:
@@ -162,8 +173,8 @@ def showing_another_prompt(self: TokenEnv, root: int, group: int, options: Any) 
     return start._replace(tokens_T=np.array([7, *start.tokens_T[1:]], np.int32))
 
 
-def showing_once(self: TokenEnv, problem_id: str, root: int, group: int, amount: Any) -> int:
-    return TokenEnv._reveal(self, problem_id, root, group, amount) if amount is not None or group == 0 else 0
+def showing_once(self: TokenEnv, root: int, group: int, options: Any) -> Start:
+    return TokenEnv._start(self, root, group, options if options or group == 0 else {"reveal": 0})
 
 
 class Locked(TokenEnv):
@@ -252,11 +263,11 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
         "state_dict must resume the order",
     ),
     "reveals the answer": (
-        lambda: env_with(Addition(digits=(1, 2)), _reveal=showing_the_answer),
+        lambda: env_with(Addition(digits=(1, 2)), _start=showing_the_answer),
         "which is not in the steps: it must never show the final",
     ),
-    "reveals less": (lambda: env_with(_reveal=showing_less), "the reveal must show 1 solution tokens .* got 0"),
-    "reveals once": (lambda: env_with(_reveal=showing_once), "the reveal must show 9 solution tokens .* got 0"),
+    "reveals less": (lambda: env_with(_start=showing_less), "the reveal must show 1 solution tokens .* got 0"),
+    "reveals once": (lambda: env_with(_start=showing_once), "the reveal must show 9 solution tokens .* got 0"),
     "another prompt": (lambda: env_with(_start=showing_another_prompt), "must start with the prompt of problem"),
     "another place": (
         lambda: GuidanceWrapper(env_with(_start=showing_another_prompt), length=2, place="prompt"),

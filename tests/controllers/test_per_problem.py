@@ -19,7 +19,7 @@ from g2rpo_env import (
     simulate_controller,
 )
 from g2rpo_env.controllers import per_problem
-from g2rpo_env.controllers.per_problem import PLACES, SHARES, of_problem, response_curves
+from g2rpo_env.controllers.per_problem import PLACES, SHARES, response_curves
 from g2rpo_env.errors import ConfigurationError
 
 
@@ -36,11 +36,6 @@ def visit(success: dict[str, tuple[int, int]], guided: bool = True) -> Feedback:
         correct=np.array(correct),
         valid=np.ones(count, bool),
     )
-
-
-def test_the_episodes_of_one_problem() -> None:
-    one = of_problem(visit({"a": (1, 2), "b": (3, 3)}), "b")
-    assert one.problem_id.tolist() == ["b"] * 3 and one.member.tolist() == [2, 3, 4] and one.reward() == 1.0
 
 
 def test_only_the_problems_seen_last_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,12 +140,12 @@ def test_newcomers_borrow_from_all() -> None:
 
 
 def test_a_mean_alone_leaves_the_length() -> None:
-    assert ItemResponse(length=50).update(reward=0.1) == 50
+    assert ItemResponse(length=50, max_length=120).update(reward=0.1) == 50
 
 
 def test_it_holds_its_target_for_a_modelled_learner() -> None:
     model = LearnerModel(ability=-4, spread=1, help=8, rate=0)
-    seen = simulate_controller(ItemResponse(length=12), [model] * 4, updates=40)
+    seen = simulate_controller(ItemResponse(length=12, max_length=120), [model] * 4, updates=40)
     assert seen.guided[:, -10:].mean() == pytest.approx(0.5, abs=0.1)
 
 
@@ -161,7 +156,7 @@ def test_it_holds_its_target_for_a_modelled_learner() -> None:
 def test_a_state_survives_json_and_continues_exactly(make: type[Controller]) -> None:
     random = np.random.default_rng(0)
     visits = [visit({p: (int(random.integers(5)), 4) for p in "abcd"[i % 3 :]}) for i in range(12)]
-    whole, first, second = (make(length=20) for _ in range(3))
+    whole, first, second = (make(length=20, max_length=120) for _ in range(3))  # type: ignore[call-arg]
     for one in visits:
         whole.update(one)
     for one in visits[:5]:

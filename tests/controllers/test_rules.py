@@ -36,8 +36,8 @@ from g2rpo_env.errors import ConfigurationError
 
 RULES = [
     FixedGuidance(length=45),
-    AdaptiveGuidance(length=45),
-    AdaptiveGuidance(length=45, max_factor=None),
+    AdaptiveGuidance(length=45, max_length=120),
+    AdaptiveGuidance(length=45, max_factor=None, max_length=120),
     OfficialCadence(length=45),
     TargetSuccess(length=45),
 ]
@@ -48,7 +48,7 @@ def final_lengths(success: float, runs: int = 200, **options: object) -> np.ndar
     lengths = []
     for seed in range(runs):
         random = np.random.default_rng(seed)
-        rule = AdaptiveGuidance(length=45, **options)  # type: ignore[arg-type]
+        rule = AdaptiveGuidance(length=45, max_length=120, **options)  # type: ignore[arg-type]
         for _ in range(200):
             rule.update(reward=random.binomial(64, success) / 64)
         lengths.append(rule.length)
@@ -74,7 +74,7 @@ def test_raw_rule_fails_the_same_test(success: float) -> None:
 def test_raw_rule_by_hand() -> None:
     # l1 = 40 (first update changes nothing); l2 = 40 * 0.2 / 0.4 = 20; l3 = 20 * mean(0.2, 0.4) / 0.3 = 20;
     # l4 = 20 * mean(0.4, 0.3) / 0.7 = 10
-    rule = AdaptiveGuidance(length=40, window=2, max_factor=None)
+    rule = AdaptiveGuidance(length=40, window=2, max_factor=None, max_length=120)
     assert [rule.update(reward=r) for r in (0.2, 0.4, 0.3, 0.7)] == pytest.approx([40, 20, 20, 10])
 
 
@@ -84,13 +84,23 @@ def test_raw_rule_at_zero_reward_jumps_to_the_bound_or_does_nothing() -> None:
     assert [rule.update(reward=r) for r in (0.5, 0.0)] == [1, 100]  # mean(0, 0)/0.5 = 0 -> floor; then x/0 -> bound
 
 
+def test_defaults_are_of_no_task() -> None:
+    for rule in (FixedGuidance(), AdaptiveGuidance(), OfficialCadence(), TargetSuccess()):
+        assert rule.length == 1 and getattr(rule, "max_length", None) is None
+
+
+def test_zero_success_changes_nothing_under_the_raw_rule_without_a_bound() -> None:
+    rule = AdaptiveGuidance(length=40, max_factor=None)
+    assert [rule.update(reward=r) for r in (0.5, 0.0, 0.5)] == [40, 40, 20]  # the mean of 0.5 and 0 against 0.5
+
+
 def test_first_update_changes_nothing() -> None:
     for reward in (0.0, 0.3, 1.0):
-        assert AdaptiveGuidance(length=45).update(reward=reward) == 45
+        assert AdaptiveGuidance(length=45, max_length=120).update(reward=reward) == 45
 
 
 def test_default_grows_at_zero_reward_up_to_its_bound() -> None:
-    rule = AdaptiveGuidance(length=5)
+    rule = AdaptiveGuidance(length=5, max_length=120)
     lengths = [rule.update(reward=0.0) for _ in range(30)]
     assert lengths[1] == pytest.approx(5 * 1.25)
     assert all(b > a or b == 120 for a, b in zip(lengths[:-1], lengths[1:], strict=True))
@@ -99,7 +109,7 @@ def test_default_grows_at_zero_reward_up_to_its_bound() -> None:
 
 @pytest.mark.parametrize("before,after", [(0.2, 0.4), (0.4, 0.2), (0.5, 0.1)])
 def test_default_follows_a_lasting_change_inversely(before: float, after: float) -> None:
-    rule = AdaptiveGuidance(length=20)
+    rule = AdaptiveGuidance(length=20, max_length=120)
     for _ in range(60):
         rule.update(reward=before)
     assert rule.length == pytest.approx(20)
@@ -117,7 +127,7 @@ def test_default_never_changes_by_more_than_its_factor() -> None:
 
 
 def test_growth_from_the_floor_is_at_least_one_unit() -> None:
-    rule = AdaptiveGuidance(length=1)
+    rule = AdaptiveGuidance(length=1, max_length=120)
     assert [rule.update(reward=0.0) for _ in range(2)] == [1, 2]
 
 
@@ -154,7 +164,7 @@ def test_state_dict_continues_exactly(rule: object) -> None:
         (lambda: AdaptiveGuidance(length=-1), "length=-1"),
         (lambda: AdaptiveGuidance(window=0), "window=0"),
         (lambda: AdaptiveGuidance(min_length=50, max_length=40), "min_length=50"),
-        (lambda: AdaptiveGuidance(length=200), "length=200"),
+        (lambda: AdaptiveGuidance(length=200, max_length=120), "length=200"),
         (lambda: AdaptiveGuidance(max_factor=1.0), "max_factor=1.0"),
         (lambda: AdaptiveGuidance(source="some"), "source='some'"),
         (lambda: TargetSuccess(target=1.0), "target=1.0"),

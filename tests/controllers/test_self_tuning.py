@@ -50,7 +50,7 @@ def test_without_a_target_the_whole_group_is_taken_to_one_half_by_hand() -> None
     # half of 16 episodes guided, plain success 1/2: its running mean moves a fifth of the way, to 0.1, so that the
     # guided ones are to reach (1/2 - 0.05) / 0.5 = 0.9. They reach 1/2: e = 0.4 / 0.9
     rule = SelfTuning(length=40, max_length=100, own=0)
-    rule.credit(revealed=True)
+    rule.set_trains_revealed(True)
     both = {"guided": visit({"a": (4, 8)}), "plain": visit({"a": (4, 8)}, guided=False)}
     names = [f.name for f in fields(Feedback)]
     feedback = Feedback(**{name: np.concatenate([getattr(one, name) for one in both.values()]) for name in names})
@@ -61,7 +61,7 @@ def test_without_a_target_the_whole_group_is_taken_to_one_half_by_hand() -> None
 
 def test_where_all_members_are_guided_or_reveals_are_not_trained_one_half_is_held() -> None:
     for rule in (SelfTuning(length=40, max_length=100), SelfTuning(length=40, max_length=100, target=0.5)):
-        rule.credit(revealed=True)
+        rule.set_trains_revealed(True)
         assert rule.update(visit({"a": (1, 4)})) == 65 and rule.update(reward=0.5) == 65
     masked = SelfTuning(length=40, max_length=100)
     masked.update(visit({"a": (0, 4)}, guided=False))
@@ -115,16 +115,16 @@ def test_plain_episodes_count_where_nothing_is_revealed() -> None:
 
 
 def test_an_update_without_valid_episodes_changes_nothing() -> None:
-    rule = SelfTuning(length=30)
+    rule = SelfTuning(length=30, max_length=120)
     assert rule.update(visit({"a": (1, 4)}, valid=False)) == 30 == rule.update(reward=math.nan)
 
 
 def test_a_state_survives_json_and_continues_exactly() -> None:
     random = np.random.default_rng(0)
     visits = [visit({p: (int(random.integers(5)), 4) for p in "abcd"}) for _ in range(30)]
-    whole, first, second = (SelfTuning(length=20) for _ in range(3))
-    whole.credit(revealed=True)
-    first.credit(revealed=True)
+    whole, first, second = (SelfTuning(length=20, max_length=120) for _ in range(3))
+    whole.set_trains_revealed(True)
+    first.set_trains_revealed(True)
     for one in visits:
         whole.update(one)
     for one in visits[:13]:

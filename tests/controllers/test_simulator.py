@@ -73,7 +73,7 @@ def test_trend_and_jump_move_the_ability_and_a_curriculum_does_not() -> None:
 
 
 def test_equal_seeds_give_equal_runs_and_rules_are_left_as_they_were() -> None:
-    rule = SelfTuning(length=30)
+    rule = SelfTuning(length=30, max_length=120)
     first, second, third = (simulate_controller(rule, LearnerModel(), updates=20, seed=s) for s in (5, 5, 6))
     assert (first.length == second.length).all() and (first.ability == second.ability).all()
     assert not (first.reward == third.reward).all()
@@ -138,7 +138,7 @@ def random_learners(kind: str) -> list[LearnerModel]:
 def self_tuned(kind: str, length: float, revealed: bool = False) -> Simulation:
     # an imitation of next to nothing says that reveals are trained, and teaches nothing
     learners = [replace(learner, imitation=1e-9 * revealed) for learner in random_learners(kind)]
-    return simulate_controller(SelfTuning(length=length), learners, updates=60, seed=1)
+    return simulate_controller(SelfTuning(length=length, max_length=120), learners, updates=60, seed=1)
 
 
 @pytest.mark.parametrize("revealed", [False, True])
@@ -169,17 +169,21 @@ def test_zero_success_asks_for_everything_within_two_updates() -> None:
 
 
 @pytest.mark.parametrize("kind", ["noise", "trend", "zero", "jump", "harder"])
-@pytest.mark.parametrize("rule", [AdaptiveGuidance(), AdaptiveGuidance(max_factor=None)], ids=["bounded", "raw"])
+@pytest.mark.parametrize(
+    "rule",
+    [AdaptiveGuidance(45, max_length=120), AdaptiveGuidance(45, max_length=120, max_factor=None)],
+    ids=["bounded", "raw"],
+)
 def test_lengths_stay_finite_and_within_their_bounds(kind: str, rule: AdaptiveGuidance) -> None:
     seen = simulate_controller(rule, random_learners(kind), updates=40, seed=2)
     assert np.isfinite(seen.length).all() and seen.length.min() >= 1 and seen.length.max() <= WHOLE
 
 
 OTHERS = [
-    TargetSuccess(max_length=WHOLE),
-    OfficialCadence(max_length=WHOLE),
-    PerProblem(max_length=WHOLE),
-    ItemResponse(max_length=WHOLE),
+    TargetSuccess(length=45, max_length=WHOLE),
+    OfficialCadence(length=45, max_length=WHOLE),
+    PerProblem(length=45, max_length=WHOLE),
+    ItemResponse(length=45, max_length=WHOLE),
     Stages(max_length=WHOLE),
     SmallestHint(max_length=WHOLE),
     ShortestPrefix(max_length=WHOLE),
@@ -198,7 +202,7 @@ def test_every_rule_stays_finite_and_within_its_bounds(kind: str, rule: Any) -> 
 
 def test_help_comes_back_after_it_has_ended() -> None:
     model = LearnerModel(ability=3, rate=0, help=8, jump=-7, jump_at=30)
-    seen = simulate_controller(SelfTuning(), model, updates=80)
+    seen = simulate_controller(SelfTuning(length=45, max_length=120), model, updates=80)
     assert seen.length[0, 30] == 0 and seen.length[0, -1] > 0.3 * WHOLE
     assert seen.guided[0, -20:].mean() == pytest.approx(0.5, abs=0.1)
 
@@ -219,10 +223,16 @@ def test_the_start_decides_for_a_fixed_length_and_not_for_the_self_tuning_one(mo
     ]
     ends = {
         rule: [
-            simulate_controller(rule(length=share * WHOLE), learners, whole=WHOLE, updates=120).accuracy[:, -1].mean()
+            simulate_controller(rule(length=share * WHOLE, **bounds), learners, whole=WHOLE, updates=120)
+            .accuracy[:, -1]
+            .mean()
             for share in (0.1, 0.3, 0.5, 0.8)
         ]
-        for rule in (FixedGuidance, AdaptiveGuidance, SelfTuning)
+        for rule, bounds in (
+            (FixedGuidance, {}),
+            (AdaptiveGuidance, {"max_length": WHOLE}),
+            (SelfTuning, {"max_length": WHOLE}),
+        )
     }
     assert min(ends[SelfTuning]) > 0.97 * max(ends[SelfTuning])
     assert min(ends[SelfTuning]) > max(ends[FixedGuidance]) and min(ends[SelfTuning]) > max(ends[AdaptiveGuidance])
@@ -246,7 +256,7 @@ def test_fault_1_drift_under_stationary_success(window: int, least: float, most:
 
 def test_fault_1_is_not_ours() -> None:
     model = LearnerModel(ability=-3, spread=0, help=6, rate=0)  # 1/2 of the solution gives 1/2
-    seen = simulate_controller(SelfTuning(length=60), [model] * 100, updates=200, problems=4)
+    seen = simulate_controller(SelfTuning(length=60, max_length=120), [model] * 100, updates=200, problems=4)
     assert np.median(seen.length[:, -1]) == pytest.approx(60, abs=6)
 
 
@@ -278,7 +288,7 @@ def test_fault_4_is_not_ours() -> None:
     # the same learner, help enough: from 20 of 120 it finds success and learns to do without
     model = LearnerModel(ability=-6, spread=0.5, help=10, bend=3, imitation=0.3)
     lost = simulate_controller(raw(12, max_length=WHOLE), model, updates=150)
-    found = simulate_controller(SelfTuning(length=12), model, updates=150)
+    found = simulate_controller(SelfTuning(length=12, max_length=120), model, updates=150)
     assert found.accuracy[0, -1] > 0.9 and found.accuracy[0, -1] > lost.accuracy[0, -1] - 0.05
     assert found.length[0, -1] < 0.2 * WHOLE
 
@@ -288,11 +298,11 @@ def test_fault_5_at_the_whole_solution_the_signal_of_the_guided_members_is_gone(
     model = LearnerModel(ability=-4, spread=0, help=20, rate=0)
     copied = simulate_controller(FixedGuidance(length=WHOLE), model, updates=30, whole=WHOLE, ratio=1)
     assert (copied.reward == 1).all()
-    held = simulate_controller(SelfTuning(length=WHOLE), model, updates=60, ratio=1)
+    held = simulate_controller(SelfTuning(length=WHOLE, max_length=120), model, updates=60, ratio=1)
     assert held.reward[0, -20:].mean() == pytest.approx(0.5, abs=0.05)
 
 
 def test_collapse_one_lucky_batch_takes_the_raw_rule_to_its_floor() -> None:
-    rule, ours = raw(40), SelfTuning(length=40)
+    rule, ours = raw(40), SelfTuning(length=40, max_length=120)
     lengths = [[one.update(reward=r) for r in (0.02, 0.02, 0.9)][-1] for one in (rule, ours)]
     assert lengths[0] < 1.01 and lengths[1] > 40

@@ -16,7 +16,7 @@ from g2rpo_env import (
 )
 from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.reveal.assignment import WHO, Assignment, chosen, members_guided
+from g2rpo_env.reveal.assignment import WHO, Assignment, members_guided, resolve_assignment
 
 
 def group(who: Assignment, size: int, ratio: float, number: int = 0, root: int = 0) -> list[float]:
@@ -80,10 +80,10 @@ def test_who_guides_everybody_at_ratio_one() -> None:
 
 
 def test_assignments_are_found_by_name() -> None:
-    assert chosen("random") == RandomMembers() and chosen(Levels((1,))) == Levels((1,))
+    assert resolve_assignment("random") == RandomMembers() and resolve_assignment(Levels((1,))) == Levels((1,))
     for wrong in ("last", 3):
         with pytest.raises(ConfigurationError, match=f"who={wrong!r} must be one of first, random"):
-            chosen(wrong)  # type: ignore[arg-type]
+            resolve_assignment(wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("shares", [(), (0, 0), (-0.1, 1), (0.5, 1.1)])

@@ -22,7 +22,7 @@ from g2rpo_env.envs.dataset import RowSource
 from g2rpo_env.envs.generated import MarkVerifier
 from g2rpo_env.errors import BudgetError, ConfigurationError
 from g2rpo_env.problem import Problem
-from g2rpo_env.reveal.placement import PLACES, placed
+from g2rpo_env.reveal.placement import PLACES, resolve_placement
 from g2rpo_env.task import Task
 from g2rpo_env.tokenizer import char_tokenizer, decode
 
@@ -196,8 +196,8 @@ def test_a_wrapper_tells_its_arguments(place: str) -> None:
 @pytest.mark.parametrize(
     "make,words",
     [
-        (lambda: placed("elsewhere"), "place='elsewhere' must be one of answer, prompt, hint"),
-        (lambda: placed(3), "place=3 must be one of"),  # type: ignore[arg-type]
+        (lambda: resolve_placement("elsewhere"), "place='elsewhere' must be one of answer, prompt, hint"),
+        (lambda: resolve_placement(3), "place=3 must be one of"),  # type: ignore[arg-type]
         (lambda: InPrompt("answer"), "what='answer' must be one of solution, hint"),
         (lambda: InPrompt(template="Hint"), "must hold '{hint}' exactly once"),
         (lambda: GuidanceWrapper(TokenEnv(addition()), place="hint"), "needs problems with hints"),

@@ -87,7 +87,7 @@ class Reroll:
             for block, group in failed.items():
                 lanes = slice(block * base.group_size, (block + 1) * base.group_size)
                 mask[lanes], problems[lanes] = True, group.problem_id
-                reveal[lanes] = share_of(place.shown(base.task, group.problem_id), stage)
+                reveal[lanes] = share_of(base.task.lookup(group.problem_id).text(place.what), stage)
             sampled = collect(policy, envs, options={"reset_mask": mask, "problem": problems, "reveal": reveal})
             again = [self._repeat(group, base.task, number) for group in sampled]
             if self.swap:
