@@ -270,5 +270,5 @@ def check_requirements(recipe: Recipe) -> None:
             hint = f"; did you mean {close[0]!r}?" if close else ""
             allowed = f"one of {', '.join(known)}" if known else "nothing"
             raise ConfigurationError(
-                f"{field.name}={type(part).__name__} requires {name!r}, but a {field.name} may require {allowed}{hint}"
+                f"{field.name}={type(part).__name__} requires {name!r}, but this slot may require {allowed}{hint}"
             )

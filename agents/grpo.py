@@ -27,7 +27,7 @@ from g2rpo_env.agents.update import Update
 from g2rpo_env.controllers.base import Feedback
 from g2rpo_env.episode import Group, Groups
 from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, NonFiniteError, ResumeError
-from g2rpo_env.guidance import find_guidance
+from g2rpo_env.guidance import find_guidance, give_feedback
 
 STATE_FILE, CONFIG_FILE = "training_state.pt", "agent.json"
 
@@ -144,11 +144,9 @@ class GRPO:
         credits = credits_of(parts.credit, selected, advantages, given)
         weights = weights_of(parts.token_weight, selected, advantages, given)
         losses = self._fit(selected, selected_rewards, advantages, credits, weights)
-        feedback = make_feedback(groups)
+        feedback = Feedback.from_groups(groups)
         metrics = {**describe(groups, feedback, rewards), **groups.metrics, "reveal_length": reveal_length, **losses}
-        if self.controller is not None and self.guidance is not None:
-            self.controller.update(feedback)
-            self.guidance.follow(self.controller)
+        give_feedback(self.envs, feedback, self.controller)
         self.updates += 1
         self.sampled_tokens += metrics["sampled_tokens"]
         metrics = {"update": self.updates, **metrics}
@@ -340,19 +338,6 @@ def checked_rewards(reward_G: np.ndarray, group: Group) -> np.ndarray:
                 "must be finite"
             )
     return reward_G
-
-
-def make_feedback(groups: Groups) -> Feedback:
-    """Return what the controller learns from an update; episodes without a sampled token say nothing of success."""
-    episodes = groups.sampled_episodes
-    return Feedback(
-        problem_id=np.array([e.problem_id for e in episodes], dtype=object),
-        member=np.array([e.member for e in episodes], dtype=np.int64),
-        guided=np.array([e.guided for e in episodes], dtype=bool),
-        reveal=np.array([e.reveal for e in episodes], dtype=np.int64),
-        correct=np.array([e.correct for e in episodes], dtype=bool),
-        valid=np.array([e.valid and bool(e.sampled_T.any()) for e in episodes], dtype=bool),
-    )
 
 
 def describe(groups: Groups, feedback: Feedback, rewards: list[np.ndarray]) -> dict[str, Any]:

@@ -179,7 +179,7 @@ class Learner:
 
     def _loss(self, batch: Batch, count: float) -> tuple[Any, Batch, dict[str, float]]:
         """Return the loss of one gradient step, its batch, and metrics that only the whole minibatch has."""
-        loss = self.parts.loss
+        loss: Any = self.parts.loss
         if self._requires("loss", "sets"):
             return loss, *self._slopes(loss, batch, count)
         if not self._requires("loss", "off_policy_log_probs"):
@@ -213,19 +213,19 @@ class Learner:
 
     def _accumulate(self, part: Batch, loss: Any, count: float) -> dict[str, float]:
         """Add the gradients of a pass and return its shares of the metrics."""
-        parts, where_NT = self.parts, part.weight_NT > 0
+        regularizer, where_NT = self.parts.regularizer, part.weight_NT > 0
         with checkpointing(self.policy.model, self.options.checkpointing):
-            if parts.regularizer is None:
-                log_probs_NT, entropy_NT = self.policy.token_log_probs(part.tokens_NT, part.mask_NT, where_NT), None
+            added: torch.Tensor | float = 0.0
+            if regularizer is None:
+                log_probs_NT = self.policy.token_log_probs(part.tokens_NT, part.mask_NT, where_NT)
             else:
                 log_probs_NT, entropy_NT = self.policy.token_scores(part.tokens_NT, part.mask_NT, where_NT)
+                added = regularizer(entropy_NT, part)
             self._check_finite(log_probs_NT, part)
             if self.on_policy:
                 part = part.with_old_log_probs(log_probs_NT.detach(), Role.REVEALED)
             result = loss(log_probs_NT, part)
-            total = result.total + parts.reference(log_probs_NT, part)
-            if entropy_NT is not None:
-                total = total + parts.regularizer(entropy_NT, part)
+            total = result.total + self.parts.reference(log_probs_NT, part) + added
             (total / count).backward()
         metrics = {name: float(value) / count for name, value in result.metrics.items()}
         return {"loss": float(total.detach()) / count, **metrics}
@@ -260,8 +260,9 @@ class Learner:
         for name, optimizer in self.part_optimizers.items():
             optimizer.step()
             self.trainable[name].stepped()
-        if hasattr(self.reference, "follow"):
-            self.reference.follow(self.policy)
+        follow = getattr(self.reference, "follow", None)
+        if follow is not None:
+            follow(self.policy)
         self._forget_gradients()
         return norm
 

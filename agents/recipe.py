@@ -156,8 +156,8 @@ class Recipe:
         parts = (getattr(self, f.name) for f in dataclasses.fields(self))
         return any(what in getattr(part, "requires", ()) for part in parts)
 
-    def stateful(self) -> dict[str, Stateful]:
-        """Return the parts that keep something between updates, by slot; the controller is apart."""
+    def stateful(self) -> dict[str, Any]:
+        """Return the parts that keep something between updates (:class:`Stateful`), by slot, without the controller."""
         parts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "controller"}
         return {name: part for name, part in parts.items() if isinstance(part, Stateful)}
 

@@ -5,7 +5,8 @@ set of names from the tables of :mod:`g2rpo_env.agents.given`: whatever it names
 and handed over by keyword. A part that keeps something between updates follows :class:`Stateful`, one that also trains
 numbers of its own :class:`Trainable`.
 
-Shapes: G members of a group, P groups, N episodes of a batch, T tokens of an episode.
+Shapes: G members of a group, P groups, N episodes of a batch, T tokens of an episode. ``*_`` and ``**given`` stand in
+the calls for type checkers: a part takes only the keywords that it requires.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Strategy(Protocol):
 class Shaping(Protocol):
     """Groups to rewards, one group at a time."""
 
-    def __call__(self, group: Group, **given: Any) -> np.ndarray:
+    def __call__(self, group: Group, *_: Any, **given: Any) -> np.ndarray:
         """Return rewards, float64 (G,), finite."""
         ...
 
@@ -47,7 +48,9 @@ class Shaping(Protocol):
 class Selection(Protocol):
     """Which episodes an update learns from."""
 
-    def __call__(self, groups: Groups, reward_PG: list[np.ndarray], **given: Any) -> tuple[Groups, list[np.ndarray]]:
+    def __call__(
+        self, groups: Groups, reward_PG: list[np.ndarray], *_: Any, **given: Any
+    ) -> tuple[Groups, list[np.ndarray]]:
         """Return groups, of any sizes and number, and their rewards, float64 (G,) each."""
         ...
 
@@ -73,7 +76,7 @@ class UpdateAdvantage(Protocol):
 class Credit(Protocol):
     """The advantages of episodes, shared out over their tokens; the denominator of the loss stays what it was."""
 
-    def __call__(self, groups: Groups, advantage_PG: Sequence[np.ndarray], **given: Any) -> list[np.ndarray]:
+    def __call__(self, groups: Groups, advantage_PG: Sequence[np.ndarray], *_: Any, **given: Any) -> list[np.ndarray]:
         """Return the advantage of each token, float (T,), one array per episode, group by group.
 
         Signs may change; a zero masks a token without taking it out of the denominator.
@@ -88,7 +91,7 @@ class TokenWeight(Protocol):
     the sum of its weights. A true attribute ``revealed`` says that revealed tokens are trained.
     """
 
-    def __call__(self, episode: Episode, **given: Any) -> np.ndarray:
+    def __call__(self, episode: Episode, *_: Any, **given: Any) -> np.ndarray:
         """Return loss weights, float32 (T,), >= 0."""
         ...
 

@@ -46,8 +46,11 @@ class Feedback:
 
     @classmethod
     def from_groups(cls, groups: Groups) -> Feedback:
-        """Return the feedback of collected groups, group by group."""
-        return cls.from_episodes(groups.episodes)
+        """Return the feedback of collected groups, group by group, then that of the episodes that were left out.
+
+        A controller that saw only what is learnt from would follow a success that a selection has made.
+        """
+        return cls.from_episodes(groups.sampled_episodes)
 
     @classmethod
     def from_episodes(cls, episodes: Sequence[Episode]) -> Feedback:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from g2rpo_env.agents.evaluation import Evaluation
-from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
+from g2rpo_env.agents.policy.protocol import SamplingPolicy
 from g2rpo_env.agents.response import ResponsePoint, guidance_response
 
 
@@ -31,7 +31,7 @@ def show_accuracy(evaluation: Evaluation) -> None:
             print(f"  pass@{k}: {value:.4f}")
 
 
-def show_response(policy: CausalLMPolicy, envs: Any, problems: int, when: str, folder: Path | None = None) -> None:
+def show_response(policy: SamplingPolicy, envs: Any, problems: int, when: str, folder: Path | None = None) -> None:
     """Measure and print the guidance-response curve, and add it to response.json of a folder.
 
     Args:

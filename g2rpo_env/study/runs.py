@@ -160,11 +160,11 @@ class MemoryRecorder:
     def record(self, metrics: dict[str, Any], seconds: float) -> None:
         """Keep one update."""
         row = {**metrics, "seconds": seconds}
-        if isinstance(self.agent, GRPO):
-            groups = self.agent.groups
-            self.forward_tokens += sum(len(e.tokens_T) for e in groups.episodes)
-            self.solved.append([int(sum(e.correct for e in g.episodes)) for g in groups])
-            advantages = self.agent.last_update.advantages
+        update = self.agent.last_update if isinstance(self.agent, GRPO) else None
+        if update is not None:
+            self.forward_tokens += sum(len(e.tokens_T) for e in update.groups.sampled_episodes)
+            self.solved.append([int(sum(e.correct for e in g.episodes)) for g in update.groups])
+            advantages = update.advantages
             row["advantage_std"] = float(np.std(np.concatenate(advantages))) if advantages else 0.0
         self.rows.append(row)
 

@@ -192,7 +192,7 @@ def test_states_come_group_by_group(agent: Any, groups: Any, given: Given) -> No
 
 @pytest.mark.parametrize("slot", [name for name in SLOTS if name not in ("controller", "optimizer")])
 def test_an_unknown_requirement_is_refused_when_the_agent_is_made(make_agent: Any, slot: str) -> None:
-    with pytest.raises(ConfigurationError, match=rf"{slot}=Part requires 'entropies', but a {slot} may require"):
+    with pytest.raises(ConfigurationError, match=rf"{slot}=Part requires 'entropies', but this slot may require"):
         make_agent(**{slot: requiring("entropies")})
 
 

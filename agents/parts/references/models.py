@@ -5,18 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from g2rpo_env.agents.policy import lora
-
-if TYPE_CHECKING:
-    from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
+from g2rpo_env.agents.policy.protocol import Policy
 
 
 class FrozenCopy:
     """The policy that training started from, as a second model."""
 
-    def __init__(self, policy: CausalLMPolicy) -> None:
+    def __init__(self, policy: Policy) -> None:
         self._model = copy.deepcopy(policy.model)
 
     @contextmanager
@@ -39,7 +37,7 @@ class WithoutAdapter:
     An adapter that has been trained before is not part of it.
     """
 
-    def __init__(self, policy: CausalLMPolicy) -> None:
+    def __init__(self, policy: Policy) -> None:
         self._policy = policy
 
     @contextmanager
@@ -57,6 +55,6 @@ class WithoutAdapter:
         """Nothing to take over."""
 
 
-def make_reference(policy: CausalLMPolicy) -> FrozenCopy | WithoutAdapter:
+def make_reference(policy: Policy) -> FrozenCopy | WithoutAdapter:
     """Return the reference of a policy as it is now."""
     return WithoutAdapter(policy) if lora.has_adapter(policy.model) else FrozenCopy(policy)
