@@ -363,7 +363,7 @@ AGENT_FILE, STATE_FILE = "sb3_agent.json", "sb3_state.pt"
 
 
 class _SB3Agent:
-    """What PPOAgent and A2CAgent share; a :class:`g2rpo_env.agents.agent.Agent`."""
+    """Base of PPOAgent and A2CAgent; a :class:`g2rpo_env.agents.agent.Agent`."""
 
     algorithm: ClassVar[type[OnPolicyAlgorithm]]
 
@@ -453,7 +453,7 @@ class _SB3Agent:
         """Return the agent that was saved; it goes on with new episodes, those in flight are not kept.
 
         Args:
-            folder: What :meth:`save` wrote. It is unpickled: load what you trust.
+            folder: Folder that :meth:`save` wrote. It is unpickled: load what you trust.
             envs: An environment made and wrapped like the one the agent was trained on.
 
         Raises:

@@ -72,7 +72,7 @@ def verifier_reward(task: Task) -> Callable[..., list[float | None]]:
 
 
 def environment_reward(reward: Sequence[float | None], **_: Any) -> list[float | None]:
-    """Return what the environment gave to the episodes of a :class:`GuidedRollout`; None where the verifier failed.
+    """Return the rewards that the environment gave to the episodes of a :class:`GuidedRollout`; None without a verdict.
 
     TRL leaves an episode out only where every reward function gives None: one of yours beside it must do so too.
     """
@@ -90,7 +90,7 @@ class GuidedRollout:
     Args:
         envs: Built on a TokenVectorEnv, as many lanes as completions in a generation batch of one process
             (``per_device_train_batch_size * steps_per_generation``), ``group_size`` = ``num_generations``.
-        dataset: What :func:`problem_dataset` returned, perhaps with more columns; prompts must differ. With evaluation
+        dataset: Result of :func:`problem_dataset`, perhaps with more columns; prompts must differ. With evaluation
             problems of another split, ``datasets.concatenate_datasets([training, evaluation])``.
         controller: Moves the reveal length after each generation batch; None keeps that of the wrapper.
         revealed_in_loss: Train the revealed tokens too, as the recipe ``g2rpo-a`` and the official G²RPO-A code do.

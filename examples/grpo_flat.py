@@ -26,7 +26,7 @@ from g2rpo_env.streams import stream
 
 @dataclass
 class Options:
-    """What can be changed from the command line."""
+    """Options of the command line."""
 
     digits: int = 2
     """Digits of both numbers."""

@@ -92,7 +92,7 @@ class _Guidance:
         self.length = controller.length
         self.plan.rule = controller.plan
 
-    def tokens_planned(self, problem_ids: Sequence[str]) -> dict[str, int]:
+    def plan_tokens(self, problem_ids: Sequence[str]) -> dict[str, int]:
         """Return the tokens that the plan shows of problems now, to their first guided members, before its shares."""
         lengths_N = self.plan.lengths(problem_ids, [0] * len(problem_ids))  # float (N,)
         amounts = zip(problem_ids, lengths_N.tolist(), strict=True)
@@ -105,7 +105,7 @@ class _Guidance:
 
     @property
     def who(self) -> Assignment:
-        """Which members are guided, and with what share of the length."""
+        """Assignment: the members that are guided, and the share of the length that each gets."""
         return self.plan.who
 
     @property
@@ -132,7 +132,7 @@ class _Guidance:
 
     @property
     def reveal_cap(self) -> str:
-        """How far a reveal may reach, ``final_answer`` or ``before_answer``."""
+        """End of every reveal, ``final_answer`` or ``before_answer``."""
         return self.plan.cap
 
     def action_masks(self) -> np.ndarray:
@@ -267,4 +267,4 @@ def give_feedback(envs: Any, feedback: Feedback, controller: Controller | None) 
     source = envs.unwrapped.task.source
     if isinstance(source, LearningSource):
         source.learn(feedback)
-        source.take_plan({} if guidance is None else guidance.tokens_planned(source.set_aside))
+        source.take_plan({} if guidance is None else guidance.plan_tokens(source.set_aside))
