@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
     lines = _lines(console)
     for episode in range(options.episodes):
         env.reset(seed=options.seed if episode == 0 else None)
-        if not play_episode(env.unwrapped, lines, console):  # type: ignore[arg-type]
+        if not play_episode(env.unwrapped, lines, console):
             return
 
 
