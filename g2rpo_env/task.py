@@ -124,6 +124,7 @@ class Task:
         if any(((ids < 0) | (ids >= self.vocab_size)).any() for ids in self.frame):
             raise ConfigurationError(f"frame={frame!r:.80} must hold token ids in [0, {self.vocab_size})")
         self.room = 0
+        self.max_reveal = self.max_steps = 0  # measured below
         self._encoded: dict[str, EncodedProblem] = {}
         self._starts: dict[str, Start] = {}
         self._answer_tokens: np.ndarray | None = None

@@ -398,9 +398,9 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         self._cursor += self._advance
         self._length += self._advance
         self._clock += 1
-        reward = np.zeros(self.num_envs)
-        terminations = np.zeros(self.num_envs, np.bool_)
-        truncations = np.zeros(self.num_envs, np.bool_)
+        reward = np.zeros(self.num_envs)  # (N,)
+        terminations = np.zeros(self.num_envs, np.bool_)  # (N,)
+        truncations = np.zeros(self.num_envs, np.bool_)  # (N,)
         info: dict[str, Any] = {}
         if np.count_nonzero(ends := tokens == self.task.eos_token_id) or self._clock >= self._next_deadline:
             info = self._end_tries(ends, tokens, reward, terminations, truncations)
@@ -499,7 +499,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         self._deadline[lanes] = NEVER
         final = self._batch_info(lanes, final_columns(graded))
         if self.autoreset_mode == AutoresetMode.SAME_STEP:
-            final_obs = np.full(self.num_envs, None, dtype=object)
+            final_obs = np.full(self.num_envs, None, dtype=object)  # (N,), observations of single lanes
             for lane in lanes:
                 final_obs[lane] = self._lane_observation(lane)
             mask = self._mask(lanes)
@@ -526,17 +526,17 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         mask = self._mask(lanes)
         for key, (dtype, values) in columns.items():
             if dtype is object:
-                column = np.empty(self.num_envs, object)  # None
+                column = np.empty(self.num_envs, object)  # (N,), None
                 for lane, value in zip(lanes.tolist(), values, strict=True):
                     column[lane] = value
             else:
-                column = np.zeros(self.num_envs, dtype)
+                column = np.zeros(self.num_envs, dtype)  # (N,)
                 column[lanes] = values
             info[key], info[f"_{key}"] = column, mask.copy()
         return info
 
     def _mask(self, lanes: np.ndarray) -> np.ndarray:
-        mask = np.zeros(self.num_envs, np.bool_)
+        mask = np.zeros(self.num_envs, np.bool_)  # (N,)
         mask[lanes] = True
         return mask
 
