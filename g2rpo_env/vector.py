@@ -205,6 +205,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         Raises:
             ConfigurationError: a number is of no group that was taken since the last seed.
         """
+        numbers = [int(number) for number in numbers]
         self._order.check_taken(numbers, "numbers")
         return self._order.problems(self.task, numbers)
 
