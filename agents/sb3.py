@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
@@ -65,19 +65,18 @@ class TokenVecEnv(VecEnv):
         ConfigurationError: ``envs`` is not built on a TokenVectorEnv, or does not restart lanes in the same step.
     """
 
-    def __init__(self, envs: Any, bootstrap_truncated: bool = False) -> None:
-        base = envs.unwrapped
-        if not isinstance(base, TokenVectorEnv):
-            raise ConfigurationError(f"envs must be built on a TokenVectorEnv, got {type(base).__name__}")
+    def __init__(self, envs: VectorEnv[Any, Any, Any], bootstrap_truncated: bool = False) -> None:
+        base = _base(envs)
         if base.autoreset_mode is not AutoresetMode.SAME_STEP:
             raise ConfigurationError(
                 f"autoreset_mode={base.autoreset_mode.name} must be SAME_STEP: Stable-Baselines3 takes the observation "
                 "after an end for the start of the next episode; make envs with autoreset_mode='SAME_STEP'"
             )
-        self.envs, self.bootstrap_truncated = envs, bootstrap_truncated
+        self.envs, self.base, self.bootstrap_truncated = envs, base, bootstrap_truncated
         super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
         self._return = np.zeros(self.num_envs)
         self._steps = np.zeros(self.num_envs, np.int64)
+        self._actions = np.zeros(self.num_envs, np.int64)
         self._made = time.perf_counter()
 
     # -- episodes ---------------------------------------------------------------------------------------------------
@@ -128,7 +127,7 @@ class TokenVecEnv(VecEnv):
 
     def _own(self, observation: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return arrays that the next step leaves alone: SB3 keeps the last observation until after that step."""
-        if self.envs.unwrapped.copy:
+        if self.base.copy:
             return observation
         return {key: value.copy() for key, value in observation.items()}
 
@@ -178,15 +177,23 @@ class TokenVecEnv(VecEnv):
         return [value[lane] if split else value for lane in self._get_indices(indices)]
 
 
-def _layers(envs: Any) -> list[Any]:
+def _base(envs: VectorEnv[Any, Any, Any]) -> TokenVectorEnv:
+    """Return the TokenVectorEnv under the wrappers."""
+    base = envs.unwrapped
+    if not isinstance(base, TokenVectorEnv):
+        raise ConfigurationError(f"envs must be built on a TokenVectorEnv, got {type(base).__name__}")
+    return base
+
+
+def _layers(envs: VectorEnv[Any, Any, Any]) -> list[Any]:
     """Return an environment and all that it wraps, from outside to inside."""
-    layers = [envs]
+    layers: list[Any] = [envs]
     while "env" in vars(layers[-1]):
         layers.append(layers[-1].env)
     return layers
 
 
-def _owner(envs: Any, name: str) -> Any:
+def _owner(envs: VectorEnv[Any, Any, Any], name: str) -> Any:
     """Return the outermost layer that has an attribute."""
     for layer in _layers(envs):
         if hasattr(layer, name):
@@ -363,19 +370,19 @@ AGENT_FILE, STATE_FILE = "sb3_agent.json", "sb3_state.pt"
 
 
 class _SB3Agent:
-    """What PPOAgent and A2CAgent share; a :class:`g2rpo_env.agents.agent.Agent`."""
+    """Base of PPOAgent and A2CAgent; a :class:`g2rpo_env.agents.agent.Agent`."""
 
     algorithm: ClassVar[type[OnPolicyAlgorithm]]
 
     @staticmethod
-    def defaults(envs: Any) -> dict[str, Any]:
+    def defaults(envs: VectorEnv[Any, Any, Any]) -> dict[str, Any]:
         """Return the settings of the algorithm where the user gives none."""
-        return {"n_steps": envs.unwrapped.task.max_new_tokens, "learning_rate": 1e-4, "gamma": 1.0, "gae_lambda": 1.0}
+        return {"n_steps": _base(envs).task.max_new_tokens, "learning_rate": 1e-4, "gamma": 1.0, "gae_lambda": 1.0}
 
     def __init__(
         self,
         policy: CausalLMPolicy,
-        envs: Any,
+        envs: VectorEnv[Any, Any, Any],
         *,
         seed: int = 0,
         controller: Controller | None = None,
@@ -442,18 +449,18 @@ class _SB3Agent:
             "timesteps": self.model.num_timesteps,
             "critic": self.model.policy.value_net.state_dict(),
             "optimizer": self.model.policy.optimizer.state_dict(),
-            "envs": self.vec_env.envs.unwrapped.state_dict(),
+            "envs": self.vec_env.base.state_dict(),
             "controller": self.controller,
             "length": getattr(find_guidance(self.vec_env.envs), "length", None),
         }
         torch.save(state, folder / STATE_FILE)
 
     @classmethod
-    def load(cls, folder: str | Path, envs: Any) -> _SB3Agent:
+    def load(cls, folder: str | Path, envs: VectorEnv[Any, Any, Any]) -> _SB3Agent:
         """Return the agent that was saved; it goes on with new episodes, those in flight are not kept.
 
         Args:
-            folder: What :meth:`save` wrote. It is unpickled: load what you trust.
+            folder: Folder that :meth:`save` wrote. It is unpickled: load what you trust.
             envs: An environment made and wrapped like the one the agent was trained on.
 
         Raises:
@@ -470,16 +477,17 @@ class _SB3Agent:
         agent.model.policy.value_net.load_state_dict(state["critic"])
         agent.model.policy.optimizer.load_state_dict(state["optimizer"])
         agent.vec_env._reset_seeds()  # the next reset goes on in the seeded order of problems
-        agent.vec_env.envs.unwrapped.load_state_dict(state["envs"])
-        if state["length"] is not None:
-            agent.vec_env.envs.length = state["length"]
+        agent.vec_env.base.load_state_dict(state["envs"])
+        guidance = find_guidance(agent.vec_env.envs)
+        if guidance is not None and state["length"] is not None:
+            guidance.length = state["length"]
         return agent
 
 
-def _same_step(envs: Any) -> Any:
+def _same_step(envs: VectorEnv[Any, Any, Any]) -> TokenVectorEnv | VectorGuidanceWrapper:
     """Return an environment on the same task, as many lanes, guided alike, as Stable-Baselines3 needs it."""
-    base = envs.unwrapped
-    own: Any = TokenVectorEnv(
+    base = _base(envs)
+    own = TokenVectorEnv(
         base.task,
         base.num_envs,
         autoreset_mode=AutoresetMode.SAME_STEP,
@@ -514,7 +522,7 @@ class PPOAgent(_SB3Agent):
     algorithm = PPO
 
     @staticmethod
-    def defaults(envs: Any) -> dict[str, Any]:
+    def defaults(envs: VectorEnv[Any, Any, Any]) -> dict[str, Any]:
         """Return the settings of PPO where the user gives none."""
         return {**_SB3Agent.defaults(envs), "n_epochs": 1, "batch_size": max(2, envs.num_envs)}
 
@@ -525,6 +533,6 @@ class A2CAgent(_SB3Agent):
     algorithm = A2C
 
     @staticmethod
-    def defaults(envs: Any) -> dict[str, Any]:
+    def defaults(envs: VectorEnv[Any, Any, Any]) -> dict[str, Any]:
         """Return the settings of A2C where the user gives none."""
         return {**_SB3Agent.defaults(envs), "use_rms_prop": False}

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from gymnasium.vector import VectorEnv
 
 from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
 from g2rpo_env.agents.rollout import collect, token_vector_env
@@ -72,7 +73,7 @@ def verifier_reward(task: Task) -> Callable[..., list[float | None]]:
 
 
 def environment_reward(reward: Sequence[float | None], **_: Any) -> list[float | None]:
-    """Return what the environment gave to the episodes of a :class:`GuidedRollout`; None where the verifier failed.
+    """Return the rewards that the environment gave to the episodes of a :class:`GuidedRollout`; None without a verdict.
 
     TRL leaves an episode out only where every reward function gives None: one of yours beside it must do so too.
     """
@@ -90,7 +91,7 @@ class GuidedRollout:
     Args:
         envs: Built on a TokenVectorEnv, as many lanes as completions in a generation batch of one process
             (``per_device_train_batch_size * steps_per_generation``), ``group_size`` = ``num_generations``.
-        dataset: What :func:`problem_dataset` returned, perhaps with more columns; prompts must differ. With evaluation
+        dataset: Result of :func:`problem_dataset`, perhaps with more columns; prompts must differ. With evaluation
             problems of another split, ``datasets.concatenate_datasets([training, evaluation])``.
         controller: Moves the reveal length after each generation batch; None keeps that of the wrapper.
         revealed_in_loss: Train the revealed tokens too, as the recipe ``g2rpo-a`` and the official G²RPO-A code do.
@@ -101,9 +102,13 @@ class GuidedRollout:
     """
 
     def __init__(
-        self, envs: Any, dataset: Any, controller: Controller | None = None, revealed_in_loss: bool = False
+        self,
+        envs: VectorEnv[Any, Any, Any],
+        dataset: Dataset,
+        controller: Controller | None = None,
+        revealed_in_loss: bool = False,
     ) -> None:
-        token_vector_env(envs)  # raises unless it is one whose lanes wait
+        self.base = token_vector_env(envs)  # raises unless its lanes wait
         self.envs, self.controller, self.revealed_in_loss = envs, controller, revealed_in_loss
         if not all(isinstance(prompt, str) for prompt in dataset["prompt"]):
             raise ConfigurationError("dataset must have texts as prompts: lists of messages are not supported")
@@ -136,9 +141,9 @@ class GuidedRollout:
             raise ConfigurationError(f"prompt={unknown[0]!r:.80} must be one of the data set")
         training = trainer.model.training
         model = trainer.accelerator.unwrap_model(trainer.model)
-        policy = CausalLMPolicy(model, self.envs.unwrapped.tokenizer, temperature=trainer.temperature)
+        policy = CausalLMPolicy(model, self.base.tokenizer, temperature=trainer.temperature)
         envs = self._training_lanes(len(prompts), trainer) if training else self._evaluation_lanes(len(prompts))
-        seed = trainer.args.seed if envs.unwrapped.root_seed is None else None
+        seed = trainer.args.seed if token_vector_env(envs).root_seed is None else None
         try:
             groups = collect(policy, envs, seed=seed, options={"problem": [self.problem_ids[p] for p in prompts]})
         finally:
@@ -147,8 +152,8 @@ class GuidedRollout:
             give_feedback(self.envs, Feedback.from_groups(groups), self.controller)
         return trl_batch(groups.episodes, self.revealed_in_loss)
 
-    def _training_lanes(self, completions: int, trainer: Any) -> Any:
-        base = self.envs.unwrapped
+    def _training_lanes(self, completions: int, trainer: Any) -> VectorEnv[Any, Any, Any]:
+        base = self.base
         if base.num_envs != completions or base.group_size != trainer.num_generations:
             raise ConfigurationError(
                 f"envs must have num_envs={completions} and group_size={trainer.num_generations}, the generation "
@@ -156,8 +161,8 @@ class GuidedRollout:
             )
         return self.envs
 
-    def _evaluation_lanes(self, completions: int) -> Any:
-        return TokenVectorEnv(self.envs.unwrapped.task, completions, autoreset_mode="DISABLED", copy=False)
+    def _evaluation_lanes(self, completions: int) -> TokenVectorEnv:
+        return TokenVectorEnv(self.base.task, completions, autoreset_mode="DISABLED", copy=False)
 
 
 def trl_batch(episodes: Sequence[Episode], revealed_in_loss: bool = False) -> dict[str, Any]:

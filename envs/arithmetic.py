@@ -23,7 +23,7 @@ from g2rpo_env.envs.generated import MARK, GeneratedSource, GeneratedTask, MarkV
 from g2rpo_env.envs.options import GeneratedOptions, accept_options
 from g2rpo_env.errors import UnknownProblemError
 from g2rpo_env.problem import Problem
-from g2rpo_env.streams import Seed, bounded, raw_numbers
+from g2rpo_env.streams import Seed, bound_raw, raw_numbers
 
 MAX_DIGITS = 18
 DIGITS = "0123456789"
@@ -149,10 +149,10 @@ class PairSource(GeneratedSource):
         level = np.full((len(raw), 1), self.low)
         used = np.ones((len(raw), 1), bool)
         if self.low < self.high:
-            level, used = bounded(raw[:, :1], self.high - self.low + 1)
+            level, used = bound_raw(raw[:, :1], self.high - self.low + 1)
             level, raw = level + self.low, raw[:, 1:-1]
         floor = np.where(level > 1, 10 ** (level - 1), 0)
-        values, all_used = bounded(raw, 10**level - floor)
+        values, all_used = bound_raw(raw, 10**level - floor)
         rows = (values + floor).tolist()
         return [row if fits else [] for row, fits in zip(rows, used[:, 0] & all_used.all(axis=1), strict=True)]
 

@@ -16,7 +16,7 @@ from g2rpo_env.tokenizer import encode
 
 
 def reply(problem: Problem, completion: str, verdict: Verdict) -> str:
-    """Return what the environment says to a wrong answer. It may help, and must not give the answer away."""
+    """Return the message of the environment to a wrong answer. It may help, and must not give the answer away."""
     if not (verdict.answer or "").isdecimal():
         return "\nWrite # and a number.\n"
     return "\ntoo small\n" if int(verdict.answer or 0) < int(problem.answer) else "\ntoo big\n"

@@ -26,7 +26,7 @@ from g2rpo_env.streams import stream
 
 @dataclass
 class Options:
-    """What can be changed from the command line."""
+    """Options of the command line."""
 
     digits: int = 2
     """Digits of both numbers."""
@@ -48,7 +48,7 @@ class Options:
     """Of everything random."""
 
 
-def make_model(envs: Any, seed: int) -> Qwen3ForCausalLM:
+def make_model(envs: g2rpo_env.VectorGuidanceWrapper, seed: int) -> Qwen3ForCausalLM:
     """Return a causal language model of 0.36 M parameters with random weights."""
     torch.manual_seed(seed)
     size = {"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 3, "tie_word_embeddings": True}
@@ -80,7 +80,7 @@ class Rollout:
 
 
 @torch.no_grad()
-def rollout(model: Any, envs: Any, seed: int | None = None, greedy: bool = False) -> Rollout:
+def rollout(model: Any, envs: gym.vector.VectorEnv, seed: int | None = None, greedy: bool = False) -> Rollout:
     """Reset all lanes, sample every episode to its end."""
     observation, start = envs.reset(seed=seed)
     base = envs.unwrapped
@@ -139,7 +139,13 @@ def loss(log_prob_NT: torch.Tensor, data: Rollout, advantage_N: torch.Tensor) ->
     return -(weight_NT * gain_NT).sum() / len(advantage_N)
 
 
-def update(model: Any, optimizer: Any, envs: Any, controller: Any, seed: int | None = None) -> dict[str, float]:
+def update(
+    model: Any,
+    optimizer: Any,
+    envs: g2rpo_env.VectorGuidanceWrapper,
+    controller: g2rpo_env.Controller,
+    seed: int | None = None,
+) -> dict[str, float]:
     """Do one update: sample, compare, take one gradient step, let the controller set the next reveal length."""
     metrics = {"reveal": envs.length}
     data = rollout(model, envs, seed)

@@ -28,7 +28,7 @@ import g2rpo_env
 
 @dataclass
 class Options:
-    """What can be changed from the command line."""
+    """Options of the command line."""
 
     digits: int = 1
     """Digits of both numbers."""

@@ -27,7 +27,7 @@ from g2rpo_env.agents.sb3 import CausalTransformerExtractor, GuidanceCallback, T
 
 @dataclass
 class Options:
-    """What can be changed from the command line."""
+    """Options of the command line."""
 
     digits: int = 1
     """Digits of both numbers."""

@@ -28,7 +28,7 @@ from g2rpo_env.agents.sb3 import CausalTransformerExtractor, GuidanceCallback, T
 
 @dataclass
 class Options:
-    """What can be changed from the command line."""
+    """Options of the command line."""
 
     algorithm: Literal["ppo", "a2c"] = "ppo"
     """PPO or A2C."""

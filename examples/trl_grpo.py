@@ -30,7 +30,7 @@ from g2rpo_env.agents.warm_start import WarmStart, warm_start
 
 @dataclass
 class Options:
-    """What can be changed from the command line."""
+    """Options of the command line."""
 
     digits: int = 2
     """Digits of both numbers."""

@@ -44,7 +44,7 @@ from g2rpo_env.episode import Episode, Group, Groups, Role
 
 # Guidance
 from g2rpo_env.grading import Grading, with_grading
-from g2rpo_env.guidance import GuidanceWrapper, VectorGuidanceWrapper, find_guidance
+from g2rpo_env.guidance import GuidanceWrapper, VectorGuidanceWrapper, find_guidance, give_feedback
 from g2rpo_env.hints import Hinted
 
 # Problems and verdicts: what a task of your own is made of
@@ -97,6 +97,7 @@ __all__ = [
     "env_ids",
     "errors",
     "find_guidance",
+    "give_feedback",
     "load_tokenizer",
     "register_all",
     "register_task",

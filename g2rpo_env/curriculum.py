@@ -53,14 +53,14 @@ class Measured:
 
 
 @dataclass
-class _Sorted(WrappedSource):
+class _ByDifficulty(WrappedSource):
     """A source in the order of a difficulty."""
 
     difficulty: Difficulty = solution_length
 
 
 @dataclass
-class Curriculum(_Sorted):
+class Curriculum(_ByDifficulty):
     """A finite source from easy to hard: tiers of rising difficulty, a new seeded order inside each tier every epoch.
 
     The curriculum of G²RPO-A orders its 1,000 problems in five tiers of 200 by where they come from (third-party: notes
@@ -114,7 +114,7 @@ class Curriculum(_Sorted):
 
 
 @dataclass
-class Ramp(_Sorted):
+class Ramp(_ByDifficulty):
     """An endless source from easy to hard: of some candidates the one of a rank that rises with the index.
 
     Draw number i looks at ``candidates`` draws of the source and takes the easiest at i = 0, the hardest from

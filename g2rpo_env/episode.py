@@ -16,7 +16,7 @@ RECORD_VERSION = 1
 
 
 class Role(IntEnum):
-    """Who wrote a token. The three masks of the library derive from roles and are never mixed.
+    """Author of a token. The three masks of the library derive from roles and are never mixed.
 
     Attention sees every role. The loss takes ``SAMPLED`` (and ``REVEALED`` only on request). Statistics (lengths,
     entropies) count ``SAMPLED``.
@@ -43,7 +43,7 @@ class Episode:
         seed: Root seed of the environment.
         reveal: Number of revealed tokens.
         reward: Terminal reward, finite.
-        verdict: What the verifier said.
+        verdict: Verdict of the verifier.
         valid: False if the verifier failed; algorithms drop such episodes.
         terminated: The policy ended its answer.
         truncated: The budget of sampled tokens was spent.

@@ -22,13 +22,13 @@ from g2rpo_env.verdict import Outcome, Verdict, Verifier
 
 @dataclass(frozen=True)
 class Grading:
-    """Which wrong answers to training problems pass; by itself none. An answer that is not stated never passes.
+    """Wrong answers to training problems that pass; by itself none does. An answer that is not stated never passes.
 
     Args:
         passing: Share of the wrong answers that pass, in [0, 1]. Always the same answers to a problem.
         spot: A wrong answer also passes if one of its characters is right: the one at a place, counted from the end,
             that is drawn per problem. Always the same place of a problem.
-        seed: Which answers pass, and where answers are looked at.
+        seed: Of the answers that pass and of the places that are looked at.
 
     Raises:
         ConfigurationError: ``passing`` is out of range.
@@ -43,7 +43,7 @@ class Grading:
             raise ConfigurationError(f"grading: passing={self.passing} must lie in [0, 1]")
 
     def passes(self, problem: Problem, answer: str) -> bool:
-        """Return whether a wrong answer passes."""
+        """Whether a wrong answer passes."""
         name = zlib.crc32(problem.problem_id.encode())
         if self.spot:
             place = 1 + int(stream(self.seed, "spot", name).integers(len(problem.answer)))
@@ -92,9 +92,9 @@ class GradedVerifier:
         verdicts = self.verifier(problems, completions)
         if self.split != TAUGHT:
             return list(verdicts)
-        return [self._graded(*one) for one in zip(problems, verdicts, strict=True)]
+        return [self._grade(*one) for one in zip(problems, verdicts, strict=True)]
 
-    def _graded(self, problem: Problem, verdict: Verdict) -> Verdict:
+    def _grade(self, problem: Problem, verdict: Verdict) -> Verdict:
         wrong = verdict.outcome is Outcome.WRONG and verdict.answer
         if not wrong or not self.grading.passes(problem, str(verdict.answer)):
             return verdict

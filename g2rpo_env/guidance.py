@@ -6,7 +6,7 @@ After each update :func:`give_feedback` hands its episodes to everyone who learn
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -22,6 +22,9 @@ from g2rpo_env.reveal.plan import RevealPlan
 from g2rpo_env.task import Task
 from g2rpo_env.vector import TokenVectorEnv
 
+AnyEnv = gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any]
+"""An environment or a vector environment, wrapped or not."""
+
 LONGEST = {
     "tokens": lambda longest: float(longest[0]),
     "steps": lambda longest: float(longest[1]),
@@ -33,7 +36,7 @@ LONGEST = {
 class _Guidance:
     """The plan of both wrappers, and who sets it."""
 
-    def __init__(self, base: Any, kind: type[TokenEnv] | type[TokenVectorEnv], plan: RevealPlan) -> None:
+    def __init__(self, base: AnyEnv, kind: type[TokenEnv] | type[TokenVectorEnv], plan: RevealPlan) -> None:
         if not isinstance(base, kind):
             raise ConfigurationError(f"env must be built on a {kind.__name__} to be guided, got {type(base).__name__}")
         if base.reveal_plan is not None:
@@ -92,7 +95,7 @@ class _Guidance:
         self.length = controller.length
         self.plan.rule = controller.plan
 
-    def tokens_planned(self, problem_ids: Sequence[str]) -> dict[str, int]:
+    def plan_tokens(self, problem_ids: Sequence[str]) -> dict[str, int]:
         """Return the tokens that the plan shows of problems now, to their first guided members, before its shares."""
         lengths_N = self.plan.lengths(problem_ids, [0] * len(problem_ids))  # float (N,)
         amounts = zip(problem_ids, lengths_N.tolist(), strict=True)
@@ -105,7 +108,7 @@ class _Guidance:
 
     @property
     def who(self) -> Assignment:
-        """Which members are guided, and with what share of the length."""
+        """Assignment: the members that are guided, and the share of the length that each gets."""
         return self.plan.who
 
     @property
@@ -132,7 +135,7 @@ class _Guidance:
 
     @property
     def reveal_cap(self) -> str:
-        """How far a reveal may reach, ``final_answer`` or ``before_answer``."""
+        """End of every reveal, ``final_answer`` or ``before_answer``."""
         return self.plan.cap
 
     def action_masks(self) -> np.ndarray:
@@ -186,6 +189,11 @@ class GuidanceWrapper(_Guidance, gym.Wrapper, RecordConstructorArgs):
         plan = RevealPlan(float(length), unit, ratio, reveal_cap, place=place, counted=counted)
         _Guidance.__init__(self, env.unwrapped, TokenEnv, plan)
 
+    @property
+    def unwrapped(self) -> TokenEnv:
+        """The TokenEnv below all wrappers."""
+        return cast("TokenEnv", self.env.unwrapped)
+
 
 class VectorGuidanceWrapper(_Guidance, gym.vector.VectorWrapper, RecordConstructorArgs):
     """Reveals a prefix of the ground-truth solution to a share of the members of every group.
@@ -225,12 +233,17 @@ class VectorGuidanceWrapper(_Guidance, gym.vector.VectorWrapper, RecordConstruct
         _Guidance.__init__(self, env.unwrapped, TokenVectorEnv, RevealPlan(float(length), cap=reveal_cap, **arguments))
 
     @property
+    def unwrapped(self) -> TokenVectorEnv:  # type: ignore[override]  # Gymnasium promises the wrapper itself
+        """The TokenVectorEnv below all wrappers."""
+        return cast("TokenVectorEnv", self.env.unwrapped)
+
+    @property
     def active(self) -> np.ndarray:
         """bool (N,), lanes with a running episode."""
-        return self.unwrapped.active  # type: ignore[attr-defined]
+        return self.unwrapped.active
 
 
-def find_guidance(env: Any) -> GuidanceWrapper | VectorGuidanceWrapper | None:
+def find_guidance(env: AnyEnv | None) -> GuidanceWrapper | VectorGuidanceWrapper | None:
     """Return the guidance wrapper of an environment, found by walking ``.env``; None if there is none."""
     while env is not None:
         if isinstance(env, _Guidance):
@@ -239,7 +252,7 @@ def find_guidance(env: Any) -> GuidanceWrapper | VectorGuidanceWrapper | None:
     return None
 
 
-def give_feedback(envs: Any, feedback: Feedback, controller: Controller | None) -> None:
+def give_feedback(envs: AnyEnv, feedback: Feedback, controller: Controller | None) -> None:
     """Hand the episodes of one update to everyone who learns from them; a training loop calls it once per update.
 
     The controller is updated, the guidance wrapper takes its new lengths, and a source of problems that learns
@@ -264,7 +277,8 @@ def give_feedback(envs: Any, feedback: Feedback, controller: Controller | None) 
             )
         controller.update(feedback)
         guidance.follow(controller)
-    source = envs.unwrapped.task.source
+    base: Any = envs.unwrapped
+    source = base.task.source
     if isinstance(source, LearningSource):
         source.learn(feedback)
-        source.take_plan({} if guidance is None else guidance.tokens_planned(source.set_aside))
+        source.take_plan({} if guidance is None else guidance.plan_tokens(source.set_aside))

@@ -34,7 +34,7 @@ class Hinted(WrappedSource):
 
     def get(self, problem_id: str) -> Problem:
         """Return the problem of that name with its hint; raises UnknownProblemError."""
-        return self._hinted(self.source.get(problem_id))
+        return self._add_hint(self.source.get(problem_id))
 
     def draw(self, seed: Seed, index: int) -> str:
         """Return the index-th problem of the source."""
@@ -42,7 +42,7 @@ class Hinted(WrappedSource):
 
     def longest(self) -> Iterable[Problem]:
         """Return problems among which the longest are found, and for a mapping the longest hint on each of them."""
-        problems = [self._hinted(problem) for problem in self.source.longest()]
+        problems = [self._add_hint(problem) for problem in self.source.longest()]
         if callable(self.hints) or self.source.num_problems is not None or not self.hints:
             return problems
         hint = max(self.hints.values(), key=lambda text: len(text.encode()))
@@ -52,6 +52,6 @@ class Hinted(WrappedSource):
         """Return another split with the same hints."""
         return Hinted(self.source.with_split(split), self.hints)
 
-    def _hinted(self, problem: Problem) -> Problem:
+    def _add_hint(self, problem: Problem) -> Problem:
         hint = self.hints(problem) if callable(self.hints) else self.hints.get(problem.problem_id, "")
         return replace(problem, hint=hint)

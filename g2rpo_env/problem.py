@@ -43,7 +43,7 @@ class Problem:
 
     @property
     def difficulty(self) -> float:
-        """What curricula sort by, greater = harder: the level, or the number of steps where the source has none."""
+        """Key that curricula sort by, greater = harder: the level, or the number of steps where the source has none."""
         return float(len(self.steps)) if self.level is None else self.level
 
     @property

@@ -73,18 +73,18 @@ def role_runs(tokenizer: Any, tokens_T: np.ndarray, role_T: np.ndarray) -> Itera
         yield Role(int(role_T[begin])), decode(tokenizer, tokens_T[begin:end])
 
 
-def escaped(text: str) -> str:
+def escape(text: str) -> str:
     r"""Return text with every control character but line break and tab written out.
 
     What a policy samples must not drive the terminal: an escape character could clear the screen or set its title.
 
-    >>> print(escaped("a\x1b[2Jb"))
+    >>> print(escape("a\x1b[2Jb"))
     a\x1b[2Jb
     """
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda match: repr(match[0])[1:-1], text)
 
 
-def colors_wanted() -> bool:
+def wants_colors() -> bool:
     """Whether standard output is a terminal and the variable NO_COLOR is unset or empty."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
@@ -99,10 +99,10 @@ def colored_text(tokenizer: Any, tokens_T: np.ndarray, role_T: np.ndarray, color
         color: True: prompt dim, revealed text green, sampled cyan, environment text yellow. False: no colours, roles
             marked as in :func:`marked_text`. None: True if standard output is a terminal and NO_COLOR is not set.
     """
-    if not (colors_wanted() if color is None else color):
-        return escaped(marked_text(tokenizer, tokens_T, role_T))
+    if not (wants_colors() if color is None else color):
+        return escape(marked_text(tokenizer, tokens_T, role_T))
     runs = role_runs(tokenizer, tokens_T, role_T)
-    return "".join(f"\x1b[{COLORS[role].ansi}m{escaped(text)}\x1b[0m" for role, text in runs)
+    return "".join(f"\x1b[{COLORS[role].ansi}m{escape(text)}\x1b[0m" for role, text in runs)
 
 
 def show(tokenizer: Any, tokens_T: np.ndarray, role_T: np.ndarray) -> None:
@@ -128,8 +128,8 @@ def frame(tokenizer: Any, tokens_T: np.ndarray, role_T: np.ndarray) -> np.ndarra
         MissingDependencyError: Pillow is missing.
     """
     legend = [pair for role in Role for pair in ((role, role.name.lower()), (Role.PROMPT, "  "))]
-    rows = wrapped(role_runs(tokenizer, tokens_T, role_T))[2 - ROWS :]
-    rows += [[] for _ in range(ROWS - 1 - len(rows))] + wrapped(legend)
+    rows = wrap(role_runs(tokenizer, tokens_T, role_T))[2 - ROWS :]
+    rows += [[] for _ in range(ROWS - 1 - len(rows))] + wrap(legend)
     cells = [(i, j, char, role) for i, row in enumerate(rows) for j, (char, role) in enumerate(row)]
 
     alpha = np.zeros((ROWS, COLUMNS, CELL_HEIGHT, CELL_WIDTH), np.float32)
@@ -143,11 +143,11 @@ def frame(tokenizer: Any, tokens_T: np.ndarray, role_T: np.ndarray) -> np.ndarra
     return picture.round().astype(np.uint8).reshape(ROWS * CELL_HEIGHT, COLUMNS * CELL_WIDTH, 3)
 
 
-def wrapped(runs: Iterable[tuple[Role, str]]) -> list[list[tuple[str, Role]]]:
+def wrap(runs: Iterable[tuple[Role, str]]) -> list[list[tuple[str, Role]]]:
     """Return rows of at most COLUMNS (character, role) from (role, text); tabs become spaces."""
     rows: list[list[tuple[str, Role]]] = [[]]
     for role, text in runs:
-        for char in escaped(text).replace("\t", TAB):
+        for char in escape(text).replace("\t", TAB):
             if char == "\n" or len(rows[-1]) == COLUMNS:
                 rows.append([])
             if char != "\n":

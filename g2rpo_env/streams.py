@@ -26,7 +26,7 @@ def stream(root: Seed, purpose: str, *key: int) -> np.random.Generator:
 
     Args:
         root: Root seed, a non-negative int or a sequence of them.
-        purpose: What the numbers are for; two purposes never share a stream.
+        purpose: Purpose of the numbers; two purposes never share a stream.
         *key: Non-negative ints, such as (group, member).
 
     >>> bool(stream(0, "order", 3).random() == stream(0, "order", 3).random())
@@ -46,7 +46,7 @@ def streams(root: Seed, purpose: str, indices: Sequence[int]) -> Iterator[np.ran
 
     Args:
         root: Root seed, as for :func:`stream`.
-        purpose: What the numbers are for.
+        purpose: Purpose of the numbers.
         indices: Ints in [0, 2^32).
 
     >>> [int(random.integers(1000)) for random in streams(0, "order", [3, 4])]
@@ -63,21 +63,21 @@ def raw_numbers(root: Seed, purpose: str, indices: Sequence[int], count: int) ->
 
     Args:
         root: Root seed, as for :func:`stream`.
-        purpose: What the numbers are for.
+        purpose: Purpose of the numbers.
         indices: Ints in [0, 2^32).
-        count: How many of each, an even number.
+        count: Numbers of each stream, even.
     """
     words = np.array([philox.random_raw(count // 2) for philox in _bit_streams(root, purpose, indices)], np.uint64)
     halves = np.stack([words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)], axis=-1)  # the low half comes first
     return halves.astype(np.uint32).reshape(len(words), count)
 
 
-def bounded(raw: np.ndarray, span: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
-    """Return what ``Generator.integers(span)`` makes of 32-bit numbers (Lemire, arXiv 1805.10941).
+def bound_raw(raw: np.ndarray, span: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
+    """Bound 32-bit numbers as ``Generator.integers(span)`` does (Lemire, arXiv 1805.10941).
 
     Args:
         raw: uint32, any shape.
-        span: How many integers to choose from, in [1, 2^32), a shape that broadcasts with ``raw``.
+        span: Number of integers to choose from, in [1, 2^32), a shape that broadcasts with ``raw``.
 
     Returns:
         values: int64, in [0, span), of the shape of ``raw``.
@@ -100,7 +100,7 @@ def _bit_streams(root: Seed, purpose: str, indices: Sequence[int]) -> Iterator[n
 
 
 def _philox_keys(root: Seed, purpose: str, indices: np.ndarray) -> np.ndarray:
-    """Return what Philox takes for its key from the seed sequence of each index, uint64 (N, 2).
+    """Return the Philox key that the seed sequence of each index gives, uint64 (N, 2).
 
     A SeedSequence stirs the words of its entropy into a pool, one after the other, and the index is the last: the pool
     before it is the same for all.
@@ -109,12 +109,12 @@ def _philox_keys(root: Seed, purpose: str, indices: np.ndarray) -> np.ndarray:
     pool = np.random.SeedSequence(entropy, spawn_key=(zlib.crc32(purpose.encode()),)).pool
     words = max(WORDS, sum(max(1, -(-number.bit_length() // 32)) for number in entropy)) + 1
     first = INIT_A * pow(MULTIPLY_A, WORDS * words, 2**32)
-    hashed = _hashed(indices[:, None], first, MULTIPLY_A)
-    mixed: np.ndarray = MIX_LEFT * pool - MIX_RIGHT * hashed
-    return _hashed(mixed ^ (mixed >> SHIFT), INIT_B, MULTIPLY_B).view(np.uint64)
+    hash_N4 = _hash(indices[:, None], first, MULTIPLY_A)
+    mixed: np.ndarray = MIX_LEFT * pool - MIX_RIGHT * hash_N4
+    return _hash(mixed ^ (mixed >> SHIFT), INIT_B, MULTIPLY_B).view(np.uint64)
 
 
-def _hashed(values: np.ndarray, first: int, multiply: int) -> np.ndarray:
+def _hash(values: np.ndarray, first: int, multiply: int) -> np.ndarray:
     """Return the hash of values, uint32 (N, 4); each column has a multiplier of its own."""
     constants = np.array([first * multiply**i % 2**32 for i in range(WORDS + 1)], np.uint32)
     values = (values ^ constants[:-1]) * constants[1:]

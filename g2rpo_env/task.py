@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 Reply = Callable[[Problem, str, Verdict], str]
-"""(problem, text of the try, its verdict) -> what the environment answers to a wrong try."""
+"""(problem, text of the try, its verdict) -> text of the reply to a wrong try."""
 
 CACHE_SIZE = 16_384
 CHUNK = 1024  # problems measured at once: encodings take much memory
@@ -62,7 +62,7 @@ class Task:
     """Problems, their tokens and their verifier.
 
     Args:
-        source: Where problems come from.
+        source: Source of the problems.
         verifier: Grades completions in batches.
         tokenizer: Fast tokenizer, folder, or None for the built-in character tokenizer.
         max_new_tokens: Budget of sampled tokens per episode, >= 2: an answer and its end.
@@ -70,9 +70,9 @@ class Task:
             (longest prompt + longest revealable part + budget), and no problem may need more.
         stop_strings: An answer also ends where one of these texts is completed; the text from there on is cut before
             verification, the tokens stay.
-        max_tries: How many answers an episode may hold, >= 1. After a wrong one the environment appends a reply, with
-            role 3, and the policy goes on; the budget is for all tries, and the last one is graded.
-        reply: What it says then, (problem, text of the try, verdict) -> text; needed for ``max_tries`` > 1.
+        max_tries: Number of answers that an episode may hold, >= 1. After a wrong one the environment appends a reply,
+            with role 3, and the policy goes on; the budget is for all tries, and the last one is graded.
+        reply: Its text, (problem, text of the try, verdict) -> text; needed for ``max_tries`` > 1.
         max_reply_tokens: A longer reply is cut, >= 1.
         frame: Token ids before and after every prompt, such as those of a chat template; they are the only special
             tokens in a context, because the text of problems is encoded as data.
@@ -124,6 +124,7 @@ class Task:
         if any(((ids < 0) | (ids >= self.vocab_size)).any() for ids in self.frame):
             raise ConfigurationError(f"frame={frame!r:.80} must hold token ids in [0, {self.vocab_size})")
         self.room = 0
+        self.max_reveal = self.max_steps = 0  # measured below
         self._encoded: dict[str, EncodedProblem] = {}
         self._starts: dict[str, Start] = {}
         self._answer_tokens: np.ndarray | None = None
@@ -131,7 +132,7 @@ class Task:
         self.length = self._measure()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what pickle and copy take: without what can be made again, the built-in tokenizer included."""
+        """Return the state for pickle and copy: without caches, and without the built-in tokenizer."""
         state = self.__dict__ | {"_encoded": {}, "_starts": {}}
         return state | {"tokenizer": None} if self.tokenizer is char_tokenizer() else state
 
@@ -192,7 +193,7 @@ class Task:
         return encoded
 
     def prepare(self, problem_ids: Sequence[str]) -> None:
-        """Make what episodes of these problems start from, for all of them at once; :meth:`start` then finds it.
+        """Make the starts of unguided episodes of these problems, all at once; :meth:`start` then finds them.
 
         Raises:
             UnknownProblemError: the source does not know a problem.
@@ -347,13 +348,13 @@ class Task:
         return Start(encoded.problem, tokens, role_T, prompt, revealed, budget, answer_start, 1 + replies)
 
     def reply_tokens(self, problem: Problem, completion: str, verdict: Verdict, tries: int) -> np.ndarray | None:
-        """Return what the environment answers to a finished try, int32 (T,), T >= 1; None ends the episode.
+        """Return the reply to a finished try, int32 (T,), T >= 1; None ends the episode.
 
         Args:
             problem: The problem.
             completion: Text of the try.
-            verdict: What the verifier said of it.
-            tries: How many tries there were, this one included.
+            verdict: Its verdict.
+            tries: Number of tries so far, this one included.
         """
         if self.reply is None or tries >= self.max_tries or verdict.correct or not verdict.valid:
             return None
@@ -370,7 +371,7 @@ class Task:
         return self._answer_tokens
 
     def may_stop(self, tokens: np.ndarray) -> np.ndarray:
-        """Return which tokens (N,) could complete a stop string."""
+        """Return for each token whether it could complete a stop string, bool (N,)."""
         return self._stop_table[tokens]
 
     def may_end(self) -> frozenset[int]:
@@ -383,7 +384,7 @@ class Task:
         return self._stop_start(tail)[1] is not None
 
     def _stop_start(self, answer_T: np.ndarray) -> tuple[str, int | None]:
-        """Return the text of an answer and where the first stop string begins that its last token completes."""
+        """Return the text of an answer, and the position of the first stop string that its last token completes."""
         # A character whose last byte is missing shows as U+FFFD and is not there yet.
         before = len(decode(self.tokenizer, answer_T[:-1]).rstrip("\ufffd"))
         text = decode(self.tokenizer, answer_T)
@@ -431,7 +432,7 @@ def load_task(task: Task | str, options: dict[str, Any]) -> Task:
 
 
 def task_class(name: str) -> Callable[..., Task]:
-    """Return what ``"module:Name"`` names; this imports the module.
+    """Return the object that ``"module:Name"`` names; this imports the module.
 
     Raises:
         ConfigurationError: it cannot be imported.

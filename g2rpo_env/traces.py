@@ -33,7 +33,7 @@ class MistakenSource(Protocol):
 
 @dataclass(frozen=True)
 class Traces:
-    """What the worked solutions of the training problems are like; as they come leaves them as they are.
+    """Changes to the worked solutions of the training problems; by itself none.
 
     Args:
         pool: Only so many training problems have a solution, >= 1; None for all.
@@ -46,7 +46,7 @@ class Traces:
         wrong_steps: Share of the steps in which one digit is replaced by another one, in [0, 1]; what follows is as if
             it had been right. Always the same steps.
         repeats: Each step is written so often, >= 1: solutions longer than needed.
-        seed: Which problems are in the pool, and which solutions and steps are wrong.
+        seed: Of the pool, and of the solutions and steps that are wrong.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -86,7 +86,7 @@ def as_options(name: str, kind: type[Options], given: Options | Mapping[str, Any
     """Return options as an object of their dataclass, which may come as a dict, from a command line or a file.
 
     Args:
-        name: What messages call them.
+        name: Name of the options in messages.
         kind: The dataclass.
         given: The object, or a dict of its fields.
 
@@ -119,7 +119,7 @@ def with_traces(source: ProblemSource, traces: Traces | Mapping[str, Any]) -> Pr
 
 
 class TracedSource(WrappedSource):
-    """A source whose training solutions are what :class:`Traces` says.
+    """A source whose training solutions are changed as :class:`Traces` says.
 
     Args:
         source: Any source.
@@ -163,9 +163,9 @@ class TracedSource(WrappedSource):
             return problem
         if self._pool and problem_id not in self._pool:
             return dataclasses.replace(problem, steps=())
-        return self._retold(problem)
+        return self._retell(problem)
 
-    def _retold(self, problem: Problem) -> Problem:
+    def _retell(self, problem: Problem) -> Problem:
         traces, key = self.traces, zlib.crc32(problem.problem_id.encode())
         if stream(traces.seed, "wrong trace", key).random() < traces.wrong_traces:
             problem = self.source.mistaken(problem)  # type: ignore[attr-defined]  # __init__ has seen to it

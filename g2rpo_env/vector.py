@@ -205,6 +205,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         Raises:
             ConfigurationError: a number is of no group that was taken since the last seed.
         """
+        numbers = [int(number) for number in numbers]
         self._order.check_taken(numbers, "numbers")
         return self._order.problems(self.task, numbers)
 
@@ -226,7 +227,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         """
         options = options or {}
         check_options(options, LANE_OPTIONS)
-        lanes = self._masked_lanes(options.get("reset_mask"))
+        lanes = self._select_lanes(options.get("reset_mask"))
         before = self._order.state_dict()
         try:
             self._reseed(seed)
@@ -264,7 +265,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         root = self._order.root
         self._np_random, self._np_random_seed = seeding.np_random(root if isinstance(root, int) else None)
 
-    def _masked_lanes(self, mask: Any) -> np.ndarray:
+    def _select_lanes(self, mask: Any) -> np.ndarray:
         if mask is None:
             return self._all_lanes
         mask = np.asarray(mask)
@@ -281,11 +282,11 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         if numbers is not None:
             if problems is not None:
                 raise ConfigurationError("options['group'] must come without options['problem']: a group has its own")
-            problem_ids, groups, members = self._taken_groups(lanes, numbers, self._per_lane(options, "member", lanes))
+            problem_ids, groups, members = self._resume_groups(lanes, numbers, self._per_lane(options, "member", lanes))
         elif problems is None:
             problem_ids, groups, members = self._draw_groups(lanes)
         else:
-            problem_ids, groups, members = self._given_groups(lanes, problems, self._per_lane(options, "member", lanes))
+            problem_ids, groups, members = self._join_groups(lanes, problems, self._per_lane(options, "member", lanes))
         if not options and self.reveal_plan is None:
             return [self.task.start(problem_id, 0) for problem_id in problem_ids], groups, members
         prefixes = self._per_lane(options, "prefix", lanes)
@@ -334,7 +335,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         groups = [number[lane // size] for lane in lanes.tolist()]
         return self._order.problems(self.task, groups), groups, [lane % size for lane in lanes.tolist()]
 
-    def _given_groups(
+    def _join_groups(
         self, lanes: np.ndarray, problems: list[Any], members: list[Any] | None
     ) -> tuple[list[str], list[int], list[int]]:
         missing = [int(lane) for lane, p in zip(lanes, problems, strict=True) if p is None]
@@ -345,7 +346,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         groups = [self._order.join(p, m) for p, m in zip(problem_ids, members, strict=True)]
         return problem_ids, groups, members
 
-    def _taken_groups(
+    def _resume_groups(
         self, lanes: np.ndarray, numbers: list[Any], members: list[Any] | None
     ) -> tuple[list[str], list[int], list[int]]:
         groups = [int(number) for number in numbers]
@@ -398,9 +399,9 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         self._cursor += self._advance
         self._length += self._advance
         self._clock += 1
-        reward = np.zeros(self.num_envs)
-        terminations = np.zeros(self.num_envs, np.bool_)
-        truncations = np.zeros(self.num_envs, np.bool_)
+        reward = np.zeros(self.num_envs)  # (N,)
+        terminations = np.zeros(self.num_envs, np.bool_)  # (N,)
+        truncations = np.zeros(self.num_envs, np.bool_)  # (N,)
         info: dict[str, Any] = {}
         if np.count_nonzero(ends := tokens == self.task.eos_token_id) or self._clock >= self._next_deadline:
             info = self._end_tries(ends, tokens, reward, terminations, truncations)
@@ -444,7 +445,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
     ) -> dict[str, Any]:
         """Find the lanes whose try ended, grade them in one call and write their rewards and flags; return the info."""
         ends = ends & self._active
-        stopped = self._stopped(tokens) if self.task.stop_strings else []
+        stopped = self._find_stopped(tokens) if self.task.stop_strings else []
         ends[stopped] = True
         over = ends
         if self._clock >= self._next_deadline:
@@ -468,7 +469,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         reward[done] = [graded[i].verdict.reward for i in finished]
         return self._finish(done, [graded[i] for i in finished])
 
-    def _stopped(self, tokens: np.ndarray) -> list[int]:
+    def _find_stopped(self, tokens: np.ndarray) -> list[int]:
         """Return the running lanes whose new token completed a stop string."""
         candidates = self.task.may_stop(tokens)
         lanes = np.flatnonzero(candidates & self._active).tolist()
@@ -499,7 +500,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         self._deadline[lanes] = NEVER
         final = self._batch_info(lanes, final_columns(graded))
         if self.autoreset_mode == AutoresetMode.SAME_STEP:
-            final_obs = np.full(self.num_envs, None, dtype=object)
+            final_obs = np.full(self.num_envs, None, dtype=object)  # (N,), observations of single lanes
             for lane in lanes:
                 final_obs[lane] = self._lane_observation(lane)
             mask = self._mask(lanes)
@@ -526,17 +527,17 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         mask = self._mask(lanes)
         for key, (dtype, values) in columns.items():
             if dtype is object:
-                column = np.empty(self.num_envs, object)  # None
+                column = np.empty(self.num_envs, object)  # (N,), None
                 for lane, value in zip(lanes.tolist(), values, strict=True):
                     column[lane] = value
             else:
-                column = np.zeros(self.num_envs, dtype)
+                column = np.zeros(self.num_envs, dtype)  # (N,)
                 column[lanes] = values
             info[key], info[f"_{key}"] = column, mask.copy()
         return info
 
     def _mask(self, lanes: np.ndarray) -> np.ndarray:
-        mask = np.zeros(self.num_envs, np.bool_)
+        mask = np.zeros(self.num_envs, np.bool_)  # (N,)
         mask[lanes] = True
         return mask
 

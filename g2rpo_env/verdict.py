@@ -1,4 +1,4 @@
-"""The verdict on one completion, and the protocol of what gives it."""
+"""The verdict on one completion, and the protocol of verifiers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(StrEnum):
-    """What a verifier found. Only ``ERROR`` makes an episode invalid."""
+    """Finding of a verifier. Only ``ERROR`` makes an episode invalid."""
 
     CORRECT = "correct"
     WRONG = "wrong"
@@ -24,7 +24,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a verifier says of one completion.
+    """Judgement of a verifier on one completion.
 
     Attributes:
         outcome: See :class:`Outcome`.

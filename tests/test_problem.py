@@ -8,7 +8,7 @@ from g2rpo_env import Problem
 from g2rpo_env.envs.arithmetic import AdditionSource
 from g2rpo_env.envs.dataset import RowSource
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.problem import distinct_ids
+from g2rpo_env.problem import WrappedSource, distinct_ids
 
 
 def rows(count: int) -> RowSource:
@@ -61,3 +61,11 @@ def test_many_distinct_ids_of_a_generated_split_are_all_found() -> None:
 def test_a_count_below_one_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="problems=0 must be at least 1"):
         distinct_ids(rows(3), 0, seed=0)
+
+
+def test_a_wrapped_source_is_the_one_inside_but_for_the_order() -> None:
+    inside = AdditionSource(2, "test")
+    source = WrappedSource(inside)
+    assert (source.split, source.splits) == ("test", inside.splits)
+    name = inside.draw(0, 0)
+    assert source.get(name) == inside.get(name) and list(source.longest()) == list(inside.longest())

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import g2rpo_env
 from g2rpo_env import Role, TokenEnv, render
 from g2rpo_env.envs.arithmetic import Addition
-from g2rpo_env.render import colored_text, escaped, frame, glyph, marked_text, role_runs, show, wrapped
+from g2rpo_env.render import colored_text, escape, frame, glyph, marked_text, role_runs, show, wrap
 from g2rpo_env.tokenizer import char_tokenizer, encode
 
 TOKENIZER = char_tokenizer()
@@ -126,7 +126,7 @@ def test_control_characters_are_written_out(color: bool) -> None:
 
 def test_escaping_leaves_readable_text_alone() -> None:
     text = "naïve “quotes” ½ π 数学 🙂 \\x1b\n\tok"
-    assert escaped(text) == text
+    assert escape(text) == text
 
 
 @settings(deadline=None, max_examples=100)
@@ -137,7 +137,7 @@ def test_no_tokens_reach_the_terminal_as_control_characters(pairs: list[tuple[in
     for code in ["\x1b[0m", *(f"\x1b[{color.ansi}m" for color in render.COLORS.values())]:
         text = text.replace(code, "")
     assert all(char in "\n\t" or not (ord(char) < 32 or 127 <= ord(char) < 160) for char in text)
-    assert text == escaped("".join(run for _, run in role_runs(TOKENIZER, tokens_T, role_T)))
+    assert text == escape("".join(run for _, run in role_runs(TOKENIZER, tokens_T, role_T)))
 
 
 def test_a_character_split_between_roles_shows_as_two_replacements() -> None:
@@ -164,7 +164,7 @@ def test_show_writes_out_what_standard_output_cannot_encode(monkeypatch: pytest.
 
 
 def lines(text: str) -> list[str]:
-    return ["".join(char for char, _ in row) for row in wrapped([(Role.SAMPLED, text)])]
+    return ["".join(char for char, _ in row) for row in wrap([(Role.SAMPLED, text)])]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_wrapping_by_hand(text: str, rows: list[str]) -> None:
 
 
 def test_wrapping_goes_on_through_a_change_of_role() -> None:
-    rows = wrapped([(Role.PROMPT, "p" * 79), (Role.SAMPLED, "ss")])
+    rows = wrap([(Role.PROMPT, "p" * 79), (Role.SAMPLED, "ss")])
     assert [len(row) for row in rows] == [80, 1]
     assert rows[0][78:] == [("p", Role.PROMPT), ("s", Role.SAMPLED)]
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from g2rpo_env.streams import Seed, bounded, fresh_seed, raw_numbers, stream, streams
+from g2rpo_env.streams import Seed, bound_raw, fresh_seed, raw_numbers, stream, streams
 
 KEYS = st.tuples(
     st.integers(0, 2**32 - 1),
@@ -69,7 +69,7 @@ def test_many_streams_at_once_are_those_found_one_by_one(root: Seed, purpose: st
 @settings(deadline=None, max_examples=200)
 @given(index=st.integers(0, 10**6), span=st.one_of(st.integers(2, 1000), st.integers(2, 2**32 - 1)))
 def test_bounded_numbers_are_what_a_generator_makes_of_its_raw_ones(index: int, span: int) -> None:
-    values, used = bounded(raw_numbers(0, "spans", [index], 64), np.array(span))
+    values, used = bound_raw(raw_numbers(0, "spans", [index], 64), np.array(span))
     kept = values[used].tolist()
     assert stream(0, "spans", index).integers(0, span, len(kept)).tolist() == kept
     # Lemire passes over (2^32 mod span) of 2^32 numbers; five standard errors of a share of 64

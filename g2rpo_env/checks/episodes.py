@@ -25,7 +25,7 @@ FINAL_INFO = {"completion": str, "correct": bool, "valid": bool, "verdict": Verd
 
 @dataclass(frozen=True)
 class Frame:
-    """What an environment showed after a reset (``token`` None) or a step that wrote a token."""
+    """Everything that an environment showed after a reset (``token`` None) or after a step that wrote a token."""
 
     token: int | None
     observation: dict[str, np.ndarray]

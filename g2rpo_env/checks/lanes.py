@@ -19,12 +19,12 @@ from g2rpo_env.checks.rules import (
     SEED,
     check_base,
     check_raises,
-    copied,
+    deep_copy,
     no_error_escapes,
+    pickle_round_trip,
     require,
     same,
     twin,
-    unpickled,
 )
 from g2rpo_env.checks.single import check_token_spaces
 from g2rpo_env.checks.wrappers import check_wrappers_keep_infos, warn_of_wrappers
@@ -48,7 +48,7 @@ def check_vector_env(envs: gym.vector.VectorEnv[Any, Any, Any]) -> None:
     """
     check_base(envs, TokenVectorEnv)
     warn_of_wrappers(envs)
-    own = copied(envs)
+    own = deep_copy(envs)
     base: TokenVectorEnv = own.unwrapped
     check_task(base.task)
     _check_vector_spaces(base)
@@ -333,7 +333,7 @@ def _check_vector_copies(envs: TokenVectorEnv) -> None:
     envs.reset(seed=SEED)
     actions = list(itertools.islice(_actions(envs, SEED), 6))
     envs.step(actions[0])
-    clones = {"copy.deepcopy": copied(envs), "pickling": unpickled(envs)}
+    clones = {"copy.deepcopy": deep_copy(envs), "pickling": pickle_round_trip(envs)}
     expected = [copy.deepcopy(envs.step(row)) for row in actions]
     for name, clone in clones.items():
         shown = [copy.deepcopy(clone.step(row)) for row in actions]

@@ -19,7 +19,7 @@ EPOCH = 10_000  # problems of a finite source that are looked at
 GRADED = 8  # problems whose tokens and verdicts are looked at
 
 GARBAGE = ("", " \n", "no answer here", "\ufffd", "<eos>", "#" * 40, "(" * 400, "9" * 4000)
-"""What policies write before they have learnt anything, and what breaks parsers."""
+"""Texts that policies write before they have learnt anything, and texts that break parsers."""
 
 
 def check_task(task: Task) -> None:
@@ -34,25 +34,25 @@ def check_task(task: Task) -> None:
     with no_error_escapes("task"):
         source = task.source
         _check_order_of_problems(source)
-        problems = [source.get(problem_id) for problem_id in dict.fromkeys(drawn(source))]
+        problems = [source.get(problem_id) for problem_id in dict.fromkeys(draw_epoch(source))]
         for problem in problems[: 4 * GRADED]:
             _check_problem(task, problem)
         _check_verifier(task, problems[:GRADED])
         _check_splits(source)
 
 
-def drawn(source: ProblemSource) -> list[str]:
+def draw_epoch(source: ProblemSource) -> list[str]:
     """Return the ids of the first epoch of the seeded order, at most :data:`EPOCH`; :data:`DRAWS` of a generator."""
     size = source.num_problems
     return [source.draw(SEED, index) for index in range(DRAWS if size is None else min(size, EPOCH))]
 
 
 def _check_order_of_problems(source: ProblemSource) -> None:
-    ids = drawn(source)
+    ids = draw_epoch(source)
     bad = next((i for i in ids if not isinstance(i, str)), None)
     require(bad is None, f"source.draw must return problem ids, texts, got {bad!r}")
     require(
-        ids == drawn(source),
+        ids == draw_epoch(source),
         "source.draw(seed, index) gives another problem the second time; it must be a pure function of seed and index "
         "(g2rpo_env.streams.stream gives one random generator per key)",
     )
@@ -179,7 +179,7 @@ def _check_splits(source: ProblemSource) -> None:
         except ConfigurationError:  # such as a single file, which is one split only
             continue
         require(other.split == name, f"source.with_split({name!r}) returns a source of split {other.split!r}")
-        prompts[name] = {other.get(problem_id).prompt for problem_id in drawn(other)}
+        prompts[name] = {other.get(problem_id).prompt for problem_id in draw_epoch(other)}
     require(source.split == split, "source.with_split must return another source and leave its own alone")
     for one, two in itertools.combinations(prompts, 2):
         shared = prompts[one] & prompts[two]

@@ -1,4 +1,4 @@
-"""What all rules share: one error, copies, equality."""
+"""Common parts of all rules: one error, copies, equality."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def check_base(env: Any, kind: type) -> None:
     )
 
 
-def copied(env: Any) -> Any:
+def deep_copy(env: Any) -> Any:
     """Return a deep copy."""
     try:
         return copy.deepcopy(env)
@@ -69,8 +69,8 @@ def twin(env: Any) -> Any:
     return copy.deepcopy(env, {id(env.task): env.task})
 
 
-def unpickled(env: Any) -> Any:
-    """Return what pickling gives back."""
+def pickle_round_trip(env: Any) -> Any:
+    """Return the object that pickling gives back."""
     try:
         return pickle.loads(pickle.dumps(env))
     except Exception as error:

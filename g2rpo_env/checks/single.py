@@ -21,17 +21,17 @@ from g2rpo_env.checks.episodes import (
     roles_fit_the_tokens,
     writable,
 )
-from g2rpo_env.checks.problems import GRADED, check_task, drawn
+from g2rpo_env.checks.problems import GRADED, check_task, draw_epoch
 from g2rpo_env.checks.rules import (
     SEED,
     check_base,
     check_raises,
-    copied,
+    deep_copy,
     no_error_escapes,
+    pickle_round_trip,
     require,
     same,
     twin,
-    unpickled,
 )
 from g2rpo_env.checks.wrappers import check_wrappers_keep_infos, warn_of_wrappers
 from g2rpo_env.core import TokenEnv
@@ -56,7 +56,7 @@ def check_env(env: gym.Env[Any, Any]) -> None:
     """
     check_base(env, TokenEnv)
     warn_of_wrappers(env)
-    own = copied(env)
+    own = deep_copy(env)
     base: TokenEnv = own.unwrapped
     check_task(base.task)
     check_token_spaces(base, base.observation_space, base.action_space)
@@ -95,7 +95,7 @@ def _check_episodes(env: TokenEnv) -> None:
     if filling is not None:
         last = play_by_the_rules(env, [filling] * (task.max_new_tokens + 1), seed=SEED)[-1]
         require(last.truncated, f"an episode must be truncated after max_new_tokens={task.max_new_tokens} tokens")
-    for problem in [task.source.get(problem_id) for problem_id in drawn(task.source)[:GRADED]]:
+    for problem in [task.source.get(problem_id) for problem_id in draw_epoch(task.source)[:GRADED]]:
         encoded = task.encode(problem)
         rest = [*encoded.solution_T[encoded.revealable :].tolist(), task.eos_token_id]
         if len(rest) <= task.max_new_tokens and set(rest) <= set(writable(env).tolist()):
@@ -130,7 +130,7 @@ def _check_refusals(env: TokenEnv) -> None:
 
 
 def _starts(env: TokenEnv, count: int, seed: int | None = None) -> list[tuple[Any, ...]]:
-    """Return what ``count`` resets show, as plain data."""
+    """Return the starts that ``count`` resets show, as plain data."""
     out = []
     for number in range(count):
         observation, info = env.reset(seed=seed if number == 0 else None)
@@ -163,7 +163,7 @@ def _check_order(env: TokenEnv) -> None:
 def _check_reveal(env: TokenEnv) -> None:
     task, plan = env.task, env.reveal_plan or RevealPlan()
     amounts = (0, 0.5, 1) if plan.unit == "fraction" else (0, 1, 2, 10**6)
-    for problem_id in drawn(task.source)[:GRADED]:
+    for problem_id in draw_epoch(task.source)[:GRADED]:
         problem, encoded = task.source.get(problem_id), task.lookup(problem_id)
         for amount in amounts:
             frame = play(env, [], options={"problem": problem_id, "reveal": amount})[0]
@@ -236,7 +236,7 @@ def _check_copies(env: TokenEnv) -> None:
     filling = filler(env)
     if filling is not None:
         env.step(action_of(env, filling))
-    clones = {"copy.deepcopy": copied(env), "pickling": unpickled(env)}
+    clones = {"copy.deepcopy": deep_copy(env), "pickling": pickle_round_trip(env)}
     end = action_of(env, ending(env)[0])
     expected = env.step(end)
     for name, clone in clones.items():

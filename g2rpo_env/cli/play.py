@@ -17,7 +17,7 @@ from g2rpo_env.core import TokenEnv
 from g2rpo_env.episode import Role
 from g2rpo_env.experiments.environments import env_spec
 from g2rpo_env.guidance import GuidanceWrapper
-from g2rpo_env.render import escaped, role_runs
+from g2rpo_env.render import escape, role_runs
 from g2rpo_env.tokenizer import decode, encode
 
 STYLES = {Role.PROMPT: "bold", Role.REVEALED: "green", Role.SAMPLED: "cyan", Role.ENVIRONMENT: "yellow"}
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
     lines = _read_lines(console)
     for episode in range(options.episodes):
         env.reset(seed=options.seed if episode == 0 else None)
-        if not play_episode(env.unwrapped, lines, console):  # type: ignore[arg-type]
+        if not play_episode(env.unwrapped, lines, console):
             return
 
 
@@ -108,7 +108,7 @@ def _encode_line(env: TokenEnv, line: str) -> Sequence[int]:
 def _show(env: TokenEnv, console: Console) -> None:
     text = Text()
     for role, piece in role_runs(env.tokenizer, env.context, env.roles):
-        text.append(escaped(piece), STYLES[role])
+        text.append(escape(piece), STYLES[role])
     console.print(text)
 
 

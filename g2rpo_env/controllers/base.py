@@ -21,7 +21,7 @@ SOURCES = {
     "guided": lambda feedback: feedback.valid & feedback.guided,
     "unguided": lambda feedback: feedback.valid & ~feedback.guided,
 }
-"""Which episodes the reward of an update is taken over; invalid ones never count."""
+"""Name -> the episodes that the reward of an update is taken over, bool (N,); invalid ones never count."""
 
 
 @dataclass(frozen=True)

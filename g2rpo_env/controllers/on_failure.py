@@ -18,10 +18,10 @@ from g2rpo_env.controllers.per_problem import remember
 from g2rpo_env.errors import ConfigurationError
 
 State = tuple[float, ...]
-"""What a rule remembers of one problem: a few numbers."""
+"""Memory of one problem: a few numbers."""
 
 
-def rising_shares(name: str, shares: Sequence[float]) -> tuple[float, ...]:
+def check_rising_shares(name: str, shares: Sequence[float]) -> tuple[float, ...]:
     """Return shares as floats.
 
     Raises:
@@ -125,7 +125,7 @@ class Stages(FailureTriggered):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.stages = rising_shares("stages", self.stages)
+        self.stages = check_rising_shares("stages", self.stages)
 
     def _begin(self) -> State:
         return (0,)

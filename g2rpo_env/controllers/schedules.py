@@ -144,7 +144,7 @@ class StepDecay(LinearDecay):
 
 
 @dataclass
-class _Drawn(Schedule):
+class _RandomSchedule(Schedule):
     """A schedule that draws a share of the whole for each episode or each problem, from a stream of its own.
 
     The draw belongs to (seed, number of updates, problem, member): the same problem twice in one update gets the same
@@ -180,11 +180,11 @@ KEYS: dict[str, Callable[[str, int], tuple[int, ...]]] = {
     "member": lambda problem_id, member: (zlib.crc32(problem_id.encode()), member),
     "problem": lambda problem_id, member: (zlib.crc32(problem_id.encode()),),
 }
-"""Who has a draw of his own -> its key."""
+"""Name -> (problem, member) -> key of the draw."""
 
 
 @dataclass
-class CosineBinomial(_Drawn):
+class CosineBinomial(_RandomSchedule):
     """UFT's schedule: k ~ Binomial(slices, p_t) slices are shown, p_t = low + (high - low)(1 + cos(pi t / T)) / 2.
 
     From update T on nothing is shown. Source: UFT, read in liumy2010/UFT, rl_dataset.py lines 143-161: 5 slices,
@@ -228,7 +228,7 @@ class CosineBinomial(_Drawn):
 
 
 @dataclass
-class UniformWindow(_Drawn):
+class UniformWindow(_RandomSchedule):
     """Prefix-RFT's schedule: l ~ U(low_t, high) of the whole, low_t falling from high to low along a cosine.
 
     low_t = low + (high - low)(1 + cos(pi t / T)) / 2. Source: Prefix-RFT as a secondary note gives it (third-party: the
@@ -262,7 +262,7 @@ class UniformWindow(_Drawn):
 
 
 @dataclass
-class UniformDraw(_Drawn):
+class UniformDraw(_RandomSchedule):
     """l ~ U(low, high) of the whole, every update alike; with ``anneal`` high_t = high + (low - high) t / T.
 
     Our own baseline. With ``per="problem"`` and ratio 1 all members of a group share one reveal, and reveals of all

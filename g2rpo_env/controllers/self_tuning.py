@@ -19,7 +19,7 @@ LEAST_STEP, GREATEST_STEP = 0.02, 0.5
 """Bounds of the step as shares of ``max_length``. It starts at the upper one, because updates at a useless length are
 lost or worse; the lower one keeps the rule awake."""
 FARTHEST = 0.5
-"""How far the length of a problem may lie from that of all, as a share of ``max_length``."""
+"""Greatest distance of the length of a problem from that of all, as a share of ``max_length``."""
 HALF, HIGHEST = 0.5, 0.95
 """The success of a group that is held; the highest set point of guided members, below 1, where nothing leads down."""
 KEPT_SHARE = 0.8

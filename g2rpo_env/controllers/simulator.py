@@ -14,7 +14,7 @@ import numpy as np
 
 from g2rpo_env.controllers.base import Controller, Feedback
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.reveal.assignment import members_guided
+from g2rpo_env.reveal.assignment import count_guided
 from g2rpo_env.streams import stream
 
 
@@ -34,14 +34,14 @@ class LearnerModel:
     Args:
         ability: Ability at the start.
         spread: Standard deviation of the difficulty, >= 0.
-        help: What a whole solution adds, >= 0.
+        help: Logits that a whole solution adds, >= 0.
         bend: Above 1 only long reveals help (sums), below 1 short ones do; > 0.
         rate: Ability gained from what was sampled, >= 0.
         imitation: Ability gained from what was revealed, >= 0; above 0 where revealed tokens are in the loss.
         trend: Ability gained per update whatever happens, of any sign.
         jump: Ability gained at once before update ``jump_at``, of any sign.
         jump_at: Update of the jump, from 0.
-        harder: What the difficulty of the problems drawn grows by per update (a curriculum); accuracy is always
+        harder: Growth of the difficulty of the problems drawn per update (a curriculum); accuracy is always
             measured on the difficulty of the start.
 
     Raises:
@@ -69,7 +69,7 @@ class LearnerModel:
 
 @dataclass(frozen=True)
 class Simulation:
-    """What simulated trainings gave; S settings, U updates.
+    """Curves of simulated trainings; S settings, U updates.
 
     Attributes:
         length: Float (S, U + 1), the lengths before the first update and after each.
@@ -97,11 +97,11 @@ def success(logit: np.ndarray) -> np.ndarray:
     return (1 + np.tanh(logit / 2)) / 2
 
 
-def learned(correct_SPG: np.ndarray, share_SPG: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return what a batch teaches by what was sampled and by what was revealed, two floats (S,); see LearnerModel.
+def measure_lessons(correct_SPG: np.ndarray, share_SPG: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lesson of a batch in sampled and in revealed tokens, two floats (S,); see LearnerModel.
 
     >>> half = np.array([[[True, True, False, False]]])
-    >>> [float(part[0]) for part in learned(half, np.array([[[0.5, 0.0, 0.5, 0.0]]]))]     # s = 1/2, v = 1/4
+    >>> [float(part[0]) for part in measure_lessons(half, np.array([[[0.5, 0.0, 0.5, 0.0]]]))]     # s = 1/2, v = 1/4
     [0.375, 0.125]
     """
     share_right_SP = correct_SPG.mean(axis=2)
@@ -131,7 +131,7 @@ def simulate_controller(
     """Train modelled learners under controllers.
 
     Args:
-        rule: A controller for all settings or one per setting; they are copied, not changed, and told that revealed
+        rule: A controller for all settings or one per setting; they are copied, not changed, and know that revealed
             tokens are trained where ``imitation`` is above 0.
         learner_model: A learner for all settings or one per setting.
         updates: Number of updates, >= 1.
@@ -172,7 +172,7 @@ def simulate_controller(
     names = np.array([f"problem {i}" for i in range(pool)], dtype=object)
     member_N = np.tile(np.arange(group_size), problems)
     members = member_N.tolist()
-    guided_member_N = member_N < members_guided(ratio, group_size)
+    guided_member_N = member_N < count_guided(ratio, group_size)
     valid_N = np.ones(episodes, dtype=bool)
     difficulty_SQ = stream(seed, "difficulty").standard_normal((settings, pool)) * number["spread"][:, None]
 
@@ -206,7 +206,7 @@ def simulate_controller(
         reward[:, update] = correct_SN.mean(axis=1)
         guided[:, update] = mean_where(correct_SN, guided_SN)
         unguided[:, update] = mean_where(correct_SN, ~guided_SN)
-        sampled_S, revealed_S = learned(correct_SN.reshape(shape), share_SN.reshape(shape))
+        sampled_S, revealed_S = measure_lessons(correct_SN.reshape(shape), share_SN.reshape(shape))
         ability_S = ability_S + number["rate"] * sampled_S + number["imitation"] * revealed_S
         record(update + 1)
     return Simulation(length, reward, guided, unguided, ability, accuracy)

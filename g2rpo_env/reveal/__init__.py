@@ -7,8 +7,8 @@ from g2rpo_env.reveal.assignment import (
     Levels,
     RandomMembers,
     WholeGroups,
+    count_guided,
     even_levels,
-    members_guided,
 )
 from g2rpo_env.reveal.placement import InAnswer, InPrompt, Placement
 from g2rpo_env.reveal.plan import CAPS, UNITS, RevealPlan, reveal_tokens
@@ -26,7 +26,7 @@ __all__ = [
     "RandomMembers",
     "RevealPlan",
     "WholeGroups",
+    "count_guided",
     "even_levels",
-    "members_guided",
     "reveal_tokens",
 ]

@@ -1,4 +1,4 @@
-"""Who is guided: which members of a group, or which groups, see a reveal, and what share of the length each gets.
+"""Assignments: the members of a group, or the groups, that see a reveal, and the share of the length that each gets.
 
 An assignment is asked per episode and is a pure function of its key, so a result depends neither on the lane nor on the
 order. The ratio of the guidance wrapper says how many members are guided, the assignment which ones.
@@ -27,10 +27,10 @@ class Assignment(Protocol):
         ...
 
 
-def members_guided(ratio: float, group_size: int) -> int:
+def count_guided(ratio: float, group_size: int) -> int:
     """Return the number of guided members of a group: ceil(ratio * G - 1e-9), so that 0.1 of 10 is 1.
 
-    >>> [members_guided(ratio, 8) for ratio in (0.0, 0.01, 0.25, 1.0)]
+    >>> [count_guided(ratio, 8) for ratio in (0.0, 0.01, 0.25, 1.0)]
     [0, 1, 2, 8]
     """
     return max(0, math.ceil(ratio * group_size - 1e-9))
@@ -56,7 +56,7 @@ class FirstMembers:
         """Return 1 for guided members, 0 for plain ones."""
         if group_size == 1:
             return float(stream(root, "guided", group, member).random() < ratio)
-        return float(self.place(root, group, member, group_size) < members_guided(ratio, group_size))
+        return float(self.place(root, group, member, group_size) < count_guided(ratio, group_size))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where guidance stands: at the beginning of the answer, or as a text of its own in the prompt.
+"""Places of guidance: at the beginning of the answer, or as a text of its own in the prompt.
 
 A placement names the text that is shown, the worked solution or the hint beside it, says where it stands and which
 roles its tokens get. The reveal plan says how much of the text is shown. Every piece is encoded once and joined as ids.

@@ -22,7 +22,7 @@ CAPS: dict[str, Callable[[EncodedProblem], int]] = {
     "final_answer": lambda encoded: encoded.revealable,
     "before_answer": lambda encoded: min(encoded.before_answer, encoded.revealable),
 }
-"""How far a reveal may reach: to the end of the steps, or only to where the final answer first occurs in them."""
+"""Ends of a reveal: the end of the steps, or the place where the final answer first occurs in them."""
 
 
 def _half_up(amount: float) -> int:

@@ -50,10 +50,10 @@ def test_the_base_must_be_of_this_library() -> None:
 
 def test_what_cannot_be_copied_or_pickled_is_named() -> None:
     with pytest.raises(ConformanceError, match="copy.deepcopy fails with TypeError: cannot pickle '_thread.lock'"):
-        rules.copied(threading.Lock())
+        rules.deep_copy(threading.Lock())
     with pytest.raises(ConformanceError, match="pickling fails with .*not lambdas or local ones"):
-        rules.unpickled(lambda: None)
-    assert rules.copied([1]) == rules.unpickled([1]) == [1]
+        rules.pickle_round_trip(lambda: None)
+    assert rules.deep_copy([1]) == rules.pickle_round_trip([1]) == [1]
 
 
 def test_a_twin_shares_the_task_and_nothing_else() -> None:

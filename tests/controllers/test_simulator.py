@@ -24,7 +24,7 @@ from g2rpo_env import (
     simulate_controller,
 )
 from g2rpo_env.controllers.self_tuning import set_point
-from g2rpo_env.controllers.simulator import learned, success
+from g2rpo_env.controllers.simulator import measure_lessons, success
 from g2rpo_env.errors import ConfigurationError
 
 WHOLE = 120.0
@@ -43,7 +43,7 @@ def test_what_a_batch_teaches_by_hand() -> None:
     # group 1: one of four right, s = sqrt(3)/4, its reveal 0.8; group 2: all right, s = 0
     correct = np.array([[[True, False, False, False], [True, True, True, True]]])
     share = np.array([[[0.8, 0.8, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]]])
-    sampled, revealed = learned(correct, share)
+    sampled, revealed = measure_lessons(correct, share)
     assert sampled == pytest.approx([0.2 * math.sqrt(3) / 4 / 2]) and revealed == pytest.approx(
         [0.8 * math.sqrt(3) / 4 / 2]
     )
@@ -52,7 +52,7 @@ def test_what_a_batch_teaches_by_hand() -> None:
 def test_a_batch_without_differences_teaches_nothing() -> None:
     share = np.full((1, 3, 4), 0.5)
     for right in (np.zeros((1, 3, 4), bool), np.ones((1, 3, 4), bool)):
-        assert learned(right, share) == (0.0, 0.0)
+        assert measure_lessons(right, share) == (0.0, 0.0)
 
 
 def test_success_and_ability_follow_the_model() -> None:

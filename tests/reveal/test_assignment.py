@@ -16,7 +16,7 @@ from g2rpo_env import (
 )
 from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.reveal.assignment import WHO, Assignment, members_guided, resolve_assignment
+from g2rpo_env.reveal.assignment import WHO, Assignment, count_guided, resolve_assignment
 
 
 def group(who: Assignment, size: int, ratio: float, number: int = 0, root: int = 0) -> list[float]:
@@ -31,7 +31,7 @@ def group(who: Assignment, size: int, ratio: float, number: int = 0, root: int =
 )
 def test_the_ratio_says_how_many(name: str, size: int, ratio: float, number: int) -> None:
     shares = group(WHO[name], size, ratio, number)
-    assert set(shares) <= {0.0, 1.0} and sum(shares) == members_guided(ratio, size)
+    assert set(shares) <= {0.0, 1.0} and sum(shares) == count_guided(ratio, size)
 
 
 def test_the_first_members_are_the_first() -> None:

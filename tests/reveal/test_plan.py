@@ -14,7 +14,7 @@ from g2rpo_env import Problem, RevealPlan, char_tokenizer
 from g2rpo_env.encoding import EncodedProblem, encode_problem
 from g2rpo_env.envs.arithmetic import AdditionSource
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.reveal.assignment import members_guided
+from g2rpo_env.reveal.assignment import count_guided
 from g2rpo_env.reveal.plan import CAPS, UNITS, reveal_tokens
 from g2rpo_env.tokenizer import decode
 
@@ -150,7 +150,7 @@ def test_before_answer_leaves_out_the_answer_and_nothing_before_it() -> None:
 )
 def test_the_number_of_guided_members_is_the_ceiling_of_their_share(ratio: float, size: int, expected: int) -> None:
     # 0.28 * 25 is 7.000000000000001 in floating point, and still 7 members
-    assert members_guided(ratio, size) == expected
+    assert count_guided(ratio, size) == expected
 
 
 def test_the_first_members_of_every_group_are_guided() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from g2rpo_env.agents.policy.protocol import SamplingPolicy
 from g2rpo_env.agents.rollout import collect, token_vector_env
-from g2rpo_env.controllers.on_failure import rising_shares
+from g2rpo_env.controllers.on_failure import check_rising_shares
 from g2rpo_env.encoding import EncodedProblem
 from g2rpo_env.episode import Group, Groups
 from g2rpo_env.errors import ConfigurationError
@@ -59,7 +59,7 @@ class Reroll:
     swap: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stages", rising_shares("stages", self.stages))
+        object.__setattr__(self, "stages", check_rising_shares("stages", self.stages))
 
     @property
     def requires(self) -> frozenset[str]:
