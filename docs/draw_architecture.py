@@ -41,8 +41,9 @@ PLACES = {
     ],
     "envs": [[("tasks", 0, 12)]],
     "core": [
-        [("checks", 0, 7)],
-        [("environments", 0, 7), ("sources", 7, 12)],
+        [("checks", 0, 12)],
+        [("environments", 0, 12)],
+        [("sources", 0, 12)],
         [("controllers", 0, 12)],
         [("reveal", 0, 12)],
         [("ground", 0, 12)],
