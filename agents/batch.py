@@ -79,7 +79,7 @@ class Batch:
             return
         if whole_sets:
             assert self.set_N1 is not None, "whole_sets needs set_N1"
-            yield from (self.take(rows) for rows in whole_sets_of(self.set_N1[:, 0], size))
+            yield from (self.take(rows) for rows in split_sets(self.set_N1[:, 0], size))
             return
         order = torch.argsort(self.mask_NT.sum(-1), descending=True, stable=True)
         for start in range(0, len(self), size):
@@ -113,14 +113,14 @@ class Batch:
         return replace(self, old_log_probs_NT=torch.where(self.role_NT == role, log_probs_NT, self.old_log_probs_NT))
 
 
-def whole_sets_of(set_N: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
+def split_sets(set_N: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
     """Yield row numbers in parts of at most ``size`` that split no set; a larger set is a part of its own.
 
     Args:
         set_N: int64, the set of each row; rows of a set stand one behind the other.
         size: Most rows in a part, >= 1.
 
-    >>> [rows.tolist() for rows in whole_sets_of(torch.tensor([0, 0, 1, 1, 1, 2]), 4)]
+    >>> [rows.tolist() for rows in split_sets(torch.tensor([0, 0, 1, 1, 1, 2]), 4)]
     [[0, 1], [2, 3, 4, 5]]
     """
     part: list[torch.Tensor] = []
@@ -135,7 +135,7 @@ def whole_sets_of(set_N: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
 
 
 PASS = 256
-"""What one more forward pass costs, in tokens: launches, and the addition of its gradients to those before."""
+"""Cost of one more forward pass, in tokens: launches, and the addition of its gradients to those before."""
 PASS_ON_GPU = 4096
 """The same on a GPU, which computes many tokens in the time of a pass's launches."""
 

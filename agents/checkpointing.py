@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from g2rpo_env.errors import ConfigurationError, OutOfMemoryError
 
 SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
-"""What allocators write into a RuntimeError."""
+"""Words of allocators in a RuntimeError."""
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def checkpointed_layers(model: Any) -> list[Any]:
 
 
 @contextmanager
-def named_out_of_memory(what: str, rows: int, width: int) -> Iterator[None]:
+def name_out_of_memory(what: str, rows: int, width: int) -> Iterator[None]:
     """Turn what allocators raise into an :class:`OutOfMemoryError` that names what helps.
 
     Args:

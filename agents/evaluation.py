@@ -27,7 +27,7 @@ Context = Callable[[Task, str], np.ndarray]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found.
+    """Result of an evaluation.
 
     Attributes:
         accuracy: Mean over problems of the share of correct answers (pass@1), in [0, 1].
@@ -101,7 +101,7 @@ def evaluate(
     ids = distinct_ids(task.source, problems, seed)
     per_batch = max(1, min(LANES // tries, len(ids)))
     env = TokenVectorEnv(task, per_batch * tries, group_size=tries, autoreset_mode="DISABLED", copy=False)
-    start_of = {} if context is None else contexts_of(context, env, ids)
+    start_of = {} if context is None else encode_contexts(context, env, ids)
     correct = np.zeros((len(ids), tries), bool)
     valid = np.zeros((len(ids), tries), bool)
     # Groups are numbered from 0, as problems are: what a problem's samples are does not depend on the others.
@@ -122,7 +122,7 @@ def evaluate(
     return summarise(correct, valid, k, split, mode, tuple(ids))
 
 
-def contexts_of(context: Context, env: TokenVectorEnv, ids: Sequence[str]) -> dict[str, np.ndarray]:
+def encode_contexts(context: Context, env: TokenVectorEnv, ids: Sequence[str]) -> dict[str, np.ndarray]:
     """Return problem_id -> the tokens that answers start from, and make room for them in the environment."""
     task = env.task
     start_of = {problem_id: np.asarray(context(task, problem_id), np.int32) for problem_id in ids}

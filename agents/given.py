@@ -47,8 +47,8 @@ class Given:
     def for_groups(self, part: Any, groups: Sequence[Group]) -> dict[str, Any]:
         """Return the keywords of a part that is called with all groups; ``problem`` is then a list, one per group."""
         found = self._keywords(part, groups)
-        if "problem" in requirements(part):
-            found["problem"] = [problem_of(self, [group]) for group in groups]
+        if "problem" in get_requirements(part):
+            found["problem"] = [get_problem(self, [group]) for group in groups]
         return found
 
     def for_episodes(self, part: Any, episodes: Sequence[Episode], advantage_N: np.ndarray) -> list[dict[str, Any]]:
@@ -57,7 +57,7 @@ class Given:
         What is a list over the members of a group elsewhere is the entry of the episode here: ``log_prob_T`` for
         ``log_prob_GT``. ``entropy_T`` is that of revealed tokens alone, which is what filters of reveals ask for.
         """
-        names = requirements(part)
+        names = get_requirements(part)
         given: list[dict[str, Any]] = [{} for _ in episodes]
         for name in names - {"advantage", "entropy"}:
             provided = PROVIDED[name]
@@ -74,7 +74,7 @@ class Given:
         return given
 
     def _keywords(self, part: Any, groups: Sequence[Group]) -> dict[str, Any]:
-        provided = [PROVIDED[name] for name in sorted(requirements(part)) if name in PROVIDED]
+        provided = [PROVIDED[name] for name in sorted(get_requirements(part)) if name in PROVIDED]
         return {one.keyword: one.make(self, groups) for one in provided}
 
     def per_token(self, what: str, episodes: Sequence[Episode], roles: tuple[int, ...] = WRITTEN) -> list[np.ndarray]:
@@ -89,7 +89,7 @@ class Given:
         """
         known = self._known.setdefault((what, roles), {})
         missing = [e for e in episodes if id(e) not in known]
-        asked = [e for e in missing if np.isin(e.role_T, roles).any() and scorable(e, roles)]
+        asked = [e for e in missing if np.isin(e.role_T, roles).any() and is_scorable(e, roles)]
         for episode in missing:
             known[id(episode)] = episode, np.zeros(len(episode.tokens_T))
         if asked:
@@ -102,7 +102,7 @@ class Given:
         return [known[id(e)][1] for e in episodes]
 
 
-def scorable(episode: Episode, roles: tuple[int, ...]) -> bool:
+def is_scorable(episode: Episode, roles: tuple[int, ...]) -> bool:
     """Whether tokens of these roles are trained where they stand: a context for training takes the reveal away."""
     return episode.train_prefix is None or roles != (Role.REVEALED,)
 
@@ -118,26 +118,26 @@ SCORES: dict[str, Callable[[Learner, Any], Any]] = {
 # -- what is computed from groups -------------------------------------------------------------------------------------
 
 
-def episodes_of(groups: Iterable[Group]) -> list[Episode]:
+def list_episodes(groups: Iterable[Group]) -> list[Episode]:
     """Return the episodes of some groups."""
     return [episode for group in groups for episode in group.episodes]
 
 
-def states_by_group(given: Given, groups: Sequence[Group]) -> Callable[[Group], list[TokenStates]]:
+def get_states(given: Given, groups: Sequence[Group]) -> Callable[[Group], list[TokenStates]]:
     """Return group -> states: they are too large to hold those of all groups at once."""
     return lambda group: given.learner.policy.token_states(group.episodes)
 
 
 @lru_cache(maxsize=8)
-def line_ends(tokenizer: Any) -> np.ndarray:
+def find_line_ends(tokenizer: Any) -> np.ndarray:
     """Return which tokens of a vocabulary hold a line end, bool (V,)."""
     return np.array(["\n" in decode(tokenizer, np.array([i])) for i in range(len(tokenizer))])
 
 
 def step_ends(given: Given, groups: Sequence[Group]) -> list[np.ndarray]:
     """Return the sampled tokens that end a line, bool (T,) per episode."""
-    ends_V = line_ends(given.task.tokenizer)
-    return [ends_V[e.tokens_T] & e.sampled_T for e in episodes_of(groups)]
+    ends_V = find_line_ends(given.task.tokenizer)
+    return [ends_V[e.tokens_T] & e.sampled_T for e in list_episodes(groups)]
 
 
 def answer_spans(given: Given, groups: Sequence[Group]) -> list[np.ndarray]:
@@ -145,24 +145,24 @@ def answer_spans(given: Given, groups: Sequence[Group]) -> list[np.ndarray]:
 
     All False where the verdict names no answer, or one that does not stand in the completion as it is.
     """
-    return [answer_span(given.task.tokenizer, e) for e in episodes_of(groups)]
+    return [find_answer(given.task.tokenizer, e) for e in list_episodes(groups)]
 
 
-def answer_span(tokenizer: Any, episode: Episode) -> np.ndarray:
+def find_answer(tokenizer: Any, episode: Episode) -> np.ndarray:
     """Return the tokens of an episode that overlap the last occurrence of its verdict's answer, bool (T,)."""
     span_T = np.zeros(len(episode.tokens_T), np.bool_)
     place_K = np.flatnonzero(episode.role_T != Role.PROMPT)  # K tokens of the completion
     answer = episode.verdict.answer
     if not answer or not len(place_K):
         return span_T
-    text, start_K, end_K = text_places(tokenizer, episode.tokens_T[place_K])
+    text, start_K, end_K = locate_tokens(tokenizer, episode.tokens_T[place_K])
     first = text.rfind(str(answer))
     if first >= 0:
         span_T[place_K[(end_K > first) & (start_K < first + len(str(answer)))]] = True
     return span_T
 
 
-def text_places(tokenizer: Any, tokens_K: np.ndarray) -> tuple[str, np.ndarray, np.ndarray]:
+def locate_tokens(tokenizer: Any, tokens_K: np.ndarray) -> tuple[str, np.ndarray, np.ndarray]:
     """Return the text of tokens, and where each of them begins and ends in it, int64 (K,) each.
 
     A token that holds a part of a character stands where all of that character does.
@@ -180,18 +180,18 @@ def text_places(tokenizer: Any, tokens_K: np.ndarray) -> tuple[str, np.ndarray, 
 
 
 def completions(given: Given, groups: Sequence[Group]) -> list[str]:
-    """Return what was written behind the prompt, the revealed part included, as it was graded, one text per episode."""
-    return [completion_of(given.task, e) for e in episodes_of(groups)]
+    """Return the texts behind the prompts as they were graded, revealed parts included, one per episode."""
+    return [get_completion(given.task, e) for e in list_episodes(groups)]
 
 
-def completion_of(task: Task, episode: Episode) -> str:
+def get_completion(task: Task, episode: Episode) -> str:
     """Return the text of an episode behind its prompt, without the end token and cut at the stop string."""
     answer_T = episode.tokens_T[episode.role_T != Role.PROMPT]
     ended = len(answer_T) > 0 and answer_T[-1] == task.eos_token_id
     return task.completion(answer_T, stopped=bool(task.stop_strings) and episode.terminated and not ended)
 
 
-def problem_of(given: Given, groups: Sequence[Group]) -> Any:
+def get_problem(given: Given, groups: Sequence[Group]) -> Any:
     """Return the problem of a group."""
     return given.task.lookup(groups[0].problem_id).problem
 
@@ -201,7 +201,7 @@ def problem_of(given: Given, groups: Sequence[Group]) -> Any:
 
 @dataclass(frozen=True)
 class Provided:
-    """What is handed over for a requirement.
+    """One keyword that is handed over for a requirement.
 
     Attributes:
         keyword: Name of the argument. One that ends in ``_GT`` is a list of arrays (T,), one that ends in ``_G`` a
@@ -215,15 +215,15 @@ class Provided:
 
 PROVIDED: dict[str, Provided] = {
     # A forward pass of the policy as it is before the update, at sampled and revealed tokens: log pi, float.
-    "log_probs": Provided("log_prob_GT", lambda given, groups: given.per_token("log_probs", episodes_of(groups))),
+    "log_probs": Provided("log_prob_GT", lambda given, groups: given.per_token("log_probs", list_episodes(groups))),
     # A forward pass of the reference.
     "reference_log_probs": Provided(
-        "reference_log_prob_GT", lambda given, groups: given.per_token("reference_log_probs", episodes_of(groups))
+        "reference_log_prob_GT", lambda given, groups: given.per_token("reference_log_probs", list_episodes(groups))
     ),
     # A forward pass of the policy: entropies in nats.
-    "entropy": Provided("entropy_GT", lambda given, groups: given.per_token("entropy", episodes_of(groups))),
+    "entropy": Provided("entropy_GT", lambda given, groups: given.per_token("entropy", list_episodes(groups))),
     # Group -> hidden states and residuals at its sampled tokens; the memory of one group at a time.
-    "states": Provided("states_of", states_by_group),
+    "states": Provided("states_of", get_states),
     # Sampled tokens that end a line, bool.
     "step_ends": Provided("step_end_GT", step_ends),
     # Tokens of the final answer, bool.
@@ -231,7 +231,7 @@ PROVIDED: dict[str, Provided] = {
     # Completions as text.
     "texts": Provided("completion_G", completions),
     # The Problem of the group; a list, one per group, for parts that are called with all of them.
-    "problem": Provided("problem", problem_of),
+    "problem": Provided("problem", get_problem),
     # The task.
     "task": Provided("task", lambda given, groups: given.task),
     # Most sampled tokens of an episode.
@@ -255,8 +255,8 @@ SLOTS: dict[str, frozenset[str]] = {
 """Slot of a recipe -> what its part may require."""
 
 
-def requirements(part: Any) -> frozenset[str]:
-    """Return what a part declares that it needs; nothing where it declares nothing."""
+def get_requirements(part: Any) -> frozenset[str]:
+    """Return the names that a part declares in ``requires``; none where it declares nothing."""
     return frozenset(getattr(part, "requires", ()))
 
 
@@ -264,7 +264,7 @@ def check_requirements(recipe: Recipe) -> None:
     """Raise ConfigurationError unless every part requires only what its slot can be given."""
     for field in fields(recipe):
         part = getattr(recipe, field.name)
-        for name in sorted(requirements(part) - SLOTS[field.name]):
+        for name in sorted(get_requirements(part) - SLOTS[field.name]):
             known = sorted(SLOTS[field.name])
             close = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {close[0]!r}?" if close else ""

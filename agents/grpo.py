@@ -138,11 +138,11 @@ class GRPO:
         groups = parts.strategy(self.policy, self.envs)
         valid = drop_invalid(groups)
         given = Given(self.learner, self.envs.unwrapped.task)
-        rewards = [checked_rewards(parts.shaping(g, **given.for_group(parts.shaping, g)), g) for g in valid]
+        rewards = [check_rewards(parts.shaping(g, **given.for_group(parts.shaping, g)), g) for g in valid]
         selected, selected_rewards = parts.selection(valid, rewards, **given.for_groups(parts.selection, valid))
-        advantages = advantages_of(parts.advantage, selected, selected_rewards)
-        credits = credits_of(parts.credit, selected, advantages, given)
-        weights = weights_of(parts.token_weight, selected, advantages, given)
+        advantages = compute_advantages(parts.advantage, selected, selected_rewards)
+        credits = compute_credits(parts.credit, selected, advantages, given)
+        weights = compute_weights(parts.token_weight, selected, advantages, given)
         losses = self._fit(selected, selected_rewards, advantages, credits, weights)
         feedback = Feedback.from_groups(groups)
         metrics = {**describe(groups, feedback, rewards), **groups.metrics, "reveal_length": reveal_length, **losses}
@@ -276,14 +276,16 @@ class GRPO:
         return agent
 
 
-def advantages_of(part: Any, groups: Groups, rewards: list[np.ndarray]) -> list[np.ndarray]:
+def compute_advantages(part: Any, groups: Groups, rewards: list[np.ndarray]) -> list[np.ndarray]:
     """Return the advantages of all groups, float (G,) each, by a part that sees one group or requires them all."""
     if "groups" in getattr(part, "requires", ()):
         return part(rewards, groups)
     return [part(reward_G) for reward_G in rewards]
 
 
-def credits_of(part: Any, groups: Groups, advantages: list[np.ndarray], given: Given) -> tuple[np.ndarray, ...] | None:
+def compute_credits(
+    part: Any, groups: Groups, advantages: list[np.ndarray], given: Given
+) -> tuple[np.ndarray, ...] | None:
     """Return the advantage of each token, float (T,) per episode; None without a credit part.
 
     Raises:
@@ -301,7 +303,7 @@ def credits_of(part: Any, groups: Groups, advantages: list[np.ndarray], given: G
     return credits
 
 
-def weights_of(part: Any, groups: Groups, advantages: list[np.ndarray], given: Given) -> list[np.ndarray]:
+def compute_weights(part: Any, groups: Groups, advantages: list[np.ndarray], given: Given) -> list[np.ndarray]:
     """Return the loss weights of the tokens of each episode, float32 (T,)."""
     episodes = groups.episodes
     advantage_N = np.concatenate(advantages) if advantages else np.zeros(0)
@@ -319,7 +321,7 @@ def drop_invalid(groups: Groups) -> Groups:
     return kept
 
 
-def checked_rewards(reward_G: np.ndarray, group: Group) -> np.ndarray:
+def check_rewards(reward_G: np.ndarray, group: Group) -> np.ndarray:
     """Return the rewards of a shaping.
 
     Raises:
@@ -351,9 +353,9 @@ def describe(groups: Groups, feedback: Feedback, rewards: list[np.ndarray]) -> d
     episodes = groups.sampled_episodes
     sampled = [int(e.sampled_T.sum()) for e in episodes]
     return {
-        "reward": number_or_none(feedback.reward("all")),
-        "reward_guided": number_or_none(feedback.reward("guided")),
-        "reward_unguided": number_or_none(feedback.reward("unguided")),
+        "reward": none_if_nan(feedback.reward("all")),
+        "reward_guided": none_if_nan(feedback.reward("guided")),
+        "reward_unguided": none_if_nan(feedback.reward("unguided")),
         "groups_with_signal": float(np.mean([np.ptp(r) > 0 for r in rewards])) if rewards else None,
         "episodes": len(episodes),
         "invalid": int(sum(not e.valid for e in episodes)),
@@ -364,6 +366,6 @@ def describe(groups: Groups, feedback: Feedback, rewards: list[np.ndarray]) -> d
     }
 
 
-def number_or_none(value: float) -> float | None:
+def none_if_nan(value: float) -> float | None:
     """Return a number, None for NaN, which JSON does not have."""
     return None if math.isnan(value) else value

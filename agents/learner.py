@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from g2rpo_env.agents.batch import Batch
-from g2rpo_env.agents.checkpointing import checkpointing, named_out_of_memory
+from g2rpo_env.agents.checkpointing import checkpointing, name_out_of_memory
 from g2rpo_env.agents.parts.protocols import Reference, Trainable
 from g2rpo_env.agents.parts.references.models import make_reference
 from g2rpo_env.agents.policy.protocol import Policy
@@ -122,7 +122,7 @@ class Learner:
         return found_NT
 
     def _named(self, batch: Batch) -> Any:
-        return named_out_of_memory(f"update {self._update}", *batch.mask_NT.shape)
+        return name_out_of_memory(f"update {self._update}", *batch.mask_NT.shape)
 
     # -- steps ------------------------------------------------------------------------------------------------------
 
@@ -142,7 +142,7 @@ class Learner:
         batch = self._complete(batch)
         whole_sets = self._requires("loss", "sets")
         epochs = (batch.minibatches(self.options.minibatch, whole_sets) for _ in range(self.options.epochs))
-        return mean_metrics([self._step(minibatch) for epoch in epochs for minibatch in epoch])
+        return average_metrics([self._step(minibatch) for epoch in epochs for minibatch in epoch])
 
     def _complete(self, batch: Batch) -> Batch:
         """Fill in what the parts require and the rollout did not record."""
@@ -289,7 +289,7 @@ class Learner:
             self.reference.load_state_dict(state["reference"])
 
 
-def mean_metrics(steps: list[dict[str, Any]]) -> dict[str, Any]:
+def average_metrics(steps: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the mean of each metric over the gradient steps that have it; None where none has."""
     names = dict.fromkeys(name for step in steps for name in step)
     known = {name: [step[name] for step in steps if step.get(name) is not None] for name in names}

@@ -184,7 +184,7 @@ class Recipe:
 
 
 MODULES = ("g2rpo_env.agents.parts", CONTROLLERS, __name__)
-"""What offers parts by public name."""
+"""Modules that offer parts by public name."""
 
 
 def part_to_config(part: Any) -> dict[str, Any] | None:

@@ -147,7 +147,7 @@ def sampling_stream(root: Seed, group: int, member: int, stage: int = 0) -> np.r
 
 
 COLUMNS = ("problem_id", "group", "member", "reveal_length")
-"""What a record takes from the reset info."""
+"""Keys of the reset info that a record takes."""
 
 
 class Recorder:

@@ -13,7 +13,7 @@ from g2rpo_env.episode import Episode, Groups
 
 @dataclass(frozen=True)
 class Learnt:
-    """What an update made of one episode that it learnt from.
+    """One episode that an update learnt from, with its numbers.
 
     Attributes:
         episode: The episode, as it was selected.
@@ -32,7 +32,7 @@ class Learnt:
 
 @dataclass(frozen=True, eq=False)
 class Update:
-    """What one update saw and computed. P groups were selected, with N episodes in all.
+    """Record of one update: groups in, numbers out. P groups were selected, with N episodes in all.
 
     Attributes:
         number: Number of the update, counted from 1.
@@ -55,7 +55,7 @@ class Update:
     metrics: dict[str, Any]
 
     def learnt(self) -> Iterator[Learnt]:
-        """Yield what was made of each episode that was learnt from, in the order of the batch."""
+        """Yield each episode that was learnt from with its numbers, in the order of the batch."""
         row = 0
         for group, reward_G, advantage_G in zip(self.selected, self.rewards, self.advantages, strict=True):
             for episode, reward, advantage in zip(group.episodes, reward_G, advantage_G, strict=True):
@@ -65,7 +65,7 @@ class Update:
                 row += 1
 
     def learnt_from(self, episode: Episode) -> Learnt | None:
-        """Return what was made of an episode, None if it was not learnt from.
+        """Return the numbers of an episode, None if it was not learnt from.
 
         Args:
             episode: The object itself, one of :attr:`groups` or :attr:`selected`.

@@ -82,7 +82,7 @@ class WarmStart:
 
 @dataclass(frozen=True)
 class WarmStartResult:
-    """What a warm start reached.
+    """Result of a warm start.
 
     Attributes:
         steps: Supervised steps taken.
@@ -124,7 +124,7 @@ def warm_start(
     low, high = options.success
     policy.check_fits(envs)
     trainer = _Trainer(policy, on_split(envs.unwrapped.task, "warmstart"), options, context)
-    measure = partial(screened_success, policy, envs, options.samples, options.seed, low, context)
+    measure = partial(screen_success, policy, envs, options.samples, options.seed, low, context)
     checks = _Checks(trainer, options, measure, progress)
     if checks.first():
         return WarmStartResult(0, checks.success, checks.success <= high)
@@ -178,7 +178,7 @@ SCREEN = 128
 """Samples of the first look at a check."""
 
 
-def screened_success(
+def screen_success(
     policy: CausalLMPolicy, envs: Any, samples: int, seed: int, low: float = 0.0, context: Context | None = None
 ) -> float:
     """Return the sampled success, from a first look of :data:`SCREEN` samples where it is far below ``low``.
@@ -186,12 +186,12 @@ def screened_success(
     That is where the first look finds nothing, or less than a quarter of ``low``, as most do. A policy in the range
     passes it: at a success of 1 % with ``low=0.01`` in 72 % of cases, at 2 % in 92 %, at 8 % with ``low=0.08`` in 99 %.
     """
-    first = sampled_success(policy, envs, min(samples, SCREEN), seed, context)
+    first = measure_success(policy, envs, min(samples, SCREEN), seed, context)
     far_below = first == 0 or first < low / 4
-    return first if far_below or samples <= SCREEN else sampled_success(policy, envs, samples, seed, context)
+    return first if far_below or samples <= SCREEN else measure_success(policy, envs, samples, seed, context)
 
 
-def sampled_success(
+def measure_success(
     policy: CausalLMPolicy, envs: Any, samples: int, seed: int, context: Context | None = None
 ) -> float:
     """Return the share of correct answers among sampled ones on validation problems, unguided."""
@@ -341,7 +341,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "g2rpo-env"
 
 
-def warm_started(
+def load_or_warm_start(
     make_policy: Callable[[], CausalLMPolicy],
     envs: Any,
     options: WarmStart,

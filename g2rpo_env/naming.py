@@ -47,7 +47,7 @@ MOVED_MODULES: dict[str, str] = {
 
 
 def load_class(name: str, argument: str) -> Any:
-    """Return what ``"module:Name"`` names; this imports the module.
+    """Return the object that ``"module:Name"`` names; this imports the module.
 
     Args:
         name: The name; ``Name`` may have dots, for a class inside another one.
@@ -84,7 +84,7 @@ def public_classes(modules: Sequence[str]) -> dict[str, type]:
 
 
 def public_name(kind: type, modules: Sequence[str]) -> str:
-    """Return what a class is saved as: its name if one of the modules offers it, otherwise ``"module:Name"``.
+    """Return the name that a class is saved under: its own if one of the modules offers it, else ``"module:Name"``.
 
     Args:
         kind: The class.

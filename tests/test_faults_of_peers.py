@@ -47,7 +47,7 @@ TESTED = {
     "texts decoded and encoded again on their way to the loss (TRL 5224, 5144; LMRL-Gym)":
         "agents/test_rollout.py: test_an_episode_is_its_prompt_its_reveal_and_its_answer",
     "a model that reads everything again for every token (LMRL-Gym)":
-        "agents/test_decoder.py: test_recorded_log_probs_equal_full_encoding",
+        "agents/policy/test_decoder.py: test_recorded_log_probs_equal_full_encoding",
     "mask and ids of different length (verifiers 37)": "test_episode.py: test_arrays_of_different_lengths_are_refused",
     "rewards too few, spread over all completions (TRL 6533), verifier":
         "test_vector.py: test_a_verifier_with_the_wrong_number_of_verdicts_is_a_mistake_and_no_error_verdict",
@@ -65,13 +65,13 @@ TESTED = {
     "gradients from groups in which all rewards are equal (TRL 5588)":
         "agents/test_grpo.py: test_equal_rewards_take_no_step",
     "no way to leave such groups out (TRL 3708)":
-        "agents/test_selection.py: test_drop_uniform_keeps_only_groups_whose_rewards_differ",
+        "agents/parts/selection/test_filters.py: test_drop_uniform_keeps_only_groups_whose_rewards_differ",
     "nobody can tell whether the prefix is in the loss (LUFFY 18, critique-GRPO 11)":
         "agents/test_grpo.py: test_gradients_reach_exactly_the_roles_a_recipe_counts",
     "completions that only a web service shows (TRL 2948)":
         "report/test_run_folder.py: test_a_rollout_record_holds_the_episode_its_texts_and_what_the_loss_saw",
     "stale weights in a sampling server (TRL 2923)":
-        "agents/test_generators.py: test_a_server_with_old_weights_is_noticed",
+        "agents/parts/strategies/test_generators.py: test_a_server_with_old_weights_is_noticed",
     "requirements that no metadata declare (gem)": "test_packaging.py: test_every_imported_package_is_a_requirement",
     "a float mask of every step in the rollout buffer (sb3-contrib 247)":
         "agents/test_sb3.py: test_a_reduced_vocabulary_and_its_masks",

@@ -129,7 +129,7 @@ class Reference(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what is needed to have it again."""
+        """Return plain data and tensors."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -218,7 +218,7 @@ def check_same_computation(case: Case) -> None:
     with torch.inference_mode():
         wanted = policy.log_probs(policy.model(case.prompts[: case.lanes]).logits[:, -1])
     for own in (FastDecoder, Decoder):
-        got = policy.log_probs(own(policy, case.lanes).advance(tokens[: case.lanes], length, lanes))
+        got = policy.log_probs(own(policy.model, case.lanes).advance(tokens[: case.lanes], length, lanes))
         assert float((got - wanted).abs().max()) < TOLERANCE.get(policy.model.dtype, 0.1), own.__name__
     wanted_tokens = int(case.length.sum())
     assert case.run_ours(True) == case.run_ours(False) == case.run_theirs() == wanted_tokens

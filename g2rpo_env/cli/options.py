@@ -24,7 +24,7 @@ from g2rpo_env.task import task_class
 AS_TEXT = {name: str for name in ("PreTrainedTokenizerFast", "Path", "Assignment", "Placement", "RevealFilter")}
 
 CROSS_REFERENCE = re.compile(r":\w+:`~?([^`]+)`")
-"""What docstrings write for Sphinx; a terminal shows the name."""
+"""Cross-references of docstrings; a terminal shows the name alone."""
 
 
 def options_type(

@@ -9,7 +9,7 @@ from typing import Any
 
 from g2rpo_env.agents import CausalLMPolicy
 from g2rpo_env.agents.response import FRACTIONS, guidance_response
-from g2rpo_env.agents.warm_start import WarmStart, warm_started
+from g2rpo_env.agents.warm_start import WarmStart, load_or_warm_start
 from g2rpo_env.cli.checkpoints import add_task_options, load_policy, make_environment_of
 from g2rpo_env.cli.options import early, parse, values
 from g2rpo_env.errors import ConfigurationError
@@ -69,7 +69,7 @@ def _load_given(options: Any) -> tuple[CausalLMPolicy, Any]:
 def _warm_tiny(options: Any) -> tuple[CausalLMPolicy, Any]:
     envs = make_envs(options.env, 1, 1, values(options.task))
     temperature = 1.0 if options.temperature is None else options.temperature
-    policy, result = warm_started(
+    policy, result = load_or_warm_start(
         lambda: CausalLMPolicy.tiny(envs, seed=options.seed, temperature=temperature), envs, options.warm
     )
     print(f"Warm start: {result.steps} steps, sampled success {result.success:.2%}")

@@ -15,7 +15,7 @@ from g2rpo_env.agents.policy.sampling import check_temperature
 from g2rpo_env.agents.progress import Progress
 from g2rpo_env.agents.recipe import Recipe
 from g2rpo_env.agents.recipes import fit_controller
-from g2rpo_env.agents.warm_start import WarmStart, warm_started
+from g2rpo_env.agents.warm_start import WarmStart, load_or_warm_start
 from g2rpo_env.cli.interrupt import catch_stop_request
 from g2rpo_env.cli.options import EnvOptions, early, guidance_options, nested, options_type, parse, task_options, values
 from g2rpo_env.errors import ConfigurationError, ResumeError
@@ -217,7 +217,7 @@ class Training:
             return make()
         split = "validation" if self.validation else self.envs.unwrapped.task.source.split
         print(f"Warm start on ground-truth solutions, measured on the {split} split ...")
-        policy, result = warm_started(
+        policy, result = load_or_warm_start(
             make,
             self.envs,
             options.warm,

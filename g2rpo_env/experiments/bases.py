@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from g2rpo_env.agents import CausalLMPolicy
-from g2rpo_env.agents.warm_start import WarmStart, warm_started
+from g2rpo_env.agents.warm_start import WarmStart, load_or_warm_start
 from g2rpo_env.errors import RunExistsError
 from g2rpo_env.experiments.arms import Setting
 
@@ -34,7 +34,7 @@ def make_base(setting: Setting, policy: str | Path | None, warm: WarmStart, fold
         return Path(policy)
     envs = setting.make_envs(guided=False)
     warm = replace(warm, seed=setting.seed)
-    base, result = warm_started(lambda: CausalLMPolicy.tiny(envs, seed=setting.seed), envs, warm)
+    base, result = load_or_warm_start(lambda: CausalLMPolicy.tiny(envs, seed=setting.seed), envs, warm)
     reached = "" if result.reached else " (not in the range that was asked for)"
     report(f"Base, seed {setting.seed}: {result.steps} steps, sampled success {result.success:.2%}{reached}")
     base.save_pretrained(folder)

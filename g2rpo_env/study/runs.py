@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from g2rpo_env.agents import GRPO, CausalLMPolicy, Evaluation, evaluate
-from g2rpo_env.agents.warm_start import WarmStart, warm_started
+from g2rpo_env.agents.warm_start import WarmStart, load_or_warm_start
 from g2rpo_env.experiments.arms import Arm, Setting, make_agent, train
 from g2rpo_env.experiments.environments import make_envs
 
@@ -80,7 +80,7 @@ class Base:
     def make(self, folder: Path) -> dict[str, Any]:
         """Train it, save it in a folder that does not exist yet, and return the result of the warm start."""
         envs = make_envs(self.env, 1, 1, self.task)
-        policy, result = warm_started(
+        policy, result = load_or_warm_start(
             lambda: CausalLMPolicy.tiny(envs, self.seed, hidden_size=self.hidden_size, layers=self.layers),
             envs,
             replace(self.warm, seed=self.seed),

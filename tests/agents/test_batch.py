@@ -146,7 +146,7 @@ def test_advantages_may_vary_along_an_episode_and_are_cut_with_its_context(make_
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=8), st.integers(1, 9))
 def test_parts_of_whole_sets_hold_every_row_once_and_split_no_set(sizes: list[int], most: int) -> None:
     set_N = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes))
-    parts = [rows.tolist() for rows in module.whole_sets_of(set_N, most)]
+    parts = [rows.tolist() for rows in module.split_sets(set_N, most)]
     assert sum(parts, []) == list(range(len(set_N)))
     owners = [set(set_N[rows].tolist()) for rows in parts]
     assert all(len(rows) <= most or len(owner) == 1 for rows, owner in zip(parts, owners, strict=True))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from g2rpo_env.agents.checkpointing import checkpointed_layers, checkpointing, named_out_of_memory
+from g2rpo_env.agents.checkpointing import checkpointed_layers, checkpointing, name_out_of_memory
 from g2rpo_env.errors import ConfigurationError, OutOfMemoryError
 
 
@@ -57,18 +57,18 @@ def test_a_model_without_such_layers_is_refused() -> None:
 )
 def test_running_out_of_memory_names_what_helps(error: Exception) -> None:
     with pytest.raises(OutOfMemoryError, match="update 3: 4 episodes of up to 9 tokens") as found:
-        with named_out_of_memory("update 3", 4, 9):
+        with name_out_of_memory("update 3", 4, 9):
             raise error
     assert all(word in str(found.value) for word in ("microbatch_tokens", "microbatch,", "checkpointing"))
     assert found.value.__cause__ is error
 
 
 def test_the_processor_really_runs_out() -> None:
-    with pytest.raises(OutOfMemoryError), named_out_of_memory("update 1", 1, 1):
+    with pytest.raises(OutOfMemoryError), name_out_of_memory("update 1", 1, 1):
         torch.empty(1 << 60)
 
 
 def test_other_errors_pass_through() -> None:
-    with pytest.raises(RuntimeError, match="shape") as found, named_out_of_memory("update 1", 1, 1):
+    with pytest.raises(RuntimeError, match="shape") as found, name_out_of_memory("update 1", 1, 1):
         raise RuntimeError("shape mismatch")
     assert type(found.value) is RuntimeError

@@ -12,7 +12,15 @@ from hypothesis import given as drawn
 from hypothesis import strategies as st
 
 from g2rpo_env.agents import recipes
-from g2rpo_env.agents.given import PROVIDED, SLOTS, Given, answer_span, check_requirements, completion_of, text_places
+from g2rpo_env.agents.given import (
+    PROVIDED,
+    SLOTS,
+    Given,
+    check_requirements,
+    find_answer,
+    get_completion,
+    locate_tokens,
+)
 from g2rpo_env.agents.recipe import Recipe
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError
@@ -161,14 +169,14 @@ def test_answer_spans_by_hand(make_episode: Any, text: str, answer: str, expecte
     base = make_episode("p" + "s" * len(ids))
     tokens_T = np.concatenate([[5], ids]).astype(np.int32)
     episode = replace(base, tokens_T=tokens_T, verdict=Verdict(Outcome.WRONG, answer))
-    found = np.flatnonzero(answer_span(char_tokenizer(), episode)) - 1
+    found = np.flatnonzero(find_answer(char_tokenizer(), episode)) - 1
     assert found.tolist() == expected
 
 
 @drawn(st.text(alphabet="ab1é€ \n", max_size=12))
 def test_a_byte_stands_where_its_character_does(text: str) -> None:
     ids, _ = encode(char_tokenizer(), text)
-    found, start_K, end_K = text_places(char_tokenizer(), ids)
+    found, start_K, end_K = locate_tokens(char_tokenizer(), ids)
     assert found == text and len(start_K) == len(end_K) == len(ids)
     place_of_byte = [place for place, character in enumerate(text) for _ in character.encode()]
     assert start_K.tolist() == place_of_byte and end_K.tolist() == [place + 1 for place in place_of_byte]
@@ -178,8 +186,8 @@ def test_a_stop_string_is_cut_from_a_completion(make_envs: Any, make_episode: An
     task = make_envs(stop_strings=("##",)).unwrapped.task
     ids, _ = encode(char_tokenizer(), "12##")
     episode = replace(make_episode("ssss"), tokens_T=ids, terminated=True)
-    assert completion_of(task, episode) == "12"
-    assert completion_of(task, replace(episode, terminated=False, truncated=True)) == "12##"
+    assert get_completion(task, episode) == "12"
+    assert get_completion(task, replace(episode, terminated=False, truncated=True)) == "12##"
 
 
 def test_states_come_group_by_group(agent: Any, groups: Any, given: Given) -> None:

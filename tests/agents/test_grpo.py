@@ -37,7 +37,7 @@ from g2rpo_env import (
 from g2rpo_env.agents import GRPO, CausalLMPolicy, paired_difference, recipes
 from g2rpo_env.agents.batch import Batch, make_batch
 from g2rpo_env.agents.given import Given
-from g2rpo_env.agents.grpo import weights_of
+from g2rpo_env.agents.grpo import compute_weights
 from g2rpo_env.agents.parts.advantages.groups import GroupCentered, GroupNormalized
 from g2rpo_env.agents.parts.advantages.reveal import RevealBaseline
 from g2rpo_env.agents.parts.losses.corrected import CorrectedSurrogate
@@ -758,7 +758,7 @@ def test_the_entropy_of_the_policy_reaches_the_token_weights(make_agent: Any) ->
     groups = agent.recipe.strategy(agent.policy, agent.envs)
     episodes = groups.episodes
     given = Given(agent.learner, agent.envs.unwrapped.task)
-    found = weights_of(weight, groups, [np.zeros(len(group)) for group in groups], given)
+    found = compute_weights(weight, groups, [np.zeros(len(group)) for group in groups], given)
     for episode, weight_T in zip(episodes, found, strict=True):
         with torch.no_grad():
             logits = agent.policy.model(torch.from_numpy(episode.tokens_T[None].astype(np.int64))).logits[0]

@@ -14,7 +14,7 @@ from toys import Contrast, EntropySum, EvenCredit, Following, LateCredit, Likely
 
 from g2rpo_env.agents import GRPO, recipes
 from g2rpo_env.agents.batch import Batch, make_batch
-from g2rpo_env.agents.learner import Sums, mean_metrics
+from g2rpo_env.agents.learner import Sums, average_metrics
 from g2rpo_env.agents.parts.losses import ClippedSurrogate, LogLikelihood
 from g2rpo_env.agents.parts.references import KLToStart
 from g2rpo_env.agents.parts.token_weights import SequenceMean, TokenMean
@@ -292,8 +292,8 @@ def test_sums_add_by_name() -> None:
 
 def test_metrics_are_means_over_the_steps_that_have_them() -> None:
     steps = [{"loss": 1.0, "grad_norm": None}, {"loss": 3.0, "grad_norm": 2.0, "kl": 0.5}]
-    assert mean_metrics(steps) == {"loss": 2.0, "grad_norm": 2.0, "kl": 0.5}
-    assert mean_metrics([{"loss": None}]) == {"loss": None}
+    assert average_metrics(steps) == {"loss": 2.0, "grad_norm": 2.0, "kl": 0.5}
+    assert average_metrics([{"loss": None}]) == {"loss": None}
 
 
 def test_a_recipe_with_new_slots_is_plain_data(make_agent: Any) -> None:

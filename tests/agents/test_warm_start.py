@@ -19,11 +19,11 @@ from g2rpo_env.agents.warm_start import (
     SCREEN,
     WarmStart,
     cache_folder,
-    sampled_success,
-    screened_success,
+    load_or_warm_start,
+    measure_success,
+    screen_success,
     solution_episode,
     warm_start,
-    warm_started,
 )
 from g2rpo_env.envs.arithmetic import sort_problem
 from g2rpo_env.envs.generated import split_of
@@ -61,7 +61,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Any:
             answers.append(measure(policy))
             return answers[-1]
 
-        monkeypatch.setattr(module, "screened_success", success)
+        monkeypatch.setattr(module, "screen_success", success)
         return answers
 
     return install
@@ -80,7 +80,7 @@ def test_a_warm_start_stops_within_the_range_of_success(envs: Any, make_policy: 
     result = warm_start(policy, envs, QUICK, progress=lambda steps, success: seen.append((steps, success)))
     assert result.reached and 0.05 <= result.success <= 0.4
     assert seen[-1] == (result.steps, result.success) and seen[0][1] < 0.05
-    assert sampled_success(policy, envs, 64, 0) == result.success  # the policy is the one that was measured
+    assert measure_success(policy, envs, 64, 0) == result.success  # the policy is the one that was measured
 
 
 def test_a_warm_start_is_a_function_of_its_options(
@@ -253,7 +253,7 @@ def test_a_split_of_few_problems_is_sampled_several_times_over(gsm8k_folder: Pat
     envs = TokenVectorEnv(task, 4, group_size=4)
     known = task.with_split("validation").source.num_problems
     assert known is not None and known < 20
-    assert sampled_success(make_policy(envs), envs, 40, 0) == 1.0
+    assert measure_success(make_policy(envs), envs, 40, 0) == 1.0
     counts = Counter(graded)
     assert len(counts) == known and set(counts.values()) == {-(-40 // known)}
 
@@ -266,15 +266,15 @@ def test_a_screened_success_looks_closer_only_near_the_range(
     def measured(success: float) -> Any:
         return lambda policy, envs, samples, seed, context: asked.append(samples) or success
 
-    monkeypatch.setattr(module, "sampled_success", measured(0.0))
-    assert screened_success(None, envs, 1000, 0) == 0.0 and asked == [SCREEN]  # type: ignore[arg-type]
+    monkeypatch.setattr(module, "measure_success", measured(0.0))
+    assert screen_success(None, envs, 1000, 0) == 0.0 and asked == [SCREEN]  # type: ignore[arg-type]
     asked.clear()
-    monkeypatch.setattr(module, "sampled_success", measured(0.02))
-    assert screened_success(None, envs, 1000, 0) == 0.02 and asked == [SCREEN, 1000]  # type: ignore[arg-type]
+    monkeypatch.setattr(module, "measure_success", measured(0.02))
+    assert screen_success(None, envs, 1000, 0) == 0.02 and asked == [SCREEN, 1000]  # type: ignore[arg-type]
     asked.clear()
-    assert screened_success(None, envs, 1000, 0, low=0.1) == 0.02 and asked == [SCREEN]  # type: ignore[arg-type]
+    assert screen_success(None, envs, 1000, 0, low=0.1) == 0.02 and asked == [SCREEN]  # type: ignore[arg-type]
     asked.clear()
-    assert screened_success(None, envs, 64, 0) == 0.02 and asked == [64]  # type: ignore[arg-type]
+    assert screen_success(None, envs, 64, 0) == 0.02 and asked == [64]  # type: ignore[arg-type]
 
 
 def test_solutions_that_never_fit_the_budget_are_refused(make_envs: Any, make_policy: Any) -> None:
@@ -318,9 +318,9 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_cache_hit_gives_the_same_policy_and_takes_no_step(
     envs: Any, make_policy: Any, steps: list[int], weights_of: Any, same_weights: Any
 ) -> None:
-    first, result = warm_started(lambda: make_policy(envs), envs, BRIEF)
+    first, result = load_or_warm_start(lambda: make_policy(envs), envs, BRIEF)
     assert len(steps) == result.steps == 6
-    second, again = warm_started(lambda: make_policy(envs), envs, BRIEF)
+    second, again = load_or_warm_start(lambda: make_policy(envs), envs, BRIEF)
     assert len(steps) == 6 and again == result
     assert same_weights(weights_of(first), weights_of(second))
     second.check_fits(envs)
@@ -331,7 +331,7 @@ def test_the_cache_lies_where_the_variable_says(
     envs: Any, make_policy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("G2RPO_CACHE", str(tmp_path / "here"))
-    warm_started(lambda: make_policy(envs), envs, BRIEF)
+    load_or_warm_start(lambda: make_policy(envs), envs, BRIEF)
     (folder,) = (tmp_path / "here").iterdir()
     assert folder.name.startswith("warm-") and (folder / "model.safetensors").is_file()
     assert json.loads((folder / "result.json").read_text())["steps"] == 6
@@ -341,10 +341,10 @@ def test_the_cache_lies_where_the_variable_says(
 
 
 def test_a_folder_that_was_not_finished_is_made_anew(envs: Any, make_policy: Any, steps: list[int]) -> None:
-    warm_started(lambda: make_policy(envs), envs, BRIEF)
+    load_or_warm_start(lambda: make_policy(envs), envs, BRIEF)
     (folder,) = cache_folder().iterdir()
     (folder / "result.json").unlink()
-    warm_started(lambda: make_policy(envs), envs, BRIEF)
+    load_or_warm_start(lambda: make_policy(envs), envs, BRIEF)
     assert len(steps) == 12 and (folder / "result.json").is_file()
 
 
@@ -355,7 +355,7 @@ def test_temperature_and_dtype_come_back_from_the_cache(envs: Any, make_policy: 
         return policy
 
     for _ in range(2):
-        policy, _ = warm_started(cool, envs, BRIEF)
+        policy, _ = load_or_warm_start(cool, envs, BRIEF)
         assert policy.temperature == 0.5 and policy.model.dtype is torch.bfloat16
 
 

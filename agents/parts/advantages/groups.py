@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 
-def centered(reward_G: np.ndarray) -> np.ndarray:
+def center(reward_G: np.ndarray) -> np.ndarray:
     """Return R - mean(R), exactly 0 where all rewards are equal: the mean of three times 0.1 is not 0.1."""
     relative_G = reward_G - reward_G[0]
     return relative_G - relative_G.mean()
@@ -33,7 +33,7 @@ class GroupNormalized:
         """Return advantages, float64 (G,)."""
         if len(reward_G) < 2:
             return np.zeros_like(reward_G)
-        return centered(reward_G) / (reward_G.std(ddof=1) + self.eps)
+        return center(reward_G) / (reward_G.std(ddof=1) + self.eps)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class GroupCentered:
 
     def __call__(self, reward_G: np.ndarray) -> np.ndarray:
         """Return advantages, float64 (G,)."""
-        return centered(reward_G)
+        return center(reward_G)
 
 
 @dataclass(frozen=True)

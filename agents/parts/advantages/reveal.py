@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from g2rpo_env.agents.parts.advantages.groups import centered
+from g2rpo_env.agents.parts.advantages.groups import center
 from g2rpo_env.episode import Group
 from g2rpo_env.errors import ConfigurationError
 
@@ -56,7 +56,7 @@ class RevealBaseline:
     def _of(self, reward_G: np.ndarray, effect_G: np.ndarray) -> np.ndarray:
         if len(reward_G) < 2 or np.ptp(reward_G) == 0:
             return np.zeros_like(reward_G)  # no difference to explain: f is known too roughly to make one
-        left_G = centered(reward_G) - centered(effect_G)
+        left_G = center(reward_G) - center(effect_G)
         return left_G / (left_G.std(ddof=1) + self.eps)
 
 

@@ -31,7 +31,7 @@ CHECKED = 8
 
 @dataclass(frozen=True)
 class Start:
-    """What a generator is asked to continue.
+    """Beginning that a generator continues.
 
     Attributes:
         tokens_T: int64 (T,), prompt and revealed tokens.
@@ -48,7 +48,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a generator wrote.
+    """Continuation by a generator.
 
     Attributes:
         tokens_T: int (T,), the new tokens with the one that ends the answer; tokens after the end are ignored.
@@ -176,7 +176,7 @@ class HuggingFace:
 
 
 def generate(policy: CausalLMPolicy, max_new_tokens: int, starts: Sequence[Start]) -> list[Answer]:
-    """Return what ``model.generate`` writes after some starts, at torch's random state."""
+    """Return the continuations of some starts by ``model.generate``, at torch's random state."""
     from transformers import GenerationConfig
 
     end, truncation = policy.tokenizer.eos_token_id, policy.truncation

@@ -24,7 +24,7 @@ SHARE_OF: dict[str, Callable[[EncodedProblem, float], float]] = {
     "steps": lambda encoded, share: share * len(encoded.step_ends),
     "fraction": lambda encoded, share: share,
 }
-"""What a share of one solution is in each unit of a reveal."""
+"""Unit of a reveal -> (encoded problem, share) -> length of that share of its solution."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Reroll:
         share_of = SHARE_OF["tokens" if guidance is None else guidance.unit]
         first = collect(policy, envs)
         everything = Groups(first)
-        failed = {block: group for block, group in enumerate(first) if all_wrong(group)}
+        failed = {block: group for block, group in enumerate(first) if is_all_wrong(group)}
         for number, stage in enumerate(self.stages, 1):
             if not failed:
                 break
@@ -94,7 +94,7 @@ class Reroll:
                 everything = swap(everything, dict(zip(failed, again, strict=True)))
             else:
                 everything.extend(again)
-            failed = {block: group for block, group in zip(failed, again, strict=True) if all_wrong(group)}
+            failed = {block: group for block, group in zip(failed, again, strict=True) if is_all_wrong(group)}
         return everything
 
     def _repeat(self, group: Group, task: Task, stage: int) -> Group:
@@ -123,6 +123,6 @@ def swap(groups: Groups, repeats: dict[int, Group]) -> Groups:
     return mixed
 
 
-def all_wrong(group: Group) -> bool:
+def is_all_wrong(group: Group) -> bool:
     """Whether a group was graded and has no right answer."""
     return any(e.valid for e in group.episodes) and not any(e.correct for e in group.episodes)

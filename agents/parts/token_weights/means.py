@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from g2rpo_env.agents.parts.token_weights.revealed import RevealFilter, filtered
+from g2rpo_env.agents.parts.token_weights.revealed import RevealFilter, get_filter
 from g2rpo_env.episode import Episode, Role
 from g2rpo_env.errors import ConfigurationError
 
@@ -46,18 +46,18 @@ class TokenMean:
     def __post_init__(self) -> None:
         if not (self.sampled or self.revealed):
             raise ConfigurationError("sampled=False and revealed=False leave no token for the loss")
-        filtered(self.which)
+        get_filter(self.which)
 
     @property
     def requires(self) -> frozenset[str]:
-        """What the filter needs, if revealed tokens count."""
-        return filtered(self.which).requires if self.revealed else frozenset()
+        """Requirements of the filter, if revealed tokens count."""
+        return get_filter(self.which).requires if self.revealed else frozenset()
 
     def __call__(self, episode: Episode, **given: Any) -> np.ndarray:
         """Return weights, float32 (T,)."""
         counts_T = in_loss(episode, self.sampled, self.revealed)
         if self.revealed:
-            counts_T &= (episode.role_T != Role.REVEALED) | filtered(self.which)(episode, **given)
+            counts_T &= (episode.role_T != Role.REVEALED) | get_filter(self.which)(episode, **given)
         return counts_T.astype(np.float32)
 
 

@@ -18,7 +18,7 @@ class RevealFilter(Protocol):
 
     @property
     def requires(self) -> frozenset[str]:
-        """What it must be given: ``advantage``, ``entropy``."""
+        """Names of what it must be given: ``advantage``, ``entropy``."""
         ...
 
     def __call__(self, episode: Episode, **given: Any) -> np.ndarray:
@@ -88,7 +88,7 @@ FILTERS: Mapping[str, RevealFilter] = {"every": Every(), "positive": OfPositive(
 """Filters by name."""
 
 
-def filtered(which: RevealFilter | str) -> RevealFilter:
+def get_filter(which: RevealFilter | str) -> RevealFilter:
     """Return a filter, found by its name if it is one.
 
     Raises:
