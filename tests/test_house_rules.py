@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,6 +164,73 @@ def test_every_module_has_its_test_module() -> None:
     missing = {name_of(path) for path in modules if not place_of_tests(path).is_file()}
     assert sorted(missing - PENDING) == []
     assert sorted(PENDING - missing) == [], "these have their tests now: take them out of PENDING"
+
+
+FOREIGN = {
+    "GrowingLayer": {"keys", "values"},
+    "TokenVecEnv": {"reset_infos"},
+    "CausalLMActorCritic": {"action_net", "optimizer"},
+    "TokenVectorEnv": {"_np_random", "_np_random_seed"},
+}
+"""Class -> attributes that its base class of another library has given it before."""
+
+
+def list_late_attributes(sources: Mapping[str, str]) -> list[str]:
+    """Return ``Class.attribute`` for every attribute that a method makes and ``__init__`` does not."""
+    classes = {n.name: n for text in sources.values() for n in ast.walk(ast.parse(text)) if isinstance(n, ast.ClassDef)}
+    late = []
+    for name, node in classes.items():
+        born = find_born(node, classes) | FOREIGN.get(name, set())
+        methods = [child for child in node.body if isinstance(child, ast.FunctionDef) and child.name not in MAKERS]
+        late += [f"{name}.{made}" for method in methods for made in find_assigned(method) if made not in born]
+    return sorted(set(late))
+
+
+MAKERS = ("__init__", "__post_init__", "__setstate__")
+
+
+def find_assigned(method: ast.FunctionDef) -> set[str]:
+    """Return the attributes of ``self`` that a method assigns."""
+    names = (node for node in ast.walk(method) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store))
+    return {node.attr for node in names if isinstance(node.value, ast.Name) and node.value.id == "self"}
+
+
+def find_born(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> set[str]:
+    """Return the attributes that a class has from the start: its own, its properties, those of its bases."""
+    born: set[str] = set()
+    for child in node.body:
+        if isinstance(child, ast.AnnAssign) and isinstance(child.target, ast.Name):
+            born.add(child.target.id)
+        elif isinstance(child, ast.Assign):
+            born |= {target.id for target in child.targets if isinstance(target, ast.Name)}
+        elif isinstance(child, ast.FunctionDef):
+            born |= find_assigned(child) if child.name in MAKERS else set()
+            born |= {child.name} if child.decorator_list else set()
+    for base in node.bases:
+        name = ast.unparse(base).split("[")[0].split(".")[-1]
+        born |= find_born(classes[name], classes) if name in classes and name != node.name else set()
+    return born
+
+
+def test_every_attribute_is_born_in_init() -> None:
+    assert list_late_attributes({name_of(path): path.read_text() for path in SOURCES}) == []
+
+
+def test_an_attribute_that_comes_late_is_found() -> None:
+    text = "class A:\n    def __init__(self):\n        self.a = 1\n    def f(self):\n        self.a, self.b = 2, 3\n"
+    assert list_late_attributes({"a.py": text}) == ["A.b"]
+    assert list_late_attributes({"a.py": text + "class B(A):\n    def g(self):\n        self.a = 4\n"}) == ["A.b"]
+
+
+BARE_FIGURE = re.compile(r"(?<![\w.\]\)`/*%:])\.\d+(?![\w]|\.\d)")
+
+
+def test_figures_have_their_leading_zero() -> None:
+    pages = [path for path in text_files() if path.suffix == ".md"]
+    found = [f"{name_of(path)}: {match[0]}" for path in pages for match in BARE_FIGURE.finditer(path.read_text())]
+    assert found == []
+    assert BARE_FIGURE.search("a gain of .41") and BARE_FIGURE.search("[.12, .20]")
+    assert not BARE_FIGURE.search("0.41, 3.11, `.ci`, f'{x:.2f}', a.5b")
 
 
 def test_every_error_is_raised_somewhere() -> None:

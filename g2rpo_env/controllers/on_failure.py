@@ -209,7 +209,7 @@ class ShortestPrefix(FailureTriggered):
     >>> rule, one = ShortestPrefix(resolution=0.125), np.ones(2, bool)
     >>> def visit(correct):
     ...     return Feedback(np.array(["a", "a"], object), np.arange(2), one, one * 1, one * correct, one)
-    >>> [rule.update(visit(c)) for c in (False, True, False, True)]     # (0, 1), (0, .5), (.25, .5), (.25, .375)
+    >>> [rule.update(visit(c)) for c in (False, True, False, True)]     # (0, 1), (0, 0.5), (0.25, 0.5), (0.25, 0.375)
     [0.5, 0.25, 0.375, 0.375]
     """
 

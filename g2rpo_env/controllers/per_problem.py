@@ -62,7 +62,7 @@ class PerProblem(Bounded):
     ...     one = np.ones(1, bool)
     ...     return Feedback(np.array([problem], object), np.zeros(1, int), one, one * 20, one * correct, one)
     >>> _ = rule.update(seen("easy", True)), rule.update(seen("hard", False))
-    >>> rule.plan(["easy", "hard", "new"], [0, 0, 0]).round(1).tolist()       # 20 exp(-.5), 12.1 exp(.5), common copy
+    >>> rule.plan(["easy", "hard", "new"], [0, 0, 0]).round(1).tolist()       # 20 exp(-0.5), 12.1 exp(0.5), common copy
     [12.1, 20.0, 20.0]
     """
 
