@@ -57,6 +57,24 @@ def test_equal_runs_write_equal_metrics_with_evaluation_on_and_off_and_other_see
     assert metrics(one) != metrics(other)
 
 
+@pytest.mark.parametrize("which", ["positive", "entropy"])
+def test_weights_that_require_something_are_saved_with_the_rollouts(train, which):
+    options = ["--recipe", "g2rpo-a", "--guidance.length", 4, "--guidance.ratio", 0.5, "--token-weight.which", which]
+    status, text, folder = train(which, "--updates", 2, "--rollouts-every", 1, *options)
+    assert status == 0, text
+    records = [json.loads(line) for path in sorted(folder.glob("rollouts/*.jsonl")) for line in path.open()]
+    assert len(records) == 16
+    for record in records:
+        revealed = [w for w, role in zip(record["weights"], record["roles"], strict=True) if role == 1]
+        sampled = [w for w, role in zip(record["weights"], record["roles"], strict=True) if role == 2]
+        assert all(w > 0 for w in sampled) and len(revealed) == record["reveal"]
+        counted = sum(w > 0 for w in revealed)
+        if which == "positive":
+            assert counted == (record["reveal"] if record["advantage"] > 0 else 0)
+        else:
+            assert counted == (1 if record["reveal"] else 0)  # a fifth of 4, rounded up
+
+
 def test_a_run_interrupted_after_update_7_and_resumed_equals_one_that_was_not(train, command, monkeypatch):
     _, _, whole = train("whole", "--updates", 10)
     true = module.Training._record
