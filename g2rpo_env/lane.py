@@ -160,6 +160,8 @@ def grade_tries(task: Task, tries: Sequence[Try]) -> list[Graded]:
     """Grade answers in one call of the verifier, and let the task reply to those after which an episode goes on."""
     completions = [task.completion(one.answer_T, one.stopped) for one in tries]
     verdicts = task.grade([one.problem for one in tries], completions)
+    if task.reply is None:
+        return [Graded(text, verdict, None) for text, verdict in zip(completions, verdicts, strict=True)]
     return [
         Graded(text, verdict, task.reply_tokens(one.problem, text, verdict, one.number) if one.may_go_on else None)
         for one, text, verdict in zip(tries, completions, verdicts, strict=True)

@@ -456,18 +456,25 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         if not lanes:
             return {}
         graded = grade_tries(self.task, [self._try(lane, lane in stopped) for lane in lanes])
-        finished = [i for i, one in enumerate(graded) if one.reply_T is None]
-        if len(finished) < len(lanes):
-            for lane, one in zip(lanes, graded, strict=True):
-                if one.reply_T is not None:
-                    self._append_reply(lane, one.reply_T)
-            if not finished:
+        if self.task.reply is not None:
+            lanes, graded = self._go_on(lanes, graded)
+            if not lanes:
                 return {}
-        done = np.array([lanes[i] for i in finished])  # (M,)
+        done = np.array(lanes)  # (M,)
         terminations[done] = ends[done]
         truncations[done] = ~ends[done]
-        reward[done] = [graded[i].verdict.reward for i in finished]
-        return self._finish(done, [graded[i] for i in finished])
+        reward[done] = [one.verdict.reward for one in graded]
+        return self._finish(done, graded)
+
+    def _go_on(self, lanes: list[int], graded: list[Graded]) -> tuple[list[int], list[Graded]]:
+        """Append the replies to wrong tries and return the lanes that got none, with their grades."""
+        over = []
+        for lane, one in zip(lanes, graded, strict=True):
+            if one.reply_T is None:
+                over.append((lane, one))
+            else:
+                self._append_reply(lane, one.reply_T)
+        return [lane for lane, _ in over], [one for _, one in over]
 
     def _find_stopped(self, tokens: np.ndarray) -> list[int]:
         """Return the running lanes whose new token completed a stop string."""
@@ -482,7 +489,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
     def _try(self, lane: int, stopped: bool) -> Try:
         problem = self._problems[lane]
         assert problem is not None  # the lane has started
-        may_go_on = bool(self._deadline[lane] > self._clock)
+        may_go_on = self.task.reply is not None and bool(self._deadline[lane] > self._clock)
         return Try(problem, self._answer(lane), stopped, self._tries[lane], may_go_on)
 
     def _append_reply(self, lane: int, reply_T: np.ndarray) -> None:
