@@ -30,6 +30,8 @@ class Batch:
             group it was sampled in: selections may split a group.
         slope_NK: float32 or None, d loss / d score of each episode, for losses of whole groups; set for each gradient
             step.
+        step_count: Denominator of the gradient step that the rows are a part of; set for each step.
+        step_tokens: Number of tokens in the loss of that step, likewise.
         id_N2: int64 or None, group and member of each episode, for messages.
         off_policy_N1: bool or None, episodes that are trained in another context than they were sampled in, so that
             their old log-probabilities are those of another distribution even before any step.
@@ -46,6 +48,8 @@ class Batch:
     reward_N1: torch.Tensor | None = None
     set_N1: torch.Tensor | None = None
     slope_NK: torch.Tensor | None = None
+    step_count: float | None = None
+    step_tokens: int | None = None
     id_N2: torch.Tensor | None = None
     off_policy_N1: torch.Tensor | None = None
 
@@ -64,7 +68,7 @@ class Batch:
         for field in fields(self):
             value = getattr(self, field.name)
             columns = slice(end) if field.name.endswith("_NT") else slice(None)  # only tokens are cut
-            taken[field.name] = None if value is None else value[rows, columns]
+            taken[field.name] = value[rows, columns] if isinstance(value, torch.Tensor) else value
         return Batch(**taken)
 
     def minibatches(self, size: int | None, whole_sets: bool = False) -> Iterator[Batch]:
@@ -182,6 +186,7 @@ def make_batch(
     counts: Sequence[float] | None = None,
     rewards: np.ndarray | None = None,
     sets: np.ndarray | None = None,
+    reference_log_probs: Sequence[np.ndarray] | None = None,
 ) -> Batch:
     """Return episodes as a batch.
 
@@ -193,16 +198,17 @@ def make_batch(
         counts: N numbers, what each episode adds to the denominator; None for the sum of its weights.
         rewards: float (N,), shaped rewards, or None.
         sets: int (N,), number of the selected group of each episode, or None.
+        reference_log_probs: N arrays (T,), where they are known already; of episodes without ``train_prefix``.
     """
     per_token = len(advantages) > 0 and np.ndim(advantages[0]) == 1
     shares = advantages if per_token else [np.zeros(len(e.tokens_T)) for e in episodes]
-    rows = [_row(*row) for row in zip(episodes, weights, shares, strict=True)]
+    rows = [cut_context(*row) for row in zip(episodes, weights, shares, strict=True)]
     tokens, roles, log_probs, weight, share = zip(*rows, strict=True)
     lengths = np.array([len(tokens_T) for tokens_T in tokens])
     size, width = len(episodes), int(lengths.max())
 
-    def padded(rows: Sequence[np.ndarray], dtype: type) -> torch.Tensor:
-        out: np.ndarray = np.zeros((size, width), dtype)
+    def pad(rows: Sequence[np.ndarray], dtype: type) -> torch.Tensor:
+        out: np.ndarray = np.zeros((size, width), dtype)  # (N, T)
         for row, values in zip(out, rows, strict=True):
             row[: len(values)] = values
         return torch.from_numpy(out).to(device)
@@ -212,27 +218,31 @@ def make_batch(
 
     mask = torch.from_numpy(np.arange(width) < lengths[:, None]).to(device)
     if per_token:
-        advantage_NT = padded(share, np.float32)
+        advantage_NT = pad(share, np.float32)
     else:
         advantage_N1 = torch.from_numpy(np.asarray(advantages, np.float32)).to(device)[:, None]
         advantage_NT = advantage_N1.expand(size, width)  # a view: one number per episode
     return Batch(
-        tokens_NT=padded(tokens, np.int64),
+        tokens_NT=pad(tokens, np.int64),
         mask_NT=mask,
-        role_NT=padded(roles, np.int8),
-        old_log_probs_NT=padded(log_probs, np.float32),
+        role_NT=pad(roles, np.int8),
+        old_log_probs_NT=pad(log_probs, np.float32),
         advantage_NT=advantage_NT,
-        weight_NT=padded(weight, np.float32),
+        weight_NT=pad(weight, np.float32),
         count_N1=column(counts, np.float32),
         reward_N1=column(rewards, np.float32),
         set_N1=column(sets, np.int64),
+        reference_log_probs_NT=None if reference_log_probs is None else pad(reference_log_probs, np.float32),
         id_N2=torch.tensor([(e.group, e.member) for e in episodes], device=device),
         off_policy_N1=torch.tensor([[e.train_prefix is not None] for e in episodes], device=device),
     )
 
 
-def _row(episode: Episode, *values: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return tokens, roles, log-probabilities and values per token of an episode as it is trained on, (T,) each."""
+def cut_context(episode: Episode, *values: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return tokens, roles, log-probabilities and values per token of an episode as it is trained on, (T,) each.
+
+    ``train_prefix`` takes the place of all before the first sampled token, with 0 as its values.
+    """
     row = (episode.tokens_T, episode.role_T, episode.logprob_T, *values)
     if episode.train_prefix is None:
         return row

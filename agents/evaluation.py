@@ -21,7 +21,7 @@ from g2rpo_env.vector import TokenVectorEnv
 MODES = ("greedy", "sampled")
 LANES = 128
 
-Context = Callable[[Task, str], np.ndarray]
+ContextRule = Callable[[Task, str], np.ndarray]
 """(task, problem_id) -> int32 (T,), what an answer starts from in the place of the prompt."""
 
 
@@ -72,7 +72,7 @@ def evaluate(
     k: Sequence[int] = (1,),
     samples: int | None = None,
     seed: int = 0,
-    context: Context | None = None,
+    context: ContextRule | None = None,
 ) -> Evaluation:
     """Return the accuracy of a policy on distinct problems of a split, without guidance.
 
@@ -122,7 +122,7 @@ def evaluate(
     return summarise(correct, valid, k, split, mode, tuple(ids))
 
 
-def encode_contexts(context: Context, env: TokenVectorEnv, ids: Sequence[str]) -> dict[str, np.ndarray]:
+def encode_contexts(context: ContextRule, env: TokenVectorEnv, ids: Sequence[str]) -> dict[str, np.ndarray]:
     """Return problem_id -> the tokens that answers start from, and make room for them in the environment."""
     task = env.task
     start_of = {problem_id: np.asarray(context(task, problem_id), np.int32) for problem_id in ids}

@@ -6,20 +6,23 @@ the part in each slot of a recipe may name.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
+import torch
 
-from g2rpo_env.agents.batch import make_batch
+from g2rpo_env.agents.batch import Batch, make_batch
 from g2rpo_env.agents.learner import Learner
+from g2rpo_env.agents.parts.protocols import get_requirements
 from g2rpo_env.agents.policy.scoring import TokenStates
 from g2rpo_env.agents.recipe import Recipe
 from g2rpo_env.episode import Episode, Group, Role
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.naming import suggest
+from g2rpo_env.problem import Problem
 from g2rpo_env.task import Task
 from g2rpo_env.tokenizer import decode
 
@@ -28,7 +31,9 @@ WRITTEN = (Role.SAMPLED, Role.REVEALED)
 
 
 class Given:
-    """Computes what the parts of a recipe require of the groups of one update; each pass is made once.
+    """Computes what the parts of a recipe require of the groups of one update.
+
+    A value per token that takes a forward pass is computed once for each episode, and for many episodes at a time.
 
     Args:
         learner: Scores tokens under the policy, as it is before the update, and under its reference.
@@ -37,45 +42,47 @@ class Given:
 
     def __init__(self, learner: Learner, task: Task) -> None:
         self.learner, self.task = learner, task
-        # What was scored -> id of an episode -> the episode, kept so that its id stays its own, and its values (T,).
+        # What was scored and at which roles -> id of an episode -> the episode, kept so that its id stays its own, and
+        # its values (T,).
         self._known: dict[tuple[str, tuple[int, ...]], dict[int, tuple[Episode, np.ndarray]]] = {}
+
+    def prepare(self, part: Any, groups: Sequence[Group]) -> None:
+        """Make the forward passes that a part will ask for group by group, for all groups together."""
+        for name in sorted(get_requirements(part) & SCORES.keys()):
+            self.per_token(name, list_episodes(groups))
 
     def for_group(self, part: Any, group: Group) -> dict[str, Any]:
         """Return the keywords of a part that is called with one group."""
-        return self._keywords(part, [group])
+        return {one.keyword: value[0] if one.per == "group" else value for one, value in self._provide(part, [group])}
 
     def for_groups(self, part: Any, groups: Sequence[Group]) -> dict[str, Any]:
-        """Return the keywords of a part that is called with all groups; ``problem`` is then a list, one per group."""
-        found = self._keywords(part, groups)
-        if "problem" in get_requirements(part):
-            found["problem"] = [get_problem(self, [group]) for group in groups]
-        return found
+        """Return the keywords of a part that is called with all groups; values per group are lists."""
+        return {one.keyword: value for one, value in self._provide(part, groups)}
 
     def for_episodes(self, part: Any, episodes: Sequence[Episode], advantage_N: np.ndarray) -> list[dict[str, Any]]:
-        """Return the keywords of a token weight for each of some episodes, N dicts.
+        """Return the keywords of a token weight, one dict for each of N episodes.
 
-        What is a list over the members of a group elsewhere is the entry of the episode here: ``log_prob_T`` for
-        ``log_prob_GT``. ``entropy_T`` is that of revealed tokens alone, which is what filters of reveals ask for.
+        Lists hold an entry per episode elsewhere; here each episode gets its own. ``entropy_T`` is that of revealed
+        tokens alone: filters of reveals ask for it, and the others would be scored for nobody.
         """
-        names = get_requirements(part)
         given: list[dict[str, Any]] = [{} for _ in episodes]
-        for name in names - {"advantage", "entropy"}:
-            provided = PROVIDED[name]
-            for row, episode in zip(given, episodes, strict=True):
-                value = provided.make(self, [Group((episode,))])
-                one = provided.keyword.endswith(("_GT", "_G"))
-                row[provided.keyword.replace("_GT", "_T").removesuffix("_G")] = value[0] if one else value
-        if "advantage" in names:
+        for one, values in self._provide(part, [Group((e,)) for e in episodes], at_reveals=True):
+            for row, value in zip(given, values if one.per != "update" else [values] * len(given), strict=True):
+                row[one.episode_keyword] = value
+        if "advantage" in get_requirements(part):
             for row, advantage in zip(given, advantage_N, strict=True):
                 row["advantage"] = float(advantage)
-        if "entropy" in names:
-            for row, entropy_T in zip(given, self.per_token("entropy", episodes, (Role.REVEALED,)), strict=True):
-                row["entropy_T"] = entropy_T
         return given
 
-    def _keywords(self, part: Any, groups: Sequence[Group]) -> dict[str, Any]:
-        provided = [PROVIDED[name] for name in sorted(get_requirements(part)) if name in PROVIDED]
-        return {one.keyword: one.make(self, groups) for one in provided}
+    def _provide(self, part: Any, groups: Sequence[Group], at_reveals: bool = False) -> list[tuple[Provided, Any]]:
+        found = []
+        for name in sorted(get_requirements(part) & PROVIDED.keys()):
+            if name == "entropy" and at_reveals:
+                value = self.per_token(name, list_episodes(groups), (Role.REVEALED,))
+            else:
+                value = PROVIDED[name].make(self, groups)
+            found.append((PROVIDED[name], value))
+        return found
 
     def per_token(self, what: str, episodes: Sequence[Episode], roles: tuple[int, ...] = WRITTEN) -> list[np.ndarray]:
         """Return a value per token of each episode, float32 (T,) each, 0 where its role is not asked for.
@@ -85,13 +92,17 @@ class Given:
         Args:
             what: A key of :data:`SCORES`.
             episodes: The episodes; those that are not known yet are scored together.
-            roles: Roles of the tokens that are asked for.
+            roles: Roles of the tokens that are asked for, some of :data:`WRITTEN`.
         """
-        known = self._known.setdefault((what, roles), {})
+        known, wider = self._known.setdefault((what, roles), {}), self._known.get((what, WRITTEN), {})
+        for episode in episodes:
+            if id(episode) in wider and id(episode) not in known:
+                value_T = np.where(np.isin(episode.role_T, roles), wider[id(episode)][1], np.float32(0))
+                known[id(episode)] = episode, value_T
         missing = [e for e in episodes if id(e) not in known]
         asked = [e for e in missing if np.isin(e.role_T, roles).any() and is_scorable(e, roles)]
         for episode in missing:
-            known[id(episode)] = episode, np.zeros(len(episode.tokens_T))
+            known[id(episode)] = episode, np.zeros(len(episode.tokens_T), np.float32)
         if asked:
             where = [np.isin(e.role_T, roles).astype(np.float32) for e in asked]
             rows = [replace(e, train_prefix=None) for e in asked]
@@ -101,13 +112,20 @@ class Given:
                 known[id(episode)] = episode, value_T[: len(episode.tokens_T)]
         return [known[id(e)][1] for e in episodes]
 
+    def find_known(self, what: str, episodes: Sequence[Episode]) -> list[np.ndarray] | None:
+        """Return values per token as :meth:`per_token`, None unless all are known in the context of training."""
+        known = self._known.get((what, WRITTEN), {})
+        if not all(id(e) in known and e.train_prefix is None for e in episodes):
+            return None
+        return [known[id(e)][1] for e in episodes]
+
 
 def is_scorable(episode: Episode, roles: tuple[int, ...]) -> bool:
     """Whether tokens of these roles are trained where they stand: a context for training takes the reveal away."""
     return episode.train_prefix is None or roles != (Role.REVEALED,)
 
 
-SCORES: dict[str, Callable[[Learner, Any], Any]] = {
+SCORES: dict[str, Callable[[Learner, Batch], torch.Tensor]] = {
     "log_probs": lambda learner, batch: learner.log_probs(batch),
     "reference_log_probs": lambda learner, batch: learner.reference_log_probs(batch),
     "entropy": lambda learner, batch: learner.entropies(batch),
@@ -123,24 +141,29 @@ def list_episodes(groups: Iterable[Group]) -> list[Episode]:
     return [episode for group in groups for episode in group.episodes]
 
 
-def get_states(given: Given, groups: Sequence[Group]) -> Callable[[Group], list[TokenStates]]:
-    """Return group -> states: they are too large to hold those of all groups at once."""
-    return lambda group: given.learner.policy.token_states(group.episodes)
+def get_states(given: Given, groups: Sequence[Group]) -> Callable[..., list[TokenStates]]:
+    """Return (group, every_column=False) -> states: they are too large to hold those of all groups at once."""
+    return lambda group, every_column=False: given.learner.states(group.episodes, every_column)
 
 
-@lru_cache(maxsize=8)
+_LINE_ENDS: WeakKeyDictionary[Any, np.ndarray] = WeakKeyDictionary()
+
+
 def find_line_ends(tokenizer: Any) -> np.ndarray:
-    """Return which tokens of a vocabulary hold a line end, bool (V,)."""
-    return np.array(["\n" in decode(tokenizer, np.array([i])) for i in range(len(tokenizer))])
+    """Return which tokens of a vocabulary hold a line end, bool (V,); decoded once per tokenizer."""
+    if tokenizer not in _LINE_ENDS:
+        ends = ["\n" in decode(tokenizer, np.array([i])) for i in range(len(tokenizer))]
+        _LINE_ENDS[tokenizer] = np.array(ends)
+    return _LINE_ENDS[tokenizer]
 
 
-def step_ends(given: Given, groups: Sequence[Group]) -> list[np.ndarray]:
+def find_step_ends(given: Given, groups: Sequence[Group]) -> list[np.ndarray]:
     """Return the sampled tokens that end a line, bool (T,) per episode."""
     ends_V = find_line_ends(given.task.tokenizer)
     return [ends_V[e.tokens_T] & e.sampled_T for e in list_episodes(groups)]
 
 
-def answer_spans(given: Given, groups: Sequence[Group]) -> list[np.ndarray]:
+def find_answers(given: Given, groups: Sequence[Group]) -> list[np.ndarray]:
     """Return the tokens that overlap the last occurrence of the answer in the completion, bool (T,) per episode.
 
     All False where the verdict names no answer, or one that does not stand in the completion as it is.
@@ -179,7 +202,7 @@ def locate_tokens(tokenizer: Any, tokens_K: np.ndarray) -> tuple[str, np.ndarray
     return text, np.concatenate([[0], whole_K[:-1]]), whole_K + started_K
 
 
-def completions(given: Given, groups: Sequence[Group]) -> list[str]:
+def get_completions(given: Given, groups: Sequence[Group]) -> list[str]:
     """Return the texts behind the prompts as they were graded, revealed parts included, one per episode."""
     return [get_completion(given.task, e) for e in list_episodes(groups)]
 
@@ -191,9 +214,9 @@ def get_completion(task: Task, episode: Episode) -> str:
     return task.completion(answer_T, stopped=bool(task.stop_strings) and episode.terminated and not ended)
 
 
-def get_problem(given: Given, groups: Sequence[Group]) -> Any:
-    """Return the problem of a group."""
-    return given.task.lookup(groups[0].problem_id).problem
+def get_problems(given: Given, groups: Sequence[Group]) -> list[Problem]:
+    """Return the problem of each group."""
+    return [given.task.lookup(group.problem_id).problem for group in groups]
 
 
 # -- the tables -------------------------------------------------------------------------------------------------------
@@ -204,38 +227,47 @@ class Provided:
     """One keyword that is handed over for a requirement.
 
     Attributes:
-        keyword: Name of the argument. One that ends in ``_GT`` is a list of arrays (T,), one that ends in ``_G`` a
-            list; either has an entry for each episode of the groups that are asked for.
-        make: (given, groups) -> its value.
+        keyword: Its name for parts that are called with groups.
+        episode_keyword: Its name for token weights, which are called with an episode.
+        per: ``token`` and ``episode``: a list with an entry for each episode of the groups that are asked for, for
+            tokens an array (T,). ``group``: one value per group. ``update``: one value.
+        make: (given, groups) -> the value, or the list of values.
     """
 
     keyword: str
+    episode_keyword: str
+    per: Literal["token", "episode", "group", "update"]
     make: Callable[[Given, Sequence[Group]], Any]
 
 
+def score_tokens(what: str) -> Callable[[Given, Sequence[Group]], list[np.ndarray]]:
+    """Return the function of groups that gives a value per token, see :data:`SCORES`."""
+    return lambda given, groups: given.per_token(what, list_episodes(groups))
+
+
 PROVIDED: dict[str, Provided] = {
-    # A forward pass of the policy as it is before the update, at sampled and revealed tokens: log pi, float.
-    "log_probs": Provided("log_prob_GT", lambda given, groups: given.per_token("log_probs", list_episodes(groups))),
+    # A forward pass of the policy as it is before the update, at sampled and revealed tokens: log pi, float32.
+    "log_probs": Provided("log_prob_GT", "log_prob_T", "token", score_tokens("log_probs")),
     # A forward pass of the reference.
     "reference_log_probs": Provided(
-        "reference_log_prob_GT", lambda given, groups: given.per_token("reference_log_probs", list_episodes(groups))
+        "reference_log_prob_GT", "reference_log_prob_T", "token", score_tokens("reference_log_probs")
     ),
     # A forward pass of the policy: entropies in nats.
-    "entropy": Provided("entropy_GT", lambda given, groups: given.per_token("entropy", list_episodes(groups))),
-    # Group -> hidden states and residuals at its sampled tokens; the memory of one group at a time.
-    "states": Provided("states_of", get_states),
+    "entropy": Provided("entropy_GT", "entropy_T", "token", score_tokens("entropy")),
+    # Function of a group: hidden states and residuals at its sampled tokens; the memory of one group at a time.
+    "states": Provided("states_of", "states_of", "update", get_states),
     # Sampled tokens that end a line, bool.
-    "step_ends": Provided("step_end_GT", step_ends),
+    "step_ends": Provided("step_end_GT", "step_end_T", "token", find_step_ends),
     # Tokens of the final answer, bool.
-    "answer_spans": Provided("answer_GT", answer_spans),
+    "answer_spans": Provided("answer_GT", "answer_T", "token", find_answers),
     # Completions as text.
-    "texts": Provided("completion_G", completions),
-    # The Problem of the group; a list, one per group, for parts that are called with all of them.
-    "problem": Provided("problem", get_problem),
+    "texts": Provided("completion_G", "completion", "episode", get_completions),
+    # The problem.
+    "problem": Provided("problem", "problem", "group", get_problems),
     # The task.
-    "task": Provided("task", lambda given, groups: given.task),
+    "task": Provided("task", "task", "update", lambda given, groups: given.task),
     # Most sampled tokens of an episode.
-    "budget": Provided("budget", lambda given, groups: given.task.max_new_tokens),
+    "budget": Provided("budget", "budget", "update", lambda given, groups: given.task.max_new_tokens),
 }
 """Requirement -> what is handed over for it."""
 
@@ -255,20 +287,14 @@ SLOTS: dict[str, frozenset[str]] = {
 """Slot of a recipe -> what its part may require."""
 
 
-def get_requirements(part: Any) -> frozenset[str]:
-    """Return the names that a part declares in ``requires``; none where it declares nothing."""
-    return frozenset(getattr(part, "requires", ()))
-
-
 def check_requirements(recipe: Recipe) -> None:
     """Raise ConfigurationError unless every part requires only what its slot can be given."""
     for field in fields(recipe):
         part = getattr(recipe, field.name)
         for name in sorted(get_requirements(part) - SLOTS[field.name]):
             known = sorted(SLOTS[field.name])
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
             allowed = f"one of {', '.join(known)}" if known else "nothing"
             raise ConfigurationError(
-                f"{field.name}={type(part).__name__} requires {name!r}, but this slot may require {allowed}{hint}"
+                f"{field.name}={type(part).__name__} requires {name!r}, but this slot may require {allowed}"
+                + suggest(name, known)
             )

@@ -6,15 +6,15 @@ import copy
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from g2rpo_env.agents.batch import make_batch
-from g2rpo_env.agents.evaluation import Evaluation, evaluate
+from g2rpo_env.agents.batch import cut_context, make_batch
+from g2rpo_env.agents.evaluation import ContextRule, Evaluation, evaluate
 from g2rpo_env.agents.given import Given, check_requirements
 from g2rpo_env.agents.learner import NO_STEP, Learner
 from g2rpo_env.agents.loop import Callback, run_updates
@@ -25,7 +25,7 @@ from g2rpo_env.agents.recipe import Recipe
 from g2rpo_env.agents.rollout import token_vector_env
 from g2rpo_env.agents.update import Update
 from g2rpo_env.controllers.base import Feedback
-from g2rpo_env.episode import Group, Groups
+from g2rpo_env.episode import Episode, Group, Groups
 from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, NonFiniteError, ResumeError
 from g2rpo_env.guidance import find_guidance, give_feedback
 
@@ -48,7 +48,7 @@ class GRPO:
     Attributes:
         recipe: The parts as they were given.
         parts: The same, with copies of those that keep something between updates.
-        controller: A copy of the recipe's controller, or None.
+        controller: That of ``parts``, or None.
         updates: Number of updates done.
         sampled_tokens: Tokens sampled in them.
         last_update: Record of the last update, for callbacks, files and viewers; None before the first one.
@@ -77,7 +77,9 @@ class GRPO:
         token_vector_env(envs)  # raises unless it is one whose lanes wait
         policy.check_fits(envs)
         self.guidance = find_guidance(envs)
-        self.controller = copy.deepcopy(self.recipe.controller)
+        copies = copy.deepcopy({**self.recipe.stateful(), "controller": self.recipe.controller})
+        self.parts = dataclasses.replace(self.recipe, **copies)
+        self.controller = self.parts.controller
         if self.guidance is None and self.recipe.needs_guidance:
             part = "strategy" if self.controller is None else "controller"
             raise MissingGuidanceError(
@@ -88,7 +90,6 @@ class GRPO:
             self.controller.set_trains_revealed(bool(getattr(self.recipe.token_weight, "revealed", False)))
             self.guidance.follow(self.controller)
         policy.to(device, dtype)
-        self.parts = dataclasses.replace(self.recipe, **copy.deepcopy(self.recipe.stateful()))
         self.learner = Learner(policy, self.parts)
         self.updates = 0
         self.sampled_tokens = 0
@@ -99,6 +100,11 @@ class GRPO:
     def groups(self) -> Groups:
         """Groups of the last update, as they were collected; none before the first one."""
         return Groups() if self.last_update is None else self.last_update.groups
+
+    @property
+    def context(self) -> ContextRule | None:
+        """Tokens that answers start from in the place of the prompt, as the strategy says; None for the prompt."""
+        return getattr(self.parts.strategy, "context", None)
 
     # -- training ---------------------------------------------------------------------------------------------------
 
@@ -134,24 +140,25 @@ class GRPO:
     def update(self) -> dict[str, Any]:
         """Do one update and return its metrics (no clock times, so that equal runs have equal metrics)."""
         parts = self.parts
+        self.learner.begin(self.updates + 1, self.sampled_tokens)
         reveal_length = None if self.guidance is None else float(self.guidance.length)
         groups = parts.strategy(self.policy, self.envs)
         valid = drop_invalid(groups)
         given = Given(self.learner, self.envs.unwrapped.task)
+        given.prepare(parts.shaping, valid)
         rewards = [check_rewards(parts.shaping(g, **given.for_group(parts.shaping, g)), g) for g in valid]
         selected, selected_rewards = parts.selection(valid, rewards, **given.for_groups(parts.selection, valid))
         advantages = compute_advantages(parts.advantage, selected, selected_rewards)
         credits = compute_credits(parts.credit, selected, advantages, given)
         weights = compute_weights(parts.token_weight, selected, advantages, given)
-        losses = self._fit(selected, selected_rewards, advantages, credits, weights)
-        feedback = Feedback.from_groups(groups)
-        metrics = {**describe(groups, feedback, rewards), **groups.metrics, "reveal_length": reveal_length, **losses}
-        give_feedback(self.envs, feedback, self.controller)
+        losses = self._fit(selected, selected_rewards, advantages, credits, weights, given)
+        described = {"update": self.updates + 1, **describe(groups, rewards)}
+        metrics = join_metrics(described, groups.metrics, {"reveal_length": reveal_length}, losses)
+        give_feedback(self.envs, Feedback.from_groups(groups), self.controller)
         self.updates += 1
         self.sampled_tokens += metrics["sampled_tokens"]
-        metrics = {"update": self.updates, **metrics}
         computed = tuple(selected_rewards), tuple(advantages), credits, tuple(weights)
-        self.last_update = Update(self.updates, groups, selected, *computed, metrics)
+        self.last_update = Update(self.updates, groups, selected, *computed, dict(metrics))
         return metrics
 
     def _fit(
@@ -161,21 +168,24 @@ class GRPO:
         advantages: list[np.ndarray],
         credits: tuple[np.ndarray, ...] | None,
         weights: list[np.ndarray],
+        given: Given,
     ) -> dict[str, Any]:
         """Take the gradient steps of one update."""
-        if not selected.episodes:
+        episodes = selected.episodes
+        if not episodes:
             return dict(NO_STEP)
-        count_of = getattr(self.parts.token_weight, "count", None)
+        known = given.find_known("reference_log_probs", episodes) if self.learner.needs_reference_column else None
         batch = make_batch(
-            selected.episodes,
+            episodes,
             np.concatenate(advantages) if credits is None else credits,
             weights,
             self.policy.device,
-            counts=None if count_of is None else [count_of(weight_T) for weight_T in weights],
+            counts=count_weights(self.parts.token_weight, episodes, weights),
             rewards=np.concatenate(rewards),
             sets=np.repeat(np.arange(len(selected)), [len(group) for group in selected]),
+            reference_log_probs=known,
         )
-        return self.learner.fit(batch, self.updates + 1, self.sampled_tokens)
+        return self.learner.fit(batch)
 
     # -- evaluation, saving, loading --------------------------------------------------------------------------------
 
@@ -202,7 +212,7 @@ class GRPO:
             k=k,
             samples=samples,
             seed=seed,
-            context=getattr(self.recipe.strategy, "context", None),
+            context=self.context,
         )
 
     def save(self, folder: str | Path) -> None:
@@ -253,7 +263,15 @@ class GRPO:
             self.guidance.follow(self.controller)
 
     @classmethod
-    def load(cls, folder: str | Path, envs: Any, *, device: str = "cpu", dtype: str | None = None) -> GRPO:
+    def load(
+        cls,
+        folder: str | Path,
+        envs: Any,
+        *,
+        device: str = "cpu",
+        dtype: str | None = None,
+        policy: Policy | None = None,
+    ) -> GRPO:
         """Return the agent that was saved, ready to go on with the next update.
 
         Args:
@@ -261,6 +279,8 @@ class GRPO:
             envs: An environment made and wrapped like the one the agent was trained on.
             device: Torch device.
             dtype: Name of a floating-point torch dtype; None for the one it was trained in.
+            policy: The policy with its trained weights, where it is of a class of yours; None for a
+                :class:`~g2rpo_env.agents.policy.causal_lm.CausalLMPolicy` with those of the folder.
 
         Raises:
             ResumeError: the folder holds no saved agent.
@@ -269,8 +289,11 @@ class GRPO:
         if not (folder / STATE_FILE).is_file() or not (folder / CONFIG_FILE).is_file():
             raise ResumeError(f"folder={str(folder)!r} must hold {CONFIG_FILE} and {STATE_FILE}, written by save()")
         config = json.loads((folder / CONFIG_FILE).read_text())
-        options = config["policy"] if dtype is None else {**config["policy"], "dtype": dtype}
-        policy = CausalLMPolicy.from_pretrained(folder, device=device, **options)
+        if policy is None:
+            options = config["policy"] if dtype is None else {**config["policy"], "dtype": dtype}
+            policy = CausalLMPolicy.from_pretrained(folder, device=device, **options)
+        else:
+            policy.to(device, dtype)
         agent = cls(policy, envs, seed=config["seed"], recipe=Recipe.from_config(config["recipe"]))
         agent.load_state_dict(torch.load(folder / STATE_FILE, map_location=device, weights_only=True))
         return agent
@@ -342,15 +365,40 @@ def check_rewards(reward_G: np.ndarray, group: Group) -> np.ndarray:
     return reward_G
 
 
-def describe(groups: Groups, feedback: Feedback, rewards: list[np.ndarray]) -> dict[str, Any]:
+def count_weights(part: Any, episodes: Sequence[Episode], weights: list[np.ndarray]) -> list[float] | None:
+    """Return what each episode adds to the denominator as it is trained; None for the sum of its weights."""
+    count_of = getattr(part, "count", None)
+    if count_of is None:
+        return None
+    return [count_of(cut_context(*row)[-1]) for row in zip(episodes, weights, strict=True)]
+
+
+def join_metrics(*parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metrics in one dict.
+
+    Raises:
+        ConfigurationError: a name is there twice.
+    """
+    joined: dict[str, Any] = {}
+    for part in parts:
+        for name, value in part.items():
+            if name in joined:
+                raise ConfigurationError(
+                    f"metric={name!r} must be logged once; what a strategy or a loss logs needs a name of its own"
+                )
+            joined[name] = value
+    return joined
+
+
+def describe(groups: Groups, rewards: list[np.ndarray]) -> dict[str, Any]:
     """Return the metrics of a rollout, episodes included that were left out; None where there is no mean to take.
 
     Args:
         groups: The groups as they were collected.
-        feedback: What they say to the controller.
         rewards: Shaped rewards of the groups without invalid episodes.
     """
     episodes = groups.sampled_episodes
+    feedback = Feedback.from_episodes(episodes)
     sampled = [int(e.sampled_T.sum()) for e in episodes]
     return {
         "reward": none_if_nan(feedback.reward("all")),

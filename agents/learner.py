@@ -1,13 +1,13 @@
 """Learner: the gradient steps of an update. It scores tokens, accumulates gradients over passes, clips, and steps.
 
-:class:`~g2rpo_env.agents.grpo.GRPO` says what is learnt from, the learner how: nothing here knows of groups, rewards or
-guidance. What passes add up to, :class:`Sums`, stands in one object.
+:class:`~g2rpo_env.agents.grpo.GRPO` decides which episodes are learnt from. The learner takes them as a batch and knows
+neither environments nor guidance. Its :class:`Sums` hold all that is added up over the passes of a step.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,11 +17,11 @@ import torch
 
 from g2rpo_env.agents.batch import Batch
 from g2rpo_env.agents.checkpointing import checkpointing, name_out_of_memory
-from g2rpo_env.agents.parts.protocols import Reference, Trainable
+from g2rpo_env.agents.parts.protocols import Reference, Trainable, get_requirements
 from g2rpo_env.agents.parts.references.models import make_reference
 from g2rpo_env.agents.policy.protocol import Policy
 from g2rpo_env.agents.recipe import Recipe
-from g2rpo_env.episode import Role
+from g2rpo_env.episode import Episode, Role
 from g2rpo_env.errors import NonFiniteError, OutOfMemoryError
 
 NO_STEP = {"loss": None, "grad_norm": None}
@@ -63,18 +63,26 @@ class Learner:
         if parts.requires("reference_log_probs"):
             self.reference = getattr(parts.reference, "keep", make_reference)(policy)
         self.optimizer = torch.optim.AdamW(
-            self.trained(),
+            self.parameters(),
             lr=self.options.learning_rate,
             weight_decay=self.options.weight_decay,
             fused=self.options.fused,
         )
-        self.trainable: dict[str, Trainable] = {
-            name: part for name, part in parts.stateful().items() if isinstance(part, Trainable)
-        }
-        self.part_optimizers = {name: part.optimizer() for name, part in self.trainable.items()}
+        stateful = parts.stateful()
+        self.part_optimizers = {n: part.optimizer() for n, part in stateful.items() if isinstance(part, Trainable)}
+        self._told = [part for part in stateful.values() if hasattr(part, "stepped")]
         self._update, self._sampled_tokens = 1, 0
 
-    def trained(self) -> list[torch.nn.Parameter]:
+    def begin(self, update: int, sampled_tokens: int) -> None:
+        """Take the number of an update that begins.
+
+        Args:
+            update: Its number, counted from 1, for the learning rate and for messages.
+            sampled_tokens: Tokens sampled before it, for the learning rate.
+        """
+        self._update, self._sampled_tokens = update, sampled_tokens
+
+    def parameters(self) -> list[torch.nn.Parameter]:
         """Return the weights that are trained: all, or those of the adapter."""
         return [parameter for parameter in self.policy.model.parameters() if parameter.requires_grad]
 
@@ -86,61 +94,63 @@ class Learner:
     @property
     def needs_every_row(self) -> bool:
         """Whether an episode of advantage 0 may have a gradient."""
-        return (
-            self._requires("reference", "reference_log_probs")
-            or self._requires("loss", "sets")
-            or self._requires("loss", "every_row")
-            or self.parts.regularizer is not None
-        )
+        names = {"sets", "every_row", "reference_log_probs"}
+        asked = get_requirements(self.parts.loss) | get_requirements(self.parts.reference)
+        return bool(names & asked) or self.parts.regularizer is not None
 
-    def _requires(self, slot: str, what: str) -> bool:
-        return what in getattr(getattr(self.parts, slot), "requires", ())
+    @property
+    def needs_reference_column(self) -> bool:
+        """Whether the batch must hold the reference's log-probabilities."""
+        asked = get_requirements(self.parts.loss) | get_requirements(self.parts.reference)
+        return "reference_log_probs" in asked
 
     # -- scoring ----------------------------------------------------------------------------------------------------
 
     def log_probs(self, batch: Batch) -> torch.Tensor:
         """Return log-probabilities of the tokens in the loss under the policy, float32 (N, T); 0 elsewhere."""
-        return self._scored(self.policy.token_log_probs, batch)
+        return self._score(self.policy.token_log_probs, batch)
 
     def reference_log_probs(self, batch: Batch) -> torch.Tensor:
         """Return the same under the reference."""
         assert self.reference is not None, "some part requires reference_log_probs"
         with self.reference.model() as model:
-            return self._scored(partial(self.policy.token_log_probs, model=model), batch)
+            return self._score(partial(self.policy.token_log_probs, model=model), batch)
 
     def entropies(self, batch: Batch) -> torch.Tensor:
         """Return the policy's entropy at the tokens in the loss, in nats, float32 (N, T); 0 elsewhere."""
-        return self._scored(self.policy.token_entropies, batch)
+        return self._score(self.policy.token_entropies, batch)
 
     @torch.no_grad()
-    def _scored(self, score: Callable[..., torch.Tensor], batch: Batch) -> torch.Tensor:
+    def _score(self, score: Callable[..., torch.Tensor], batch: Batch) -> torch.Tensor:
         found_NT = torch.zeros_like(batch.weight_NT)
-        with self._named(batch):
+        with self._name_out_of_memory(*batch.mask_NT.shape):
             for part, rows in batch.passes(self.options.microbatch, self.options.microbatch_tokens):
                 value_NT = score(part.tokens_NT, part.mask_NT, part.weight_NT > 0)
                 found_NT[rows, : value_NT.shape[1]] = value_NT.to(found_NT.dtype)
         return found_NT
 
-    def _named(self, batch: Batch) -> Any:
-        return name_out_of_memory(f"update {self._update}", *batch.mask_NT.shape)
+    def states(self, episodes: Sequence[Episode], every_column: bool = False) -> list[Any]:
+        """Return how the policy came to the sampled tokens of the episodes of a group; see ``token_states``."""
+        with self._name_out_of_memory(len(episodes), max(len(e.tokens_T) for e in episodes)):
+            return self.policy.token_states(episodes, every_column, self.options.microbatch)
+
+    def _name_out_of_memory(self, rows: int, width: int) -> Any:
+        return name_out_of_memory(f"update {self._update}", rows, width)
 
     # -- steps ------------------------------------------------------------------------------------------------------
 
-    def fit(self, batch: Batch, update: int, sampled_tokens: int) -> dict[str, Any]:
+    def fit(self, batch: Batch) -> dict[str, Any]:
         """Take the gradient steps of one update and return the mean of each metric over them.
 
         Args:
             batch: All episodes that are learnt from.
-            update: Number of the update, counted from 1, for the learning rate and for messages.
-            sampled_tokens: Tokens sampled before it, for the learning rate.
 
         Raises:
             NonFiniteError: a log-probability, the loss or the gradient is NaN or infinite; no step is taken.
             OutOfMemoryError: the update does not fit; no step is taken.
         """
-        self._update, self._sampled_tokens = update, sampled_tokens
         batch = self._complete(batch)
-        whole_sets = self._requires("loss", "sets")
+        whole_sets = "sets" in get_requirements(self.parts.loss)
         epochs = (batch.minibatches(self.options.minibatch, whole_sets) for _ in range(self.options.epochs))
         return average_metrics([self._step(minibatch) for epoch in epochs for minibatch in epoch])
 
@@ -150,7 +160,7 @@ class Learner:
         if revealed_in_loss and not self.on_policy:
             # Nobody sampled the revealed tokens: their old policy is the one before this update.
             batch = batch.with_old_log_probs(self.log_probs(batch), Role.REVEALED)
-        if self._requires("reference", "reference_log_probs") or self._requires("loss", "reference_log_probs"):
+        if self.needs_reference_column and batch.reference_log_probs_NT is None:
             batch = replace(batch, reference_log_probs_NT=self.reference_log_probs(batch))
         return batch
 
@@ -164,13 +174,14 @@ class Learner:
         useful_N = (batch.advantage_NT != 0).any(-1) | self.needs_every_row
         sums = Sums()
         try:
-            with self._named(batch):
+            with self._name_out_of_memory(*batch.mask_NT.shape):
                 if useful_N.any():
                     rows = batch.take(torch.nonzero(useful_N)[:, 0])
+                    rows = replace(rows, step_count=count, step_tokens=int((batch.weight_NT > 0).sum()))
                     loss, rows, objective = self._loss(rows, count)
                     for part in rows.microbatches(self.options.microbatch, self.options.microbatch_tokens):
                         sums.add(self._accumulate(part, loss, count))
-                    sums.of |= objective
+                    sums.add(objective)
                 grad_norm = self._apply(sums.of["loss"])
         except (NonFiniteError, OutOfMemoryError):
             self._forget_gradients()
@@ -180,9 +191,9 @@ class Learner:
     def _loss(self, batch: Batch, count: float) -> tuple[Any, Batch, dict[str, float]]:
         """Return the loss of one gradient step, its batch, and metrics that only the whole minibatch has."""
         loss: Any = self.parts.loss
-        if self._requires("loss", "sets"):
-            return loss, *self._slopes(loss, batch, count)
-        if not self._requires("loss", "off_policy_log_probs"):
+        if "sets" in get_requirements(loss):
+            return loss, *self._find_slopes(loss, batch, count)
+        if "off_policy_log_probs" not in get_requirements(loss):
             return loss, batch, {}
         log_probs_NT = torch.zeros_like(batch.weight_NT)
         assert batch.off_policy_N1 is not None  # make_batch has set it
@@ -192,7 +203,7 @@ class Learner:
             log_probs_NT[off, : rows.weight_NT.shape[1]] = found_NT
         return loss.fit(log_probs_NT, batch), batch, {}
 
-    def _slopes(self, loss: Any, batch: Batch, count: float) -> tuple[Batch, dict[str, float]]:
+    def _find_slopes(self, loss: Any, batch: Batch, count: float) -> tuple[Batch, dict[str, float]]:
         """Return the batch of a loss of whole groups with its slopes, and the true loss with its metrics.
 
         The gradient of L(s_1, ..., s_N) is that of sum_i (dL/ds_i) s_i: with the slopes known, the minibatch goes
@@ -206,7 +217,8 @@ class Learner:
             score_NK = loss.scores(log_probs_NT, batch).float()
         score_NK.requires_grad_()
         value, metrics = loss.objective(score_NK, batch)
-        value.backward()  # the gradients of the part's own numbers too
+        if value.requires_grad:  # not where a minibatch has nothing to tell
+            value.backward()  # the gradients of the part's own numbers too
         slope_NK = torch.zeros_like(score_NK) if score_NK.grad is None else score_NK.grad
         # Passes divide by the count, which a loss of whole groups has no use for.
         return replace(batch, slope_NK=slope_NK * count), {"loss": float(value.detach()), **metrics}
@@ -228,7 +240,9 @@ class Learner:
             total = result.total + self.parts.reference(log_probs_NT, part) + added
             (total / count).backward()
         metrics = {name: float(value) / count for name, value in result.metrics.items()}
-        return {"loss": float(total.detach()) / count, **metrics}
+        # Slopes times scores are no loss: that of whole groups is known already, see _find_slopes.
+        logged = total if part.slope_NK is None else total - result.total
+        return {"loss": float(logged.detach()) / count, **metrics}
 
     def _check_finite(self, log_probs_NT: torch.Tensor, part: Batch) -> None:
         wrong_NT = ~torch.isfinite(log_probs_NT.detach())
@@ -243,7 +257,7 @@ class Learner:
 
     def _apply(self, loss: float) -> float:
         """Clip and step, and return the norm of the gradient before it was clipped."""
-        parameters = self.trained()
+        parameters = self.parameters()
         if all(p.grad is None for p in parameters):
             return 0.0  # no signal at all: leave weights and optimiser moments alone
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.options.max_grad_norm))
@@ -253,18 +267,31 @@ class Learner:
                 f"update {self._update}: loss={loss} and grad_norm={norm} must be finite; the weights were left "
                 "as they were"
             )
+        self._check_own_numbers()
         for group in self.optimizer.param_groups:
             group["lr"] = self.options.rate(self._update, self._sampled_tokens)
         self.optimizer.step()
         torch.autograd.graph.increment_version(parameters)  # fused kernels do not, and decoders look at it
-        for name, optimizer in self.part_optimizers.items():
+        for optimizer in self.part_optimizers.values():
             optimizer.step()
-            self.trainable[name].stepped()
+        for part in self._told:
+            part.stepped()
         follow = getattr(self.reference, "follow", None)
         if follow is not None:
             follow(self.policy)
         self._forget_gradients()
         return norm
+
+    def _check_own_numbers(self) -> None:
+        """Raise NonFiniteError unless the gradients of the parts' own numbers are finite."""
+        for slot, optimizer in self.part_optimizers.items():
+            numbers = [p for group in optimizer.param_groups for p in group["params"]]
+            if not all(torch.isfinite(p.grad).all() for p in numbers if p.grad is not None):
+                part = type(getattr(self.parts, slot)).__name__
+                raise NonFiniteError(
+                    f"update {self._update}: the gradient of the numbers of {slot}={part} must be finite; they and the "
+                    "weights were left as they were"
+                )
 
     def _forget_gradients(self) -> None:
         for optimizer in (self.optimizer, *self.part_optimizers.values()):

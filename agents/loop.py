@@ -1,7 +1,7 @@
-"""The training loop: updates until there are no more to do, and whoever wants to know is called after each.
+"""The training loop: updates until there are no more to do, with callbacks after each.
 
-The only one of the library: ``GRPO.learn``, the commands that train, comparisons, the study and the warm start run on
-it and add what they need as callbacks.
+``GRPO.learn``, the commands that train, comparisons, the study and the warm start run on it and add what they need as
+callbacks.
 """
 
 from __future__ import annotations

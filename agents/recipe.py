@@ -7,10 +7,9 @@ Every recipe has the same optimiser defaults, so that two recipes that differ in
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from g2rpo_env.agents.parts.advantages.groups import GroupNormalized
 from g2rpo_env.agents.parts.losses.surrogate import ClippedSurrogate
@@ -26,6 +25,7 @@ from g2rpo_env.agents.parts.protocols import (
     Strategy,
     TokenWeight,
     UpdateAdvantage,
+    get_requirements,
 )
 from g2rpo_env.agents.parts.references.terms import NoReference
 from g2rpo_env.agents.parts.selection.filters import KeepAll
@@ -34,11 +34,7 @@ from g2rpo_env.agents.parts.strategies.rollout import Rollout
 from g2rpo_env.agents.parts.token_weights.means import SequenceMean
 from g2rpo_env.controllers.base import Controller
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.naming import CONTROLLERS, find_class, public_name
-
-if TYPE_CHECKING:
-    pass
-
+from g2rpo_env.naming import CONTROLLERS, find_class, public_name, suggest
 
 LOWEST_RATE = 0.01
 """Share of the learning rate that a decay ends at, so that updates beyond it still do something."""
@@ -153,8 +149,7 @@ class Recipe:
 
     def requires(self, what: str) -> bool:
         """Whether some part declares that it needs ``what``, such as ``"reference_log_probs"``."""
-        parts = (getattr(self, f.name) for f in dataclasses.fields(self))
-        return any(what in getattr(part, "requires", ()) for part in parts)
+        return any(what in get_requirements(getattr(self, f.name)) for f in dataclasses.fields(self))
 
     def stateful(self) -> dict[str, Any]:
         """Return the parts that keep something between updates (:class:`Stateful`), by slot, without the controller."""
@@ -225,9 +220,8 @@ def check_known(names: Iterable[str], known: Sequence[str], what: str) -> None:
     """Raise ConfigurationError for the first name that is not known; the message has the nearest one."""
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-            raise ConfigurationError(f"{name!r} must be {what}; {hint}")
+            hint = suggest(name, known) or f"; known are {', '.join(known)}"
+            raise ConfigurationError(f"{name!r} must be {what}{hint}")
 
 
 def _is_part(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Rollout: the policy drives the environment token by token. The only loop of the library that steps environments."""
+"""Rollout: the policy drives the environment token by token."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def collect(
     policy.check_fits(envs)
     feed = _Feed(envs, base, groups, seed, options)
     observation, info = feed.first()
-    recorder = Recorder(base, stage)
+    recorder = EpisodeRecorder(base, stage)
     decoder = policy.decoder(base.num_envs)
     uniforms = np.zeros((base.num_envs, base.task.max_new_tokens))
     actions = np.zeros(base.num_envs, np.int64)
@@ -150,7 +150,7 @@ COLUMNS = ("problem_id", "group", "member", "reveal_length")
 """Keys of the reset info that a record takes."""
 
 
-class Recorder:
+class EpisodeRecorder:
     """Collects log-probabilities while lanes run and makes an Episode of each when it ends.
 
     Args:

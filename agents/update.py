@@ -1,4 +1,4 @@
-"""Update: the record of what one update saw and computed. Whoever wants to know reads it; nobody computes it again."""
+"""Update: the record of what one update saw and computed; files, viewers and tests read it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from g2rpo_env.episode import Episode, Groups
 
 
 @dataclass(frozen=True)
-class Learnt:
+class Example:
     """One episode that an update learnt from, with its numbers.
 
     Attributes:
@@ -54,20 +54,20 @@ class Update:
     weights: tuple[np.ndarray, ...]
     metrics: dict[str, Any]
 
-    def learnt(self) -> Iterator[Learnt]:
+    def examples(self) -> Iterator[Example]:
         """Yield each episode that was learnt from with its numbers, in the order of the batch."""
         row = 0
         for group, reward_G, advantage_G in zip(self.selected, self.rewards, self.advantages, strict=True):
             for episode, reward, advantage in zip(group.episodes, reward_G, advantage_G, strict=True):
                 weight_T = self.weights[row]
                 credit_T = np.full(len(weight_T), advantage) if self.credits is None else self.credits[row]
-                yield Learnt(episode, float(reward), float(advantage), credit_T, weight_T)
+                yield Example(episode, float(reward), float(advantage), credit_T, weight_T)
                 row += 1
 
-    def learnt_from(self, episode: Episode) -> Learnt | None:
-        """Return the numbers of an episode, None if it was not learnt from.
+    def find_examples(self, episode: Episode) -> list[Example]:
+        """Return what was learnt from an episode: nothing, one example, or as many as a selection made of it.
 
         Args:
             episode: The object itself, one of :attr:`groups` or :attr:`selected`.
         """
-        return next((one for one in self.learnt() if one.episode is episode), None)
+        return [example for example in self.examples() if example.episode is episode]

@@ -21,7 +21,7 @@ import torch
 
 from g2rpo_env._version import __version__
 from g2rpo_env.agents.batch import make_batch
-from g2rpo_env.agents.evaluation import Context, evaluate
+from g2rpo_env.agents.evaluation import ContextRule, evaluate
 from g2rpo_env.agents.loop import run_updates
 from g2rpo_env.agents.parts.losses.surrogate import LogLikelihood
 from g2rpo_env.agents.parts.token_weights.means import TokenMean
@@ -101,7 +101,7 @@ def warm_start(
     options: WarmStart | None = None,
     *,
     progress: Callable[[int, float], None] | None = None,
-    context: Context | None = None,
+    context: ContextRule | None = None,
 ) -> WarmStartResult:
     """Train a policy in place on ground-truth solutions of the ``warmstart`` split until its success is in range.
 
@@ -179,7 +179,7 @@ SCREEN = 128
 
 
 def screen_success(
-    policy: CausalLMPolicy, envs: Any, samples: int, seed: int, low: float = 0.0, context: Context | None = None
+    policy: CausalLMPolicy, envs: Any, samples: int, seed: int, low: float = 0.0, context: ContextRule | None = None
 ) -> float:
     """Return the sampled success, from a first look of :data:`SCREEN` samples where it is far below ``low``.
 
@@ -192,7 +192,7 @@ def screen_success(
 
 
 def measure_success(
-    policy: CausalLMPolicy, envs: Any, samples: int, seed: int, context: Context | None = None
+    policy: CausalLMPolicy, envs: Any, samples: int, seed: int, context: ContextRule | None = None
 ) -> float:
     """Return the share of correct answers among sampled ones on validation problems, unguided."""
     task = on_split(envs.unwrapped.task, "validation")
@@ -222,7 +222,9 @@ def on_split(task: Task, split: str) -> Task:
 class _Trainer:
     """Supervised steps on ground-truth solutions; what step n does depends on (seed, n) and the weights alone."""
 
-    def __init__(self, policy: CausalLMPolicy, task: Task, options: WarmStart, context: Context | None = None) -> None:
+    def __init__(
+        self, policy: CausalLMPolicy, task: Task, options: WarmStart, context: ContextRule | None = None
+    ) -> None:
         self.policy, self.task, self.options, self.context = policy, task, options, context
         self.optimizer = torch.optim.AdamW(
             policy.model.parameters(), lr=options.learning_rate, weight_decay=0.0, betas=(0.9, 0.99)
@@ -308,7 +310,7 @@ def _part_size(episodes: list[Episode]) -> int | None:
     return max(1, len(episodes) // PARTS) if wasteful else None
 
 
-def solution_episode(task: Task, problem_id: str, seed: Seed, context: Context | None = None) -> Episode:
+def solution_episode(task: Task, problem_id: str, seed: Seed, context: ContextRule | None = None) -> Episode:
     """Return a problem with its ground-truth solution and end token as an episode of role "sampled"."""
     problem = task.source.get(problem_id)
     encoded = task.encode(problem)
@@ -347,7 +349,7 @@ def load_or_warm_start(
     options: WarmStart,
     *,
     progress: Callable[[int, float], None] | None = None,
-    context: Context | None = None,
+    context: ContextRule | None = None,
 ) -> tuple[CausalLMPolicy, WarmStartResult]:
     """Return a warm-started policy, from the cache if one of this configuration is there.
 
@@ -370,7 +372,7 @@ def load_or_warm_start(
     return policy, result
 
 
-def _key(policy: CausalLMPolicy, envs: Any, options: WarmStart, context: Context | None = None) -> str:
+def _key(policy: CausalLMPolicy, envs: Any, options: WarmStart, context: ContextRule | None = None) -> str:
     task = on_split(envs.unwrapped.task, "warmstart")
     digest = hashlib.sha256()
     digest.update(json.dumps([asdict(options), __version__, torch.__version__, torch.get_num_threads()]).encode())

@@ -217,8 +217,8 @@ class Groups(list[Group]):
 
     @property
     def revealed_tokens(self) -> int:
-        """Number of ground-truth tokens that were shown."""
-        return int(sum(e.reveal for e in self.episodes))
+        """Number of ground-truth tokens that were shown, to episodes that were left out too."""
+        return 0 if self.reused else int(sum(e.reveal for e in self.sampled_episodes))
 
 
 def group_episodes(episodes: Iterable[Episode]) -> Groups:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from g2rpo_env.errors import ConfigurationError
@@ -44,6 +44,16 @@ MOVED_MODULES: dict[str, str] = {
     "g2rpo_env.selftuning": "g2rpo_env.controllers.self_tuning",
 }
 """Former module -> where what it held lies now, or most of it; what older checkpoints and studies name."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return the end of an error message about an unknown name: the nearest known one, or nothing.
+
+    >>> suggest("log_prob", ["entropy", "log_probs"]), suggest("zzz", ["entropy"])
+    ("; did you mean 'log_probs'?", '')
+    """
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def load_class(name: str, argument: str) -> Any:
@@ -124,7 +134,5 @@ def find_class(name: str, modules: Sequence[str], argument: str) -> Any:
     known, wanted = public_classes(modules), attribute if colon else name
     if wanted in known:
         return known[wanted]
-    close = difflib.get_close_matches(wanted, known, n=1)
-    offered = f"they are the classes of {' and '.join(modules)}; a class of yours is named module:Name"
-    hint = f"did you mean {close[0]!r}?" if close else offered
-    raise ConfigurationError(f"{argument}={name!r} must be a public name; {hint}")
+    offered = f"; they are the classes of {' and '.join(modules)}; a class of yours is named module:Name"
+    raise ConfigurationError(f"{argument}={name!r} must be a public name{suggest(wanted, known) or offered}")

@@ -123,12 +123,13 @@ def test_episodes_that_were_left_out_cost_tokens_and_are_in_no_group() -> None:
     groups = Groups([Group((episode(), episode(member=2)))], left_out=[draft], metrics={"drafts": 1.0})
     assert (groups.sampled_tokens, groups.left_out_tokens) == (6, 2)  # two sampled tokens in each
     assert draft not in groups.episodes and groups.sampled_episodes == [*groups.episodes, draft]
-    assert groups.metrics == {"drafts": 1.0} and Groups().left_out == [] == Groups([]).left_out
+    assert groups.revealed_tokens == 3 and groups.metrics == {"drafts": 1.0}
+    assert Groups().left_out == [] == Groups([]).left_out
 
 
 def test_groups_that_are_used_again_cost_no_tokens_again() -> None:
     groups = Groups([Group((episode(),))], left_out=[episode(member=3)], reused=True)
-    assert (groups.sampled_tokens, groups.left_out_tokens, groups.revealed_tokens) == (0, 2, 1)
+    assert (groups.sampled_tokens, groups.left_out_tokens, groups.revealed_tokens) == (0, 2, 0)
 
 
 def test_a_group_is_of_one_problem_and_not_empty() -> None:

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from g2rpo_env.agents.parts.losses.surrogate import LossResult
 
 
+def get_requirements(part: Any) -> frozenset[str]:
+    """Return the names that a part declares in ``requires``; none where it declares nothing."""
+    return frozenset(getattr(part, "requires", ()))
+
+
 class Strategy(Protocol):
     """How the groups of an update are collected.
 
@@ -138,7 +143,11 @@ class Reference(Protocol):
 
 
 class Regularizer(Protocol):
-    """A term that needs more than log-probabilities."""
+    """A term that needs more than log-probabilities.
+
+    It sees one pass at a time. A mean over the tokens of the whole gradient step is the sum over the tokens of the
+    pass times ``batch.step_count / batch.step_tokens``.
+    """
 
     def __call__(self, entropy_NT: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return a scalar, which is added to the loss before its division by the denominator.
@@ -152,7 +161,10 @@ class Regularizer(Protocol):
 
 @runtime_checkable
 class Stateful(Protocol):
-    """A part that keeps something between updates. The agent copies it, so that a recipe keeps its start."""
+    """A part that keeps something between updates. The agent copies it, so that a recipe keeps its start.
+
+    One with ``stepped()`` is told of every gradient step.
+    """
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain data and tensors."""

@@ -19,7 +19,7 @@ from g2rpo_env.agents.policy.fast_decoder import FastDecoder, reason_against
 from g2rpo_env.agents.policy.loading import check_device, no_model, pretrained_tokenizer, torch_dtype
 from g2rpo_env.agents.policy.protocol import LaneDecoder, Policy
 from g2rpo_env.agents.policy.sampling import Truncation, check_temperature, draw
-from g2rpo_env.agents.policy.scoring import TokenStates, entropies, score, score_with_entropy, states
+from g2rpo_env.agents.policy.scoring import TokenStates, score, score_with_entropy, states
 from g2rpo_env.episode import Episode
 from g2rpo_env.errors import BudgetError, ConfigurationError, VocabularyMismatchError
 from g2rpo_env.tokenizer import check_tokenizer, decode, encode, same_vocabulary
@@ -297,9 +297,8 @@ class CausalLMPolicy:
 
         Arguments as of :meth:`token_log_probs`; tokens that are not asked for, and the first, get 0.
         """
-        model = lora.inner(self.model)
-        asked_NT = where_NT & mask_NT
-        return entropies(model, tokens_NT, mask_NT, asked_NT, temperature=self.temperature, vocab_size=self.vocab_size)
+        with torch.no_grad():
+            return self.token_scores(tokens_NT, mask_NT, where_NT)[1]
 
     def token_scores(
         self, tokens_NT: torch.Tensor, mask_NT: torch.Tensor, where_NT: torch.Tensor
@@ -313,12 +312,15 @@ class CausalLMPolicy:
             model, tokens_NT, mask_NT, asked_NT, temperature=self.temperature, vocab_size=self.vocab_size
         )
 
-    def token_states(self, episodes: Sequence[Episode], every_column: bool = False) -> list[TokenStates]:
+    def token_states(
+        self, episodes: Sequence[Episode], every_column: bool = False, rows: int | None = None
+    ) -> list[TokenStates]:
         """Return how the model came to the sampled tokens of episodes; see :mod:`~g2rpo_env.agents.policy.scoring`.
 
         Args:
-            episodes: Episodes, which go through the model together.
-            every_column: Whether residuals have a column for every token, not only for those that were sampled.
+            episodes: Episodes; residuals have a column for each token that any of them sampled.
+            every_column: Whether residuals have a column for every token of the vocabulary.
+            rows: Most episodes that go through the model together, >= 1; None for all.
 
         Raises:
             ConfigurationError: the model's logits are not its last hidden states times the weight of its head.
@@ -330,6 +332,7 @@ class CausalLMPolicy:
             temperature=self.temperature,
             vocab_size=self.vocab_size,
             every_column=every_column,
+            rows=rows,
         )
 
     @torch.inference_mode()

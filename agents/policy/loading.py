@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from g2rpo_env.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    pass
 
 
 def torch_dtype(name: str) -> torch.dtype:

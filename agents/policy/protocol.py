@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
+from g2rpo_env.agents.policy.scoring import TokenStates
 from g2rpo_env.episode import Episode
 
 if TYPE_CHECKING:
@@ -113,8 +114,16 @@ class Policy(SamplingPolicy, Protocol):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return log-probabilities and entropies of tokens, (N, T) each, with gradients; for regularizers."""
 
-    def token_states(self, episodes: Sequence[Episode], every_column: bool = False) -> list[Any]:
-        """Return how the model came to the sampled tokens of some episodes; for parts that require ``states``."""
+    def token_states(
+        self, episodes: Sequence[Episode], every_column: bool = False, rows: int | None = None
+    ) -> list[TokenStates]:
+        """Return how the model came to the sampled tokens of some episodes; for parts that require ``states``.
+
+        Args:
+            episodes: Episodes; residuals have a column for each token that any of them sampled.
+            every_column: Whether residuals have a column for every token of the vocabulary.
+            rows: Most episodes that go through the model together, >= 1; None for all.
+        """
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write weights and tokenizer into a folder."""

@@ -76,38 +76,6 @@ def score(
     return torch.nn.functional.pad(empty.masked_scatter(asked, picked_M), (1, 0))
 
 
-@torch.no_grad()
-def entropies(
-    model: Any,
-    tokens_NT: torch.Tensor,
-    mask_NT: torch.Tensor,
-    where_NT: torch.Tensor,
-    *,
-    temperature: float,
-    vocab_size: int,
-) -> torch.Tensor:
-    """Return the entropy of the distribution that each token comes from, in nats, (N, T).
-
-    Arguments as of :func:`score`.
-    """
-    asked = where_NT[:, 1:]
-    inputs = {"input_ids": tokens_NT, "attention_mask": mask_NT.long(), "use_cache": False}
-    head: Any = torch.nn.Identity()
-    if is_plain(model):
-        states_MD = model.base_model(**inputs).last_hidden_state[:, :-1][asked]
-        head = model.get_output_embeddings()
-    else:
-        states_MD = model(**inputs).logits[:, :-1][asked]
-    parts = []  # chunks of (M,): no more logits at once than :data:`LOGITS`
-    for states in states_MD.split(chunk_rows(vocab_size)):
-        logits = head(states)[:, :vocab_size]
-        log_p = torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature, -1)
-        parts.append(-(log_p.exp() * log_p).sum(-1))
-    kind = parts[0].dtype if parts else torch.float32
-    found = torch.zeros(asked.shape, dtype=kind, device=asked.device)  # (N, T - 1)
-    return torch.nn.functional.pad(found.masked_scatter(asked, torch.cat(parts)) if parts else found, (1, 0))
-
-
 def is_plain(model: Any) -> bool:
     """Whether the model's logits are its last hidden states times the weight of its head, and nothing else.
 
@@ -289,8 +257,9 @@ def states(
     temperature: float,
     vocab_size: int,
     every_column: bool = False,
+    rows: int | None = None,
 ) -> list[TokenStates]:
-    """Return the states at the sampled tokens of some episodes, which go through the model together.
+    """Return the states at the sampled tokens of some episodes.
 
     The residual of a token has a column for each token that any of the episodes sampled, without a normalisation over
     them; with all columns, hidden states times residuals are the gradients of the head exactly.
@@ -302,6 +271,7 @@ def states(
         temperature: Of the distribution, > 0.
         vocab_size: Logits beyond have no share in the distribution.
         every_column: Whether residuals have a column for every token of the vocabulary.
+        rows: Most episodes that go through the model together, >= 1; None for all.
 
     Raises:
         ConfigurationError: the model's logits are something else.
@@ -311,24 +281,30 @@ def states(
             f"{type(model).__name__} computes its logits otherwise than as last hidden states times the weight of its "
             "head: its states cannot be asked for"
         )
-    device, width = model.device, max(map(len, tokens))
-    ids_GT = torch.zeros((len(tokens), width), dtype=torch.int64)
-    mask_GT = torch.zeros((len(tokens), width), dtype=torch.int64)
-    for row, tokens_T in enumerate(tokens):
-        ids_GT[row, : len(tokens_T)] = torch.from_numpy(np.asarray(tokens_T, np.int64))
-        mask_GT[row, : len(tokens_T)] = 1
-    inputs = {"input_ids": ids_GT.to(device), "attention_mask": mask_GT.to(device), "use_cache": False}
-    hidden_GTD = model.base_model(**inputs).last_hidden_state
     written = np.concatenate([np.asarray(t)[np.asarray(s)] for t, s in zip(tokens, sampled, strict=True)])
     column_V = torch.arange(vocab_size) if every_column else torch.from_numpy(np.unique(written).astype(np.int64))
     found = []
-    for row, (tokens_T, sampled_T) in enumerate(zip(tokens, sampled, strict=True)):
-        position_M = torch.from_numpy(np.flatnonzero(sampled_T))
-        hidden_MD = hidden_GTD[row, (position_M - 1).to(device)]
-        target_M = torch.from_numpy(np.asarray(tokens_T, np.int64))[position_M]
-        residual_MV = _residuals(model, hidden_MD, target_M, column_V, temperature, vocab_size)
-        found.append(TokenStates(position_M, hidden_MD.float().cpu(), residual_MV.cpu(), column_V))
+    for start in range(0, len(tokens), rows or len(tokens)):
+        end = start + (rows or len(tokens))
+        hidden_RTD = _hidden(model, tokens[start:end])
+        for row, (tokens_T, sampled_T) in enumerate(zip(tokens[start:end], sampled[start:end], strict=True)):
+            position_M = torch.from_numpy(np.flatnonzero(sampled_T))
+            hidden_MD = hidden_RTD[row, (position_M - 1).to(model.device)]
+            target_M = torch.from_numpy(np.asarray(tokens_T, np.int64))[position_M]
+            residual_MV = _residuals(model, hidden_MD, target_M, column_V, temperature, vocab_size)
+            found.append(TokenStates(position_M, hidden_MD.float().cpu(), residual_MV.cpu(), column_V))
     return found
+
+
+def _hidden(model: Any, tokens: Sequence[np.ndarray]) -> torch.Tensor:
+    """Return the last hidden states of R episodes, (R, T, D), after one forward pass."""
+    tokens_RT = torch.zeros((len(tokens), max(map(len, tokens))), dtype=torch.int64)
+    mask_RT = torch.zeros_like(tokens_RT)
+    for row, tokens_T in enumerate(tokens):
+        tokens_RT[row, : len(tokens_T)] = torch.from_numpy(np.asarray(tokens_T, np.int64))
+        mask_RT[row, : len(tokens_T)] = 1
+    inputs = {"input_ids": tokens_RT.to(model.device), "attention_mask": mask_RT.to(model.device), "use_cache": False}
+    return model.base_model(**inputs).last_hidden_state
 
 
 def _residuals(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -14,6 +13,7 @@ from g2rpo_env.agents.recipes.plain import grpo, raft, reinforce, sft
 from g2rpo_env.controllers.base import Controller
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.guidance import find_guidance
+from g2rpo_env.naming import suggest
 
 __all__ = ["RECIPES", "Optimizer", "Recipe", "fit_controller", "get", "make"]
 
@@ -35,9 +35,8 @@ def get(name: str) -> Recipe:
         ConfigurationError: no recipe has that name.
     """
     if name not in RECIPES:
-        close = [known for known in RECIPES if name and known.startswith(name)]
-        close = close or difflib.get_close_matches(name, RECIPES, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        begun = [known for known in RECIPES if name and known.startswith(name)]
+        hint = suggest(begun[0], RECIPES) if begun else suggest(name, RECIPES)
         raise ConfigurationError(f"recipe={name!r} must be one of {', '.join(RECIPES)}{hint}")
     return RECIPES[name]()
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from g2rpo_env.agents.parts.advantages.groups import GroupCentered, Ones
 from g2rpo_env.agents.parts.losses.surrogate import LogLikelihood
 from g2rpo_env.agents.parts.selection.filters import KeepCorrect
 from g2rpo_env.agents.parts.strategies.rollout import RevealOnly
 from g2rpo_env.agents.parts.token_weights.means import TokenMean
 from g2rpo_env.agents.recipe import Recipe
-
-if TYPE_CHECKING:
-    pass
 
 
 def grpo() -> Recipe:

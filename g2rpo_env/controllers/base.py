@@ -48,9 +48,10 @@ class Feedback:
     def from_groups(cls, groups: Groups) -> Feedback:
         """Return the feedback of collected groups, group by group, then that of the episodes that were left out.
 
-        A controller that saw only what is learnt from would follow a success that a selection has made.
+        A controller that saw only what is learnt from would follow a success that a selection has made. Groups that
+        are used again say nothing: whoever learns from feedback has seen them.
         """
-        return cls.from_episodes(groups.sampled_episodes)
+        return cls.from_episodes([] if groups.reused else groups.sampled_episodes)
 
     @classmethod
     def from_episodes(cls, episodes: Sequence[Episode]) -> Feedback:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from g2rpo_env.agents.agent import Agent
     from g2rpo_env.agents.evaluation import Evaluation
     from g2rpo_env.agents.grpo import GRPO
+    from g2rpo_env.agents.update import Example
 
 CONFIG, METRICS, EVALUATIONS, TIMINGS = "config.json", "metrics.jsonl", "evaluations.jsonl", "timings.jsonl"
 KEEP_CHECKPOINTS = 2
@@ -164,19 +165,24 @@ class RunFolder:
 def rollout_records(agent: GRPO) -> Iterable[dict[str, Any]]:
     """Yield a record per episode of the last update: the episode, its tokens' texts, its advantage and loss weights.
 
-    ``advantage`` is None and the weights are 0 for an episode that the update did not learn from.
+    First those that were sampled, left out or not, then those that were learnt from and sampled earlier. ``advantage``
+    is None and the weights are 0 for an episode that the update did not learn from; one that it learnt from more than
+    once has as many records.
     """
     tokenizer, update = agent.policy.tokenizer, agent.last_update
     if update is None:
         return
-    learnt_of = {id(learnt.episode): learnt for learnt in update.learnt()}
-    for episode in update.groups.episodes:
-        learnt = learnt_of.get(id(episode))
-        weight_T = np.zeros(len(episode.tokens_T)) if learnt is None else learnt.weight_T
+    examples_of: dict[int, list[Example | None]] = {}  # id of an episode -> what was learnt from it
+    for found in update.examples():
+        examples_of.setdefault(id(found.episode), []).append(found)
+    rows = [(e, one) for e in update.groups.sampled_episodes for one in examples_of.pop(id(e), [None])]
+    rows += [(one.episode, one) for earlier in examples_of.values() for one in earlier if one is not None]
+    for episode, example in rows:
+        weight_T = np.zeros(len(episode.tokens_T)) if example is None else example.weight_T
         yield {
             **episode.to_record(),
             "texts": [tokenizer.decode([token]) for token in episode.tokens_T.tolist()],
-            "advantage": None if learnt is None else learnt.advantage,
+            "advantage": None if example is None else example.advantage,
             "weights": [round(float(w), 6) for w in weight_T],
             "loss_mask": [int(w > 0) for w in weight_T],
         }

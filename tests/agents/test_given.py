@@ -21,8 +21,9 @@ from g2rpo_env.agents.given import (
     get_completion,
     locate_tokens,
 )
-from g2rpo_env.agents.recipe import Recipe
-from g2rpo_env.episode import Role
+from g2rpo_env.agents.parts.token_weights import SequenceMean
+from g2rpo_env.agents.recipe import Optimizer, Recipe
+from g2rpo_env.episode import Group, Role
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.tokenizer import char_tokenizer, encode
 from g2rpo_env.verdict import Outcome, Verdict
@@ -51,7 +52,7 @@ def make_agent(make_envs: Any, make_policy: Any) -> Any:
 
 @pytest.fixture
 def agent(make_agent: Any) -> Any:
-    """An agent with a reference, whose first groups are collected but not learnt from."""
+    """An agent with a reference that differs from the policy."""
     from g2rpo_env.agents.parts.references import KLToStart
 
     made = make_agent(reference=KLToStart())
@@ -106,12 +107,32 @@ def test_a_pass_is_made_once_for_all_who_ask(agent: Any, groups: Any, given: Giv
         calls.append(len(tokens))
         return score(tokens, mask, where)
 
-    agent.learner.log_probs = lambda batch: agent.learner._scored(count, batch)
+    agent.learner.log_probs = lambda batch: agent.learner._score(count, batch)
     part = requiring("log_probs")
     first = given.for_groups(part, groups)["log_prob_GT"]
     assert sum(calls) == 16
     again = [given.for_group(part, group)["log_prob_GT"] for group in groups]
     assert sum(calls) == 16 and all(a is b for a, b in zip(first, sum(again, []), strict=True))
+
+
+def test_passes_of_an_update_hold_many_groups(make_agent: Any) -> None:
+    @dataclass(frozen=True)
+    class Likely:
+        """Rewards by likelihood, which each group asks for on its own."""
+
+        requires = frozenset({"log_probs"})
+
+        def __call__(self, group: Any, **given: Any) -> np.ndarray:
+            return group.reward_G + [lp_T.sum() for lp_T in given["log_prob_GT"]]
+
+    agent = make_agent(shaping=Likely(), token_weight=SequenceMean(revealed=True, which="entropy"))
+    rows: dict[str, list[int]] = {"log_probs": [], "entropies": []}
+    for name, called in rows.items():
+        score = getattr(agent.learner, name)
+        setattr(agent.learner, name, lambda batch, s=score, c=called: (c.append(len(batch)), s(batch))[1])
+    agent.update()
+    guided = sum(e.guided for e in agent.groups.episodes)
+    assert rows == {"log_probs": [16], "entropies": [guided]}  # one batch each, and entropies of reveals alone
 
 
 def test_parts_without_requirements_are_given_nothing(groups: Any, given: Given) -> None:
@@ -147,8 +168,6 @@ def test_a_token_weight_gets_values_of_its_episode(agent: Any, groups: Any, give
 def test_step_ends_are_sampled_tokens_with_a_line_end(make_episode: Any, given: Given) -> None:
     ids, _ = encode(char_tokenizer(), "1\n2\n3\n")
     episode = replace(make_episode("psssrs"), tokens_T=ids)
-    from g2rpo_env.episode import Group
-
     (end_T,) = given.for_group(requiring("step_ends"), Group((episode,)))["step_end_GT"]
     assert end_T.tolist() == [False, True, False, True, False, True]  # the token at 4 is no line end, roles p s s s r s
 
@@ -196,6 +215,19 @@ def test_states_come_group_by_group(agent: Any, groups: Any, given: Given) -> No
         for episode, state in zip(group.episodes, states_of(group), strict=True):
             assert state.position_M.tolist() == np.flatnonzero(episode.sampled_T).tolist()
             assert state.residual_MV.shape == (len(state.position_M), len(state.column_V))
+
+
+@pytest.mark.parametrize("microbatch", [None, 1, 3])
+def test_states_with_every_column_are_the_same_in_any_passes(make_agent: Any, microbatch: Any) -> None:
+    agent = make_agent(optimizer=Optimizer(microbatch=microbatch))
+    (group, *_) = agent.recipe.strategy(agent.policy, agent.envs)
+    given = Given(agent.learner, agent.envs.unwrapped.task)
+    states_of = given.for_groups(requiring("states"), [group])["states_of"]
+    expected = agent.policy.token_states(group.episodes, every_column=True)
+    for state, wanted in zip(states_of(group, every_column=True), expected, strict=True):
+        assert len(state.column_V) == agent.policy.vocab_size
+        assert torch.allclose(state.hidden_MD, wanted.hidden_MD, atol=1e-5)
+        assert torch.allclose(state.residual_MV, wanted.residual_MV, atol=1e-6)
 
 
 @pytest.mark.parametrize("slot", [name for name in SLOTS if name not in ("controller", "optimizer")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import math
@@ -416,7 +417,7 @@ def test_advantages_are_kept_for_viewers(make_agent: Any) -> None:
     agent.update()
     for group in agent.groups:
         centred = group.reward_G - group.reward_G.mean()
-        kept = [agent.last_update.learnt_from(e).advantage for e in group.episodes]
+        kept = [agent.last_update.find_examples(e)[0].advantage for e in group.episodes]
         assert kept == pytest.approx(centred.tolist())
 
 
@@ -648,8 +649,46 @@ def test_feedback_is_correctness_and_never_the_reward_nor_the_shaped_one(make_ag
     assert metrics["reward"] == np.mean([e.correct for e in episodes])
     for group in agent.groups:  # what is trained on is the reward less the penalty
         rewards = np.array([(0.2 if e.correct else 0.7) - 0.5 * e.truncated for e in group.episodes])
-        kept = [agent.last_update.learnt_from(e).advantage for e in group.episodes]
+        kept = [agent.last_update.find_examples(e)[0].advantage for e in group.episodes]
         assert kept == pytest.approx(GroupNormalized()(rewards).tolist())
+
+
+def test_groups_that_are_used_again_teach_no_controller_and_cost_no_tokens(make_agent: Any) -> None:
+    class Again(Rollout):
+        def __call__(self, policy: Any, envs: Any) -> Groups:
+            if kept:
+                return Groups(kept[0], reused=True)
+            kept.append(super().__call__(policy, envs))
+            return kept[0]
+
+    kept: list[Groups] = []
+    agent = make_agent("g2rpo-a", GUIDED, strategy=Again(), controller=Watcher(6))
+    first, second = agent.update(), agent.update()
+    assert [len(feedback.correct) for feedback in agent.controller.seen] == [16, 0]
+    assert first["sampled_tokens"] == agent.sampled_tokens > 0 == second["sampled_tokens"] == second["revealed_tokens"]
+    assert second["reward"] == first["reward"] and second["loss"] is not None
+
+
+def test_a_strategy_may_not_log_under_a_name_that_is_taken(make_agent: Any) -> None:
+    class Loud(Rollout):
+        def __call__(self, policy: Any, envs: Any) -> Groups:
+            return Groups(super().__call__(policy, envs), metrics={"reward": 1.0})
+
+    with pytest.raises(ConfigurationError, match="metric='reward' must be logged once"):
+        make_agent(strategy=Loud()).update()
+
+
+def test_the_parts_of_an_agent_hold_its_controller(make_agent: Any) -> None:
+    agent = make_agent("g2rpo-a", GUIDED)
+    assert agent.parts.controller is agent.controller is not agent.recipe.controller
+
+
+def test_an_agent_with_a_policy_of_ones_own_goes_on(make_agent: Any, make_envs: Any, tmp_path: Any) -> None:
+    agent = make_agent()
+    agent.update()
+    agent.save(tmp_path)
+    again = GRPO.load(tmp_path, make_envs(16, 4), policy=copy.deepcopy(agent.policy))
+    assert again.update() == agent.update()
 
 
 def test_controller_metrics_and_budget_see_what_a_strategy_left_out(make_agent: Any) -> None:
@@ -787,7 +826,7 @@ def test_an_advantage_may_see_all_groups(make_agent: Any) -> None:
     agent.update()
     rewards = [group.reward_G for group in agent.groups]
     for group, advantage_G in zip(agent.groups, RevealBaseline()(rewards, agent.groups), strict=True):
-        assert [agent.last_update.learnt_from(e).advantage for e in group.episodes] == pytest.approx(
+        assert [agent.last_update.find_examples(e)[0].advantage for e in group.episodes] == pytest.approx(
             advantage_G.tolist()
         )
 

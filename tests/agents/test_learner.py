@@ -10,7 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toys import Contrast, EntropySum, EvenCredit, Following, LateCredit, LikelyReward, PerEpisode, Scaled, token_sums
+from toys import (
+    Constant,
+    Contrast,
+    CountedCredit,
+    EntropyMean,
+    EntropySum,
+    EvenCredit,
+    Following,
+    LateCredit,
+    LikelyReward,
+    PerEpisode,
+    Scaled,
+    token_sums,
+)
 
 from g2rpo_env.agents import GRPO, recipes
 from g2rpo_env.agents.batch import Batch, make_batch
@@ -20,7 +33,7 @@ from g2rpo_env.agents.parts.references import KLToStart
 from g2rpo_env.agents.parts.token_weights import SequenceMean, TokenMean
 from g2rpo_env.agents.recipe import Optimizer
 from g2rpo_env.episode import Role
-from g2rpo_env.errors import NonFiniteError
+from g2rpo_env.errors import NonFiniteError, OutOfMemoryError
 
 CPU = torch.device("cpu")
 FAST = Optimizer(learning_rate=1e-2)
@@ -59,7 +72,7 @@ def one_graph(agent: GRPO, batch: Batch, loss: Any) -> tuple[float, dict[str, to
     value.backward()
     found = {n: p.grad.clone() for n, p in agent.policy.model.named_parameters() if p.grad is not None}
     agent.policy.model.zero_grad(set_to_none=True)
-    return float(value), found
+    return float(value.detach()), found
 
 
 def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], tolerance: float = 1e-5) -> None:
@@ -145,6 +158,27 @@ def test_revealed_tokens_are_scored_against_the_present_policy(make_agent: Any, 
     assert_close(found, expected)
 
 
+def test_an_objective_without_a_slope_is_a_step_without_a_gradient(make_agent: Any, make_episode: Any) -> None:
+    agent = make_agent(loss=Constant())
+    metrics, found = catch_gradients(agent, group_batch(make_episode, REWARDS, SETS))
+    assert metrics["loss"] == 2.5 and all(not gradient.any() for gradient in found.values())
+
+
+@pytest.mark.parametrize("microbatch", [None, 3])
+def test_the_logged_loss_of_whole_groups_is_its_objective_and_the_reference_term(
+    make_agent: Any, make_episode: Any, microbatch: Any
+) -> None:
+    batch = group_batch(make_episode, REWARDS, SETS)
+    both = make_agent(loss=Contrast(), reference=KLToStart(0.3), optimizer=Optimizer(microbatch=microbatch))
+    shifted = dataclasses.replace(batch, reference_log_probs_NT=torch.full_like(batch.weight_NT, -1.0))
+    value, _ = one_graph(both, batch, Contrast())
+    with torch.no_grad():
+        log_probs = both.policy.token_log_probs(batch.tokens_NT, batch.mask_NT, batch.weight_NT > 0)
+        term = float(KLToStart(0.3)(log_probs, shifted)) / batch.count
+    metrics, _ = catch_gradients(both, shifted)
+    assert term > 0 and metrics["loss"] == pytest.approx(value + term, rel=1e-5)
+
+
 # -- parts that keep and train something ------------------------------------------------------------------------------
 
 
@@ -183,6 +217,31 @@ def test_two_agents_of_one_recipe_share_no_number(make_agent: Any) -> None:
     assert float(loss.scale) == float(other.parts.loss.scale) == 0.5 != float(one.parts.loss.scale)
 
 
+def test_a_part_without_an_optimiser_is_told_of_steps_saved_and_resumed(
+    make_agent: Any, make_envs: Any, tmp_path: Any
+) -> None:
+    agent = make_agent(credit=CountedCredit(), optimizer=Optimizer(learning_rate=1e-2, minibatch=8))
+    agent.learn(2)
+    assert (agent.parts.credit.calls, agent.parts.credit.steps) == (2, 4)  # two minibatches in each update
+    assert agent.recipe.credit.calls == 0
+    agent.save(tmp_path / "a")
+    loaded = GRPO.load(tmp_path / "a", make_envs(16, 4))
+    assert loaded.parts.credit.calls == 2 and loaded.update() == agent.update()
+
+
+def test_a_gradient_of_a_parts_own_number_that_is_not_finite_is_refused(make_agent: Any) -> None:
+    class Steep(Scaled):
+        def objective(self, score_NK: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
+            value, metrics = super().objective(score_NK, batch)
+            return value + torch.sqrt(self.scale * 0), metrics  # finite, with an infinite slope times 0
+
+    agent = make_agent(loss=Steep())
+    before = next(agent.policy.model.parameters()).clone()
+    with pytest.raises(NonFiniteError, match="update 1: .*loss=Steep"):
+        agent.update()
+    assert float(agent.parts.loss.scale) == 0.5 and torch.equal(before, next(agent.policy.model.parameters()))
+
+
 # -- references -------------------------------------------------------------------------------------------------------
 
 
@@ -203,6 +262,43 @@ def test_a_reference_without_a_term_keeps_no_rows_and_no_column(make_agent: Any)
     agent.update()
     assert seen[0].reference_log_probs_NT is None and not agent.learner.needs_every_row
     assert make_agent(reference=KLToStart()).learner.needs_every_row
+
+
+def test_a_reference_that_moves_goes_on_where_it_was(make_agent: Any, make_envs: Any, tmp_path: Any) -> None:
+    agent = make_agent(shaping=LikelyReward(), reference=Following())
+    agent.learn(2)
+    agent.save(tmp_path / "a")
+    loaded = GRPO.load(tmp_path / "a", make_envs(16, 4))
+    pairs = zip(loaded.learner.reference.copy.parameters(), agent.learner.reference.copy.parameters(), strict=True)
+    assert all(torch.equal(p, q) for p, q in pairs) and loaded.update() == agent.update()
+
+
+def test_a_loss_that_requires_the_reference_has_its_column_and_every_row(make_agent: Any, make_episode: Any) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Distill(ClippedSurrogate):
+        requires = frozenset({"reference_log_probs"})
+
+        def __call__(self, log_probs_NT: torch.Tensor, batch: Batch) -> Any:
+            gap = torch.where(batch.weight_NT > 0, log_probs_NT - batch.reference_log_probs_NT, 0.0)
+            return dataclasses.replace(super().__call__(log_probs_NT, batch), total=(gap**2 * batch.weight_NT).sum())
+
+    agent = make_agent(loss=Distill())
+    batch = group_batch(make_episode, REWARDS, SETS)
+    batch = dataclasses.replace(batch, advantage_NT=torch.zeros_like(batch.weight_NT))
+    with torch.no_grad():
+        for parameter in agent.policy.model.parameters():
+            parameter.mul_(1.1)  # away from the reference
+    _, found = catch_gradients(agent, agent.learner._complete(batch))
+    assert max(float(gradient.abs().max()) for gradient in found.values()) > 0
+
+
+def test_passes_of_the_reference_that_were_made_are_not_made_again(make_agent: Any) -> None:
+    agent = make_agent(shaping=LikelyReward(), reference=KLToStart(0.1))
+    rows: list[int] = []
+    score = agent.learner.reference_log_probs
+    agent.learner.reference_log_probs = lambda batch: (rows.append(len(batch)), score(batch))[1]  # type: ignore[method-assign]
+    agent.update()
+    assert rows == [16]
 
 
 def test_no_reference_is_made_where_nobody_requires_it(make_agent: Any) -> None:
@@ -228,9 +324,9 @@ def test_credit_shares_advantages_out_and_leaves_the_denominator(make_agent: Any
     (batch,) = seen
     assert batch.count == sum(int(e.sampled_T.sum()) for e in agent.groups.episodes)
     assert ((batch.advantage_NT != 0).sum(-1) <= 1).all() and metrics["grad_norm"] > 0
-    for learnt, row_T in zip(agent.last_update.learnt(), batch.advantage_NT, strict=True):
-        assert learnt.credit_T.tolist() == pytest.approx(row_T[: len(learnt.credit_T)].tolist())
-        assert learnt.credit_T.sum() == pytest.approx(learnt.advantage)
+    for example, row_T in zip(agent.last_update.examples(), batch.advantage_NT, strict=True):
+        assert example.credit_T.tolist() == pytest.approx(row_T[: len(example.credit_T)].tolist())
+        assert example.credit_T.sum() == pytest.approx(example.advantage)
 
 
 def test_a_token_weight_may_have_a_denominator_of_its_own(make_agent: Any, make_episode: Any) -> None:
@@ -269,6 +365,19 @@ def test_a_regularizer_is_added_before_the_division_by_the_denominator(
     assert_close(found, wanted)
 
 
+@pytest.mark.parametrize("weight", [TokenMean(), SequenceMean()])
+@pytest.mark.parametrize("microbatch", [None, 2])
+def test_a_regularizer_may_take_a_mean_over_the_tokens_of_the_step(
+    make_agent: Any, make_episode: Any, weight: Any, microbatch: Any
+) -> None:
+    episodes = [make_episode(s, member=i) for i, s in enumerate(SHAPES)]
+    batch = make_batch(episodes, np.zeros(8), [weight(e) for e in episodes], CPU)  # no other gradient, no other loss
+    agent = make_agent(regularizer=EntropyMean(), optimizer=Optimizer(microbatch=microbatch))
+    where = batch.weight_NT > 0
+    expected = 0.1 * agent.policy.token_entropies(batch.tokens_NT, batch.mask_NT, where)[where].mean()
+    assert catch_gradients(agent, batch)[0]["loss"] == pytest.approx(float(expected), rel=1e-5)
+
+
 # -- the rest ---------------------------------------------------------------------------------------------------------
 
 
@@ -281,6 +390,18 @@ def test_what_is_not_finite_leaves_the_numbers_of_parts_too(make_agent: Any) -> 
     with pytest.raises(NonFiniteError, match="update 1: loss=nan"):
         agent.update()
     assert float(agent.parts.loss.scale) == 0.5 and agent.parts.loss.scale.grad is None
+
+
+def test_messages_name_the_update(make_agent: Any) -> None:
+    agent = make_agent(shaping=LikelyReward(), reference=Following())
+    agent.learn(2)
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    agent.policy.token_log_probs = fail  # type: ignore[method-assign]
+    with pytest.raises(OutOfMemoryError, match="update 3"):
+        agent.update()
 
 
 def test_sums_add_by_name() -> None:

@@ -72,6 +72,38 @@ class Scaled(SetLoss):
 
 
 @dataclass(frozen=True)
+class Constant(SetLoss):
+    """Scores with no slope: what an objective is on a minibatch with nothing to tell."""
+
+    def scores(self, log_probs_NT: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return token_sums(log_probs_NT, batch)
+
+    def objective(self, score_NK: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
+        return torch.tensor(2.5), {}
+
+
+@dataclass
+class CountedCredit:
+    """The advantage of an episode on all its tokens, divided by the number of the update, and counts of calls."""
+
+    calls: int = field(default=0, init=False, compare=False)
+    steps: int = field(default=0, init=False, compare=False)
+
+    def __call__(self, groups: Any, advantage_PG: Any) -> list[np.ndarray]:
+        self.calls += 1
+        return [credit_T / self.calls for credit_T in EvenCredit()(groups, advantage_PG)]
+
+    def stepped(self) -> None:
+        self.steps += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"calls": self.calls, "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.calls, self.steps = state["calls"], state["steps"]
+
+
+@dataclass(frozen=True)
 class LateCredit:
     """The advantage of an episode on its last sampled token alone."""
 
@@ -107,6 +139,19 @@ class EntropySum:
 
     def __call__(self, entropy_NT: torch.Tensor, batch: Batch) -> torch.Tensor:
         return self.coefficient * torch.where(batch.weight_NT > 0, entropy_NT, 0.0).sum()
+
+
+@dataclass(frozen=True)
+class EntropyMean:
+    """coefficient times the mean of the entropies in the loss, over all tokens of the gradient step."""
+
+    coefficient: float = 0.1
+
+    requires = frozenset({"entropy_gradient"})
+
+    def __call__(self, entropy_NT: torch.Tensor, batch: Batch) -> torch.Tensor:
+        share = batch.step_count / batch.step_tokens
+        return self.coefficient * torch.where(batch.weight_NT > 0, entropy_NT, 0.0).sum() * share
 
 
 class Follower:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 
 from g2rpo_env.agents.batch import Batch
 from g2rpo_env.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
-from g2rpo_env.agents.rollout import Recorder, sampling_stream, token_vector_env
+from g2rpo_env.agents.rollout import EpisodeRecorder, sampling_stream, token_vector_env
 from g2rpo_env.episode import Episode, Groups, group_episodes
 from g2rpo_env.errors import ConfigurationError, GenerationError
 from g2rpo_env.streams import stream
@@ -30,7 +30,7 @@ CHECKED = 8
 
 
 @dataclass(frozen=True)
-class Start:
+class Beginning:
     """Beginning that a generator continues.
 
     Attributes:
@@ -59,7 +59,7 @@ class Answer:
     logprob_T: np.ndarray
 
 
-Writer = Callable[[CausalLMPolicy, TokenVectorEnv, list[Start]], Sequence[Answer]]
+Writer = Callable[[CausalLMPolicy, TokenVectorEnv, list[Beginning]], Sequence[Answer]]
 
 
 def replay(policy: CausalLMPolicy, envs: Any, write: Writer, tolerance: float | None) -> Groups:
@@ -81,7 +81,7 @@ def replay(policy: CausalLMPolicy, envs: Any, write: Writer, tolerance: float | 
     if base.task.reply is not None:
         raise ConfigurationError("a task with replies needs Rollout: what comes after a reply cannot be written ahead")
     _, info = envs.reset()
-    recorder = Recorder(base)
+    recorder = EpisodeRecorder(base)
     lanes = np.flatnonzero(base.active)
     recorder.begin(lanes, info)
     starts = [_start(base, info, int(lane)) for lane in lanes]
@@ -108,10 +108,10 @@ def replay(policy: CausalLMPolicy, envs: Any, write: Writer, tolerance: float | 
     return group_episodes(recorder.episodes)
 
 
-def _start(base: TokenVectorEnv, info: dict[str, Any], lane: int) -> Start:
+def _start(base: TokenVectorEnv, info: dict[str, Any], lane: int) -> Beginning:
     group, member = int(info["group"][lane]), int(info["member"][lane])
     seed = int(sampling_stream(base.root_seed, group, member).integers(2**63))
-    return Start(base.episode_tokens(lane)[0].astype(np.int64), group, member, seed)
+    return Beginning(base.episode_tokens(lane)[0].astype(np.int64), group, member, seed)
 
 
 @torch.inference_mode()
@@ -163,7 +163,7 @@ class HuggingFace:
         return replay(policy, envs, self._write, self.tolerance)
 
     @torch.no_grad()  # not inference_mode: generate may keep tensors for later calls
-    def _write(self, policy: CausalLMPolicy, base: TokenVectorEnv, starts: list[Start]) -> list[Answer]:
+    def _write(self, policy: CausalLMPolicy, base: TokenVectorEnv, starts: list[Beginning]) -> list[Answer]:
         devices = [policy.device] if policy.device.type == "cuda" else []
         seed = int(stream(base.root_seed, "generate", starts[0].group).integers(2**63))
         size = self.batch_size or len(starts)
@@ -175,7 +175,7 @@ class HuggingFace:
         return answers
 
 
-def generate(policy: CausalLMPolicy, max_new_tokens: int, starts: Sequence[Start]) -> list[Answer]:
+def generate(policy: CausalLMPolicy, max_new_tokens: int, starts: Sequence[Beginning]) -> list[Answer]:
     """Return the continuations of some starts by ``model.generate``, at torch's random state."""
     from transformers import GenerationConfig
 
@@ -255,12 +255,12 @@ class VLLMServer:
         """Return the groups of one update."""
         return replay(policy, envs, self._write, self.tolerance)
 
-    def _write(self, policy: CausalLMPolicy, base: TokenVectorEnv, starts: list[Start]) -> list[Answer]:
+    def _write(self, policy: CausalLMPolicy, base: TokenVectorEnv, starts: list[Beginning]) -> list[Answer]:
         requests = [self.request(policy, base, start) for start in starts]
         with ThreadPoolExecutor(min(self.connections, len(requests))) as pool:
             return [read_answer(body) for body in pool.map(self._post, requests)]
 
-    def request(self, policy: CausalLMPolicy, base: TokenVectorEnv, start: Start) -> dict[str, Any]:
+    def request(self, policy: CausalLMPolicy, base: TokenVectorEnv, start: Beginning) -> dict[str, Any]:
         """Return the body of the request for one episode."""
         truncation = policy.truncation
         return {

@@ -7,7 +7,7 @@ import inspect
 from typing import Any
 
 import pytest
-from toys import Follower, Scaled
+from toys import CountedCredit, EntropyMean, EntropySum, EvenCredit, Follower, LateCredit, Scaled
 
 from g2rpo_env.agents import parts
 from g2rpo_env.agents.parts import protocols
@@ -48,6 +48,15 @@ def test_stateful_and_trainable_are_told_by_their_methods() -> None:
     assert isinstance(Scaled(), Trainable) and isinstance(Scaled(), Stateful)
     assert isinstance(FixedGuidance(), Stateful) and not isinstance(FixedGuidance(), Trainable)
     assert not isinstance(parts.ClippedSurrogate(), Stateful)
+
+
+@pytest.mark.parametrize(
+    ("kind", "protocol"),
+    [(CountedCredit, "Credit"), (EvenCredit, "Credit"), (LateCredit, "Credit")]
+    + [(EntropyMean, "Regularizer"), (EntropySum, "Regularizer")],
+)
+def test_credits_and_regularizers_take_the_arguments_of_their_slots(kind: Any, protocol: str) -> None:
+    assert arguments(kind) == arguments(getattr(protocols, protocol))
 
 
 @pytest.mark.parametrize("kind", [FrozenCopy, WithoutAdapter, Follower])

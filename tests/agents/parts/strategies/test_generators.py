@@ -15,8 +15,8 @@ import torch
 from g2rpo_env.agents import GRPO, CausalLMPolicy, Recipe
 from g2rpo_env.agents.parts.strategies.generators import (
     Answer,
+    Beginning,
     HuggingFace,
-    Start,
     VLLMServer,
     generate,
     read_answer,
@@ -56,7 +56,7 @@ def test_what_a_rollout_wrote_is_replayed_into_the_same_records(envs: Any, polic
     envs.unwrapped.load_state_dict({"root": 3, "counter": 0, "open": {}})
     wanted = {(e.group, e.member): e for e in Rollout()(policy, envs).episodes}
 
-    def write(policy: Any, base: Any, starts: list[Start]) -> list[Answer]:
+    def write(policy: Any, base: Any, starts: list[Beginning]) -> list[Answer]:
         episodes = [wanted[start.group, start.member] for start in starts]
         for episode, start in zip(episodes, starts, strict=True):
             assert np.array_equal(start.tokens_T, episode.tokens_T[~episode.sampled_T])
@@ -135,7 +135,7 @@ def test_generate_never_writes_ids_of_a_padded_vocabulary(envs: Any, policy: Cau
     with torch.no_grad():
         policy.model.get_input_embeddings().weight[258:] = policy.model.get_input_embeddings().weight[:142] * 100
     policy = CausalLMPolicy(policy.model, policy.tokenizer)
-    starts = [Start(np.array([5, 6, 7]), 0, 0, 0)] * 16
+    starts = [Beginning(np.array([5, 6, 7]), 0, 0, 0)] * 16
     assert all(answer.tokens_T.max() < 258 for answer in generate(policy, 8, starts))
 
 
@@ -145,7 +145,7 @@ def test_generate_samples_the_distribution_of_the_policy(envs: Any, policy: Caus
 
     policy = CausalLMPolicy(policy.model, policy.tokenizer, temperature=0.8, top_k=8, min_p=0.02)
     torch.manual_seed(0)
-    drawn = [int(a.tokens_T[0]) for a in generate(policy, 1, [Start(np.array([50, 60, 70]), 0, 0, 0)] * 4000)]
+    drawn = [int(a.tokens_T[0]) for a in generate(policy, 1, [Beginning(np.array([50, 60, 70]), 0, 0, 0)] * 4000)]
     wanted = np.exp(log_probs_of(policy, np.array([50, 60, 70]))[-1].astype(np.float64)) * 4000
     counts = np.bincount(drawn, minlength=len(wanted))
     often = wanted >= 5
