@@ -40,6 +40,10 @@ class CompareOptions(EnvOptions):
     one whose name ends in @unguided does not. sft replays the reveals of g2rpo-a if that is among them."""
     learning_rates: tuple[float, ...] = ()
     """One for all algorithms, or one for each; without it that of each recipe or agent."""
+    minibatch: int | None = None
+    """Episodes per gradient step; None as the recipe. Like --epochs for recipes only, not for ppo, a2c and your own."""
+    epochs: int | None = None
+    """Passes over the episodes of an update; None as the recipe."""
     sampled_tokens: int | None = 200_000
     """Budget of each algorithm: it ends with the update that reaches it; None counts updates."""
     updates: int = 100
@@ -65,6 +69,7 @@ def main(argv: Sequence[str]) -> None:
     for name in ("sampled_tokens", "updates", "seeds"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise ConfigurationError(f"{name}={getattr(options, name)} must be at least 1")
+    steps = {"minibatch": options.minibatch, "epochs": options.epochs}
     prepare_torch(None)
     setting = Setting(
         env=options.env,
@@ -83,6 +88,7 @@ def main(argv: Sequence[str]) -> None:
         options.out,
         seeds=range(options.seed, options.seed + options.seeds),
         learning_rates=options.learning_rates,
+        optimizer={name: value for name, value in steps.items() if value is not None},
         base=options.policy,
         warm=options.warm,
     )
