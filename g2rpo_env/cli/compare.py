@@ -18,7 +18,7 @@ from rich.table import Table
 
 from g2rpo_env.agents.warm_start import WarmStart
 from g2rpo_env.cli.checkpoints import add_task_options
-from g2rpo_env.cli.options import EnvOptions, early, guidance_options, nested, parse, values
+from g2rpo_env.cli.options import DEFAULT_LENGTH, EnvOptions, early, guidance_options, nested, parse, values
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.experiments.arms import Setting
 from g2rpo_env.experiments.comparison import Comparison, compare
@@ -32,7 +32,8 @@ from g2rpo_env.report.tables import get_standing, interval_text
 class CompareOptions(EnvOptions):
     """Train the same base with several algorithms and compare them on the same unguided test problems.
 
-    Give --env and --algorithms before --help: the families that the main job was tried on have defaults of their own.
+    Give --env and --algorithms before --help: environments that grpo@unguided, sft, g2rpo-a and g2rpo-a-masked were
+    tried on have defaults of their own.
     """
 
     algorithms: str = ",".join(ARMS)
@@ -109,7 +110,7 @@ def parse_options(argv: Sequence[str]) -> tuple[Any, Family | None]:
     env, algorithms = named["env"] or CompareOptions.env, named["algorithms"] or CompareOptions.algorithms
     family = find_family(env)
     kind = add_task_options(CompareOptions, env)
-    guidance = guidance_options(45.0)
+    guidance = guidance_options(DEFAULT_LENGTH)
     kind = dataclasses.make_dataclass("Compare", [("guidance", *nested(guidance))], bases=(kind,))
     if family is None:
         return parse(kind, argv, "compare"), None

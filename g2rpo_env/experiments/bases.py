@@ -11,6 +11,7 @@ from g2rpo_env.agents import CausalLMPolicy
 from g2rpo_env.agents.evaluation import Context
 from g2rpo_env.agents.warm_start import WarmStart, WarmStartResult, load_or_warm_start
 from g2rpo_env.experiments.arms import Setting
+from g2rpo_env.guidance import AnyEnv
 from g2rpo_env.report.run_folder import RunFolder
 
 
@@ -21,7 +22,7 @@ def make_folder(path: Path) -> None:
 
 
 def warm_start_tiny(
-    envs: Any, warm: WarmStart, seed: int, context: Context | None = None, **size: int
+    envs: AnyEnv, warm: WarmStart, seed: int, context: Context | None = None, **size: int
 ) -> tuple[CausalLMPolicy, WarmStartResult]:
     """Return a tiny model after its warm start, from the cache if it is there; weights and warm start have one seed.
 

@@ -81,8 +81,7 @@ class Base:
     def make(self, folder: Path) -> dict[str, Any]:
         """Train it, save it in a folder that does not exist yet, and return the result of the warm start."""
         envs = make_envs(self.env, 1, 1, self.task)
-        size = {"hidden_size": self.hidden_size, "layers": self.layers}
-        policy, result = warm_start_tiny(envs, self.warm, self.seed, **size)
+        policy, result = warm_start_tiny(envs, self.warm, self.seed, hidden_size=self.hidden_size, layers=self.layers)
         found = {**dataclasses.asdict(result), "parameters": sum(p.numel() for p in policy.model.parameters())}
         half = folder.with_suffix(".part")
         save_base(policy, half, found)
