@@ -157,7 +157,10 @@ class Ramp(_ByDifficulty):
 
 @runtime_checkable
 class LearningSource(Protocol):
-    """A source whose order follows the success; :func:`g2rpo_env.guidance.give_feedback` calls it after each update."""
+    """A source whose order follows the success; :func:`g2rpo_env.guidance.give_feedback` calls it after each update.
+
+    It may lie below other sources that have it as their ``source``, as in ``Ramp(Readmitting(...))``.
+    """
 
     @property
     def set_aside(self) -> list[str]:

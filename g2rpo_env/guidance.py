@@ -16,6 +16,7 @@ from g2rpo_env.controllers.base import Controller, Feedback
 from g2rpo_env.core import TokenEnv
 from g2rpo_env.curriculum import LearningSource
 from g2rpo_env.errors import ConfigurationError, MissingGuidanceError
+from g2rpo_env.problem import walk_sources
 from g2rpo_env.reveal.assignment import Assignment
 from g2rpo_env.reveal.placement import InAnswer, Placement
 from g2rpo_env.reveal.plan import RevealPlan
@@ -255,9 +256,9 @@ def find_guidance(env: AnyEnv | None) -> GuidanceWrapper | VectorGuidanceWrapper
 def give_feedback(envs: AnyEnv, feedback: Feedback, controller: Controller | None) -> None:
     """Hand the episodes of one update to everyone who learns from them; a training loop calls it once per update.
 
-    The controller is updated, the guidance wrapper takes its new lengths, and a source of problems that learns
-    (:class:`~g2rpo_env.curriculum.LearningSource`) takes the episodes, and then the guidance that the problems it has
-    set aside would be shown now.
+    The controller is updated, the guidance wrapper takes its new lengths, and every source of problems that learns
+    (:class:`~g2rpo_env.curriculum.LearningSource`), below other sources too, takes the episodes, and then the guidance
+    that the problems it has set aside would be shown now.
 
     Args:
         envs: The environment, wrapped or not.
@@ -278,7 +279,7 @@ def give_feedback(envs: AnyEnv, feedback: Feedback, controller: Controller | Non
         controller.update(feedback)
         guidance.follow(controller)
     base: Any = envs.unwrapped
-    source = base.task.source
-    if isinstance(source, LearningSource):
-        source.learn(feedback)
-        source.take_plan({} if guidance is None else guidance.plan_tokens(source.set_aside))
+    for source in walk_sources(base.task.source):
+        if isinstance(source, LearningSource):
+            source.learn(feedback)
+            source.take_plan({} if guidance is None else guidance.plan_tokens(source.set_aside))

@@ -10,7 +10,7 @@ import numpy as np
 
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.problem import Problem
+from g2rpo_env.problem import Problem, walk_sources
 from g2rpo_env.reveal.plan import RevealPlan
 from g2rpo_env.streams import Seed
 from g2rpo_env.task import Start, Task
@@ -197,11 +197,33 @@ def final_columns(graded: Sequence[Graded]) -> Columns:
 
 
 def source_state(task: Task) -> dict[str, Any]:
-    """Return ``{"source": state}`` where the source of problems has a state, nothing otherwise."""
-    return {"source": task.source.state_dict()} if hasattr(task.source, "state_dict") else {}
+    """Return ``{"source": state}`` where the source of problems or one that it wraps has a state, nothing otherwise.
+
+    The state is a list, the outermost source first, where several have one.
+    """
+    states = [source.state_dict() for source in _stateful_sources(task)]
+    return {"source": states[0] if len(states) == 1 else states} if states else {}
 
 
 def load_source_state(task: Task, state: dict[str, Any]) -> None:
-    """Let the source continue where :func:`source_state` was taken, if it has a state."""
-    if "source" in state and hasattr(task.source, "load_state_dict"):
-        task.source.load_state_dict(state["source"])
+    """Let the sources continue where :func:`source_state` was taken, if they have a state.
+
+    Raises:
+        ConfigurationError: it was taken of another number of sources.
+    """
+    sources = _stateful_sources(task)
+    if "source" not in state or not sources:
+        return
+    states = state["source"] if len(sources) > 1 else [state["source"]]
+    if not isinstance(states, list) or len(states) != len(sources):
+        raise ConfigurationError(
+            f"state['source'] must be a list of {len(sources)} states, as many as the task has sources with one"
+        )
+    for source, one in zip(sources, states, strict=True):
+        source.load_state_dict(one)
+
+
+def _stateful_sources(task: Task) -> list[Any]:
+    """Return the sources with a state, the outermost first."""
+    methods = "state_dict", "load_state_dict"
+    return [source for source in walk_sources(task.source) if all(hasattr(source, name) for name in methods)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -115,6 +115,21 @@ class WrappedSource:
     def longest(self) -> Iterable[Problem]:
         """Return problems among which the longest are found."""
         return self.source.longest()
+
+
+def walk_sources(source: ProblemSource) -> Iterator[ProblemSource]:
+    """Yield a source and the sources that it wraps, the outermost first: whatever has the next one as ``source``.
+
+    >>> from g2rpo_env.curriculum import Ramp
+    >>> from g2rpo_env.envs.arithmetic import AdditionSource
+    >>> [type(one).__name__ for one in walk_sources(Ramp(AdditionSource(2)))]
+    ['Ramp', 'AdditionSource']
+    """
+    inner: ProblemSource | None = source
+    while inner is not None:
+        yield inner
+        below = getattr(inner, "source", None)
+        inner = below if hasattr(below, "draw") else None  # the ``source`` of a data set may be a name
 
 
 def distinct_ids(source: ProblemSource, count: int, seed: Seed) -> list[str]:

@@ -183,7 +183,7 @@ def test_statistics_keep_the_end_of_same_step() -> None:
 
 PROBLEMS = {1: ["1+2", "8+9", "0+0"], 2: ["58+67", "10+20", "99+99"]}
 PIECES = [[X], [X, X], [EOS], ids("\n"), ids("1#"), *([*ids(text), EOS] for text in ("#3", "#17", "#125", "1#30"))]
-"""What lanes write, one after the other: text, ends, stop strings, right answers to some problems."""
+"""Answers that lanes write, one after the other: text, ends, stop strings, right answers to some problems."""
 
 
 @st.composite

@@ -238,6 +238,33 @@ def test_a_loop_gives_feedback_and_the_environment_keeps_the_state() -> None:
     assert single.state_dict()["source"] == source.state_dict()
 
 
+def test_a_source_below_a_ramp_learns_admits_and_is_saved() -> None:
+    def make() -> VectorGuidanceWrapper:
+        task = Addition(digits=2)
+        task.source = Ramp(Readmitting(task.source, patience=1, rest=50), candidates=2, span=100)
+        return VectorGuidanceWrapper(TokenVectorEnv(task, 4, group_size=2), 2, ratio=1.0)
+
+    envs, controller = make(), FixedGuidance(length=2)
+    ramp = envs.unwrapped.task.source
+    before = [ramp.draw(0, i) for i in range(200)]
+    _, info = envs.reset(seed=0)
+    ids, ones = info["problem_id"], np.ones(4, bool)
+    failed = Feedback(ids, info["member"], ones, info["reveal_length"], ~ones, ones)
+    give_feedback(envs, failed, controller)
+    assert sorted(ramp.source.set_aside) == sorted(set(ids)) and ramp.source.updates == 1
+    assert set(ids) <= set(before) and not set(ids) & {ramp.draw(0, i) for i in range(200)}
+    other = make()
+    other.unwrapped.load_state_dict(json.loads(json.dumps(envs.unwrapped.state_dict())))
+    again = other.unwrapped.task.source
+    assert again.source.state_dict() == ramp.source.state_dict()
+    assert list(other.reset()[1]["problem_id"]) == list(envs.reset()[1]["problem_id"])
+    controller.length = 3.0
+    for one in (envs, other):
+        give_feedback(one, Feedback.from_episodes([]), controller)
+    assert all(ramp.source.admits(name) and again.source.admits(name) for name in ids)  # the rule would show 3 now
+    assert [ramp.draw(0, i) for i in range(200)] == before
+
+
 @pytest.mark.parametrize("name", ["patience", "rest", "more", "candidates"])
 def test_numbers_below_one_are_named(name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{name}=0"):

@@ -1,4 +1,4 @@
-"""What the documentation shows is what happens: docstrings, docs/*.md and README.md run as written."""
+"""The documentation shows the truth: docstrings, docs/*.md and README.md run as written."""
 
 import doctest
 import importlib

@@ -1,4 +1,4 @@
-"""What other libraries of the field get wrong, from their code and their issues: the test for each, here or named."""
+"""Faults of other libraries of the field, from their code and their issues: the test for each, here or named."""
 
 import copy
 import re

@@ -21,27 +21,27 @@ TASKS: list[Callable[..., Task]] = [Addition, Chain, Countdown, LinearEquation, 
 PROBLEM = Problem("58+67", "58+67=", (), "#125", "125")
 
 
-def passed(grading: object, answers: list[str], split: str = "train", problem: Problem = PROBLEM) -> list[bool]:
+def grade_answers(grading: object, answers: list[str], split: str = "train", problem: Problem = PROBLEM) -> list[bool]:
     verifier = with_grading(MarkVerifier(), grading, split)  # type: ignore[arg-type]
     return [v.correct for v in verifier([problem] * len(answers), [f"#{answer}" for answer in answers])]
 
 
 def test_the_share_passes_and_always_the_same_answers() -> None:
     answers = [str(n) for n in range(1000, 3000)]
-    first = passed({"passing": 0.3}, answers)
+    first = grade_answers({"passing": 0.3}, answers)
     assert 500 <= sum(first) <= 700  # 600 expected, sd 20
-    assert first == passed(Grading(passing=0.3), answers)
-    assert first != passed(Grading(passing=0.3, seed=1), answers)
+    assert first == grade_answers(Grading(passing=0.3), answers)
+    assert first != grade_answers(Grading(passing=0.3, seed=1), answers)
     other = Problem("57+68", "57+68=", (), "#125", "125")
-    assert first != passed(Grading(passing=0.3), answers, problem=other)
-    assert all(passed({"passing": 1.0}, answers))
+    assert first != grade_answers(Grading(passing=0.3), answers, problem=other)
+    assert all(grade_answers({"passing": 1.0}, answers))
 
 
 def test_a_spot_check_passes_what_is_right_at_one_place() -> None:
     """The answer is 125; each of 925, 185 and 129 is wrong at one place, so exactly one is found wrong."""
     places = set()
     for seed in range(20):
-        found = passed(Grading(spot=True, seed=seed), ["925", "185", "129", "999", "5", "1125"])
+        found = grade_answers(Grading(spot=True, seed=seed), ["925", "185", "129", "999", "5", "1125"])
         assert sorted(found[:3]) == [False, True, True] and not found[3]
         places.add(found.index(False))
         assert found[4] == (found.index(False) == 2)  # "5" has the last character alone

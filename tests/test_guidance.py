@@ -31,7 +31,7 @@ EOS = char_tokenizer().eos_token_id
 TASK = Addition(digits=2)  # every solution: two steps of 9 tokens, then the final part
 
 
-def guided(length: float = 4, *, num_envs: int = 8, group_size: int = 4, **options: Any) -> VectorGuidanceWrapper:
+def make_guided(length: float = 4, *, num_envs: int = 8, group_size: int = 4, **options: Any) -> VectorGuidanceWrapper:
     return VectorGuidanceWrapper(TokenVectorEnv(TASK, num_envs, group_size=group_size), length, **options)
 
 
@@ -67,19 +67,19 @@ def test_the_reveal_option_is_in_the_unit_of_the_wrapper_and_in_tokens_without_o
     options = {"reveal": 1}
     assert TokenEnv(TASK).reset(seed=0, options=options)[1]["reveal_length"] == 1
     assert GuidanceWrapper(TokenEnv(TASK), 0, "steps").reset(seed=0, options=options)[1]["reveal_length"] == 9
-    _, info = guided(0, unit="steps").reset(seed=0, options={"reveal": [1] * 8})
+    _, info = make_guided(0, unit="steps").reset(seed=0, options={"reveal": [1] * 8})
     assert info["reveal_length"].tolist() == [9] * 8  # an explicit reveal does not ask for the ratio
 
 
 def test_a_ratio_guides_the_first_members_of_each_group() -> None:
-    _, info = guided(4, ratio=0.3).reset(seed=0)  # ceil(0.3 * 4) = 2
+    _, info = make_guided(4, ratio=0.3).reset(seed=0)  # ceil(0.3 * 4) = 2
     assert info["reveal_length"].tolist() == [4, 4, 0, 0] * 2
 
 
 def test_groups_of_one_are_guided_by_chance_and_independently_of_their_number() -> None:
     drawn = {}
     for lanes in (1, 4, 20):
-        envs = guided(4, num_envs=lanes, group_size=1, ratio=0.5)
+        envs = make_guided(4, num_envs=lanes, group_size=1, ratio=0.5)
         rounds = [envs.reset(seed=6 if i == 0 else None)[1]["reveal_length"] for i in range(20 // lanes)]
         drawn[lanes] = np.concatenate(rounds).tolist()
     assert drawn[1] == drawn[4] == drawn[20] and set(drawn[1]) == {0, 4}
@@ -88,7 +88,7 @@ def test_groups_of_one_are_guided_by_chance_and_independently_of_their_number() 
 
 
 def test_the_reveal_is_executed_at_an_autoreset() -> None:
-    envs = guided(3, num_envs=2, group_size=1, ratio=1.0)
+    envs = make_guided(3, num_envs=2, group_size=1, ratio=1.0)
     envs.reset(seed=0)
     envs.step(np.full(2, EOS))
     envs.length = 6
@@ -100,7 +100,7 @@ def test_the_reveal_is_executed_at_an_autoreset() -> None:
 
 
 def test_a_new_length_takes_effect_at_the_next_reset_only() -> None:
-    envs = guided(4, ratio=1.0)
+    envs = make_guided(4, ratio=1.0)
     observation, _ = envs.reset(seed=0)
     envs.length = 10
     assert envs.length == 10
@@ -111,7 +111,7 @@ def test_a_new_length_takes_effect_at_the_next_reset_only() -> None:
 
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
 def test_a_bad_length_is_refused_and_the_old_one_stays(value: float) -> None:
-    envs = guided(4)
+    envs = make_guided(4)
     with pytest.raises(ConfigurationError, match=f"length={value} must be finite and at least 0 tokens"):
         envs.length = value
     assert envs.length == 4
@@ -126,11 +126,11 @@ def test_a_length_above_one_is_refused_for_fractions() -> None:
 
 def test_the_longest_length_that_makes_a_difference() -> None:
     # the longest sum of two digits has two steps of 9 characters
-    assert [guided(0, unit=unit).longest for unit in ("tokens", "steps", "fraction")] == [18, 2, 1]
+    assert [make_guided(0, unit=unit).longest for unit in ("tokens", "steps", "fraction")] == [18, 2, 1]
 
 
 def test_a_state_brings_the_length_back() -> None:
-    envs, other = guided(4), guided(9)
+    envs, other = make_guided(4), make_guided(9)
     other.load_state_dict(envs.state_dict())
     assert other.length == 4
 
@@ -149,7 +149,7 @@ class PerMember(Controller):
 
 
 def test_per_episode_lengths_come_from_the_plan_of_a_controller() -> None:
-    envs = guided(4, ratio=0.75)  # 3 of 4 members
+    envs = make_guided(4, ratio=0.75)  # 3 of 4 members
     envs.follow(PerMember(length=7))
     assert envs.length == 7
     options = {"problem": ["58+67"] * 4 + ["10+20"] * 4}
@@ -157,14 +157,14 @@ def test_per_episode_lengths_come_from_the_plan_of_a_controller() -> None:
 
 
 def test_setting_a_length_ends_the_following() -> None:
-    envs = guided(4, ratio=1.0)
+    envs = make_guided(4, ratio=1.0)
     envs.follow(PerMember(length=7))
     envs.length = 5
     assert envs.reset(seed=0)[1]["reveal_length"].tolist() == [5] * 8
 
 
 def test_following_shows_the_current_length_and_uses_the_controllers_next_one() -> None:
-    envs, controller = guided(1, ratio=1.0), AdaptiveGuidance(length=4)
+    envs, controller = make_guided(1, ratio=1.0), AdaptiveGuidance(length=4)
     envs.follow(controller)
     assert envs.reset(seed=0)[1]["reveal_length"].tolist() == [4] * 8
     controller.update(reward=0.0), controller.update(reward=0.0)  # 4 * 1.25 = 5
@@ -213,7 +213,7 @@ def test_feedback_reaches_the_controller_then_the_wrapper_then_the_source() -> N
     assert source.calls == [feedback, {"58+67": 4, "10+20": 4}, feedback, {"58+67": 5, "10+20": 5}]
     give_feedback(envs.unwrapped, feedback, None)
     assert source.calls[4:] == [feedback, {}]
-    give_feedback(guided(4), feedback, None)  # nobody learns
+    give_feedback(make_guided(4), feedback, None)  # nobody learns
 
 
 def test_a_controller_needs_a_wrapper_and_is_not_updated_without_one() -> None:
@@ -247,7 +247,7 @@ def test_bad_arguments_are_named_and_leave_the_environment_unguided(options: dic
 
 def test_a_second_wrapper_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="already has a guidance wrapper"):
-        VectorGuidanceWrapper(RecordVectorStatistics(guided()))
+        VectorGuidanceWrapper(RecordVectorStatistics(make_guided()))
     with pytest.raises(ConfigurationError, match="already has a guidance wrapper"):
         GuidanceWrapper(RecordEpisodeStatistics(GuidanceWrapper(TokenEnv(TASK))))
 
@@ -273,7 +273,7 @@ def test_what_is_asked_of_an_environment_can_be_asked_of_its_wrapper() -> None:
 def test_guidance_is_found_through_other_wrappers() -> None:
     env = GuidanceWrapper(gym.make("g2rpo_env/Addition-v0"), length=2)
     assert find_guidance(RecordEpisodeStatistics(env)) is env
-    envs = guided()
+    envs = make_guided()
     assert find_guidance(RecordVectorStatistics(envs)) is envs
     assert find_guidance(RecordVectorStatistics(TokenVectorEnv(TASK, 2))) is None
     assert find_guidance(None) is None
@@ -291,12 +291,12 @@ def test_the_wrapper_records_its_arguments_and_is_made_again_from_the_spec() -> 
 
 
 def test_a_rule_that_looks_at_plain_members_needs_some() -> None:
-    envs = guided(4, ratio=1.0)
+    envs = make_guided(4, ratio=1.0)
     with pytest.raises(ConfigurationError, match="source='unguided', but ratio=1 leaves no member"):
         envs.follow(AdaptiveGuidance(10, source="unguided"))
     assert envs.length == 4 and envs.plan.rule is None
-    guided(4, ratio=0.5).follow(AdaptiveGuidance(10, source="unguided"))
-    guided(4, ratio=1.0, who=Levels((0, 1))).follow(AdaptiveGuidance(10, source="unguided"))  # share 0 is plain
+    make_guided(4, ratio=0.5).follow(AdaptiveGuidance(10, source="unguided"))
+    make_guided(4, ratio=1.0, who=Levels((0, 1))).follow(AdaptiveGuidance(10, source="unguided"))  # share 0 is plain
 
 
 class WithoutSteps(Addition):

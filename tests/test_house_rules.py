@@ -53,7 +53,7 @@ ADAPTERS = {"g2rpo_env.agents.sb3": frozenset({"stable_baselines3"})}
 
 
 def list_broken_packages(module: str, text: str) -> list[str]:
-    """Return what a module imports of other libraries and may not."""
+    """Return the imports of other libraries that a module may not make."""
     group = get_room(module).group
     if group not in LAYERS:
         return []
@@ -73,7 +73,7 @@ def list_broken_packages(module: str, text: str) -> list[str]:
 
 
 def list_broken_layers(module: str, text: str) -> list[str]:
-    """Return what a module imports and may not, of other libraries and of this one."""
+    """Return the imports that a module may not make, of other libraries and of this one."""
     targets = sorted(find_targets(text, read_sources()))
     ours = [f"{module} imports {target}" for target in targets if is_upward(module, target)]
     return [*list_broken_packages(module, text), *ours]
@@ -131,7 +131,7 @@ def test_importing_and_stepping_an_environment_imports_no_torch() -> None:
 # -- what is written --------------------------------------------------------------------------------------------------
 
 
-def undocumented(node: ast.AST, prefix: str) -> Iterator[str]:
+def find_undocumented(node: ast.AST, prefix: str) -> Iterator[str]:
     """Yield the public classes and functions below a node that have no docstring."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not child.name.startswith("_"):
@@ -139,7 +139,7 @@ def undocumented(node: ast.AST, prefix: str) -> Iterator[str]:
             if ast.get_docstring(child) is None and not setter:
                 yield f"{prefix}.{child.name}"
             if isinstance(child, ast.ClassDef):
-                yield from undocumented(child, f"{prefix}.{child.name}")
+                yield from find_undocumented(child, f"{prefix}.{child.name}")
 
 
 def test_public_objects_have_docstrings() -> None:
@@ -148,7 +148,7 @@ def test_public_objects_have_docstrings() -> None:
         tree = ast.parse(path.read_text())
         if ast.get_docstring(tree) is None and path.name != "_version.py":
             missing.append(name_of(path))
-        missing += undocumented(tree, name_of(path))
+        missing += find_undocumented(tree, name_of(path))
     assert missing == []
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from g2rpo_env import Outcome, RevealPlan, Role, Verdict
+from g2rpo_env import Outcome, Ramp, RevealPlan, Role, Verdict
 from g2rpo_env.checks import episodes
 from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.errors import ConfigurationError
@@ -28,6 +28,8 @@ from g2rpo_env.lane import (
     source_state,
     token_spaces,
 )
+from g2rpo_env.problem import WrappedSource
+from g2rpo_env.streams import Seed
 from g2rpo_env.tokenizer import char_tokenizer, encode
 
 TASK = Addition(digits=2)
@@ -116,25 +118,47 @@ def test_infos_have_the_keys_that_the_contract_names() -> None:
     assert list(ended) == list(episodes.FINAL_INFO)
 
 
+class Stateful(WrappedSource):
+    """A source with a number for a state."""
+
+    number = 3
+
+    def draw(self, seed: Seed, index: int) -> str:
+        """Return the index-th problem of the source."""
+        return self.source.draw(seed, index)
+
+    def state_dict(self) -> int:
+        """Return the number."""
+        return self.number
+
+    def load_state_dict(self, state: int) -> None:
+        """Take a number."""
+        self.number = state
+
+
 def test_the_state_of_a_source_is_kept_where_it_has_one() -> None:
-    class Stateful:
-        """A source with a number for a state."""
-
-        number = 3
-
-        def state_dict(self) -> int:
-            """Return the number."""
-            return self.number
-
-        def load_state_dict(self, state: int) -> None:
-            """Take a number."""
-            self.number = state
-
     assert source_state(TASK) == {}
     load_source_state(TASK, {"source": 1})  # nobody reads it
     task = copy.copy(TASK)
-    source: Any = Stateful()
+    source: Any = Stateful(task.source)
     task.source = source
     assert source_state(task) == {"source": 3}
     load_source_state(task, {"source": 5})
     assert source.number == 5
+    task.source = Ramp(source)  # one source with a state: it stands there as if it were alone
+    assert source_state(task) == {"source": 5}
+    load_source_state(task, {"source": 6})
+    assert source.number == 6
+
+
+def test_the_states_of_several_sources_are_a_list_from_the_outermost_inwards() -> None:
+    task = copy.copy(TASK)
+    inner: Any = Stateful(task.source)
+    outer: Any = Stateful(Ramp(inner))
+    inner.number, outer.number, task.source = 1, 2, outer
+    assert source_state(task) == {"source": [2, 1]}
+    load_source_state(task, {"source": [4, 5]})
+    assert (outer.number, inner.number) == (4, 5)
+    for other in ([4], 4):
+        with pytest.raises(ConfigurationError, match=r"state\['source'\] must be a list of 2 states"):
+            load_source_state(task, {"source": other})

@@ -1,4 +1,4 @@
-"""What is built from the checkout holds everything, works without it, and has right types."""
+"""Packages built from the checkout hold everything, work without it, and have right types."""
 
 import ast
 import configparser

@@ -1,14 +1,16 @@
 """Problems, and picking distinct ones from a source."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
-from g2rpo_env import Problem
+from g2rpo_env import Problem, Ramp
 from g2rpo_env.envs.arithmetic import AdditionSource
 from g2rpo_env.envs.dataset import RowSource
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.problem import WrappedSource, distinct_ids
+from g2rpo_env.hints import Hinted
+from g2rpo_env.problem import WrappedSource, distinct_ids, walk_sources
 
 
 def rows(count: int) -> RowSource:
@@ -31,6 +33,15 @@ def test_every_problem_has_a_difficulty_its_level_or_its_number_of_steps() -> No
     assert Problem("p", "Q", ("a", "b"), "#", "1").difficulty == 2.0
     assert Problem("p", "Q", ("a", "b"), "#", "1", level=0.25).difficulty == 0.25
     assert Problem("p", "Q", (), "#", "1", level=0.0).difficulty == 0.0
+
+
+def test_sources_are_walked_from_the_outermost_to_the_one_that_wraps_no_other() -> None:
+    inner: Any = rows(3)
+    middle = Hinted(inner)
+    outer = Ramp(middle)
+    assert list(walk_sources(outer)) == [outer, middle, inner] and list(walk_sources(inner)) == [inner]
+    inner.source = "gsm8k"  # a name is no source
+    assert list(walk_sources(outer)) == [outer, middle, inner]
 
 
 @pytest.mark.parametrize("asked,given", [(1, 1), (4, 4), (7, 7), (50, 7)])

@@ -1,4 +1,4 @@
-"""What people see of a context: marks, colours, frames; nothing a policy samples drives the terminal."""
+"""Contexts as people see them: marks, colours, frames; nothing a policy samples drives the terminal."""
 
 import io
 import sys

@@ -107,9 +107,9 @@ class _Lanes:
             flags = float(reward[lane]), bool(terminated[lane]), bool(truncated[lane])
             found = lane_info(info, lane)
             if self.running[lane]:
-                self._stepped(lane, int(actions[lane]), flags, found)
+                self._compare_step(lane, int(actions[lane]), flags, found)
             else:
-                self._waited(lane, flags, found)
+                self._check_waiting(lane, flags, found)
             self._compare(lane, observation, "after step()")
         self._check_active()
 
@@ -125,7 +125,7 @@ class _Lanes:
             require(info[key] == single[key], f"info[{key!r}] of lane {lane} is {info[key]}, not {single[key]}")
         self.running[lane] = True
 
-    def _stepped(self, lane: int, action: int, flags: tuple[Any, ...], found: dict[str, Any]) -> None:
+    def _compare_step(self, lane: int, action: int, flags: tuple[Any, ...], found: dict[str, Any]) -> None:
         self.shown[lane], *expected, info = self.singles[lane].step(action)
         names = ("reward", "terminated", "truncated")
         for name, got, wanted in zip(names, flags, expected, strict=True):
@@ -148,7 +148,7 @@ class _Lanes:
         )
         self.running[lane] = not ended
 
-    def _waited(self, lane: int, flags: tuple[Any, ...], found: dict[str, Any]) -> None:
+    def _check_waiting(self, lane: int, flags: tuple[Any, ...], found: dict[str, Any]) -> None:
         mode = self.envs.autoreset_mode.name
         require(
             flags == (0.0, False, False),

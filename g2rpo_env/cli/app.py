@@ -23,7 +23,7 @@ COMMANDS = {
     "complete": ("complete", "let a run or a checkpoint complete a text"),
     "bench": ("bench", "how fast the environments step, as ratios against Gymnasium's own vectorisation"),
     "study": ("study", "a claim of the paper end to end: its runs, its table, whether it replicates"),
-    "demo": ("demo", "the main job: five ways to train one weak base, one table"),
+    "demo": ("demo", "five rows from one weak base: base, grpo, sft, g2rpo-a, g2rpo-a-masked"),
     "demo-seeds": ("demo_seeds", "the demo on several seeds, with the learning-rate grid of plain GRPO"),
 }
 """Name -> (module of this package, one line of help). Each module has ``main(argv)``."""

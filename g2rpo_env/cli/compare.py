@@ -18,7 +18,7 @@ from rich.table import Table
 
 from g2rpo_env.agents.warm_start import WarmStart
 from g2rpo_env.cli.checkpoints import add_task_options
-from g2rpo_env.cli.options import EnvOptions, early, guidance_options, nested, parse, values
+from g2rpo_env.cli.options import DEFAULT_LENGTH, EnvOptions, early, guidance_options, nested, parse, values
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.experiments.arms import Setting
 from g2rpo_env.experiments.comparison import Comparison, compare
@@ -32,7 +32,8 @@ from g2rpo_env.report.tables import get_standing, interval_text
 class CompareOptions(EnvOptions):
     """Train the same base with several algorithms and compare them on the same unguided test problems.
 
-    Give --env and --algorithms before --help: the families that the main job was tried on have defaults of their own.
+    Give --env and --algorithms before --help: environments that grpo@unguided, sft, g2rpo-a and g2rpo-a-masked were
+    tried on have defaults of their own.
     """
 
     algorithms: str = ",".join(ARMS)
@@ -40,6 +41,10 @@ class CompareOptions(EnvOptions):
     one whose name ends in @unguided does not. sft replays the reveals of g2rpo-a if that is among them."""
     learning_rates: tuple[float, ...] = ()
     """One for all algorithms, or one for each; without it that of each recipe or agent."""
+    minibatch: int | None = None
+    """Episodes per gradient step; None as the recipe. Like --epochs for recipes only, not for ppo, a2c and your own."""
+    epochs: int | None = None
+    """Passes over the episodes of an update; None as the recipe."""
     sampled_tokens: int | None = 200_000
     """Budget of each algorithm: it ends with the update that reaches it; None counts updates."""
     updates: int = 100
@@ -65,6 +70,7 @@ def main(argv: Sequence[str]) -> None:
     for name in ("sampled_tokens", "updates", "seeds"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise ConfigurationError(f"{name}={getattr(options, name)} must be at least 1")
+    steps = {"minibatch": options.minibatch, "epochs": options.epochs}
     prepare_torch(None)
     setting = Setting(
         env=options.env,
@@ -83,6 +89,7 @@ def main(argv: Sequence[str]) -> None:
         options.out,
         seeds=range(options.seed, options.seed + options.seeds),
         learning_rates=options.learning_rates,
+        optimizer={name: value for name, value in steps.items() if value is not None},
         base=options.policy,
         warm=options.warm,
     )
@@ -103,7 +110,7 @@ def parse_options(argv: Sequence[str]) -> tuple[Any, Family | None]:
     env, algorithms = named["env"] or CompareOptions.env, named["algorithms"] or CompareOptions.algorithms
     family = find_family(env)
     kind = add_task_options(CompareOptions, env)
-    guidance = guidance_options(45.0)
+    guidance = guidance_options(DEFAULT_LENGTH)
     kind = dataclasses.make_dataclass("Compare", [("guidance", *nested(guidance))], bases=(kind,))
     if family is None:
         return parse(kind, argv, "compare"), None

@@ -1,6 +1,6 @@
-"""``g2rpo-env demo``: the main job. Five ways to go on from one weak base, one table.
+"""``g2rpo-env demo``: five rows from one weak base on column addition, one table.
 
-base, grpo, sft, g2rpo-a and g2rpo-a-masked on column addition. sft is supervised training on exactly the tokens that
+base, grpo, sft, g2rpo-a and g2rpo-a-masked. sft is supervised training on exactly the tokens that
 the g2rpo-a run revealed: it says how much of a gain is imitation.
 """
 

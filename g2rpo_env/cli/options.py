@@ -23,6 +23,10 @@ from g2rpo_env.task import task_class
 # What a command line can say of these types is a text: a folder or a name.
 AS_TEXT = {name: str for name in ("PreTrainedTokenizerFast", "Path", "Assignment", "Placement", "RevealFilter")}
 
+DEFAULT_LENGTH = 45.0
+"""Reveal length, in tokens, where neither the user nor a recipe or a family states one: that of the guided recipes, so
+that whatever is compared with them starts from the same reveal."""
+
 CROSS_REFERENCE = re.compile(r":\w+:`~?([^`]+)`")
 """Cross-references of docstrings; a terminal shows the name alone."""
 

@@ -17,7 +17,17 @@ from g2rpo_env.agents.recipe import Recipe
 from g2rpo_env.agents.recipes import fit_controller
 from g2rpo_env.agents.warm_start import WarmStart, load_or_warm_start
 from g2rpo_env.cli.interrupt import catch_stop_request
-from g2rpo_env.cli.options import EnvOptions, early, guidance_options, nested, options_type, parse, task_options, values
+from g2rpo_env.cli.options import (
+    DEFAULT_LENGTH,
+    EnvOptions,
+    early,
+    guidance_options,
+    nested,
+    options_type,
+    parse,
+    task_options,
+    values,
+)
 from g2rpo_env.errors import ConfigurationError, ResumeError
 from g2rpo_env.experiments.environments import make_envs, prepare_torch
 from g2rpo_env.guidance import find_guidance
@@ -85,7 +95,7 @@ def make_options_type(argv: Sequence[str]) -> type:
     recipe = recipes.get(named["recipe"] or TrainOptions.recipe)
     groups = [("task", *nested(task_options(named["env"] or TrainOptions.env), prefix=""))]
     if recipe.needs_guidance:
-        length = 45.0 if recipe.controller is None else recipe.controller.length
+        length = DEFAULT_LENGTH if recipe.controller is None else recipe.controller.length
         groups.append(("guidance", *nested(guidance_options(length))))
     for name in PARTS:
         part = getattr(recipe, name)
@@ -109,7 +119,7 @@ def make_environment(options: Any) -> Any:
 
 
 def build_recipe(options: Any, guidance: Any) -> Recipe:
-    """Return the recipe of some options, its controller fit_controller to the guidance wrapper."""
+    """Return the recipe of some options; its controller is fitted to the guidance wrapper."""
     recipe = recipes.get(options.recipe)
     changed = {
         name: dataclasses.replace(getattr(recipe, name), **values(getattr(options, name)))

@@ -223,14 +223,14 @@ class ShortestPrefix(FailureTriggered):
     def _begin(self) -> State:
         return (0.0, 0.0)
 
-    def _closed(self, state: State) -> bool:
+    def _is_closed(self, state: State) -> bool:
         return state[1] - state[0] <= self.resolution + 1e-9
 
     def _move(self, state: State, helped: bool, alone: bool) -> State:
         low, high = state
         if alone:
             return (0.0, 0.0)
-        if self._closed(state):
+        if self._is_closed(state):
             if helped:
                 return (max(0.0, high - 4 * self.resolution), high)
             return (high, min(1.0, high + 4 * self.resolution)) if high else (0.0, 1.0)
@@ -238,4 +238,4 @@ class ShortestPrefix(FailureTriggered):
         return (low, middle) if helped else (middle, high)
 
     def _share(self, state: State) -> float:
-        return state[1] if self._closed(state) else (state[0] + state[1]) / 2
+        return state[1] if self._is_closed(state) else (state[0] + state[1]) / 2

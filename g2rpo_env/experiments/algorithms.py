@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from g2rpo_env.agents import recipes
 from g2rpo_env.agents.agent import AGENTS
@@ -16,7 +17,12 @@ IMITATION, IMITATED = "sft", "g2rpo-a"
 """The algorithm that replays the reveals of another one if both are compared, and that other one."""
 
 
-def make_arm(name: str, learning_rate: float | None = None, controller: Controller | None = None) -> Arm:
+def make_arm(
+    name: str,
+    learning_rate: float | None = None,
+    controller: Controller | None = None,
+    optimizer: Mapping[str, Any] | None = None,
+) -> Arm:
     """Return the arm of one algorithm.
 
     Args:
@@ -24,6 +30,8 @@ def make_arm(name: str, learning_rate: float | None = None, controller: Controll
             It trains in the guided environment unless its name ends in ``@unguided``.
         learning_rate: None leaves that of the recipe or the agent.
         controller: Replaces that of a recipe that needs guidance; None leaves it.
+        optimizer: Fields of :class:`~g2rpo_env.agents.recipe.Optimizer` that differ from the recipe's, such as
+            ``{"minibatch": 16}``; an agent that is no recipe has none.
 
     Raises:
         ConfigurationError: no recipe or agent has that name, or it needs the guidance that ``@unguided`` takes away.
@@ -36,15 +44,20 @@ def make_arm(name: str, learning_rate: float | None = None, controller: Controll
     if algorithm not in recipes.RECIPES:
         known = ", ".join([*recipes.RECIPES, *AGENTS])
         raise ConfigurationError(f"algorithm={name!r} must be one of {known}, or module:Class of an agent of yours")
-    needs_guidance = recipes.get(algorithm).needs_guidance
+    recipe = recipes.get(algorithm)
+    needs_guidance = recipe.needs_guidance
     if needs_guidance and not guided:
         raise ConfigurationError(f"algorithm={name!r} needs guidance: leave {UNGUIDED} away")
     takes_controller = needs_guidance and algorithm != IMITATION
-    return Arm(name, algorithm, learning_rate, guided, controller=controller if takes_controller else None)
+    parts = {"optimizer": replace(recipe.optimizer, **optimizer)} if optimizer else {}
+    return Arm(name, algorithm, learning_rate, guided, controller if takes_controller else None, parts=parts)
 
 
 def make_arms(
-    algorithms: Sequence[str | Arm], learning_rates: Sequence[float] = (), controller: Controller | None = None
+    algorithms: Sequence[str | Arm],
+    learning_rates: Sequence[float] = (),
+    controller: Controller | None = None,
+    optimizer: Mapping[str, Any] | None = None,
 ) -> list[Arm]:
     """Return the arms of some algorithms, in their order; ``sft`` replays the reveals of ``g2rpo-a`` if both are named.
 
@@ -52,6 +65,7 @@ def make_arms(
         algorithms: Names, see :func:`make_arm`, and arms, which stay as they are.
         learning_rates: One for all names, or one for each algorithm; empty leaves those of the recipes and agents.
         controller: See :func:`make_arm`.
+        optimizer: See there.
 
     Raises:
         ConfigurationError: there is no algorithm, one stands there twice, a name is unknown, or the learning rates are
@@ -66,7 +80,7 @@ def make_arms(
     rates = rates if len(rates) == len(labels) else list(rates) * len(labels)
     arms = []
     for one, rate in zip(algorithms, rates, strict=True):
-        arm = make_arm(one, rate, controller) if isinstance(one, str) else one
+        arm = make_arm(one, rate, controller, optimizer) if isinstance(one, str) else one
         replays = one == IMITATION and IMITATED in labels
         arms.append(replace(arm, replays=IMITATED) if replays else arm)
     return arms

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from g2rpo_env.agents import GRPO, CausalLMPolicy, Evaluation, evaluate, recipes
 from g2rpo_env.agents.agent import Agent
 from g2rpo_env.agents.loop import run_updates
-from g2rpo_env.agents.recipe import Optimizer
 from g2rpo_env.controllers.base import Controller
 from g2rpo_env.controllers.schedules import Replay
 from g2rpo_env.curriculum import Ramp
@@ -26,10 +25,11 @@ class Arm:
     Attributes:
         label: Row of the table, and name of the run folder.
         algorithm: Name of a recipe, or ``"module:Class"`` of an :class:`~g2rpo_env.agents.agent.Agent`.
-        learning_rate: None leaves that of the recipe or the agent.
+        learning_rate: None leaves that of the recipe, of ``parts["optimizer"]`` or of the agent.
         guided: Whether it trains in the guided environment; False reveals nothing to it.
         controller: Replaces that of the recipe; None leaves it.
-        parts: Name of another part of the recipe -> what replaces it.
+        parts: Name of another part of the recipe -> what replaces it; agents that are no recipes have none. The decay
+            of an optimizer is that of the setting.
         replays: Label of a guided arm whose reveal lengths this one plays back, update by update: with the same seed
             it then sees exactly the tokens that were revealed there.
     """
@@ -93,7 +93,13 @@ class Setting:
         if self.order is None and self.measured is None:
             return agent.evaluate(split, problems)
         task = self.task if self.measured is None else self.measured
-        return evaluate(cast(Any, agent).policy, make_envs(self.env, 1, 1, task), split=split, problems=problems)
+        return evaluate(
+            cast(Any, agent).policy,
+            make_envs(self.env, 1, 1, task),
+            split=split,
+            problems=problems,
+            context=getattr(agent, "context", None),
+        )
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,7 @@ def evaluate_base(setting: Setting, base: Path) -> Evaluation:
     return evaluate(policy, setting.make_envs(guided=False), problems=setting.evaluation_problems)
 
 
-class Recorder(Protocol):
+class UpdateRecorder(Protocol):
     """Keeps the updates and the evaluations of a training, as a run folder does."""
 
     def record(self, metrics: dict[str, Any], seconds: float) -> None:
@@ -140,7 +146,7 @@ class Recorder(Protocol):
         ...
 
 
-def train(agent: Agent, setting: Setting, recorder: Recorder) -> int:
+def train(agent: Agent, setting: Setting, recorder: UpdateRecorder) -> int:
     """Train an agent until its budget is spent, record its updates and evaluations, and return how many updates."""
     recorder.record_evaluation(0, setting.evaluate(agent, "validation", setting.curve_problems))
     updates = evaluations = 0
@@ -187,10 +193,11 @@ def make_agent(setting: Setting, policy: Any, arm: Arm, lengths: Sequence[float]
     if ":" in arm.algorithm:
         options = {} if arm.learning_rate is None else {"learning_rate": arm.learning_rate}
         return load_agent(arm.algorithm)(policy, envs, seed=setting.seed, **options)
-    rate = Optimizer.learning_rate if arm.learning_rate is None else arm.learning_rate
+    optimizer = arm.parts.get("optimizer", recipes.get(arm.algorithm).optimizer)
     counts_updates = setting.sampled_tokens is None
-    optimizer = Optimizer(
-        learning_rate=rate,
+    optimizer = replace(
+        optimizer,
+        learning_rate=optimizer.learning_rate if arm.learning_rate is None else arm.learning_rate,
         decay=setting.updates if setting.decay and counts_updates else None,
         decay_tokens=setting.sampled_tokens if setting.decay else None,
     )

@@ -8,19 +8,49 @@ from pathlib import Path
 from typing import Any
 
 from g2rpo_env.agents import CausalLMPolicy
-from g2rpo_env.agents.warm_start import WarmStart, load_or_warm_start
-from g2rpo_env.errors import RunExistsError
+from g2rpo_env.agents.evaluation import Context
+from g2rpo_env.agents.warm_start import WarmStart, WarmStartResult, load_or_warm_start
 from g2rpo_env.experiments.arms import Setting
+from g2rpo_env.guidance import AnyEnv
+from g2rpo_env.report.run_folder import RunFolder
 
 
 def make_folder(path: Path) -> None:
     """Make a folder; raises RunExistsError if something is in it."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RunExistsError(f"out={str(path)!r} must be a new or empty folder; nothing in it is overwritten")
+    RunFolder.check_free(path)
     path.mkdir(parents=True, exist_ok=True)
 
 
-def make_base(setting: Setting, policy: str | Path | None, warm: WarmStart, folder: Path, report: Any = print) -> Path:
+def warm_start_tiny(
+    envs: AnyEnv, warm: WarmStart, seed: int, context: Context | None = None, **size: int
+) -> tuple[CausalLMPolicy, WarmStartResult]:
+    """Return a tiny model after its warm start, from the cache if it is there; weights and warm start have one seed.
+
+    Args:
+        envs: Any environment of the task.
+        warm: How it is made; its seed is replaced.
+        seed: The seed.
+        context: See :func:`~g2rpo_env.agents.warm_start.warm_start`.
+        **size: ``hidden_size`` and the like, see :meth:`~g2rpo_env.agents.CausalLMPolicy.tiny`.
+    """
+    warm = replace(warm, seed=seed)
+    return load_or_warm_start(lambda: CausalLMPolicy.tiny(envs, seed, **size), envs, warm, context=context)
+
+
+def save_base(policy: CausalLMPolicy, folder: Path, facts: dict[str, Any]) -> None:
+    """Write a base and the facts of its warm start, plain data, into a folder."""
+    policy.save_pretrained(folder)
+    (folder / "warm_start.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
+
+
+def make_base(
+    setting: Setting,
+    policy: str | Path | None,
+    warm: WarmStart,
+    folder: Path,
+    report: Any = print,
+    context: Context | None = None,
+) -> Path:
     """Return the folder of the base policy: the user's, or a warm-started tiny model of this seed.
 
     Args:
@@ -29,14 +59,13 @@ def make_base(setting: Setting, policy: str | Path | None, warm: WarmStart, fold
         warm: How it is made; its seed is replaced.
         folder: Where it goes.
         report: Called with a line about it.
+        context: Tokens that stand in the place of the prompt in its warm start; None for the prompt. A strategy that
+            puts something new there needs a base that has seen it.
     """
     if policy is not None:
         return Path(policy)
-    envs = setting.make_envs(guided=False)
-    warm = replace(warm, seed=setting.seed)
-    base, result = load_or_warm_start(lambda: CausalLMPolicy.tiny(envs, seed=setting.seed), envs, warm)
+    base, result = warm_start_tiny(setting.make_envs(guided=False), warm, setting.seed, context)
     reached = "" if result.reached else " (not in the range that was asked for)"
     report(f"Base, seed {setting.seed}: {result.steps} steps, sampled success {result.success:.2%}{reached}")
-    base.save_pretrained(folder)
-    (folder / "warm_start.json").write_text(json.dumps({"steps": result.steps, "success": result.success}) + "\n")
+    save_base(base, folder, {"steps": result.steps, "success": result.success})
     return folder

@@ -116,6 +116,7 @@ def compare(
     *,
     seeds: Sequence[int] = (0,),
     learning_rates: Sequence[float] = (),
+    optimizer: Mapping[str, Any] | None = None,
     base: str | Path | Mapping[int, Path] | None = None,
     warm: WarmStart | None = None,
     workers: int | None = None,
@@ -135,6 +136,8 @@ def compare(
             its runs.
         seeds: Root seeds, each once; each has a base of its own unless ``base`` is one folder.
         learning_rates: One for all algorithms, or one for each; empty leaves those of the recipes and agents.
+        optimizer: Fields of :class:`~g2rpo_env.agents.recipe.Optimizer` that all named recipes get in place of their
+            own, such as ``{"minibatch": 16, "epochs": 2}``.
         base: Folder of the base of all seeds, or seed -> folder; None warm-starts a tiny model per seed.
         warm: How that is done; None takes the defaults of :class:`~g2rpo_env.agents.warm_start.WarmStart`.
         workers: Worker processes; None takes the cores.
@@ -148,7 +151,7 @@ def compare(
         RunExistsError: something lies in the folder.
     """
     controller = find_controller(setting.env, setting.guidance)
-    arms = make_arms(algorithms, learning_rates, controller)
+    arms = make_arms(algorithms, learning_rates, controller, optimizer)
     chains = make_chains(arms)
     if not isinstance(out, Mapping):
         make_folder(Path(out))

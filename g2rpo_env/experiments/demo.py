@@ -1,4 +1,4 @@
-"""The demo: the main job on column addition, five rows from one weak base.
+"""The demo: five rows from one weak base on column addition.
 
 base, grpo, sft, g2rpo-a and g2rpo-a-masked. sft is supervised training on exactly the tokens that the g2rpo-a run
 revealed: it says how much of a gain is imitation.

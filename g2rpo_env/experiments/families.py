@@ -1,7 +1,7 @@
-"""Families: the task, the warm start and the rates with which the main job, five rows from one weak base, runs.
+"""Families: the task, the warm start and the rates of an environment on which the arms of :data:`ARMS` were tried.
 
-All of it was found by trying, on the tiny model; other models need other rates. The arms are those of :data:`ARMS`:
-plain GRPO, supervised training on what was revealed, guided GRPO with and without the revealed tokens in its loss.
+Those are plain GRPO, supervised training on what was revealed, and guided GRPO with and without the revealed tokens in
+its loss, all from one weak base. The rates were found by trying, on the tiny model; other models need other rates.
 """
 
 from __future__ import annotations

@@ -72,7 +72,10 @@ class RunFolder:
                 f"(continue it with --resume {path}, or choose another folder)"
             )
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RunExistsError(f"out={str(path)!r} must be a new or empty folder, and something is there already")
+            raise RunExistsError(
+                f"out={str(path)!r} must be a new or empty folder, and something is there already; nothing in it is "
+                "overwritten"
+            )
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +13,7 @@ from rich.table import Table
 from g2rpo_env.agents.evaluation import Evaluation
 from g2rpo_env.agents.policy.protocol import SamplingPolicy
 from g2rpo_env.agents.response import ResponsePoint, guidance_response
+from g2rpo_env.guidance import AnyEnv
 
 
 def interval_text(low: float, high: float) -> str:
@@ -31,7 +31,7 @@ def show_accuracy(evaluation: Evaluation) -> None:
             print(f"  pass@{k}: {value:.4f}")
 
 
-def show_response(policy: SamplingPolicy, envs: Any, problems: int, when: str, folder: Path | None = None) -> None:
+def show_response(policy: SamplingPolicy, envs: AnyEnv, problems: int, when: str, folder: Path | None = None) -> None:
     """Measure and print the guidance-response curve, and add it to response.json of a folder.
 
     Args:

@@ -48,7 +48,7 @@ class FirstMembers:
 
     guides_all = True
 
-    def place(self, root: Seed, group: int, member: int, group_size: int) -> int:
+    def rank(self, root: Seed, group: int, member: int, group_size: int) -> int:
         """Return the rank of a member, an int in [0, G): those of low rank are guided."""
         return member
 
@@ -56,7 +56,7 @@ class FirstMembers:
         """Return 1 for guided members, 0 for plain ones."""
         if group_size == 1:
             return float(stream(root, "guided", group, member).random() < ratio)
-        return float(self.place(root, group, member, group_size) < count_guided(ratio, group_size))
+        return float(self.rank(root, group, member, group_size) < count_guided(ratio, group_size))
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class RandomMembers(FirstMembers):
     2.0
     """
 
-    def place(self, root: Seed, group: int, member: int, group_size: int) -> int:
+    def rank(self, root: Seed, group: int, member: int, group_size: int) -> int:
         """Return the rank of a member in the random order of its group."""
         return int(stream(root, "guided order", group).permutation(group_size)[member])
 
@@ -131,7 +131,7 @@ class Levels:
         """Return the share of a member; in groups of one the groups take the shares in turn."""
         order = RandomMembers() if self.random else FirstMembers()
         guided = order.share(root, group, member, group_size, ratio)
-        rank = group if group_size == 1 else order.place(root, group, member, group_size)
+        rank = group if group_size == 1 else order.rank(root, group, member, group_size)
         return guided * self.shares[rank % len(self.shares)]
 
 

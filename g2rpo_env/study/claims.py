@@ -30,8 +30,8 @@ from g2rpo_env.study.grounds import (
     SFT,
     STARTS,
     Ground,
-    Row,
     Scale,
+    TableRow,
     make_references,
     make_row,
     make_untaught_rows,
@@ -104,7 +104,7 @@ def format_estimate(estimate: Estimate) -> str:
     return f"{estimate.value:+.2f} {interval_text(estimate.low, estimate.high)}"
 
 
-def drop_repeated(rows: Sequence[Row]) -> tuple[Row, ...]:
+def drop_repeated(rows: Sequence[TableRow]) -> tuple[TableRow, ...]:
     """Return rows of distinct labels, the last one of each label where the first one stood."""
     return tuple({row.label: row for row in rows}.values())
 
@@ -137,7 +137,7 @@ RATIOS = (0.125, 0.25, 0.5, 0.75, 1.0)
 RATIO_START = 0.8
 
 
-def make_ratio_row(ground: Ground, seeds: Sequence[int], ratio: float, series: str) -> Row:
+def make_ratio_row(ground: Ground, seeds: Sequence[int], ratio: float, series: str) -> TableRow:
     """Return the row of a share of guided members, fixed length of 80 %."""
     make = partial(ground.make_guided, rule="fixed", start=RATIO_START, guidance={"ratio": ratio})
     return make_row(make, seeds, f"fixed 80 %, ratio {ratio:g}", series, ratio)
@@ -181,7 +181,7 @@ def get_fixed_label(length: float) -> str:
     return f"fixed {length:.0%}"
 
 
-def make_fixed_row(ground: Ground, seeds: Sequence[int], length: float) -> Row:
+def make_fixed_row(ground: Ground, seeds: Sequence[int], length: float) -> TableRow:
     """Return the row of a fixed length."""
     return make_row(
         partial(ground.make_guided, rule="fixed", start=length), seeds, get_fixed_label(length), "fixed", length
@@ -242,7 +242,7 @@ def get_rule_label(name: str, start: float) -> str:
     return f"{name} {start:.0%}"
 
 
-def make_rule_row(ground: Ground, seeds: Sequence[int], rule: str, name: str, start: float) -> Row:
+def make_rule_row(ground: Ground, seeds: Sequence[int], rule: str, name: str, start: float) -> TableRow:
     """Return the row of a rule, a key of RULES, from a start."""
     return make_row(
         partial(ground.make_guided, rule=rule, start=start), seeds, get_rule_label(name, start), name, start
@@ -397,7 +397,7 @@ def make_loss_parts(scale: Scale) -> list[Part]:
     """Every controller in both loss modes; the masked one also with other baselines, rates and ratios."""
     ground = scale.get_grounds()[0]
 
-    def row(label: str, **options: Any) -> Row:
+    def row(label: str, **options: Any) -> TableRow:
         return make_row(partial(ground.make_guided, **options), scale.seeds, label)
 
     modes = {"in the loss": GUIDED, "masked": MASKED}

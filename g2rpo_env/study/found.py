@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from g2rpo_env.experiments.statistics import UNKNOWN, Estimate, Score, estimate, estimate_difference
-from g2rpo_env.study.grounds import GRID, SFT, Ground, Row, get_grpo_label
+from g2rpo_env.study.grounds import GRID, SFT, Ground, TableRow, get_grpo_label
 from g2rpo_env.study.runs import unpack_answers
 
 
@@ -23,7 +23,7 @@ class Part:
     """
 
     ground: Ground
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
 
 
 @dataclass
@@ -49,11 +49,11 @@ class Found:
         """Number of runs that are not done."""
         return len({run.key for row in self.part.rows for run in row.runs} - set(self.results))
 
-    def row(self, label: str) -> Row:
+    def row(self, label: str) -> TableRow:
         """Return the row of a label."""
         return next(row for row in self.part.rows if row.label == label)
 
-    def series(self, name: str) -> list[Row]:
+    def series(self, name: str) -> list[TableRow]:
         """Return the rows of a line, in the order of their places."""
         rows = [row for row in self.part.rows if row.series == name]
         return sorted(rows, key=lambda row: row.x or 0.0)

@@ -200,7 +200,7 @@ RULES: dict[str, Rule] = {
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row of a table: one way to train, once per seed.
 
     Attributes:
@@ -218,9 +218,9 @@ class Row:
 
 def make_row(
     make: Callable[[int], Run], seeds: Sequence[int], label: str, series: str = "", x: float | None = None
-) -> Row:
+) -> TableRow:
     """Return the row of a way to train: seed -> run."""
-    return Row(label, tuple(make(seed) for seed in seeds), series, x)
+    return TableRow(label, tuple(make(seed) for seed in seeds), series, x)
 
 
 BASE, SFT, RAFT, RAFT_REVEALED = "base", "sft", "raft", "raft, revealed tokens too"
@@ -233,14 +233,16 @@ def get_grpo_label(ground: Ground, multiple: float) -> str:
     return f"grpo {multiple * ground.family.rates[f'grpo{UNGUIDED}']:g}"
 
 
-def make_untaught_rows(ground: Ground, seeds: Sequence[int], grid: Sequence[float] = GRID) -> list[Row]:
+def make_untaught_rows(ground: Ground, seeds: Sequence[int], grid: Sequence[float] = GRID) -> list[TableRow]:
     """Return the rows without reveals: the base, and plain GRPO at multiples of the family's learning rate."""
     base = make_row(ground.make_run, seeds, BASE)
     rates = [make_row(partial(ground.make_plain, multiple=one), seeds, get_grpo_label(ground, one)) for one in grid]
     return [base, *rates]
 
 
-def make_references(ground: Ground, seeds: Sequence[int], grid: Sequence[float] = GRID, few: bool = False) -> list[Row]:
+def make_references(
+    ground: Ground, seeds: Sequence[int], grid: Sequence[float] = GRID, few: bool = False
+) -> list[TableRow]:
     """Return the rows of every comparison: base, GRPO's grid, imitation of the default run, RAFT, both loss modes.
 
     All have one budget of sampled tokens, but for ``sft``, which samples nothing and does as many updates as the run
@@ -255,7 +257,7 @@ def make_references(ground: Ground, seeds: Sequence[int], grid: Sequence[float] 
     default = {seed: ground.make_guided(seed) for seed in seeds}
     revealed = {"token_weight": TokenMean(revealed=True), "selection": KeepCorrect()}
 
-    def row(label: str, make: Callable[[int], Run]) -> Row:
+    def row(label: str, make: Callable[[int], Run]) -> TableRow:
         return make_row(make, seeds, label)
 
     base, *plain = make_untaught_rows(ground, seeds, grid)

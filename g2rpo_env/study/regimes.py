@@ -12,7 +12,7 @@ from typing import Any
 
 from g2rpo_env.agents.parts.token_weights.means import SequenceMean, TokenMean
 from g2rpo_env.experiments.families import RATES, UNGUIDED
-from g2rpo_env.study.grounds import BASE, Ground, Row, make_row
+from g2rpo_env.study.grounds import BASE, Ground, TableRow, make_row
 from g2rpo_env.study.runs import Run
 
 
@@ -68,13 +68,13 @@ class Regime:
         """Return the ground under the name of both; its bases, made from right traces, stay the same."""
         return ground.with_name(f"{ground.name}, {self.name}")
 
-    def make_rows(self, ground: Ground, seeds: Sequence[int]) -> tuple[Row, ...]:
+    def make_rows(self, ground: Ground, seeds: Sequence[int]) -> tuple[TableRow, ...]:
         """Return the base and one row per contender."""
         here = self.get_ground(ground)
         runs = {seed: self._make_runs(here, seed) for seed in seeds}
         base = make_row(ground.make_run, seeds, BASE)
         made = {one.label: tuple(runs[seed][one.label] for seed in seeds) for one in self.contenders}
-        return (base, *(Row(one.label, made[one.label], one.kind) for one in self.contenders))
+        return (base, *(TableRow(one.label, made[one.label], one.kind) for one in self.contenders))
 
     def _make_runs(self, ground: Ground, seed: int) -> dict[str, Run]:
         task = {**ground.family.task, **self.task}

@@ -42,7 +42,10 @@ ELSEWHERE = (
 """Modules that no result depends on, but for :data:`COUNTED`."""
 NAMED = 6
 """Changed modules that a message names."""
-COUNTED = ("g2rpo_env.experiments.arms", "g2rpo_env.experiments.environments", "g2rpo_env.study.runs")
+COUNTED = (
+    "g2rpo_env.experiments.arms", "g2rpo_env.experiments.bases", "g2rpo_env.experiments.environments",
+    "g2rpo_env.study.runs",
+)  # fmt: skip
 
 
 # -- the code that made a result --------------------------------------------------------------------------------------

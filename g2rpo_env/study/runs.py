@@ -21,8 +21,9 @@ import numpy as np
 import torch
 
 from g2rpo_env.agents import GRPO, CausalLMPolicy, Evaluation, evaluate
-from g2rpo_env.agents.warm_start import WarmStart, load_or_warm_start
+from g2rpo_env.agents.warm_start import WarmStart
 from g2rpo_env.experiments.arms import Arm, Setting, make_agent, train
+from g2rpo_env.experiments.bases import save_base, warm_start_tiny
 from g2rpo_env.experiments.environments import make_envs
 
 
@@ -80,15 +81,10 @@ class Base:
     def make(self, folder: Path) -> dict[str, Any]:
         """Train it, save it in a folder that does not exist yet, and return the result of the warm start."""
         envs = make_envs(self.env, 1, 1, self.task)
-        policy, result = load_or_warm_start(
-            lambda: CausalLMPolicy.tiny(envs, self.seed, hidden_size=self.hidden_size, layers=self.layers),
-            envs,
-            replace(self.warm, seed=self.seed),
-        )
+        policy, result = warm_start_tiny(envs, self.warm, self.seed, hidden_size=self.hidden_size, layers=self.layers)
         found = {**dataclasses.asdict(result), "parameters": sum(p.numel() for p in policy.model.parameters())}
         half = folder.with_suffix(".part")
-        policy.save_pretrained(half)
-        (half / "warm_start.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
+        save_base(policy, half, found)
         half.rename(folder)
         return found
 
@@ -142,7 +138,7 @@ class Run:
 
 @dataclass
 class MemoryRecorder:
-    """A :class:`~g2rpo_env.experiments.arms.Recorder` that keeps the updates of an agent in memory.
+    """A :class:`~g2rpo_env.experiments.arms.UpdateRecorder` that keeps the updates of an agent in memory.
 
     Attributes:
         rows: One per update, from which the curves are made.

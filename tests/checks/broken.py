@@ -58,7 +58,7 @@ def made(name: str, folder: Path) -> dict[str, Any]:
 
 @functools.cache
 def refusal(check: Callable[[Any], None], make: Callable[[], Any]) -> ConformanceError:
-    """Return what a check raises on what ``make`` makes."""
+    """Return the error of a check on the environment or task that ``make`` makes."""
     with pytest.raises(ConformanceError) as caught, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         check(make())

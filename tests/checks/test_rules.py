@@ -1,4 +1,4 @@
-"""What all rules share."""
+"""Tools that all rules share."""
 
 import threading
 

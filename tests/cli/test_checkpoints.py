@@ -1,4 +1,4 @@
-"""What a source may be, and the temperature that goes with it."""
+"""Sources of a policy that commands take, and the temperature that goes with it."""
 
 import pytest
 from arguments import QUIET, TINY

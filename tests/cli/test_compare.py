@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from g2rpo_env.agents.evaluation import summarise
-from g2rpo_env.cli.compare import describe, parse_options
+from g2rpo_env.cli.compare import describe, main, parse_options
 from g2rpo_env.cli.options import values
 from g2rpo_env.experiments.arms import Arm, Result
 from g2rpo_env.experiments.comparison import Comparison
@@ -51,6 +51,25 @@ def test_a_family_gives_what_the_user_did_not():
     options, _ = parse_options(mine)
     assert (options.task.digits, options.updates, options.guidance.ratio, options.warm.problems) == (2, 7, 0.25, 9)
     assert options.guidance.length == 51.0 and options.warm.batch_size == 32
+
+
+def test_minibatch_and_epochs_reach_the_comparison_if_they_are_given(monkeypatch, tmp_path):
+    given = []
+
+    def stop(*arguments, **options):
+        given.append(options["optimizer"])
+        raise StopIteration
+
+    monkeypatch.setattr("g2rpo_env.cli.compare.compare", stop)
+    for argv in ([], ["--minibatch", "16"], ["--minibatch", "16", "--epochs", "2"]):
+        with pytest.raises(StopIteration):
+            main([*argv, "--out", str(tmp_path / "x")])
+    assert given == [{}, {"minibatch": 16}, {"minibatch": 16, "epochs": 2}]
+
+
+def test_a_minibatch_below_1_is_named_before_anything_is_made(command, tmp_path):
+    status, _, error = command("compare", "--minibatch", 0, "--out", tmp_path / "x")
+    assert status == 1 and "minibatch=0 must be at least 1" in error and not (tmp_path / "x").exists()
 
 
 def test_algorithms_that_a_family_does_not_know_share_a_budget_of_tokens():

@@ -77,60 +77,60 @@ def test_bad_lengths_are_named(lengths: tuple[float, ...], words: str) -> None:
 # -- schedules that only count ----------------------------------------------------------------------------------------
 
 
-def played(rule: Controller, updates: int) -> list[float]:
+def play_rule(rule: Controller, updates: int) -> list[float]:
     return [rule.update(reward=0.5) for _ in range(updates)]
 
 
 def test_linear_decay_by_hand() -> None:
-    assert played(LinearDecay(length=30, updates=3, end=6), 4) == pytest.approx([22, 14, 6, 6])
+    assert play_rule(LinearDecay(length=30, updates=3, end=6), 4) == pytest.approx([22, 14, 6, 6])
 
 
 def test_cosine_decay_by_hand() -> None:
     # 6 + 24 (1 + cos(pi t / 3)) / 2: cos = 1/2, -1/2, -1
-    assert played(CosineDecay(length=30, updates=3, end=6), 4) == pytest.approx([24, 12, 6, 6])
+    assert play_rule(CosineDecay(length=30, updates=3, end=6), 4) == pytest.approx([24, 12, 6, 6])
 
 
 def test_step_decay_by_hand() -> None:
     rule = StepDecay(length=32, updates=8, every=2, factor=0.25, end=1)
-    assert played(rule, 9) == [32, 8, 8, 2, 2, 1, 1, 1, 1]  # 32 / 4^3 = 0.5 is below the end
+    assert play_rule(rule, 9) == [32, 8, 8, 2, 2, 1, 1, 1, 1]  # 32 / 4^3 = 0.5 is below the end
 
 
 def test_the_probability_of_uft_by_hand() -> None:
     # 0.05 + 0.45 (1 + cos(pi t / 4)): 0.95 at 0, 0.818 at 1, 0.5 at 2, 0.182 at 3, nothing from 4 on
     rule = CosineBinomial(length=10, updates=4)
     assert rule.probability == pytest.approx(0.95)
-    assert played(rule, 5) == pytest.approx([8.18198, 5, 1.81802, 0, 0], abs=1e-5)
+    assert play_rule(rule, 5) == pytest.approx([8.18198, 5, 1.81802, 0, 0], abs=1e-5)
 
 
 def test_draws_of_uft_are_slices_with_the_mean_of_the_binomial() -> None:
     rule = CosineBinomial(length=10, updates=4)
-    played(rule, 2)
+    play_rule(rule, 2)
     drawn = rule.plan([f"p{i}" for i in range(600)], [0] * 600)
     assert set(np.unique(drawn)) <= {0, 2, 4, 6, 8, 10} and drawn.mean() == pytest.approx(5, abs=0.3)
     assert drawn.var() == pytest.approx(4 * 5 * 0.25, rel=0.2)  # (10/5)^2 n p (1 - p)
-    played(rule, 2)
+    play_rule(rule, 2)
     assert (rule.plan(["a"] * 9, range(9)) == 0).all()
 
 
 def test_the_window_of_prefix_rft_by_hand() -> None:
     rule = UniformWindow(length=100, updates=4)
     assert rule.floor == pytest.approx(0.95) and rule.plan(["a"], [0]) == pytest.approx([95])
-    played(rule, 2)
+    play_rule(rule, 2)
     assert rule.floor == pytest.approx(0.5)
     drawn = rule.plan([f"p{i}" for i in range(500)], [0] * 500)
     assert 50 <= drawn.min() < 53 and 92 < drawn.max() <= 95 and drawn.mean() == pytest.approx(rule.length, abs=2)
-    played(rule, 2)
+    play_rule(rule, 2)
     assert rule.floor == pytest.approx(0.05) and rule.length == pytest.approx(50)
 
 
 @pytest.mark.parametrize("make", [CosineBinomial, UniformWindow, UniformDraw])
 def test_one_draw_per_problem_is_shared_by_its_group(make: Any) -> None:
     rule = make(length=1000, updates=10, per="problem")
-    played(rule, 5)
+    play_rule(rule, 5)
     drawn = rule.plan([f"p{i // 4}" for i in range(40)], [i % 4 for i in range(40)]).reshape(10, 4)
     assert all(len(set(row)) == 1 for row in drawn.tolist()) and len(set(drawn[:, 0])) > 3
     member = make(length=1000, updates=10, per="member")
-    played(member, 5)
+    play_rule(member, 5)
     assert len(set(member.plan(["p0"] * 40, list(range(40))))) > 3
 
 
@@ -138,10 +138,10 @@ def test_uniform_draws_by_hand() -> None:
     rule = UniformDraw(length=100, updates=4, low=0.2, high=0.6)
     drawn = rule.plan([f"p{i}" for i in range(500)], [0] * 500)
     assert 20 <= drawn.min() < 22 and 58 < drawn.max() <= 60 and drawn.mean() == pytest.approx(40, abs=1.5)
-    assert played(rule, 3) == pytest.approx([40, 40, 40])
+    assert play_rule(rule, 3) == pytest.approx([40, 40, 40])
     # annealed: high_t = 0.6, 0.5, 0.4, 0.3, 0.2 of 100; the expected length is the mean of 20 and that
     annealed = UniformDraw(length=100, updates=4, low=0.2, high=0.6, anneal=True)
-    assert played(annealed, 5) == pytest.approx([35, 30, 25, 20, 20])
+    assert play_rule(annealed, 5) == pytest.approx([35, 30, 25, 20, 20])
     assert annealed.plan(["a", "b"], [0, 0]).tolist() == [20, 20]
 
 
@@ -163,10 +163,10 @@ def test_draws_belong_to_seed_update_problem_and_member(make: Any) -> None:
 @pytest.mark.parametrize("make", [LinearDecay, CosineDecay, StepDecay, CosineBinomial, UniformWindow, UniformDraw])
 def test_schedules_go_on_without_valid_episodes_and_continue_from_a_state(make: Any) -> None:
     whole, first, second = (make(length=50, updates=9) for _ in range(3))
-    expected = played(whole, 7)
-    assert [first.update(reward=math.nan), *played(first, 2)] == expected[:3]
+    expected = play_rule(whole, 7)
+    assert [first.update(reward=math.nan), *play_rule(first, 2)] == expected[:3]
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))
-    assert played(second, 4) == expected[3:]
+    assert play_rule(second, 4) == expected[3:]
     assert second.plan(["a", "b"], [0, 1]).tolist() == whole.plan(["a", "b"], [0, 1]).tolist()
 
 

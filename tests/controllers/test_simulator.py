@@ -135,7 +135,7 @@ def random_learners(kind: str) -> list[LearnerModel]:
     return learners
 
 
-def self_tuned(kind: str, length: float, revealed: bool = False) -> Simulation:
+def simulate_self_tuning(kind: str, length: float, revealed: bool = False) -> Simulation:
     # an imitation of next to nothing says that reveals are trained, and teaches nothing
     learners = [replace(learner, imitation=1e-9 * revealed) for learner in random_learners(kind)]
     return simulate_controller(SelfTuning(length=length, max_length=120), learners, updates=60, seed=1)
@@ -144,7 +144,7 @@ def self_tuned(kind: str, length: float, revealed: bool = False) -> Simulation:
 @pytest.mark.parametrize("revealed", [False, True])
 @pytest.mark.parametrize("kind", ["noise", "jump", "harder"])
 def test_the_set_point_is_held_and_the_start_forgotten(kind: str, revealed: bool) -> None:
-    short, long = self_tuned(kind, 0.1 * WHOLE, revealed), self_tuned(kind, 0.8 * WHOLE, revealed)
+    short, long = simulate_self_tuning(kind, 0.1 * WHOLE, revealed), simulate_self_tuning(kind, 0.8 * WHOLE, revealed)
     for seen in (short, long):
         aims = np.array([set_point(plain, 0.5) for plain in seen.unguided[:, -20:].mean(axis=1)])
         error = seen.guided[:, -20:].mean(axis=1) - (aims if revealed else 0.5)
@@ -157,15 +157,15 @@ def test_the_set_point_is_held_and_the_start_forgotten(kind: str, revealed: bool
 
 
 def test_help_ends_as_the_ability_grows() -> None:
-    seen = self_tuned("trend", 0.8 * WHOLE)
+    seen = simulate_self_tuning("trend", 0.8 * WHOLE)
     able = seen.ability[:, -1] > 1
     assert able.sum() > 20 and (seen.length[able, -1] < 0.1 * WHOLE).all()
     assert (np.nanmean(seen.guided[:, -20:], axis=1) > 0.45).all()
 
 
 def test_zero_success_asks_for_everything_within_two_updates() -> None:
-    assert (self_tuned("zero", 0.1 * WHOLE).length[:, 2:] == WHOLE).all()
-    assert (self_tuned("zero", 0.0).length[:, 2:] == WHOLE).all()
+    assert (simulate_self_tuning("zero", 0.1 * WHOLE).length[:, 2:] == WHOLE).all()
+    assert (simulate_self_tuning("zero", 0.0).length[:, 2:] == WHOLE).all()
 
 
 @pytest.mark.parametrize("kind", ["noise", "trend", "zero", "jump", "harder"])

@@ -1,4 +1,4 @@
-"""What every generated task promises: right solutions, wrong answers refused, splits apart, enough problems."""
+"""Promises of every generated task: right solutions, wrong answers refused, splits apart, enough problems."""
 
 import copy
 from collections import Counter

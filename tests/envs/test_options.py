@@ -23,7 +23,7 @@ class Flags(TypedDict, total=False):
 
 
 class Walk:
-    """What the tests call."""
+    """A class with options, which the tests call."""
 
     @accept_options(Flags, depth=3)
     def __init__(self, steps: int = 5, **options: Unpack[Flags]) -> None:

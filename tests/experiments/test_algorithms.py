@@ -2,6 +2,7 @@
 
 import pytest
 
+from g2rpo_env.agents.recipe import Optimizer
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.experiments.algorithms import make_arms, make_chains
 from g2rpo_env.experiments.arms import Arm
@@ -29,6 +30,15 @@ def test_an_algorithm_is_guided_unless_its_name_says_otherwise():
         make_arms(["g2rpo-a@unguided"])
     with pytest.raises(ConfigurationError, match="'pppo' must be one of grpo, .*ppo, a2c, or module:Class"):
         make_arms(["pppo"])
+
+
+def test_fields_of_the_optimiser_replace_those_of_recipes_alone():
+    names = ["grpo", "ppo", Arm("mine", "grpo")]
+    recipe, agent, mine = make_arms(names, (0.5,), optimizer={"minibatch": 16, "epochs": 2})
+    assert recipe.parts == {"optimizer": Optimizer(minibatch=16, epochs=2)} and recipe.learning_rate == 0.5
+    assert agent.parts == mine.parts == make_arms(["grpo"])[0].parts == {}
+    with pytest.raises(ConfigurationError, match="minibatch=0 must be at least 1"):
+        make_arms(names, optimizer={"minibatch": 0})
 
 
 def test_imitation_follows_the_run_it_replays():

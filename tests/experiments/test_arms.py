@@ -1,13 +1,15 @@
 """Arms: settings make their environments, agents get their rates and parts."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import gymnasium as gym
 import pytest
 import torch
 
-from g2rpo_env.agents import GRPO, CausalLMPolicy
+from g2rpo_env.agents import GRPO, CausalLMPolicy, recipes
 from g2rpo_env.agents.parts.selection.splits import SplitGuided
+from g2rpo_env.agents.recipe import Optimizer, Recipe
 from g2rpo_env.curriculum import Ramp
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.experiments.arms import Arm, load_agent, make_agent
@@ -23,6 +25,42 @@ def test_a_rate_and_the_environment_reach_agents_of_all_kinds(setting, base, cou
     assert make_agent(setting, policy, Arm("x", counting, 0.5), None).rate == 0.5
     assert make_agent(setting, policy, Arm("x", counting), None).rate is None
     assert make_agent(setting, policy, Arm("x", "grpo", 0.5), None).recipe.optimizer.learning_rate == 0.5
+
+
+def test_an_arm_changes_the_rate_of_its_optimiser_and_nothing_else(setting, base, monkeypatch):
+    policy = CausalLMPolicy.from_pretrained(base)
+    of_recipe = Optimizer(learning_rate=0.25, minibatch=3, epochs=2, weight_decay=0.125, decay=9)
+    monkeypatch.setitem(recipes.RECIPES, "steps", lambda: Recipe(optimizer=of_recipe))
+    of_arm = Optimizer(learning_rate=0.75, minibatch=5)
+
+    def optimizer(rate=None, parts=None, **changes):
+        arm = Arm("x", "steps", rate, parts=parts or {})
+        return make_agent(replace(setting, **changes), policy, arm, None).recipe.optimizer
+
+    assert optimizer() == replace(of_recipe, decay=None)  # whether rates fall is said by the setting
+    assert optimizer(0.5) == replace(of_recipe, learning_rate=0.5, decay=None)
+    assert optimizer(decay=True) == replace(of_recipe, decay=3)
+    assert optimizer(parts={"optimizer": of_arm}) == of_arm
+    assert optimizer(0.5, {"optimizer": of_arm}, decay=True) == replace(of_arm, learning_rate=0.5, decay=3)
+
+
+def test_accuracy_elsewhere_is_measured_under_the_context_of_the_agent(setting, base, monkeypatch):
+    policy, given = CausalLMPolicy.from_pretrained(base), []
+
+    def context(task, problem_id):
+        return task.lookup(problem_id).prompt_T
+
+    def evaluate(policy, envs, **options):
+        given.append((len(envs.unwrapped.task.source.draw(0, 0)), options))
+
+    monkeypatch.setattr("g2rpo_env.experiments.arms.evaluate", evaluate)
+    setting = replace(setting, measured={"digits": 2})
+    setting.evaluate(SimpleNamespace(policy=policy, context=context), "test", 4)
+    setting.evaluate(SimpleNamespace(policy=policy), "test", 4)
+    assert given == [  # five characters: the sums of two digits, which it does not train on
+        (5, {"split": "test", "problems": 4, "context": context}),
+        (5, {"split": "test", "problems": 4, "context": None}),
+    ]
 
 
 def test_rates_fall_with_the_budget_whatever_counts_it(setting, base):

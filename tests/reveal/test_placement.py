@@ -34,7 +34,7 @@ def addition(**options: Any) -> Task:
     return Addition(digits=2, **options)
 
 
-def hinted() -> Task:
+def make_hinted() -> Task:
     return Task(Hinted(AdditionSource(2), HINTS), MarkVerifier(), max_new_tokens=30)
 
 
@@ -77,12 +77,12 @@ def test_a_part_of_the_solution_in_the_prompt() -> None:
     [(7, "tokens", "Add one"), (1, "steps", "Add ones first.\n"), (1.0, "fraction", HINTS["58+67"])],
 )
 def test_a_hint_of_its_own_in_every_unit(amount: float, unit: str, shown: str) -> None:
-    context, _, info = start(hinted(), length=amount, unit=unit, place="hint")
+    context, _, info = start(make_hinted(), length=amount, unit=unit, place="hint")
     assert context == f"Hint: {shown}\n58+67=" and info["reveal_length"] == len(shown)
 
 
 def test_a_problem_without_a_hint_is_not_guided() -> None:
-    env = GuidanceWrapper(TokenEnv(hinted()), 1.0, "fraction", place="hint")
+    env = GuidanceWrapper(TokenEnv(make_hinted()), 1.0, "fraction", place="hint")
     _, info = env.reset(seed=0, options={"problem": "11+22"})
     assert info["reveal_length"] == 0 and info["prompt_length"] == 6
 
@@ -186,8 +186,8 @@ def test_guided_environments_keep_the_contract(place: Any) -> None:
 @pytest.mark.parametrize("place", PLACES)
 def test_a_wrapper_tells_its_arguments(place: str) -> None:
     arguments = {"length": 3.0, "unit": "tokens", "ratio": 0.5, "reveal_cap": "before_answer", "counted": False}
-    envs = VectorGuidanceWrapper(TokenVectorEnv(hinted(), 4, group_size=2), **arguments, place=place, who="random")
-    again = VectorGuidanceWrapper(TokenVectorEnv(hinted(), 4, group_size=2), **envs.arguments)
+    envs = VectorGuidanceWrapper(TokenVectorEnv(make_hinted(), 4, group_size=2), **arguments, place=place, who="random")
+    again = VectorGuidanceWrapper(TokenVectorEnv(make_hinted(), 4, group_size=2), **envs.arguments)
     assert again.arguments == envs.arguments == {**arguments, "place": PLACES[place], "who": envs.who}
     first, second = envs.reset(seed=3)[0], again.reset(seed=3)[0]
     assert np.array_equal(first["tokens"], second["tokens"])

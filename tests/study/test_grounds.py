@@ -14,8 +14,8 @@ from g2rpo_env.study.grounds import (
     RULES,
     STARTS,
     Ground,
-    Row,
     Scale,
+    TableRow,
     get_grpo_label,
     make_references,
     make_row,
@@ -103,4 +103,4 @@ def test_another_task_has_its_own_bases(tiny):
 
 def test_a_row_has_one_run_per_seed(tiny):
     row = make_row(tiny.make_plain, (0, 2), "plain", "line", 0.5)
-    assert row == Row("plain", (tiny.make_plain(0), tiny.make_plain(2)), "line", 0.5)
+    assert row == TableRow("plain", (tiny.make_plain(0), tiny.make_plain(2)), "line", 0.5)

@@ -59,7 +59,7 @@ def test_results_are_kept_shared_and_equal_for_any_number_of_workers(tiny, tmp_p
     assert len(list((folder.path / "results").iterdir())) == 5 and len(list((folder.path / "code").iterdir())) == 1
 
 
-def kept(folder, run, **changes):
+def keep_result(folder, run, **changes):
     """Keep a result that was never computed."""
     found = {"accuracy": 0.5, "lengths": [], "seconds": 1.0, "weights": "0", **changes}
     folder.keep(run, found)
@@ -82,7 +82,7 @@ def test_a_folder_goes_on_with_the_same_options_only(folder, tmp_path):
 
 def test_results_of_other_code_are_refused_by_the_name_of_what_changed(folder, tiny, monkeypatch):
     run = tiny.make_guided(0)
-    kept(folder, run)
+    keep_result(folder, run)
     assert folder.get_result(run)["accuracy"] == 0.5
     monkeypatch.setitem(runner._HASHES, "g2rpo_env.controllers.rules", "changed")
     with pytest.raises(ResumeError, match="other code: g2rpo_env.controllers.rules changed since"):
@@ -92,7 +92,7 @@ def test_results_of_other_code_are_refused_by_the_name_of_what_changed(folder, t
 
 def test_modules_that_moved_are_named_as_they_are_now(folder, tiny, monkeypatch):
     run = tiny.make_guided(0)
-    kept(folder, run)
+    keep_result(folder, run)
     (file,) = (folder.path / "code").iterdir()
     known = json.loads(file.read_text())
     moved = {"g2rpo_env.old": "g2rpo_env.controllers.rules", "g2rpo_env.other": "g2rpo_env.controllers.rules"}
@@ -126,12 +126,12 @@ def test_a_study_of_earlier_code_goes_on_if_it_is_trusted(tiny, tmp_path):
 
 def test_results_of_another_base_are_refused(folder, tiny):
     run = tiny.make_guided(0)
-    kept(folder, run)
+    keep_result(folder, run)
     assert folder.get_result(run) is not None  # no base lies here
     run.base.make(folder.get_base(run.base))
     with pytest.raises(ResumeError, match="bases and results belong together"):
         folder.get_result(run)
-    kept(folder, run, weights=hash_weights(folder.get_base(run.base)))
+    keep_result(folder, run, weights=hash_weights(folder.get_base(run.base)))
     assert folder.get_result(run)["accuracy"] == 0.5
 
 

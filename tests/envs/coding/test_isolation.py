@@ -1,4 +1,4 @@
-"""What the kernel enforces once a process is confined, tried in forks of this one."""
+"""Limits that the kernel enforces once a process is confined, tried in forks of this one."""
 
 import ctypes
 import errno

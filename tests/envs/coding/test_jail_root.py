@@ -1,4 +1,4 @@
-"""What a sample may read: the standard library and shared libraries, and no installed package."""
+"""Files that a sample may read: the standard library and shared libraries, and no installed package."""
 
 import os
 

@@ -600,7 +600,7 @@ for unsafe in (False, True):
 
 
 def lacking(first: int, last: int) -> list[str]:
-    """Return what a sandbox says, safe and unsafe, on a kernel without some system calls."""
+    """Return the lines that a sandbox prints, safe and unsafe, on a kernel without some system calls."""
     opened().close()
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT, str(first), str(last)], capture_output=True, text=True,

@@ -22,7 +22,7 @@ ARITHMETIC = MathVerifier(symbolic=False)
 
 
 def finding(gold: str, answer: str, verifier: MathVerifier = ARITHMETIC) -> Finding:
-    """Return what the comparison of two bare answers finds."""
+    """Return the finding of the comparison of two bare answers."""
     verdict = verifier.equal(gold, answer)
     assert isinstance(verdict, MathVerdict)
     return verdict.finding
