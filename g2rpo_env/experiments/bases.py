@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from g2rpo_env.agents import CausalLMPolicy
-from g2rpo_env.agents.evaluation import Context
+from g2rpo_env.agents.evaluation import ContextRule
 from g2rpo_env.agents.warm_start import WarmStart, WarmStartResult, load_or_warm_start
 from g2rpo_env.experiments.arms import Setting
 from g2rpo_env.guidance import AnyEnv
@@ -22,7 +22,7 @@ def make_folder(path: Path) -> None:
 
 
 def warm_start_tiny(
-    envs: AnyEnv, warm: WarmStart, seed: int, context: Context | None = None, **size: int
+    envs: AnyEnv, warm: WarmStart, seed: int, context: ContextRule | None = None, **size: int
 ) -> tuple[CausalLMPolicy, WarmStartResult]:
     """Return a tiny model after its warm start, from the cache if it is there; weights and warm start have one seed.
 
@@ -49,7 +49,7 @@ def make_base(
     warm: WarmStart,
     folder: Path,
     report: Any = print,
-    context: Context | None = None,
+    context: ContextRule | None = None,
 ) -> Path:
     """Return the folder of the base policy: the user's, or a warm-started tiny model of this seed.
 

@@ -377,7 +377,7 @@ def test_equal_seeds_give_equal_runs() -> None:
 
 
 def grouped(length: float | None = 3) -> Any:
-    """What the command line gives an agent: groups whose lanes wait."""
+    """An environment as the command line gives it to an agent: groups whose lanes wait."""
     task = Task(AdditionSource(1), Parity(), max_new_tokens=5)
     envs: Any = TokenVectorEnv(task, LANES, group_size=2)
     return envs if length is None else g2rpo_env.VectorGuidanceWrapper(envs, length=length, ratio=0.5)

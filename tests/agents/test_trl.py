@@ -32,7 +32,7 @@ def tiny(envs: Any) -> CausalLMPolicy:
 
 
 def fake_trainer(policy: CausalLMPolicy, training: bool = True) -> Any:
-    """What a rollout reads of a trainer."""
+    """The attributes of a trainer that a rollout reads."""
     policy.model.train(training)
     return SimpleNamespace(
         model=policy.model,
