@@ -6,6 +6,7 @@ the part in each slot of a recipe may name.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
@@ -18,7 +19,8 @@ from g2rpo_env.agents.batch import Batch, make_batch
 from g2rpo_env.agents.learner import Learner
 from g2rpo_env.agents.parts.protocols import get_requirements
 from g2rpo_env.agents.policy.scoring import TokenStates
-from g2rpo_env.agents.recipe import Recipe
+from g2rpo_env.agents.recipe import Optimizer, Recipe
+from g2rpo_env.controllers.base import Controller
 from g2rpo_env.episode import Episode, Group, Role
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.naming import suggest
@@ -285,6 +287,48 @@ SLOTS: dict[str, frozenset[str]] = {
     "optimizer": frozenset(),
 }
 """Slot of a recipe -> what its part may require."""
+
+
+ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "strategy": ("policy", "envs"),
+    "shaping": ("group",),
+    "selection": ("groups", "reward_PG"),
+    "advantage": ("reward_G",),
+    "credit": ("groups", "advantage_PG"),
+    "token_weight": ("episode",),
+    "loss": ("log_probs_NT", "batch"),
+    "reference": ("log_probs_NT", "batch"),
+    "regularizer": ("entropy_NT", "batch"),
+}
+"""Slot of a recipe -> what its part is called with, before the keywords of what it requires."""
+
+
+def check_parts(recipe: Recipe) -> None:
+    """Raise ConfigurationError unless every part is an object that can be called as its slot says."""
+    for slot, arguments in ARGUMENTS.items():
+        part = getattr(recipe, slot)
+        if part is None and slot in ("credit", "regularizer"):
+            continue
+        asked = get_requirements(part)
+        if slot == "advantage" and "groups" in asked:
+            arguments = ("reward_PG", "groups")
+        at_episode = slot == "token_weight"
+        provided = (
+            [PROVIDED[name] for name in sorted(asked & PROVIDED.keys())] if slot not in ("loss", "reference") else []
+        )
+        keywords = [one.episode_keyword if at_episode else one.keyword for one in provided]
+        keywords += ["advantage"] if at_episode and "advantage" in asked else []
+        rule = f"must be an object that is called with ({', '.join([*arguments, *keywords])})"
+        if isinstance(part, type) or not callable(part):
+            raise ConfigurationError(f"{slot}={part!r:.80} {rule}")
+        try:
+            inspect.signature(part).bind(*arguments, **dict.fromkeys(keywords))
+        except TypeError as error:
+            raise ConfigurationError(f"{slot}={type(part).__name__} {rule}; {error}") from None
+    for slot, kind in (("optimizer", Optimizer), ("controller", Controller)):
+        part = getattr(recipe, slot)
+        if not isinstance(part, kind) and not (part is None and slot == "controller"):
+            raise ConfigurationError(f"{slot}={part!r:.80} must be an object of a class derived from {kind.__name__}")
 
 
 def check_requirements(recipe: Recipe) -> None:

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import math
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 
 from g2rpo_env.agents.batch import cut_context, make_batch
 from g2rpo_env.agents.evaluation import ContextRule, Evaluation, evaluate
-from g2rpo_env.agents.given import Given, check_requirements
+from g2rpo_env.agents.given import Given, check_parts, check_requirements
 from g2rpo_env.agents.learner import NO_STEP, Learner
 from g2rpo_env.agents.loop import Callback, run_updates
 from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
@@ -73,6 +74,7 @@ class GRPO:
     ) -> None:
         self.recipe = dataclasses.replace(recipe or Recipe(), **parts)
         check_requirements(self.recipe)
+        check_parts(self.recipe)
         self.policy, self.envs, self.seed = policy, envs, int(seed)
         token_vector_env(envs)  # raises unless it is one whose lanes wait
         policy.check_fits(envs)
@@ -219,15 +221,15 @@ class GRPO:
         """Write the policy as an ordinary Hugging Face folder, and the training state beside it.
 
         Call it between updates; no episode is in flight then.
+
+        Raises:
+            ConfigurationError: a part of the recipe is no dataclass, see :meth:`Recipe.to_config`.
         """
         folder = Path(folder)
+        # First, for a recipe that cannot be saved leaves no folder behind.
+        config = {"seed": self.seed, "policy": self.policy.to_config(), "recipe": self.recipe.to_config()}
         folder.mkdir(parents=True, exist_ok=True)
         self.policy.save_pretrained(folder)
-        config = {
-            "seed": self.seed,
-            "policy": self.policy.to_config(),
-            "recipe": self.recipe.to_config(),
-        }
         (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
         torch.save(self.state_dict(), folder / STATE_FILE)
 
@@ -283,19 +285,28 @@ class GRPO:
                 :class:`~g2rpo_env.agents.policy.causal_lm.CausalLMPolicy` with those of the folder.
 
         Raises:
-            ResumeError: the folder holds no saved agent.
+            ResumeError: the folder holds no saved agent, or a damaged one.
+            ConfigurationError: its configuration names a class, a slot or an option that nothing has.
         """
         folder = Path(folder)
         if not (folder / STATE_FILE).is_file() or not (folder / CONFIG_FILE).is_file():
             raise ResumeError(f"folder={str(folder)!r} must hold {CONFIG_FILE} and {STATE_FILE}, written by save()")
-        config = json.loads((folder / CONFIG_FILE).read_text())
+        try:
+            config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+            config = {name: config[name] for name in ("policy", "seed", "recipe")}
+        except (ValueError, TypeError, KeyError) as error:
+            raise ResumeError(f"folder={str(folder)!r}: {CONFIG_FILE} is damaged; {error!r}") from None
+        try:
+            state = torch.load(folder / STATE_FILE, map_location=device, weights_only=True)
+        except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+            raise ResumeError(f"folder={str(folder)!r}: {STATE_FILE} is damaged, and can not be read") from error
         if policy is None:
             options = config["policy"] if dtype is None else {**config["policy"], "dtype": dtype}
             policy = CausalLMPolicy.from_pretrained(folder, device=device, **options)
         else:
             policy.to(device, dtype)
         agent = cls(policy, envs, seed=config["seed"], recipe=Recipe.from_config(config["recipe"]))
-        agent.load_state_dict(torch.load(folder / STATE_FILE, map_location=device, weights_only=True))
+        agent.load_state_dict(state)
         return agent
 
 

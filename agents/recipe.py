@@ -162,8 +162,12 @@ class Recipe:
         return self.controller is not None or self.requires("guidance")
 
     def to_config(self) -> dict[str, Any]:
-        """Return the recipe as plain data: per part the name of its class and its options."""
-        return {f.name: part_to_config(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        """Return the recipe as plain data: per part the name of its class and its options.
+
+        Raises:
+            ConfigurationError: a part is of a class that is no dataclass, so that nobody knows its options.
+        """
+        return {f.name: part_to_config(getattr(self, f.name), f.name) for f in dataclasses.fields(self)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Recipe:
@@ -182,13 +186,24 @@ MODULES = ("g2rpo_env.agents.parts", CONTROLLERS, __name__)
 """Modules that offer parts by public name."""
 
 
-def part_to_config(part: Any) -> dict[str, Any] | None:
+def part_to_config(part: Any, argument: str = "part") -> dict[str, Any] | None:
     """Return a part as ``{"class": "ClippedSurrogate", "options": {...}}``; None stays None.
 
     A class of the user's is named ``"module:Name"``.
+
+    Args:
+        part: The part.
+        argument: What messages call it.
+
+    Raises:
+        ConfigurationError: its class is no dataclass, so that nobody knows its options.
     """
     if part is None:
         return None
+    if not dataclasses.is_dataclass(part):
+        raise ConfigurationError(
+            f"{argument}={type(part).__name__} must be a dataclass to be saved: its fields are read"
+        )
     options = {f.name: _plain(getattr(part, f.name)) for f in dataclasses.fields(part) if f.init}
     return {"class": public_name(type(part), MODULES), "options": options}
 
@@ -209,6 +224,8 @@ def part_from_config(config: dict[str, Any] | None, argument: str = "part") -> A
     """
     if config is None:
         return None
+    if not _is_part(config):
+        raise ConfigurationError(f'{argument}={config!r:.80} must be null or {{"class": a name, "options": {{...}}}}')
     options = {k: part_from_config(value, k) if _is_part(value) else value for k, value in config["options"].items()}
     kind = find_class(config["class"], MODULES, argument)
     if dataclasses.is_dataclass(kind):

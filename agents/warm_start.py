@@ -42,7 +42,7 @@ class WarmStart:
         success: Range (low, high) of sampled success to stop in, 0 <= low < high <= 1.
         learning_rate: Of AdamW, > 0.
         warmup: Steps over which the learning rate rises linearly, >= 0; without them some seeds start out badly.
-        batch_size: Solutions per step, fewer where they are long:
+        batch_size: Solutions per step, fewer where they are long, see ``batch_tokens``.
         batch_tokens: A step takes no further solution once it holds so many tokens, prompts included.
         problems: Distinct solutions to learn from, epoch after epoch; None for no limit but that of the split. A policy
             that has seen few is confidently wrong on new problems, and sampling more will not help it.

@@ -46,7 +46,7 @@ class TrainOptions(EnvOptions):
     """
 
     recipe: str = "g2rpo-a"
-    """Name of the recipe: grpo, guided-grpo, g2rpo-a, g2rpo-a-masked, sft or raft."""
+    """Name of the recipe: grpo, reinforce, guided-grpo, g2rpo-a, g2rpo-a-masked, sft or raft."""
     updates: int = 200
     """Updates of the whole run, those before a resume included."""
     seed: int = 0

@@ -21,6 +21,9 @@ from g2rpo_env.agents.given import (
     get_completion,
     locate_tokens,
 )
+from g2rpo_env.agents.parts.advantages import GroupNormalized
+from g2rpo_env.agents.parts.losses import ClippedSurrogate
+from g2rpo_env.agents.parts.shaping import EnvironmentReward
 from g2rpo_env.agents.parts.token_weights import SequenceMean
 from g2rpo_env.agents.recipe import Optimizer, Recipe
 from g2rpo_env.episode import Group, Role
@@ -242,6 +245,34 @@ def test_the_nearest_known_requirement_is_named() -> None:
     check_requirements(Recipe(shaping=requiring(*PROVIDED)))
     for name in recipes.RECIPES:
         check_requirements(recipes.get(name))
+
+
+@pytest.mark.parametrize(
+    ("slot", "part", "message"),
+    [
+        ("loss", ClippedSurrogate, "loss=<class .*ClippedSurrogate'> must be an object that is called with"),
+        ("loss", GroupNormalized(), r"loss=GroupNormalized must be .* called with \(log_probs_NT, batch\); too many"),
+        ("token_weight", 3, r"token_weight=3 must be an object that is called with \(episode\)"),
+        ("loss", None, "loss=None must be an object"),
+        ("advantage", EnvironmentReward, "advantage=<class"),
+        ("controller", Optimizer(), "controller=Optimizer.* must be an object of a class derived from Controller"),
+        ("optimizer", None, "optimizer=None must be an object of a class derived from Optimizer"),
+    ],
+)
+def test_an_object_that_does_not_fit_its_slot_is_refused(make_agent: Any, slot: str, part: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        make_agent("grpo", **{slot: part})
+
+
+def test_a_part_that_does_not_take_what_it_requires_is_refused(make_agent: Any) -> None:
+    class Deaf:
+        requires = frozenset({"log_probs"})
+
+        def __call__(self, group: Any) -> Any:
+            raise AssertionError
+
+    with pytest.raises(ConfigurationError, match=r"shaping=Deaf .* \(group, log_prob_GT\); got an unexpected keyword"):
+        make_agent(shaping=Deaf())
 
 
 def test_what_one_slot_may_require_another_may_not() -> None:

@@ -683,6 +683,44 @@ def test_the_parts_of_an_agent_hold_its_controller(make_agent: Any) -> None:
     assert agent.parts.controller is agent.controller is not agent.recipe.controller
 
 
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("agent.json", lambda text: text[:-20], "agent.json is damaged"),
+        ("agent.json", lambda text: text.replace('"recipe"', '"recip"'), "agent.json is damaged; KeyError"),
+        ("agent.json", lambda text: "[]", "agent.json is damaged"),
+        ("training_state.pt", lambda text: "no tensors", "training_state.pt is damaged"),
+    ],
+)
+def test_a_damaged_checkpoint_is_named(make_agent: Any, make_envs: Any, tmp_path: Any, name, damage, message) -> None:
+    make_agent().save(tmp_path)
+    file = tmp_path / name
+    file.write_text(damage(file.read_text(errors="replace")))
+    with pytest.raises(ResumeError, match=message):
+        GRPO.load(tmp_path, make_envs(16, 4))
+
+
+def test_a_slot_that_is_no_part_is_refused(make_agent: Any, make_envs: Any, tmp_path: Any) -> None:
+    make_agent().save(tmp_path)
+    config = json.loads((tmp_path / "agent.json").read_text())
+    config["recipe"]["loss"] = "ClippedSurrogate"
+    (tmp_path / "agent.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigurationError, match="loss='ClippedSurrogate' must be null or"):
+        GRPO.load(tmp_path, make_envs(16, 4))
+
+
+def test_a_recipe_that_cannot_be_saved_leaves_no_folder(make_agent: Any, tmp_path: Any) -> None:
+    class Best:
+        def __call__(self, reward_G: Any) -> Any:
+            return reward_G - reward_G.mean()
+
+    agent = make_agent(advantage=Best())
+    agent.update()
+    with pytest.raises(ConfigurationError, match="advantage=Best must be a dataclass to be saved"):
+        agent.save(tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
 def test_an_agent_with_a_policy_of_ones_own_goes_on(make_agent: Any, make_envs: Any, tmp_path: Any) -> None:
     agent = make_agent()
     agent.update()

@@ -82,8 +82,8 @@ def test_an_unknown_class_is_refused_with_the_nearest_one_and_its_slot() -> None
     config["token_weight"]["options"]["which"]["class"] = "TopEntropie"
     with pytest.raises(ConfigurationError, match="^which='TopEntropie' .* did you mean 'TopEntropy'"):
         Recipe.from_config(config)
-    with pytest.raises(ConfigurationError, match="^loss='Cliped' must be a public name; they are the classes of "):
-        Recipe.from_config({"loss": {"class": "Cliped", "options": {}}})
+    with pytest.raises(ConfigurationError, match="^loss='Zzzz' must be a public name; they are the classes of "):
+        Recipe.from_config({"loss": {"class": "Zzzz", "options": {}}})
 
 
 def test_an_unknown_slot_or_option_is_refused_with_the_nearest_one() -> None:
