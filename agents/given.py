@@ -303,21 +303,26 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
 """Slot of a recipe -> what its part is called with, before the keywords of what it requires."""
 
 
+def list_arguments(slot: str, part: Any) -> tuple[tuple[str, ...], list[str]]:
+    """Return the names of the arguments that a part is called with, by position and by keyword."""
+    asked = get_requirements(part)
+    if slot == "advantage" and "groups" in asked:
+        return ("reward_PG", "groups"), []
+    if slot in ("loss", "reference"):  # what they require is in the batch
+        return ARGUMENTS[slot], []
+    provided = [PROVIDED[name] for name in sorted(asked & PROVIDED.keys())]
+    if slot != "token_weight":
+        return ARGUMENTS[slot], [one.keyword for one in provided]
+    return ARGUMENTS[slot], [one.episode_keyword for one in provided] + sorted(asked & {"advantage"})
+
+
 def check_parts(recipe: Recipe) -> None:
     """Raise ConfigurationError unless every part is an object that can be called as its slot says."""
-    for slot, arguments in ARGUMENTS.items():
+    for slot in ARGUMENTS:
         part = getattr(recipe, slot)
         if part is None and slot in ("credit", "regularizer"):
             continue
-        asked = get_requirements(part)
-        if slot == "advantage" and "groups" in asked:
-            arguments = ("reward_PG", "groups")
-        at_episode = slot == "token_weight"
-        provided = (
-            [PROVIDED[name] for name in sorted(asked & PROVIDED.keys())] if slot not in ("loss", "reference") else []
-        )
-        keywords = [one.episode_keyword if at_episode else one.keyword for one in provided]
-        keywords += ["advantage"] if at_episode and "advantage" in asked else []
+        arguments, keywords = list_arguments(slot, part)
         rule = f"must be an object that is called with ({', '.join([*arguments, *keywords])})"
         if isinstance(part, type) or not callable(part):
             raise ConfigurationError(f"{slot}={part!r:.80} {rule}")
