@@ -19,6 +19,7 @@ from g2rpo_env.agents.evaluation import ContextRule, Evaluation, evaluate
 from g2rpo_env.agents.given import Given, check_parts, check_requirements
 from g2rpo_env.agents.learner import NO_STEP, Learner
 from g2rpo_env.agents.loop import Callback, run_updates
+from g2rpo_env.agents.parts.protocols import get_requirements
 from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
 from g2rpo_env.agents.policy.protocol import Policy
 from g2rpo_env.agents.progress import Progress
@@ -312,7 +313,7 @@ class GRPO:
 
 def compute_advantages(part: Any, groups: Groups, rewards: list[np.ndarray]) -> list[np.ndarray]:
     """Return the advantages of all groups, float (G,) each, by a part that sees one group or requires them all."""
-    if "groups" in getattr(part, "requires", ()):
+    if "groups" in get_requirements(part):
         return part(rewards, groups)
     return [part(reward_G) for reward_G in rewards]
 

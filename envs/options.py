@@ -10,7 +10,6 @@ annotation holds default and description, from which the command line takes its 
 """
 
 # No `from __future__ import annotations` here: it would make texts of the annotations that accept_options reads.
-import difflib
 import functools
 import inspect
 import typing
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict, TypeVar, cast
 
 from g2rpo_env.grading import STRICT, Grading
+from g2rpo_env.naming import suggest
 from g2rpo_env.traces import AS_THEY_COME, Traces
 
 if TYPE_CHECKING:
@@ -206,6 +206,4 @@ def _read_option(kind: Any, name: str) -> Option:
 
 
 def _describe_unknown(name: str, value: object, owner: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, 1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"{name}={value!r:.40} is no option of {owner}: {', '.join(known)}{hint}"
+    return f"{name}={value!r:.40} is no option of {owner}: {', '.join(known)}{suggest(name, known)}"

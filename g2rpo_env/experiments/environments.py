@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ import gymnasium as gym
 
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.guidance import VectorGuidanceWrapper
+from g2rpo_env.naming import suggest
 from g2rpo_env.registration import env_ids
 
 
@@ -30,9 +30,7 @@ def env_spec(env_id: str) -> Any:
     # Gymnasium's own games have ids too, but no tokens.
     if name not in gym.registry or str(gym.registry[name].entry_point).startswith("gymnasium."):
         known = env_ids()
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ConfigurationError(f"env={name!r} must be one of {', '.join(known)}{hint}")
+        raise ConfigurationError(f"env={name!r} must be one of {', '.join(known)}{suggest(name, known)}")
     return gym.spec(name)
 
 

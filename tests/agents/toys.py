@@ -20,6 +20,19 @@ def token_sums(log_probs_NT: torch.Tensor, batch: Batch) -> torch.Tensor:
     return torch.where(batch.weight_NT > 0, log_probs_NT, 0.0).sum(-1, keepdim=True)
 
 
+def make_tokens() -> tuple[torch.Tensor, torch.Tensor]:
+    """Two rows of ten tokens, and a mask without padding."""
+    token_NT = torch.arange(20).reshape(2, 10) + 5
+    return token_NT, torch.ones_like(token_NT, dtype=torch.bool)
+
+
+def stir_adapter(policy: Any) -> None:
+    """Give B of an adapter other values than 0."""
+    for name, parameter in policy.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(1))
+
+
 @dataclass(frozen=True)
 class Contrast(SetLoss):
     """Per group log sum exp of the scores of wrong answers less the mean of those of right ones; a mean over groups."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from toys import make_tokens, stir_adapter
 
 from g2rpo_env.agents import GRPO, CausalLMPolicy, collect, recipes
 from g2rpo_env.agents.parts.references.terms import KLToStart
@@ -27,25 +28,13 @@ def policy(make_envs: Any, make_policy: Any) -> CausalLMPolicy:
     return make_policy(make_envs()).add_lora(rank=2)
 
 
-def tokens() -> tuple[torch.Tensor, torch.Tensor]:
-    token_NT = torch.arange(20).reshape(2, 10) + 5
-    return token_NT, torch.ones_like(token_NT, dtype=torch.bool)
-
-
-def stir(policy: CausalLMPolicy) -> None:
-    """Give B other values than 0."""
-    for name, parameter in policy.model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(1))
-
-
 def test_a_fresh_adapter_changes_nothing_and_freezes_the_rest(make_envs: Any, make_policy: Any) -> None:
     pytest.importorskip("peft")
     policy = make_policy(make_envs())
-    before = policy.token_log_probs(*tokens())
+    before = policy.token_log_probs(*make_tokens())
     same = policy.add_lora(rank=2)
     assert same is policy
-    assert torch.equal(policy.token_log_probs(*tokens()), before)
+    assert torch.equal(policy.token_log_probs(*make_tokens()), before)
     trained = [name for name, parameter in policy.model.named_parameters() if parameter.requires_grad]
     assert trained and all("lora_" in name for name in trained)
 
@@ -61,7 +50,7 @@ def test_a_model_without_a_policy_takes_an_adapter_too(make_envs: Any, make_poli
 
 def test_the_scale_by_hand(policy: CausalLMPolicy) -> None:
     # W + alpha / rank * B A, and alpha is twice the rank unless given
-    stir(policy)
+    stir_adapter(policy)
     layer = policy.model.get_base_model().model.layers[0].self_attn.q_proj
     a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
     weight = lora.merge(policy.model).model.layers[0].self_attn.q_proj.weight
@@ -69,15 +58,15 @@ def test_the_scale_by_hand(policy: CausalLMPolicy) -> None:
 
 
 def test_a_merged_model_is_an_ordinary_one_and_computes_the_same(policy: CausalLMPolicy) -> None:
-    stir(policy)
+    stir_adapter(policy)
     merged = CausalLMPolicy(lora.merge(policy.model), policy.tokenizer)
     assert not lora.has_adapter(merged.model) and lora.has_adapter(policy.model)
-    expected = policy.token_log_probs(*tokens()).detach()
-    torch.testing.assert_close(merged.token_log_probs(*tokens()).detach(), expected, atol=1e-5, rtol=1e-5)
+    expected = policy.token_log_probs(*make_tokens()).detach()
+    torch.testing.assert_close(merged.token_log_probs(*make_tokens()).detach(), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_rollout_steps_through_the_adapter(make_envs: Any, policy: CausalLMPolicy) -> None:
-    stir(policy)
+    stir_adapter(policy)
     merged = CausalLMPolicy(lora.merge(policy.model), policy.tokenizer)
     one, other = (collect(p, make_envs(8, 4), seed=3).episodes for p in (policy, merged))
     assert [e.tokens_T.tolist() for e in one] == [e.tokens_T.tolist() for e in other]
