@@ -11,8 +11,19 @@ TAIL = 4000
 WHOLE = 60
 """A completion of at most so many characters without a full word may be the bare answer."""
 
-_BOX = re.compile(r"\\+f?box(?:ed)?\s*\{")
-_BETWEEN_BOXES = re.compile(r"[\s,$\\.]*(?:\\q?quad|\\text\{\s*(?:and|or)\s*\}|and|or|[\s,$])*[\s,$\\]*")
+BOX = re.compile(r"\\+(?:f?box(?:ed)?|framebox)(?![a-zA-Z])\s*")
+_BETWEEN_BOXES = re.compile(
+    r"(?:[\s,;$.]|\\q?quad(?![a-z])|\\[,;: ()\[\]\\]|\\text\{\s*(?:and|or)\s*\}|\b(?:and|or)\b|"
+    r"\b[a-zA-Z](?:_\{?\d\}?)?\s*=)*"
+)
+_TOKEN = re.compile(r"\\(?:[a-zA-Z]+|[%$°])|\d+(?:,\d{3})*(?:\.\d+)?|\.\d+|[a-zA-Z](?![a-zA-Z]{2})|[%!'°π√∞½²³]")
+_FACTORS = frozenset(
+    "pi sqrt frac dfrac tfrac cfrac binom circ degree infty text textbf mathrm alpha beta theta".split()
+)
+"""Commands that go on with what stands in a box without braces."""
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_TWO_ARGUMENTS = re.compile(r"\\(?:[dtc]?frac|[dt]?binom)")
+_TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt)?|mbox|math(?:rm|bf|it|sf))\s*\{([^{}]*)\}")
 _PHRASE = re.compile(
     r"(?:answer|result|correct (?:option|choice))(?: should be)?\**\s*(?:is|:|=|(?<=be))\s*\**\s*(?::\s*)?|"
     r"solutions?\s*(?:is|are|:)\s*(?::\s*)?(?=[-$\\(0-9])|(?:^|\n)#{0,6} {0,3}\*{0,3}(?:final )?answer\*{0,3} {0,3}\n+|"
@@ -31,6 +42,8 @@ _NUMBER = re.compile(
 _CONCLUSION = re.compile(r"\b(?:therefore|thus|hence|so)\b[^$\\]*[0-9]", re.IGNORECASE)
 _CORRECTIONS = frozenset({"wait", "actually", "but", "no", "not", "wrong", "instead", "rather", "then", "so", "hence"})
 _SENTENCE_END = re.compile(r"\.(?:\s|$)|\n|<\||</?[a-z]+>|。")
+_THOUGHT = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
+"""What stands behind thinking aloud is the answer; only where it holds none, the thoughts are searched too."""
 _SPACES = re.compile(r"\s{8,}")
 _WORD = re.compile(r"(?<!\\)\b[A-Za-z]{4,}")
 
@@ -52,31 +65,92 @@ def extract(text: str, rules: Sequence[str]) -> Extraction | None:
     if len(text) > TAIL:
         text = _SPACES.sub(" ", text[-1000 * TAIL :])  # padding must not push the answer out of sight
     tail = text[-TAIL:]
-    for rule in rules:
-        answer = RULES[rule](tail)
-        if answer is not None:
-            return Extraction(rule, _inner(rule, answer).strip())
+    thought = [found.end() for found in _THOUGHT.finditer(tail)]
+    for part in (tail[thought[-1] :], tail) if thought else (tail,):
+        for rule in rules:
+            answer = RULES[rule](part)
+            if answer is not None:
+                return Extraction(rule, _inner(rule, answer).strip())
     return None
 
 
 def _inner(rule: str, answer: str) -> str:
     """Return the answer in a marked place that holds a sentence, as in ``<answer>The answer is 18.</answer>``."""
-    if rule not in ("boxed", "tag", "hashes") or "box" not in answer and not _PHRASE.search(answer):
+    if rule not in ("boxed", "tag", "hashes"):
         return answer
-    found = (boxed(answer) if rule != "boxed" else None) or phrase(answer)
+    found = boxed(answer) if rule != "boxed" else None
+    if found is None:
+        sentence = _TEXT.sub(r" \1 ", answer)  # \\boxed{\\text{The answer is 18}}
+        found = phrase(sentence) if _PHRASE.search(sentence) else None
     return answer if found is None else found
 
 
+def find_boxes(text: str) -> Iterator[tuple[int, int, str]]:
+    """Yield start, end and content of the boxes of a text; one within another is a part of its content.
+
+    A box without braces holds what stands next without a space in it, as in ``\\\\boxed 2`` and ``\\\\boxed\\\\frac12``; a
+    word behind it makes it none.
+    """
+    position = 0
+    while match := BOX.search(text, position):
+        start = position = match.end()
+        if text[start : start + 1] == "{":
+            closed = closing(text, start + 1)
+            position = min(closed + 1, len(text))
+            yield match.start(), position, text[start + 1 : closed]
+        elif (end := _argument_end(text, start)) > start:
+            position = end
+            yield match.start(), end, text[start:end]
+
+
+def _argument_end(text: str, start: int) -> int:
+    """Return where the argument without braces ends that begins at ``start``."""
+    at = start + 1 if text[start : start + 1] in ("-", "+") else start
+    end = start
+    while at < len(text):
+        wanted = 0
+        if text[at] in "([":
+            closed = text.find(")" if text[at] == "(" else "]", at, at + 200)
+            at = closed + 1 if closed > 0 else len(text) + 1
+        elif text[at] in "^_/" and end > start:
+            at, wanted = at + 1, 1
+        elif text[at] == "{" and end > start:
+            wanted = 1
+        elif (match := _TOKEN.match(text, at)) and (end == start or _goes_on(match[0])):
+            at, wanted = match.end(), 2 if _TWO_ARGUMENTS.fullmatch(match[0]) else 0
+            if match[0].startswith("\\") and not wanted:
+                if text[at : at + 1] == "[":  # the degree of a root
+                    at = text.find("]", at, at + 9) + 1 or at
+                wanted = 1 if text[at : at + 1] == "{" or match[0] == "\\sqrt" else 0
+        else:
+            break
+        for _ in range(wanted):
+            at = _group_end(text, at)
+        if at > len(text):
+            break
+        end = at
+    return end
+
+
+def _goes_on(token: str) -> bool:
+    return not token.startswith("\\") or token[1:] in _FACTORS or not token[1:].isalpha()
+
+
+def _group_end(text: str, at: int) -> int:
+    """Return where one argument of a command ends: a group in braces, a command, or a single sign."""
+    while text[at : at + 1] == " ":
+        at += 1
+    if text[at : at + 1] == "{":
+        return closing(text, at + 1) + 1
+    match = _TOKEN.match(text, at)
+    return match.end() if match and match[0].startswith("\\") else at + 1
+
+
 def boxed(text: str) -> str | None:
-    """Return the content of the last box; boxes with only commas, "and" or "or" between them are one list."""
+    """Return the content of the last box that is not empty; boxes with only commas, "and" or "or" between are a list."""
     if "box" not in text:
         return None
-    boxes: list[tuple[int, int, str]] = []
-    for match in _BOX.finditer(text):
-        if boxes and match.start() < boxes[-1][1]:
-            continue  # inside the last one
-        end = closing(text, match.end())
-        boxes.append((match.start(), min(end + 1, len(text)), text[match.end() : end]))
+    boxes = [box for box in find_boxes(text) if box[2].strip()]
     if not boxes:
         return None
     group = [boxes[-1]]
@@ -85,7 +159,13 @@ def boxed(text: str) -> str | None:
         if len(between) > 80 or not (_BETWEEN_BOXES.fullmatch(between) or _enumerates(between)):
             break
         group.insert(0, box)
-    return ", ".join(content for _, _, content in group)
+    return ", ".join(_unpack(content) for _, _, content in group)
+
+
+def _unpack(content: str) -> str:
+    """Return the content of a box within a box."""
+    inner = [box for box in find_boxes(content) if box[2].strip()] if "box" in content else []
+    return inner[-1][2] if inner else content
 
 
 def _enumerates(between: str) -> bool:
@@ -97,11 +177,10 @@ def _enumerates(between: str) -> bool:
 def closing(text: str, start: int) -> int:
     """Return where the brace closes that opened before ``start``; the end of the text if it never does."""
     depth = 1
-    for position in range(start, len(text)):
-        if text[position] in "{}" and text[position - 1 : position] != "\\":
-            depth += 1 if text[position] == "{" else -1
-            if not depth:
-                return position
+    for found in _BRACE.finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(found[0], 0)
+        if not depth:
+            return found.start()
     return len(text)
 
 

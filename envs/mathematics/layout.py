@@ -12,7 +12,7 @@ from typing import Any
 from g2rpo_env.envs.dataset import SURROGATE, Row
 from g2rpo_env.envs.mathematics.equality import MathVerifier
 from g2rpo_env.envs.mathematics.exact import rational
-from g2rpo_env.envs.mathematics.extraction import TAIL, boxed, extract
+from g2rpo_env.envs.mathematics.extraction import BOX, TAIL, boxed, extract
 from g2rpo_env.envs.mathematics.normalisation import normalise
 from g2rpo_env.envs.mathematics.prompts import CLOSING, OPENING, template_text
 from g2rpo_env.envs.mathematics.steps import SPLITTERS
@@ -25,9 +25,8 @@ TAG_RULES = ("tag", "boxed", "hashes", "phrase")
 """The same where a template asks for ``<answer>``."""
 BOX_CLOSING = "So the final answer is $\\boxed{{answer}}$."
 
-_STATEMENT = re.compile(r"\\+f?box|<answer>|####|answer\s*(?:is|:|=)", re.IGNORECASE)
+_STATEMENT = re.compile(r"\\+f?(?:rame)?box|<answer>|####|answer\s*(?:is|:|=)", re.IGNORECASE)
 _UNFINISHED = re.compile(r"(?:answer|ans|option|choice|is|####|<answer>|box(?:ed)?)\W*$", re.IGNORECASE)
-_BOX = re.compile(r"\\+f?box(?:ed)?\s*\{")
 _LETTER = re.compile(r"\(?[A-Ea-e]\)?")
 _PROSE = re.compile(r"(?<!\\)\b[A-Za-z]{4,}")
 _THOUSANDS = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
@@ -160,7 +159,7 @@ class Layout:
             head, mark, rest = solution.rpartition(self.mark)
             tail = mark + rest
         units = SPLITTERS[self.steps](head) if head else ()
-        boxes = [number for number, unit in enumerate(units) if _BOX.search(unit)]
+        boxes = [number for number, unit in enumerate(units) if BOX.search(unit)]
         stated = next((number for number in range(len(units)) if self._states(units, number, answer)), len(units))
         # The last box is where an answer stands, whether or not it is spelt like the ground truth.
         first = min(stated, boxes[-1] if boxes else len(units))

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from g2rpo_env.envs.mathematics.parts import between
 from g2rpo_env.envs.mathematics.units import cut_bare, cut_group
 
 _SYMBOLS = {
-    "\u2212": "-", "\u2013": "-", "\u2012": "-", "π": r"\pi ", "∞": r"\infty ", "°": r"^\circ ", "≤": r"\le ",
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"), "π": r"\pi ", "∞": r"\infty ", "°": r"^\circ ", "≤": r"\le ",
     "≥": r"\ge ", "≠": r"\ne ", "×": r"\cdot ", "⋅": r"\cdot ", "·": r"\cdot ", "÷": "/", "∪": r"\cup ",
     "∩": r"\cap ", "∅": r"\emptyset ", "∈": r"\in ", "ℝ": r"\mathbb{R}", "±": r"\pm ",
     "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "\u2044": "/",
+    **dict.fromkeys("⩽≦", r"\le "), **dict.fromkeys("⩾≧", r"\ge "), "∓": r"\mp ", "ℂ": r"\mathbb{C}",
+    **dict.fromkeys("∙•✕✖⨯∗", r"\cdot "), **dict.fromkeys("⟨〈", "("), **dict.fromkeys("⟩〉", ")"),
+    "∛": r"\sqrt[3]", "∜": r"\sqrt[4]", "∣": "|", "∎": "", "′": "'", "℃": r"^\circ C", "℉": r"^\circ F",
+    "٫": ".", "٬": ",", "。": ".", "、": ",", "⇒": r"\Rightarrow ", "→": r"\to ",
     "∕": "/", "º": r"^\circ ", "…": "...", "∖": r"\setminus ", "∠": r"\angle ",
     **dict.fromkeys("\u201c\u201d\u2018\u2019「」『』«»", ""),
 }  # fmt: skip
 _SCRIPTS = {
-    **{raised: ("^{", digit) for raised, digit in zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-", strict=True)},
+    **{raised: ("^{", digit) for raised, digit in zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿˣ", "0123456789-+nx", strict=True)},
     **{lowered: ("_{", digit) for lowered, digit in zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True)},
 }
 _DIGIT = r"[0-9]"
+_BASES = dict(two=2, three=3, four=4, five=5, six=6, seven=7, eight=8, nine=9, ten=10, twelve=12, sixteen=16)
+_GREEK = "alpha|beta|gamma|delta|epsilon|theta|lambda|sigma|omega|phi"
 _STYLES = "mathrm|operatorname|mathbf|mathit|mathsf|mathtt|boldsymbol|bm|bf|rm|underline|emph|fbox|overrightarrow|vec"
 _SIZES = "displaystyle|textstyle|limits|tiny|small|large|Large|LARGE|huge|Huge|bfseries|left|right|[bB]igg?[lr]?"
 _ESCAPED = "le|ge|text|d?frac|tfrac|sqrt|left|right|cdot|times|infty|boxed|begin|end|mathbb|mathrm"
@@ -30,11 +38,31 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(r"\\boxed\s*\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}"), r"\1"),
     (re.compile(r"\\(?:textcolor|color)\{[a-zA-Z]+\}|\\[hv]space\*?\{[^{}]*\}|\\[hv]?phantom\{[^{}]*\}"), ""),
     (re.compile(rf"\\(?:{_SIZES})(?![a-zA-Z])"), ""),
+    (re.compile(r"(?<!\\)(\\\\)\s*(?:\*|\[\s*-?[0-9.]+\s*(?:pt|e[xm]|[cm]m|in|px|mu|pc|bp)\s*\])"), r"\1 "),
+    (re.compile(r"\\(?:[hc]line|(?:top|mid|bottom)rule)(?![a-zA-Z])(?:\{[0-9-]*\})?"), ""),
+    (re.compile(r"\\(?:cr|tabularnewline)(?![a-zA-Z])"), r"\\\\ "),
+    (re.compile(r"\\(?:[cl]?dots[cbmi]?)(?![a-zA-Z])"), "..."),
+    (re.compile(r"\\colon(?![a-zA-Z])"), ":"),
     (re.compile(r",\s*\\!\s*|\\!\s*,\s*(?:\\!)?"), ","),
     (re.compile(r"\\!"), ""),
-    (re.compile(rf"(?<={_DIGIT})\{{,\}}(?={_DIGIT}{{3}})"), ","),
+    (re.compile(r"(?<![0-9])(0)\{,\}(?=[0-9])"), r"\1."),
+    (re.compile(r"(?<=[0-9])\{,\}(?=[0-9]{3}(?![0-9]))"), ","),
+    (re.compile(r"(?<=[0-9])\{,\}(?=[0-9])"), "."),
     (re.compile(r"(?<!\\)\\[,;: ]|\\q?quad|~"), " "),
     (re.compile(r"\s{2,}"), " "),  # long runs would cost the patterns below quadratic time
+    (
+        re.compile(r"(?<![0-9A-Za-z_}])[0-9]{1,3}(?:['_][0-9]{3})+(?![0-9_{])"),
+        lambda match: re.sub("['_]", "", match[0]),
+    ),
+    (
+        re.compile(r"(?<![0-9.,])([0-9]{1,3}(?:\.[0-9]{3})+),([0-9]{1,2}|[0-9]{4,})(?![0-9,.])"),
+        lambda match: f"{match[1].replace('.', '')}.{match[2]}",
+    ),
+    (re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:\.[0-9]{3}){2,}(?![0-9,.])"), lambda match: match[0].replace(".", "")),
+    (re.compile(r"\.[0-9]{3}(?: [0-9]{3})* [0-9]{1,3}(?![0-9/.])"), lambda match: match[0].replace(" ", "")),
+    (re.compile(r"\(\+/-\)|\+/-|^\s*\+-(?=\s*[0-9\\a-z])|\bplus(?: or |/)minus\b"), r"\\pm "),
+    (re.compile(r"-/\+|\\mp(?![a-z])"), r"\\mp "),
+    (re.compile(r"(?<![a-zA-Z])(?:minus|negative)\s+(?=[0-9.\\])"), "-"),
     (re.compile(r"(?<!\\)\\[()\[\]]|\\\$|\$"), ""),
     (re.compile(r"\\l(?:eft)?angle(?![a-z])|\\langle(?![a-z])"), "("),
     (re.compile(r"\\rangle(?![a-z])"), ")"),
@@ -48,9 +76,25 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
         ),
         lambda match: match[1].replace("\\\\", ", "),
     ),
-    (re.compile(r"\(?\s*\\begin\{(?:array\}\{[^{}]*|[bp]?matrix)\}"), r"\\begin{pmatrix}"),
-    (re.compile(r"(?:\\\\)?\s*\\end\{(?:array|[bp]?matrix)\}\s*\)?"), r"\\end{pmatrix}"),
-    (re.compile(r"\\\{\s*[a-z]\s*(?::|\\mid|\|)\s*([^{}]*)\\\}"), r"\1"),
+    (
+        re.compile(
+            r"\(?\s*\\begin\{(?:array\}(?:\[[a-z]\])?\{[^{}]*\}|[bp]?(?:small)?matrix(?:\}|\*\}(?:\[[a-z]\])?))"
+        ),
+        r"\\begin{pmatrix}",
+    ),
+    (re.compile(r"(?:\\\\)?\s*\\end\{(?:array|[bp]?(?:small)?matrix\*?)\}\s*\)?"), r"\\end{pmatrix}"),
+    (re.compile(r"\\mathbb\s*\{?\s*R\s*\}?|(?<=\\in )\s*R(?![a-zA-Z])"), r"\\mathbb R "),
+    (
+        re.compile(
+            r"^\s*\\?\{\s*[a-z]\s*(?:\\in\s*\\mathbb R\s*)?(?::|\\mid(?![a-z])|\||,)\s*([^{}]*[<>=\\][^{}]*?)\\?\}\s*$"
+        ),
+        r"\1",
+    ),
+    (re.compile(r"\\\{\s*[a-z]\s*(?:\\in\s*\\mathbb R\s*)?(?::|\\mid(?![a-z])|\|)\s*([^{}]*)\\\}"), r"\1"),
+    (re.compile(r"(?<=.)[,;]?\s*(?:(?<=[,; ])for\s+)?\(?\b[a-z]\s*\\in\s*\\mathbb R\s*\)?\s*$"), ""),
+    (re.compile(r"\\mathbb R "), r"\\mathbb{R}"),
+    (re.compile(r"^<([^<>=]*,[^<>=]*)>$"), r"(\1)"),
+    (re.compile(r"(?<=[)\]}])\s*U\s*(?=[(\[\\{])"), r"\\cup "),
     (re.compile(r"\\[dtc]frac"), r"\\frac"),
     (re.compile(r"\\[dt]binom"), r"\\binom"),
     (re.compile(rf"\\(?:{_STYLES})\s*\{{([^{{}}]*)\}}"), r"\1"),
@@ -62,8 +106,12 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(r"\s*(?:%|\b(?:per ?cent(?:age)?|pct)\b)"), "%"),
     (re.compile(r"\^\s*\{?\s*\\circ\s*\}?\s*|\\degree|\\circ\b"), " degrees "),
     (re.compile(r"\\varnothing|\\\{\s*\\\}"), r"\\emptyset"),
-    (re.compile(r"\\leq(?:slant)?(?![a-z])|<="), r"\\le "),
-    (re.compile(r"\\geq(?:slant)?(?![a-z])|>="), r"\\ge "),
+    (re.compile(r"\\leq(?:slant|q)?(?![a-z])|<=(?!>)|(?<!=)=<"), r"\\le "),
+    (re.compile(r"\\geq(?:slant|q)?(?![a-z])|>=|(?<=[a-z])\s*=>(?=\s*-?[0-9])"), r"\\ge "),
+    (re.compile(r"\b(?:is )?(?:less|smaller) than or equal to\b|\bis at most\b"), r"\\le "),
+    (re.compile(r"\b(?:is )?(?:greater|larger) than or equal to\b|\bis at least\b"), r"\\ge "),
+    (re.compile(r"\bis (?:strictly )?(?:less|smaller) than\b"), "<"),
+    (re.compile(r"\bis (?:strictly )?(?:greater|larger) than\b"), ">"),
     (re.compile(r"\\lt(?![a-z])"), "<"),
     (re.compile(r"\\gt(?![a-z])"), ">"),
     (re.compile(r"\\neq(?![a-z])|!="), r"\\ne "),
@@ -76,14 +124,28 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(r"\\frac\s*([0-9])\s*([0-9])"), r"\\frac{\1}{\2}"),
     (re.compile(r"\\frac\s*([0-9])\s*\{"), r"\\frac{\1}{"),
     (re.compile(r"\\frac\s*(\{[^{}]*\})\s*([0-9a-zA-Z])"), r"\\frac\1{\2}"),
-    (re.compile(r"\\sqrt\s*([0-9a-zA-Z])"), r"\\sqrt{\1}"),
+    (re.compile(r"(?<![a-zA-Z\\])(?:cbrt|cube root of)(?![a-zA-Z])\s*"), r"\\sqrt[3]"),
+    (re.compile(r"(?<![a-zA-Z\\])(?:the )?(?:sqrt|square root of)(?![a-zA-Z])\s*(?=[0-9])([0-9.]+)"), r"\\sqrt{\1}"),
+    (re.compile(r"\\sqrt\s*((?:\[[0-9]+\])?)\s*(?:([0-9a-zA-Z])|\(([^()]*)\))"), r"\\sqrt\1{\2\3}"),
     (re.compile(r"√\s*\(([^()]*)\)"), r"\\sqrt{\1}"),
     (re.compile(r"√\s*([0-9]+|[a-zA-Z])"), r"\\sqrt{\1}"),
     (re.compile(r"(?<![a-zA-Z\\])infinity\b|(?<![a-zA-Z\\])inf\b(?!$)|^\s*\+?inf\s*$"), r"\\infty"),
     (re.compile(r"(?<![a-zA-Z\\])pi(?![a-zA-Z])"), r"\\pi"),
     (re.compile(r"(?<![0-9a-zA-Z])([0-9]+(?:\.[0-9]+)?)[eE]([+-]?[0-9]{1,4})(?![0-9a-zA-Z.])"), r"\1\\cdot 10^{\2}"),
     (re.compile(r"(?<=[0-9])\s*[xX]\s*(?=10\s*\^)"), r"\\cdot "),
-    (re.compile(r"(?<=[0-9a-zA-Z])_\{([0-9]+)\}(?=\s*$)"), r"_\1"),
+    (re.compile(rf"_\s*\{{?\s*({'|'.join(_BASES)})\s*\}}?(?![a-z])"), lambda match: f"_{_BASES[match[1]]}"),
+    (re.compile(r"(?<=[0-9a-zA-Z])_\s*\{\s*\(?([0-9]+)\)?\s*\}(?=\s*$)"), r"_\1"),
+    (re.compile(r"^\s*\(([0-9a-fA-F]+)\)_([0-9]+)\s*$"), r"\1_\2"),
+    (
+        re.compile(rf"^\s*([0-9a-fA-F]+)\s*,?\s*\(?(?:in )?base[- ]([0-9]+|{'|'.join(_BASES)})\)?\s*$", re.IGNORECASE),
+        lambda match: f"{match[1]}_{_BASES.get(match[2].lower(), match[2])}",
+    ),
+    (
+        re.compile(r"^\s*0([bxo])([0-9a-fA-F]+)\s*$"),
+        lambda match: f"{match[2]}_{ {'b': 2, 'x': 16, 'o': 8}[match[1]] }",
+    ),
+    (re.compile(r"^\s*([0-9]*\.[0-9]*)\(([0-9]{1,30})\)\s*$"), r"\1\\overline{\2}"),
+    (re.compile(rf"(?<![a-zA-Z\\])({_GREEK})(?![a-zA-Z])"), r"\\\1 "),
     (re.compile(r"(?<![0-9:])0?([0-9]{1,2}:[0-5][0-9])(?:\s*([aApP])\.?\s?[mM]\.?(?![a-zA-Z]))?"), r"\1\2"),
     (re.compile(r"^\s*([0-9]+)\s+to\s+([0-9]+)\s*$"), r"\1:\2"),
     (re.compile(rf"(?<={_DIGIT}) (?={_DIGIT}{{3}}(?!{_DIGIT}))"), ""),
@@ -92,8 +154,17 @@ _WORDINGS = [
     (re.compile(r"(?:all )?real numbers|all reals?", re.IGNORECASE), r"\mathbb{R}"),
     (re.compile(r"no (?:real )?solutions?|(?:the )?empty set", re.IGNORECASE), r"\emptyset"),
 ]
-_LEADING = re.compile(r"^(?:\s|=(?!=)|\\approx(?![a-z])|≈|\\equiv(?![a-z])|approximately\b|about\b|roughly\b)+")
-_MARKUP = re.compile(r"([*`\"']{1,3})(.+)\1", re.DOTALL)
+_LEADING = re.compile(
+    r"^[*_#>\s]*(?:(?:the )?(?:final |correct )?(?:answer|ans|result)\.?[*_\s]*(?:is(?![a-z])|[:=])[*_:\s]*)?(?:\s|=(?!=)|\\approx(?![a-z])|≈|\\equiv(?![a-z])|approximately\b|about\b|roughly\b)*",
+    re.IGNORECASE,
+)
+_MARKUP = re.compile(r"([*_`\"']{1,3})(.+)\1", re.DOTALL)
+_TAG = re.compile(
+    r"</?(?:b|strong|i|em|u|p|span|mark|code|font|center|div|big|small|ins)(?:\s[^<>]{0,80})?/?>|<br ?/?>", re.I
+)
+_SCRIPT_TAG = re.compile(r"<(su[bp])>([^<>]{1,80})</\1>", re.IGNORECASE)
+_ENTITY = re.compile(r"&(?:[a-zA-Z]{2,8}|#[0-9]{1,6});")
+_LINE_OVER = re.compile("(?:[0-9][\u0304\u0305\u0307])+")
 _CURRENCY = re.compile(r"^(?:USD?|EUR|GBP|CAD|AUD|Rs\.?|US)\s*\$?\s*(?=[0-9])")
 _REPEATING = re.compile(r"(?<![0-9])([0-9]*)\.([0-9]*)\\(?:overline|bar|dot)\s*\{?([0-9]+)\}?")
 _ENDLESS = re.compile(r"(?<![0-9])([0-9]*)\.([0-9]{0,30}?)([0-9]{1,12}?)\3{2,}\s*(?:\.\.\.|\\l?dots(?![a-z]))")
@@ -125,7 +196,7 @@ def normalise(text: str, lenient: bool = False) -> Answer:
     text = text.strip()[-4000:]
     if _PLAIN.fullmatch(text):
         return Answer(text)
-    text = _LEADING.sub("", _strip_marks(_unicode(text)))
+    text = _LEADING.sub("", _strip_marks(_unicode(without_tags(text)).strip()))
     text, unit = cut_group(re.sub(r"(?<!\.)\.$", "", text))
     for pattern, replacement in _REPLACEMENTS:
         text = pattern.sub(replacement, text)
@@ -138,6 +209,18 @@ def normalise(text: str, lenient: bool = False) -> Answer:
     text, bare = cut_bare(text, lenient)
     percent = text.endswith("%")
     return Answer(_strip_ends(text.rstrip("%").strip()), " ".join(f"{bare} {unit}".lower().split()), percent)
+
+
+def without_tags(text: str) -> str:
+    """Return a text without the tags of HTML that only say how it looks, its entities as what they stand for.
+
+    >>> without_tags("x<sup>2</sup> &lt; <b>14</b>"), without_tags("a<b")
+    ('x^{2} < 14', 'a<b')
+    """
+    if "</" in text:
+        text = _SCRIPT_TAG.sub(lambda match: f"{'^' if match[1].lower() == 'sup' else '_'}{{{match[2]}}}", text)
+        text = _TAG.sub("", text)
+    return _ENTITY.sub(lambda match: html.unescape(match[0]), text) if "&" in text else text
 
 
 def _strip_marks(text: str) -> str:
@@ -166,6 +249,7 @@ def _large(match: re.Match[str]) -> str:
 def _unicode(text: str) -> str:
     if text.isascii() and "\0" not in text:
         return text
+    text = _LINE_OVER.sub(lambda match: rf"\overline{{{match[0][::2]}}}", text)
     parts = []
     for character in text:
         kind = unicodedata.category(character)
@@ -179,6 +263,8 @@ def _unicode(text: str) -> str:
             parts.append("\ufffd")  # stands for what is no text; never equal to an answer
         elif kind in ("Cf", "Sc") and character != "$":  # what cannot be seen; currencies
             continue
+        elif kind == "So" and "\u2190" <= character and unicodedata.normalize("NFKC", character) == character:
+            continue  # ticks and other pictures
         else:
             parts.append(_compatible(character, kind))
     return "".join(parts).replace("}^{", "").replace("}_{", "")  # neighbours are one exponent
@@ -200,6 +286,8 @@ def _strip_ends(text: str) -> str:
     text = text.strip().rstrip(".,;:\\").strip() if not text.rstrip().endswith("\\\\") else text.strip()
     while len(text) > 1 and text[0] == "{" and _closes_at_end(text):
         text = text[1:-1].strip()
+        if "," in text and len(between(",", text)) > 1:
+            return rf"\{{{text}\}}"  # {1, 2} is a set
     return text
 
 
