@@ -15,7 +15,7 @@ from g2rpo_env.envs.mathematics.exact import ratio, rational
 from g2rpo_env.envs.mathematics.extraction import RULES, extract
 from g2rpo_env.envs.mathematics.formulas import same, same_equation
 from g2rpo_env.envs.mathematics.normalisation import Answer, normalise
-from g2rpo_env.envs.mathematics.parts import between, distinct, split, squeeze
+from g2rpo_env.envs.mathematics.parts import between, distinct, piecewise, split, squeeze
 from g2rpo_env.envs.mathematics.pool import SymbolicWorker
 from g2rpo_env.envs.mathematics.regions import same_region
 from g2rpo_env.envs.mathematics.units import canonical
@@ -32,7 +32,7 @@ _VARIABLE = re.compile(
 )
 _DEFINITION = re.compile(r"([a-zA-Z])\(([a-z])\)")
 _LETTER = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]")
-_BASED = re.compile(r"[0-9A-Za-z]+_\{?\d+\}?")
+_BASED = re.compile(r"([0-9A-Za-z]+)_\{?(\d{1,3})\}?")
 _SENTENCE = re.compile(r"[a-z]{4} [a-z]{2,} ")
 _CLOCK = re.compile(r"(\d+):(\d\d)([ap]?)", re.IGNORECASE)
 _FOR_ALGEBRA = re.compile(r"[<>]|\\(?:le|ge|in|cup|infty|mathbb|pm|begin)")
@@ -41,8 +41,14 @@ _WORDS = re.compile(r"[A-Za-z]{2,}(?:(?:, ?| )[A-Za-z]{2,})*")
 _FACTORS = re.compile(r"(?!no|on|up|in|an|it|is)[a-z]{2}|[a-d]{3}|[k-n]{3}|[p-t]{3}|[u-z]{3}")
 """Short words that are products of variables rather."""
 _ARTICLE = re.compile(r"(?:an?|the) (?=[a-z])")
+_OPENING_WORD = re.compile(r"(yes|no|true|false)\s*[,.;:(!-]\s*(?=[a-z])", re.IGNORECASE)
+_ENDING = re.compile(r"(?:s|es|ed|ing|ent|e)$")
+_CHOICE = re.compile(r"\(?([A-E])\)[\s:.]*(?=\S)(.+)", re.DOTALL)
 _POINT_NAME = re.compile(r"[A-Z]\s*(?==?\s*\([^()]*,[^()]*\)$)=?\s*")
-_COMMA = re.compile(r"-?\d+,(?:\d{1,2}|\d{4,})")
+_COMMA = re.compile(r"-?(?:\d+,(?:\d{1,2}|\d{4,})|0,\d+)")
+_SEPARATING_COMMA = re.compile(r"(?<!\d),|,(?!\d)|\.")
+_INDIAN = re.compile(r"-?\d{1,2}(?:,\d\d)+,\d{3}(?:\.\d+)?")
+_NINES = re.compile(r"-?\s*\\frac\{\d+\}\{(9+0*)\}")
 _INTEGRATION = re.compile(r"(.*)\+\s*[CcKk]", re.DOTALL)
 _SUM_OF_NAMES = re.compile(r"(?=.*[a-zA-Z])(?:.*[-+^*]|\s*\d)", re.DOTALL)
 _CODE = re.compile(
@@ -218,7 +224,8 @@ class MathVerifier:
         if self.units and gold.unit and answer.unit and canonical(gold.unit) != canonical(answer.unit):
             return Finding.DIFFERENT
         if gold.percent != answer.percent:
-            return self._percent(gold, answer)
+            mixed = self.units and (gold.unit or answer.unit)  # 12 dollars are not 12%
+            return Finding.DIFFERENT if mixed else self._percent(gold, answer)
         return self._texts(gold.text, answer.text, Effort(Budget(self.seconds)))
 
     def _percent(self, gold: Answer, answer: Answer) -> Finding:
@@ -233,12 +240,19 @@ class MathVerifier:
         """Compare two normalised texts: as they are, as numbers, as words, as equations, part by part, as functions."""
         if squeeze(gold) == squeeze(answer):
             return Finding.EQUAL
-        gold, answer = _with_points(_total(gold), _total(answer))
+        gold, answer = _alike(_total(gold), _total(answer))
         left, right = rational(gold), rational(answer)
         if left is not None and right is not None and not (_CLOCK.fullmatch(gold) and _CLOCK.fullmatch(answer)):
             return Finding.EQUAL if self._near(left, right, gold, answer) else Finding.DIFFERENT
         found = self._plain(gold, answer)
         if found is None and effort.depth < MAX_NESTED:
+            chosen = _CHOICE.fullmatch(gold), _CHOICE.fullmatch(answer)
+            if (chosen[0] is None) != (chosen[1] is None):  # "(B) 12" and "12"
+                texts = (match[2] if match else text for match, text in zip(chosen, (gold, answer), strict=True))
+                return self._texts(*texts, effort.deeper())
+            pieces = piecewise(gold), piecewise(answer)
+            if pieces[0] and pieces[1]:
+                return self._pieces(pieces[0], pieces[1], effort.deeper())
             unnamed = _without_names(gold, answer)
             if unnamed != (gold, answer):
                 return self._texts(*unnamed, effort.deeper())
@@ -250,17 +264,22 @@ class MathVerifier:
     def _plain(gold: str, answer: str) -> Finding | None:
         """Compare what is no formula: code, numbers in a base, times, ratios of several parts, choices, words."""
         if _CODE.search(answer) or _BASED.fullmatch(gold) or _BASED.fullmatch(answer):
-            return Finding.DIFFERENT
+            value = _in_base(gold)
+            return Finding.EQUAL if value is not None and value == _in_base(answer) else Finding.DIFFERENT
         if _CLOCK.fullmatch(gold) and (_CLOCK.fullmatch(answer) or ":" not in answer):
             return _settle(_same_time(gold, answer))
         if ":" in gold and ":" in answer:
             return _settle(ratio(gold) is not None and ratio(gold) == ratio(answer))
+        if (_is_answer_word(gold) and (opening := _OPENING_WORD.match(answer))) or (
+            _is_answer_word(answer) and (opening := _OPENING_WORD.match(gold))
+        ):  # "Yes, it is" and "Yes"
+            return _settle(opening[1].lower() in (gold.lower(), answer.lower()))
         label, other = _LABEL.fullmatch(gold), _LABEL.fullmatch(answer)
         if label and other:
             choice = label[1].isupper() or len(gold) > 1  # a lone small letter is a variable
             return _settle(label[1] == other[1] or (choice and label[1].upper() == other[1].upper()))
         if _is_words(gold) or _is_words(answer):
-            return _settle(_words(gold) == _words(answer))
+            return _settle(_words(gold) == _words(answer) or _same_stem(gold.lower(), answer.lower()))
         return None
 
     def _formulas(self, gold: str, answer: str) -> Finding | None:
@@ -284,6 +303,8 @@ class MathVerifier:
             return True
         places = len(answer.partition(".")[2]) if re.fullmatch(r"-?\d*\.\d+", answer) else 0
         endless = _endless(left) and "." not in gold
+        if (period := _NINES.fullmatch(gold)) and places <= len(period[1]):
+            return False  # 0.142857 is not 0.142857 repeating
         return endless and places >= (self.approximations or 10**9) and 2 * abs(left - right) <= Fraction(1, 10**places)
 
     def _parts(self, gold: str, answer: str, effort: Effort) -> Finding | None:
@@ -302,6 +323,22 @@ class MathVerifier:
             return Finding.DIFFERENT
         free = kinds <= {"", "{}"} and not (kinds == {""} and self.ordered_lists)
         return self._match(left[1], right[1], free, effort)
+
+    def _pieces(self, gold: list[tuple[str, str]], answer: list[tuple[str, str]], effort: Effort) -> Finding:
+        """Compare functions that are defined by cases, in any order; "otherwise" is whatever the others leave."""
+        rest = list(answer)
+        if len(gold) != len(answer):
+            return Finding.DIFFERENT
+        for value, condition in gold:
+            for other in rest:
+                if (not condition or not other[1] or self._texts(condition, other[1], effort) is Finding.EQUAL) and (
+                    self._texts(value, other[0], effort) is Finding.EQUAL
+                ):
+                    rest.remove(other)
+                    break
+            else:
+                return Finding.DIFFERENT
+        return Finding.EQUAL
 
     def _match(self, gold: list[str], answer: list[str], free: bool, effort: Effort) -> Finding:
         """Compare part by part; ``free``: in any order."""
@@ -401,13 +438,29 @@ def _total(text: str) -> str:
     return sides[-1] if len(sides) > 1 and None not in map(rational, sides) else text
 
 
-def _with_points(gold: str, answer: str) -> tuple[str, str]:
-    """Return ``1,22`` as ``1.22`` where the other text is a decimal with a point: then it is no list."""
-    if "." in answer and _COMMA.fullmatch(gold) and len(gold.partition(",")[2]) > 1 and rational(answer) is not None:
-        return gold.replace(",", "."), answer
-    if "." in gold and _COMMA.fullmatch(answer) and rational(gold) is not None:
-        return gold, answer.replace(",", ".")
-    return gold, answer
+def _alike(gold: str, answer: str) -> tuple[str, str]:
+    """Return two texts where each is read as the other one suggests, if it may be read so.
+
+    ``1,22`` is 1.22 beside a decimal with a point, and ``1,5; 2`` are two numbers; ``12,34,567`` is grouped as in India
+    beside a whole number; ``+-`` is a ``\\\\pm`` beside one.
+    """
+    return _read_beside(gold, answer, 2), _read_beside(answer, gold, 1)
+
+
+def _read_beside(text: str, other: str, places: int) -> str:
+    """Return one of them; with fewer ``places`` behind its comma it is a list."""
+    if "+-" in text and "\\pm" in other:
+        text = text.replace("+-", "\\pm ")
+    if "," not in text:
+        return text
+    if "." in other and ";" in text and not _SEPARATING_COMMA.search(text):
+        return text.replace(",", ".").replace(";", ",")
+    value = rational(other)
+    if value is not None and "." in other and _COMMA.fullmatch(text) and len(text.partition(",")[2]) >= places:
+        return text.replace(",", ".")
+    if value is not None and value.denominator == 1 and _INDIAN.fullmatch(text):
+        return text.replace(",", "")
+    return text
 
 
 def _signs(parts: list[str]) -> list[str]:
@@ -424,6 +477,8 @@ def _signs(parts: list[str]) -> list[str]:
 def _same_shape(kinds: set[str]) -> bool:
     """Whether brackets of these kinds may hold the same: a point may be a column or a row, an interval is no point."""
     matrices = [kind for kind in kinds if kind[:1].isdigit()]
+    if kinds == {"()", "{}"}:
+        return False  # a point is no set
     if len(kinds) == 1 or not (matrices or kinds & {"[)", "(]", "[]"}):
         return True
     return len(matrices) == 1 and "()" in kinds and "1" in matrices[0].split("x")
@@ -438,14 +493,40 @@ def _words(text: str) -> list[str]:
     return sorted(_ARTICLE.sub("", part.strip()) for part in re.split(r",|\band\b", text.lower()) if part.strip())
 
 
+def _is_answer_word(text: str) -> bool:
+    return text.lower() in ("yes", "no", "true", "false")
+
+
+def _same_stem(left: str, right: str) -> bool:
+    """Whether two words are forms of one: "diverges" and "divergent"."""
+    if not (left.isalpha() and right.isalpha()):
+        return False
+    stems = [_ENDING.sub("", word) for word in (left, right)]
+    return stems[0] == stems[1] and len(stems[0]) >= 5
+
+
+def _in_base(text: str) -> int | None:
+    """Return the value of a number with its base, as ``101_2``; None for all else."""
+    match = _BASED.fullmatch(text)
+    if match is None or len(text) > 200 or not 2 <= int(match[2]) <= 36:
+        return None
+    try:
+        return int(match[1], int(match[2]))
+    except ValueError:
+        return None
+
+
 def _same_time(gold: str, answer: str) -> bool:
     """Whether two times of day are the same; one may leave out which half of the day it is."""
     left, right = _CLOCK.fullmatch(gold), _CLOCK.fullmatch(answer)
     if left is None or right is None:
         return False
-    return (int(left[1]), left[2]) == (int(right[1]), right[2]) and (
-        left[3].lower() == right[3].lower() or "" in (left[3], right[3])
-    )
+    if left[2] != right[2]:
+        return False
+    half, hours = left[3].lower() + right[3].lower(), (int(left[1]), int(right[1]))
+    if len(half) == 1 and max(hours) > 12:  # 15:45 is 3:45 PM
+        return abs(hours[0] - hours[1]) == 12 and half == "p" and (hours[0] > 12) == (not left[3])
+    return hours[0] == hours[1] and half in ("", "a", "p", "aa", "pp")
 
 
 def _is_too_big(text: str) -> bool:

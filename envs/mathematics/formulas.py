@@ -65,12 +65,15 @@ class Point:
     context: Any
     common_logarithm: bool = False
     bound: dict[str, Any] = field(default_factory=dict)
+    whole: frozenset[str] = frozenset()
     scale: Any = 0
 
     def value(self, name: str) -> Any:
         """Return the value of a variable."""
         if name in self.bound:
             return self.bound[name]
+        if name in self.whole:
+            return self.context.mpf(self.number + 2)
         low, high = ((0.3, 3.0), (0.3, 3.0), (-3.0, 3.0), (2.0, 9.0))[self.number % 4]
         return self.context.mpf(random.Random(f"{name} {self.number}").uniform(low, high))
 
@@ -111,6 +114,7 @@ class Formula:
         imaginary: Whether it holds the imaginary unit.
         logarithm: Whether it holds a logarithm without a base, which is read both ways.
         ambiguous: Whether another reader may read it in another way, as ``1/2x``.
+        whole: Its variables in the bounds of sums, which are whole numbers.
     """
 
     node: Node
@@ -118,6 +122,7 @@ class Formula:
     imaginary: bool
     logarithm: bool
     ambiguous: bool
+    whole: frozenset[str]
 
 
 def read(text: str) -> Formula | None:
@@ -138,7 +143,14 @@ def read(text: str) -> Formula | None:
         return None
     if parser.at != len(tokens):
         return None
-    return Formula(node, frozenset(parser.names), parser.imaginary, parser.logarithm, parser.ambiguous)
+    return Formula(
+        node,
+        frozenset(parser.names),
+        parser.imaginary,
+        parser.logarithm,
+        parser.ambiguous,
+        frozenset(parser.bounds & parser.names),
+    )
 
 
 def _letters(token: str) -> list[str]:
@@ -263,20 +275,21 @@ def _difference(point: Point, left: Any, right: Any) -> Any:
 
 
 def _agree(left: Formula, right: Formula, common_logarithm: bool, tolerance: float) -> bool | None:
-    imaginary, names = left.imaginary or right.imaginary, left.names | right.names
+    imaginary, names, whole = left.imaginary or right.imaginary, left.names | right.names, left.whole | right.whole
+    enough = POINTS - 2 if whole else NEEDED  # whole numbers are no random points
     real: list[bool] = []
     others: list[bool] = []
     for point in _points(names):
-        point.common_logarithm = common_logarithm
+        point.common_logarithm, point.whole = common_logarithm, whole
         u, v = _evaluate(left.node, point), _evaluate(right.node, point)
         if u is None or v is None:
             continue
         equal = bool(_difference(point, u, v) == 0) or (not names and abs(u - v) <= tolerance * abs(u))
         where = real if imaginary or isinstance(u, point.context.mpf) and isinstance(v, point.context.mpf) else others
         where.append(equal)
-        if where is real and (not equal or len(real) == NEEDED):
+        if where is real and (not equal or len(real) == enough):
             return equal
-    needed = NEEDED if names else 1
+    needed = enough if names else 1
     if real or len(others) < needed:
         return all(real) if len(real) >= needed else None
     return all(others)
@@ -293,6 +306,7 @@ class _Parser(TokenReader):
         self.bars = 0
         self.names: set[str] = set()
         self.bound: list[str] = []
+        self.bounds: set[str] = set()
         self.imaginary = self.logarithm = self.ambiguous = False
 
     def whole(self) -> Node:
@@ -500,10 +514,13 @@ def _summation(parser: _Parser) -> Node:
         parser.take(token)
     name = parser.take()
     parser.take("=")
+    names, parser.names = parser.names, set()
     low = parser.sum()
     parser.take("}")
     parser.take("^")
     high = parser.atom()
+    parser.bounds |= parser.names
+    parser.names |= names
     parser.bound.append(name)
     body = parser.product()
     parser.bound.pop()

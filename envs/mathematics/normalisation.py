@@ -166,11 +166,18 @@ _SCRIPT_TAG = re.compile(r"<(su[bp])>([^<>]{1,80})</\1>", re.IGNORECASE)
 _ENTITY = re.compile(r"&(?:[a-zA-Z]{2,8}|#[0-9]{1,6});")
 _LINE_OVER = re.compile("(?:[0-9][\u0304\u0305\u0307])+")
 _CURRENCY = re.compile(r"^(?:USD?|EUR|GBP|CAD|AUD|Rs\.?|US)\s*\$?\s*(?=[0-9])")
+_CURRENCIES = {"$": "dollar", "€": "euro", "£": "gbp", "¥": "yen", "₹": "inr"}
+_MONEY = re.compile(r"(?:^|(?<=[0-9\s\\*]))[$€£¥₹](?=\s?[0-9.]|\W*$)")
 _REPEATING = re.compile(r"(?<![0-9])([0-9]*)\.([0-9]*)\\(?:overline|bar|dot)\s*\{?([0-9]+)\}?")
 _ENDLESS = re.compile(r"(?<![0-9])([0-9]*)\.([0-9]{0,30}?)([0-9]{1,12}?)\3{2,}\s*(?:\.\.\.|\\l?dots(?![a-z]))")
+_MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
+_DAY_FIRST = re.compile(
+    rf"(?:the )?([0-9]{{1,2}})(?:st|nd|rd|th)?(?: of)? ({_MONTHS})((?:,? [0-9]{{4}})?)", re.IGNORECASE
+)
+_DAY_LAST = re.compile(rf"({_MONTHS}) ([0-9]{{1,2}})(?:st|nd|rd|th)?((?:,? [0-9]{{4}})?)", re.IGNORECASE)
 _LARGE = re.compile(r"(?<![0-9.])([0-9]{1,15})(?:\.([0-9]{1,15}))?\s+(hundred|thousand|million|billion|trillion)\b")
 _ZEROS = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
-_THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])")
+_THOUSANDS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9,])")
 _PLAIN = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 
 
@@ -196,6 +203,7 @@ def normalise(text: str, lenient: bool = False) -> Answer:
     text = text.strip()[-4000:]
     if _PLAIN.fullmatch(text):
         return Answer(text)
+    money = next((_CURRENCIES[sign] for sign in _MONEY.findall(text)[:1]), "") if text.count("$") < 2 else ""
     text = _LEADING.sub("", _strip_marks(_unicode(without_tags(text)).strip()))
     text, unit = cut_group(re.sub(r"(?<!\.)\.$", "", text))
     for pattern, replacement in _REPLACEMENTS:
@@ -205,10 +213,16 @@ def normalise(text: str, lenient: bool = False) -> Answer:
     text = _strip_ends(_ENDLESS.sub(_expand_repeating, _REPEATING.sub(_expand_repeating, " ".join(text.split()))))
     for pattern, replacement in _WORDINGS:
         text = replacement if pattern.fullmatch(text) else text
+    if date := _DAY_FIRST.fullmatch(text):
+        text = f"{date[2]} {date[1]}{date[3]}"
+    if date := _DAY_LAST.fullmatch(text):
+        return Answer(f"{date[1].capitalize()} {int(date[2])}{date[3].replace(',', '')}")
+    text = in_digits(text)
     text = _LARGE.sub(_large, _CURRENCY.sub("", text))
     text, bare = cut_bare(text, lenient)
     percent = text.endswith("%")
-    return Answer(_strip_ends(text.rstrip("%").strip()), " ".join(f"{bare} {unit}".lower().split()), percent)
+    unit = " ".join(f"{bare} {unit}".lower().split()) or money
+    return Answer(_strip_ends(text.rstrip("%").strip()), unit, percent)
 
 
 def without_tags(text: str) -> str:
@@ -236,6 +250,59 @@ def _expand_repeating(match: re.Match[str]) -> str:
         return match[0]
     above = int(whole + fixed + period) - int(whole + fixed or "0")
     return rf"\frac{{{above}}}{{{'9' * len(period)}{'0' * len(fixed)}}}"
+
+
+_UNITS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
+).split()
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_VALUES = {**{word: n for n, word in enumerate(_UNITS)}, **{word: 10 * n for n, word in enumerate(_TENS, 2)}}
+_VALUES |= {"a": 1, "fourty": 40, "dozen": 12}
+_PARTS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "eighth": 8, "tenth": 10}
+_NUMBER_WORDS = re.compile(
+    rf"((?:(?:{'|'.join((*_VALUES, *('hundred', 'thousand', 'million', 'billion', 'and')))})(?:[- ]+|$))+)"
+    rf"(?:({'|'.join(_PARTS)})s?(?: |$))?(|(?<=[- ])[a-zA-Z ]{{1,40}})",
+    re.IGNORECASE,
+)
+
+
+def in_digits(text: str) -> str:
+    """Return a text that begins with a number in words with that number in digits; other texts as they are.
+
+    >>> in_digits("twelve"), in_digits("two hundred and five people"), in_digits("two thirds"), in_digits("a circle")
+    ('12', '205 people', '2/3', 'a circle')
+    """
+    match = _NUMBER_WORDS.fullmatch(text) if text[:1].isalpha() and len(text) < 120 else None
+    if match is None:
+        return text
+    words = [word for word in re.split(r"[- ]+", match[1].lower()) if word and word != "and"]
+    above = None
+    if match[2]:
+        above = _value(words[-1:] if " and " in match[1].lower() else words)
+        words = words[:-1] if " and " in match[1].lower() else []
+    value = _value(words)
+    if value is None or (match[2] and above is None) or (words in ([], ["a"]) and not match[2]):
+        return text  # several numbers, an article
+    number = str(value) if above is None else f"{value or ''} {above}/{_PARTS[match[2].lower()]}".strip()
+    return f"{number} {match[3].strip()}".strip()
+
+
+def _value(words: list[str]) -> int | None:
+    """Return the number that words state together; None if they state several, as in "one two"."""
+    value = total = 0
+    for word in words:
+        if word == "hundred":
+            value = (value or 1) * 100
+        elif word in _ZEROS:
+            total, value = total + (value or 1) * 10 ** _ZEROS[word], 0
+        elif word == "dozen":
+            value = (value or 1) * 12
+        elif value % 100 == 0 or (value % 100 >= 20 and value % 10 == 0 and _VALUES[word] < 10):
+            value += _VALUES[word]
+        else:
+            return None
+    return total + value
 
 
 def _large(match: re.Match[str]) -> str:

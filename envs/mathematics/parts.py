@@ -7,6 +7,9 @@ import re
 _JOIN = re.compile(r"\s*[,;]?\s*(?:\\text\{\s*)?(?<![a-zA-Z\\])(?:and|or)(?![a-z])(?:\s*\})?\s*|;")
 _BRACKETS = (("\\{", "\\}", "{}"), ("(", ")", "()"), ("[", "]", "[]"), ("(", "]", "(]"), ("[", ")", "[)"))
 _MATRIX = re.compile(r"\\begin\{pmatrix\}(.*)\\end\{pmatrix\}", re.DOTALL)
+_CASES = re.compile(r"(?:[a-zA-Z]\([a-z]\)\s*=)?\s*\\begin\{cases\}(.*)\\end\{cases\}", re.DOTALL)
+_CONDITION = re.compile(r"^\s*(?:if|for|when|where|otherwise|else)?\b\s*")
+MAX_CASES = 8
 _ROWS = re.compile(r"\[(\[[^\[\]]*\](?:,\s*\[[^\[\]]*\])*)\]")
 
 
@@ -56,6 +59,19 @@ def matrix(text: str) -> list[list[str]] | None:
     if not rows or len({len(row) for row in rows}) != 1 or not all(cell for row in rows for cell in row):
         return None
     return rows
+
+
+def piecewise(text: str) -> list[tuple[str, str]]:
+    """Return value and condition of each case of a normalised function by cases, ``""`` for "otherwise"; else ``[]``.
+
+    >>> piecewise("\\begin{cases}x & if x>0 \\\\ 0 & otherwise\\end{cases}")
+    [('x', 'x>0'), ('0', '')]
+    """
+    match = _CASES.fullmatch(text)
+    rows = [row.split("&") for row in match[1].split("\\\\") if row.strip()] if match else []
+    if not rows or len(rows) > MAX_CASES or any(len(row) != 2 for row in rows):
+        return []
+    return [(value.strip(" ,;"), _CONDITION.sub("", condition).strip(" ,;.")) for value, condition in rows]
 
 
 def _outer(text: str) -> bool:

@@ -71,6 +71,8 @@ def read(text: str) -> Region | None:
     """Return the region that a text states, or None."""
     if len(text) > MAX_LENGTH:
         return None
+    if ";" in text:  # [0,5; 1[ where the comma is that of a decimal
+        text = text.replace(",", ".").replace(";", ",")
     try:
         parts = _OR.split(_without_member(text)[1])
         name, intervals = _without_member(text)[0], []

@@ -9,20 +9,26 @@ mm millimeter millimetre; cm centimeter centimetre; dm decimeter decimetre; m me
 in inch; ft foot feet; yd yard; mi mile; g gram gm gr; mg milligram; kg kilogram kilo; lb pound; oz ounce; t tonne ton;
 s sec second; min minute; h hr hour; d day; wk week; mo month; yr year;
 ml milliliter millilitre; l liter litre; gal gallon;
-dollar usd buck; cent penny pence; euro eur; degree deg; mi/h mph; km/h kph; celsius c; fahrenheit f; n newton; j joule;
+dollar usd buck; cent penny pence; euro eur; gbp; yen jpy; inr rupee; degree deg; mi/h mph; km/h kph kmh kmph; celsius c; fahrenheit f; n newton; j joule;
 w watt; v volt; k kelvin; hz hertz; pa pascal; rad radian; a ampere amp; mol mole
 """
 _CANONICAL = {
     word: group.split()[0] for group in _SAME.replace("\n", " ").split(";") for word in group.split() if group.split()
 }
+_POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
+_POWER_WORD = re.compile(r"\b(square|sq|cubic|cu)\b\.? ?([a-z]+)")
+_POWERED = re.compile(r" (squared|cubed)\b")
+_FACTOR = re.compile(r"([a-z]+)\.?(?:\s*\^\s*\{?\s*|(?=[23](?![0-9])))?(-?[0-9])?")
+_AROUND = frozenset("degree degrees long wide tall high deep away apart old of a in total each altogether more".split())
+"""Words beside a unit that say nothing about it."""
 _LETTERS = frozenset("msghLlNJWVK")
 """Letters that stand for a unit where a text says so; else they are variables."""
 _NO_UNIT = frozenset(
-    "or and if else for import pi mod is in when where with sin cos tan ln log exp sqrt inf infinity less more "
+    "am pm or and if else for import pi mod is in when where with sin cos tan ln log exp sqrt inf infinity less more "
     "than".split()
 )
 _WORD = r"[a-zA-Z][a-zA-Z.]*"
-_POWER = r"(?:\s*\^\s*\{?\s*-?[0-9]\s*\}?)?"
+_POWER = r"((?:\s*\^\s*\{?\s*-?[0-9]\s*\}?)?)"
 _GROUP = re.compile(
     r"(?:\s|\\[,;: ]|~|/|\\cdot(?![a-z]))*\\(?:text|mbox|mathrm|textrm|textbf|textit|mathit|mathbf|operatorname)\s*"
     rf"\{{\s*([^{{}}]{{1,40}})\}}{_POWER}[\s.,]*$"
@@ -43,14 +49,14 @@ def cut_group(text: str) -> tuple[str, str]:
     """Return LaTeX without the units that stand in ``\\\\text{...}`` at its end, and these.
 
     >>> cut_group("9\\\\pi\\\\text{ cm}^2"), cut_group("\\\\text{Evelyn}")
-    (('9\\\\pi', 'cm'), ('\\\\text{Evelyn}', ''))
+    (('9\\\\pi', 'cm^2'), ('\\\\text{Evelyn}', ''))
     """
     unit = ""
     while match := _GROUP.search(text, max(0, len(text) - 200)):
         head, inside = text[: match.start()], match[1].strip()
         if not head or head[-1] in "=+-*^,({&\\_:" or not _is_group(inside, head):
             break
-        divided = "/" in match[0][: match.start(1) - match.start()]
+        divided, inside = "/" in match[0][: match.start(1) - match.start()], inside + "".join(match[2].split())
         text, unit = head, f"{inside} {unit}" if unit and not unit.startswith("/") else inside + unit
         unit = "/" + unit if divided else unit
     return text, unit.strip()
@@ -77,16 +83,17 @@ def cut_bare(text: str, lenient: bool) -> tuple[str, str]:
         return text, ""
     match = _TIGHT.fullmatch(text)
     if match and (lenient or len(match[2]) > 1):
-        return match[1].strip(), match[2]
+        return match[1].strip(), match[2] + match[3]
     match = _BARE.fullmatch(text)
     if match is None:
         return text, ""
     words = re.split(r"[-\s/]+", match[2])
     if set(word.lower().strip(".") for word in words) & _NO_UNIT:
         return text, ""
-    known = all(_ORDINARY.fullmatch(word) or (len(word) > 1 and canonical(word) != "") for word in words[:1])
+    unit = match[2] + "".join(match[3].split())
+    known = _ORDINARY.fullmatch(words[0]) or (len(words[0]) > 1 and canonical(unit) != "")
     loose = lenient and _is_number(match[1]) and (len(words[0]) > 2 or words[0] in _LETTERS)
-    return (match[1].strip(), match[2]) if known or loose else (text, "")
+    return (match[1].strip(), unit) if known or loose else (text, "")
 
 
 def _is_number(text: str) -> bool:
@@ -94,19 +101,33 @@ def _is_number(text: str) -> bool:
 
 
 def canonical(unit: str) -> str:
-    """Return one spelling of a unit of measure, without its power; ``""`` for all other words.
+    """Return one spelling of a unit of measure; ``""`` for all other words.
 
-    >>> canonical("square centimeters"), canonical("miles per hour"), canonical("apples")
-    ('cm', 'mi/h', '')
+    >>> canonical("square centimeters"), canonical("miles per hour"), canonical("m s^{-1}"), canonical("apples")
+    ('cm^2', 'mi/h', 'm/s', '')
     """
-    unit = re.sub(r"\b(?:square|sq|cubic|cu)\b\.?|[.^0-9{}]", " ", unit.lower()).replace(" per ", "/")
-    parts = [_canonical(part.strip()) for part in unit.split("/")]
-    return "/".join(parts) if all(parts) else ""
+    powers: dict[str, int] = {}
+    text = _POWER_WORD.sub(lambda match: f"{match[2]}^{_POWERS[match[1]]} ", unit.lower())
+    text = _POWERED.sub(lambda match: f"^{_POWERS[match[1]]}", text)
+    for number, part in enumerate(re.split(r"\s*/\s*|\bper\b", text)):
+        factors = _FACTOR.findall(part)
+        for word, power in factors:
+            if word in _AROUND and len(factors) > 1:
+                continue
+            known = _known(word)
+            if not known:
+                return ""
+            for name, own in known:
+                powers[name] = powers.get(name, 0) + own * int(power or 1) * (-1 if number else 1)
+    above, below = ([(name, abs(n)) for name, n in sorted(powers.items()) if n * sign > 0] for sign in (1, -1))
+    written = ["*".join(name if n == 1 else f"{name}^{n}" for name, n in part) for part in (above, below)]
+    return written[0] if not below else "/".join(written)
 
 
-def _canonical(word: str) -> str:
-    word = word.removeprefix("degrees ").removeprefix("degree ")
+def _known(word: str) -> list[tuple[str, int]]:
+    """Return the units that a word stands for, with their powers: ``mph`` is a mile by an hour."""
     for form in (word, word.removesuffix("s"), word.removesuffix("es")):
         if form in _CANONICAL:
-            return _CANONICAL[form]
-    return ""
+            above, _, below = _CANONICAL[form].partition("/")
+            return [(above, 1), (below, -1)] if below else [(above, 1)]
+    return []
