@@ -43,6 +43,8 @@ _FACTORS = re.compile(r"(?!no|on|up|in|an|it|is)[a-z]{2}|[a-d]{3}|[k-n]{3}|[p-t]
 _ARTICLE = re.compile(r"(?:an?|the) (?=[a-z])")
 _OPENING_WORD = re.compile(r"(yes|no|true|false)\s*[,.;:(!-]\s*(?=[a-z])", re.IGNORECASE)
 _ENDING = re.compile(r"(?:s|es|ed|ing|ent|e)$")
+_LETTERS = re.compile(r"\(?[A-E]\)?(?:(?:\s*,\s*|\s*,?\s*and\s+|\s*)\(?[A-E]\)?)+")
+_CAPITAL = re.compile(r"[A-E]")
 _CHOICE = re.compile(r"\(?([A-E])\)[\s:.]*(?=\S)(.+)", re.DOTALL)
 _POINT_NAME = re.compile(r"[A-Z]\s*(?==?\s*\([^()]*,[^()]*\)$)=?\s*")
 _COMMA = re.compile(r"-?(?:\d+,(?:\d{1,2}|\d{4,})|0,\d+)")
@@ -278,6 +280,8 @@ class MathVerifier:
         if label and other:
             choice = label[1].isupper() or len(gold) > 1  # a lone small letter is a variable
             return _settle(label[1] == other[1] or (choice and label[1].upper() == other[1].upper()))
+        if _LETTERS.fullmatch(gold) and _LETTERS.fullmatch(answer) and not (gold.isalpha() and answer.isalpha()):
+            return _settle(sorted(_CAPITAL.findall(gold)) == sorted(_CAPITAL.findall(answer)))  # "A, C" and "AC"
         if _is_words(gold) or _is_words(answer):
             return _settle(_words(gold) == _words(answer) or _same_stem(gold.lower(), answer.lower()))
         return None

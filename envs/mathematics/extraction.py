@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from g2rpo_env.envs.mathematics.normalisation import DISPLAYS, last_statement, without_tags
+
 TAIL = 4000
 """Characters from the end that are searched: an answer further up is not final."""
 WHOLE = 60
@@ -24,20 +26,44 @@ _FACTORS = frozenset(
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _TWO_ARGUMENTS = re.compile(r"\\(?:[dtc]?frac|[dt]?binom)")
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt)?|mbox|math(?:rm|bf|it|sf))\s*\{([^{}]*)\}")
+_VERBS = (
+    r"(?:(?:should|must|will|would|has to|can only) be|is|are|equals?|becomes|of|lautet|ist|beträgt|est|es|é|è|是|为|為|は)"
+    r"(?![a-zA-Z])|(?:comes?|works?) out (?:to|as)(?: be)?\b|:|=|："
+)
+ANSWER = (
+    r"(?<![a-z])(?:answer|ans\.?|antwort|lösung|réponse|respuesta|resposta|risposta|ответ|答案|答え|答)\**"
+    rf"(?:(?:\s+is)?\s*(?:{_VERBS})|\s*(?:-|–|→|->|=>)(?=\s))"
+)
+"""Words that say that the answer follows."""
 _PHRASE = re.compile(
-    r"(?:answer|result|correct (?:option|choice))(?: should be)?\**\s*(?:is|:|=|(?<=be))\s*\**\s*(?::\s*)?|"
-    r"solutions?\s*(?:is|are|:)\s*(?::\s*)?(?=[-$\\(0-9])|(?:^|\n)#{0,6} {0,3}\*{0,3}(?:final )?answer\*{0,3} {0,3}\n+|"
-    r"答案(?:是|为|：|:)",
+    rf"(?:{ANSWER}|(?<![a-z])(?:result|ergebnis|résultat|resultado|risultato|correct (?:option|choice))\**"
+    rf"\s*(?:{_VERBS}))\s*\**\s*(?::\s*)?(?:(?:just|simply|exactly|therefore|thus|then|indeed)\s+)?|"
+    r"solutions?\s*(?:is|are|:)\s*(?::\s*)?(?=[-$\\(0-9])|(?:^|\n)#{0,6} {0,3}\*{0,3}(?:final )?answer\*{0,3} {0,3}\n+",
     re.IGNORECASE,
 )
-_REASON = re.compile(r"[,;(]?\s*\b(?:because|since|as|which|where|so)\b|\s\((?=[a-z]{3,} )")
-_MATH = re.compile(r"\$\$([^$]{1,1500})\$\$|\$([^$\n]{1,1500})\$|\\\[(.{1,1500}?)\\\]|\\\((.{1,1500}?)\\\)", re.DOTALL)
+_REASON = re.compile(
+    r"[,;(]?\s*\b(?:because|since|as|which|where|so|rather than|instead of)\b|\s\((?=[a-z]{3,} )|[,;]?\s*\(?\b(?:and |but )?not\b"
+)
+_IN_PARENTHESES = re.compile(r"[a-zA-Z -]+\(([$\d][\d.,/ %$]*)\)")
+_STARS = re.compile(r"(?<![\w)])(?:\*\*|__)|(?:\*\*|__)(?![\w(])")
+_MATH = re.compile(
+    r"\$\$([^$]{1,1500})\$\$|\$([^$\n]{1,1500})\$|\\\[(.{1,1500}?)\\\]|\\\((.{1,1500}?)\\\)|"
+    rf"\\begin\{{(?:{DISPLAYS})\*?\}}(.{{1,1500}}?)\\end\{{(?:{DISPLAYS})",
+    re.DOTALL,
+)
 _SENTENCE_INSIDE = re.compile(r"[0-9)][.!?]\s+[A-Z]|(?<!\\)\b[a-z]{2,}[,;]? [a-z]{2,}\b(?![^{]*\})")
 _BETWEEN_FORMULAS = re.compile(r"\s*(?:,|,?\s*\b(?:and|or)\b)\s*")
 _CONDITION = re.compile(r"\b(?:since|as|if|when|with|for|where|let|from|because|given|at)\b[^.$]*$", re.IGNORECASE)
+_LEAD = re.compile(r"^(?:so|thus|hence|therefore|then)\b,?\s+(?:(?:we|I) (?:get|have|find|obtain)\s+)?", re.IGNORECASE)
 _BARE_WORDS = re.compile(r"[A-Za-z'-]+(?: [A-Za-z'-]+){0,2}\.?")
-_NUMBER = re.compile(
-    r"(?<![\w.])-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,99})(?:\.\d{1,300})?(?:/\d{1,300}|:\d\d(?!\d))?%?|-?\.\d{1,99}"
+_VALUE = (
+    r"-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?:[ \u00a0\u2009\u202f]\d{3})+(?!\d)|\d{1,99})(?:\.\d{1,300}|,\d{1,2}(?![\d,]))?"
+    r"(?:/\d{1,300}|:\d{1,3}(?!\d))?%?|-?\.\d{1,99}"
+)
+_NUMBER = re.compile(rf"(?<![0-9A-Za-z_.])(?:[(\[]\s*(?:{_VALUE})(?:,\s*(?:{_VALUE})){{1,5}}\s*[)\]]|{_VALUE})")
+_STATED = re.compile(
+    r"\b(?:there (?:are|is|were|will be)|is|are|was|equals?|gets?|makes?|gives?|has|have|needs?|leaves?|costs?|pays?|earns?|"
+    rf"spends?|becomes?|obtain|find|so|thus|hence|therefore)\s+(?:only |about |exactly )?\$?({_NUMBER.pattern})|=\s*\$?({_NUMBER.pattern})"
 )
 _CONCLUSION = re.compile(r"\b(?:therefore|thus|hence|so)\b[^$\\]*[0-9]", re.IGNORECASE)
 _CORRECTIONS = frozenset({"wait", "actually", "but", "no", "not", "wrong", "instead", "rather", "then", "so", "hence"})
@@ -45,7 +71,7 @@ _SENTENCE_END = re.compile(r"\.(?:\s|$)|\n|<\||</?[a-z]+>|。")
 _THOUGHT = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
 """What stands behind thinking aloud is the answer; only where it holds none, the thoughts are searched too."""
 _SPACES = re.compile(r"\s{8,}")
-_WORD = re.compile(r"(?<!\\)\b[A-Za-z]{4,}")
+_WORD = re.compile(r"(?<!\\)\b[^\W\d_]{4,}")
 
 
 @dataclass(frozen=True)
@@ -67,6 +93,7 @@ def extract(text: str, rules: Sequence[str]) -> Extraction | None:
     tail = text[-TAIL:]
     thought = [found.end() for found in _THOUGHT.finditer(tail)]
     for part in (tail[thought[-1] :], tail) if thought else (tail,):
+        part = without_tags(part)
         for rule in rules:
             answer = RULES[rule](part)
             if answer is not None:
@@ -214,7 +241,11 @@ def phrase(text: str) -> str | None:
         formulas, end = formulas + sign + _inside(formula), formula.end()
     if formulas:
         return formulas
-    sentence = _REASON.split(_SENTENCE_END.split(rest, maxsplit=1)[0], maxsplit=1)[0].strip("* \"'")
+    sentence = _SENTENCE_END.split(rest, maxsplit=1)[0]
+    sentence = (_REASON.split(sentence, maxsplit=1)[0].strip() or sentence).strip("* \"'")
+    sentence = _STARS.sub("", sentence)
+    if match := _IN_PARENTHESES.fullmatch(sentence):  # "forty-two (42)"
+        return match[1]
     if _prose(_MATH.sub("", sentence)) and " is " in sentence:  # "the volume of $ABC$ is 120"
         sentence = sentence.rpartition(" is ")[2]
     return sentence or None
@@ -222,14 +253,14 @@ def phrase(text: str) -> str | None:
 
 def whole(text: str) -> str | None:
     """Return a short text without words as it is, and one of at most three words."""
-    text = text.strip()
+    text = _LEAD.sub("", text.strip())
     if len(text) <= 30 and _BARE_WORDS.fullmatch(text):
         return text
     return text if text and len(text) <= WHOLE and not _prose(text) and not _MATH.search(text) else None
 
 
 def _prose(text: str) -> bool:
-    return _WORD.search(text) is not None or len(re.findall(r"(?<!\\)\b[A-Za-z']{2,}", text)) > 3
+    return _WORD.search(text) is not None or len(re.findall(r"(?<!\\)\b(?:[^\W\d_]|'){2,}", text)) > 3
 
 
 def formula(text: str) -> str | None:
@@ -259,7 +290,7 @@ def _formulas(text: str) -> Iterator[re.Match[str]]:
 
 
 def _inside(match: re.Match[str]) -> str:
-    return next(part for part in match.groups() if part is not None)
+    return last_statement(next(part for part in match.groups() if part is not None))
 
 
 def _joins(between: str) -> str:
@@ -270,9 +301,14 @@ def _joins(between: str) -> str:
 
 
 def number(text: str) -> str | None:
-    """Return the last number of the text."""
-    found = _NUMBER.findall(text.replace("\u2212", "-"))
-    return found[-1] if found else None
+    """Return the number that the last sentence with one states, as in "there are 42 ways", else its last number."""
+    text = text.replace("\u2212", "-")
+    found = list(_NUMBER.finditer(text))
+    if not found:
+        return None
+    begins = [match.end() for match in _SENTENCE_END.finditer(text, 0, found[-1].start())]
+    stated = [match for match in _STATED.finditer(text, begins[-1] if begins else 0)]
+    return next((group for group in stated[-1].groups() if group), None) if stated else found[-1][0]
 
 
 RULES = {

@@ -158,6 +158,11 @@ _LEADING = re.compile(
     r"^[*_#>\s]*(?:(?:the )?(?:final |correct )?(?:answer|ans|result)\.?[*_\s]*(?:is(?![a-z])|[:=])[*_:\s]*)?(?:\s|=(?!=)|\\approx(?![a-z])|≈|\\equiv(?![a-z])|approximately\b|about\b|roughly\b)*",
     re.IGNORECASE,
 )
+DISPLAYS = "equation|align(?:ed|at)?|gather(?:ed)?|eqnarray|multline|split"
+"""Environments of display equations."""
+_DISPLAY = re.compile(rf"\\(?:begin|end)\{{(?:{DISPLAYS})\*?\}}")
+_ROW_END = re.compile(rf"\\\\(?!(?:{_ESCAPED})(?![a-zA-Z]))")
+_ASSIGNMENT = re.compile(r"\s*([a-zA-Z](?:_\{?[a-z0-9]\}?)?)\s*=")
 _MARKUP = re.compile(r"([*_`\"']{1,3})(.+)\1", re.DOTALL)
 _TAG = re.compile(
     r"</?(?:b|strong|i|em|u|p|span|mark|code|font|center|div|big|small|ins)(?:\s[^<>]{0,80})?/?>|<br ?/?>", re.I
@@ -204,6 +209,8 @@ def normalise(text: str, lenient: bool = False) -> Answer:
     if _PLAIN.fullmatch(text):
         return Answer(text)
     money = next((_CURRENCIES[sign] for sign in _MONEY.findall(text)[:1]), "") if text.count("$") < 2 else ""
+    if _DISPLAY.search(text) and "\\{" not in text:
+        text = last_statement(text)
     text = _LEADING.sub("", _strip_marks(_unicode(without_tags(text)).strip()))
     text, unit = cut_group(re.sub(r"(?<!\.)\.$", "", text))
     for pattern, replacement in _REPLACEMENTS:
@@ -235,6 +242,26 @@ def without_tags(text: str) -> str:
         text = _SCRIPT_TAG.sub(lambda match: f"{'^' if match[1].lower() == 'sup' else '_'}{{{match[2]}}}", text)
         text = _TAG.sub("", text)
     return _ENTITY.sub(lambda match: html.unescape(match[0]), text) if "&" in text else text
+
+
+def last_statement(text: str) -> str:
+    """Return what the rows of a display equation come to: the last one, or all where each names another variable.
+
+    >>> last_statement(r"2x &= 8 \\\\\\\\ x &= 4"), last_statement(r"x &= 1 \\\\\\\\ y &= 2"), last_statement(r"x &= 2+1 \\\\\\\\ &= 3")
+    ('x = 4', 'x = 1, y = 2', 'x = 2+1 = 3')
+    """
+    text = _DISPLAY.sub("", text)
+    if "\\\\" not in text or "\\begin" in text:
+        return text
+    statements: list[str] = []
+    for row in _ROW_END.split(text):
+        row = " ".join(row.split())
+        if statements and row.startswith(("&", "=")):
+            statements[-1] += " " + row.replace("&", "")
+        elif row:
+            statements.append(row.replace("&", ""))
+    names = {match[1] for statement in statements if (match := _ASSIGNMENT.match(statement))}
+    return ", ".join(statements) if len(names) == len(statements) else "".join(statements[-1:])
 
 
 def _strip_marks(text: str) -> str:
