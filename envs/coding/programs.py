@@ -6,6 +6,7 @@ import ast
 import io
 import re
 import tokenize
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ _PYTHON = re.compile(r"(?:lang(?:uage)?-)?(?:i?python|py)[\d.]*")
 _END_OF_THOUGHT = re.compile(r"(?m)^[ \t]*</think>[ \t\r]*$")
 _OPENS = re.compile(r"(?m)^(?:async[ \t]+def|def|class)[ \t]+(\w+)")
 _INDENTED = re.compile(r"(?:[ \t]*(?:#.*)?\r?\n)*[ \t]+[^\s#]")
+_BEGINNING = re.compile(r"(?m)^([ \t]*)(?:async[ \t]+def|def|class)[ \t]+\w")
 _DECORATORS = re.compile(r"(?:^@.*\n)+\Z", re.MULTILINE)
 
 
@@ -85,15 +87,18 @@ class CodeProblem(Problem):
 
 
 def is_whole(code: str, head: str, entry_point: str | None = None) -> bool:
-    """Whether code defines by itself what a head leaves open, its last function or class, or the entry point.
+    """Whether code is whole by itself, and not the rest of what a head leaves open.
+
+    It is whole if it does not begin indented and the head ends with a line, or if it defines the head's last function
+    or class, or the entry point.
 
     >>> is_whole("def f(x):\\n    return x\\n", "def f(x):\\n"), is_whole("    return x\\n", "def f(x):\\n")
     (True, False)
     """
-    opened = _OPENS.findall(head)[-1:]
-    if _INDENTED.match(code):  # it begins inside of something
+    if not code.strip() or _INDENTED.match(code):
         return False
-    return any(name in (entry_point, *opened) for name in _OPENS.findall(code))
+    opened = _OPENS.findall(head)[-1:]
+    return head.endswith("\n") or any(name in (entry_point, *opened) for name in _OPENS.findall(code))
 
 
 def alone(head: str) -> str:
@@ -114,8 +119,8 @@ def answer_part(completion: str) -> str:
 
     The opening tag may stand in the prompt. A thought without an end is no thought: all of the completion is taken.
 
-    >>> answer_part("<think>Add.</think>\\nreturn 1"), answer_part("Add.\\n</think>\\nreturn 1"), answer_part("'</think>'")
-    ('\\nreturn 1', '\\nreturn 1', "'</think>'")
+    >>> [answer_part(text) for text in ("<think>Add.</think>x = 1", "Add.\\n</think>\\nx = 1", "x = '</think>'")]
+    ['x = 1', '\\nx = 1', "x = '</think>'"]
     """
     if completion.lstrip().startswith("<think>"):
         _, mark, rest = completion.partition("</think>")
@@ -127,16 +132,23 @@ def answer_part(completion: str) -> str:
 def fenced_block(text: str) -> str | None:
     """Return the last complete fenced block of Python, or of no named language; None if there is none.
 
-    Blocks are those of CommonMark 4.5: backticks or tildes, with attributes behind the language, indented, in list
-    items and quotes. Complete is a block with a closing fence, or one whose list item or quote ends before the text
-    does. A thought (:func:`answer_part`) is not looked at.
+    A thought (:func:`answer_part`) is not looked at.
 
     >>> fenced_block("Try:\\n```python\\nx = 1\\n```\\nIt prints:\\n```text\\n1\\n```\\n```\\nopen")
     'x = 1\\n'
     """
-    text = answer_part(text)
+    return next(fenced_blocks(answer_part(text)), None)
+
+
+def fenced_blocks(text: str) -> Iterator[str]:
+    """Yield the complete fenced blocks of Python, or of no named language, the last one first.
+
+    Blocks are those of CommonMark 4.5: backticks or tildes, with attributes behind the language, indented, in list
+    items and quotes. Complete is a block with a closing fence, or one whose list item or quote ends before the text
+    does.
+    """
     if "```" not in text and "~~~" not in text:
-        return None
+        return
     text = text.replace("\r\n", "\n").replace("\r", "\n") + "\n"
     parser = _markdown()
     tokens: list[Token] = []
@@ -147,8 +159,7 @@ def fenced_block(text: str) -> str | None:
             assert token.map is not None
             begin, end = token.map
             if end - begin - 1 > token.content.count("\n") or end < last:
-                return token.content
-    return None
+                yield token.content
 
 
 def names_python(info: str) -> bool:
@@ -178,9 +189,66 @@ def is_program(text: str) -> bool:
     """Whether a text of the data set is Python by itself."""
     try:
         ast.parse(text)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
+
+
+def is_open(code: str) -> bool:
+    """Whether code of the data set is a function or class, perhaps after other code, or the beginning of one.
+
+    >>> [is_open(code) for code in ("def f(x):\\n", "import math\\n", "Write f:\\n\\ndef f(x):\\n\\nin Python.")]
+    [True, False, False]
+    """
+    if not _OPENS.search(code):
+        return False
+    last = _BEGINNING.findall(code)[-1]
+    return is_program(code) or is_program(f"{code.rstrip()}\n{last} pass\n")
+
+
+def find_head(text: str, entry_point: str | None = None) -> str:
+    """Return the code in a prompt that a completion may go on with: the beginning of a function or class.
+
+    That is the whole prompt, or else the last fenced block in it that is one, or else the lines that begin with the
+    function in prose, after the imports there. With an entry point it must be of that name.
+
+    Returns:
+        The code, ending with a line, or ``""`` if there is none.
+
+    >>> find_head("Add.\\n\\ndef add(a, b):\\n    # the sum\\n\\nIn Python, please.", "add")
+    'def add(a, b):\\n    # the sum\\n'
+    """
+
+    def fits(code: str) -> bool:
+        return is_open(code) and (entry_point is None or entry_point in _OPENS.findall(code))
+
+    if fits(text):
+        return text
+    for block in fenced_blocks(text):
+        if fits(block):
+            return block
+    lines = text.split("\n")
+    for number in reversed(range(len(lines))):
+        opened = _OPENS.match(lines[number])
+        if opened and entry_point in (None, opened[1]):
+            return _read_signature(lines, number)
+    return ""
+
+
+def _read_signature(lines: Sequence[str], number: int) -> str:
+    """Return the function or class that begins in a line of prose, as far as what follows belongs to it."""
+    imports = "".join(line + "\n" for line in lines[:number] if re.match(r"(?:from[ \t].+[ \t])?import[ \t]", line))
+    imports = imports if is_program(imports) else ""
+    for end in range(number + 1, min(len(lines), number + 30) + 1):
+        if is_open("\n".join(lines[number:end]) + "\n"):
+            break
+    else:
+        return ""
+    signature = "\n".join(lines[number:end]) + "\n"
+    while end < len(lines) and (not lines[end].strip() or lines[end][0] in " \t"):
+        end += 1
+    body = "\n".join(lines[number:end]).rstrip() + "\n"
+    return imports + (body if is_open(body) else signature)
 
 
 def logical_lines(code: str, head: str = "") -> tuple[str, ...]:
