@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from g2rpo_env.errors import DataError, UnknownProblemError
+from g2rpo_env.errors import ConfigurationError, DataError, UnknownProblemError
 from g2rpo_env.problem import Problem
 from g2rpo_env.streams import Seed, stream
 
@@ -22,40 +21,6 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 Row = dict[str, Any]
 PlacedRow = tuple[str, Row]
 """Where a row stands, such as ``"train.jsonl, line 3"``, for messages; and the row."""
-
-
-def read_jsonl(path: Path, fields: Sequence[str]) -> list[PlacedRow]:
-    """Return the rows of a JSON Lines file, each with its place.
-
-    Args:
-        path: The file.
-        fields: Names every row must have, each a text that is not empty.
-
-    Raises:
-        DataError: the file is missing or empty, or a line is malformed; the message names file and line.
-    """
-    if not path.is_file():
-        raise DataError(f"data={str(path)!r} is not a file")
-    rows = []
-    with path.open("rb") as lines:  # bytes, so that a line that is no text can be named too
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                where = f"{path}, line {number}"
-                row = _parse(line, where)
-                check_row(row, fields, where)
-                rows.append((where, row))
-    if not rows:
-        raise DataError(f"{path} holds no rows; a data file must hold at least one")
-    return rows
-
-
-def _parse(line: bytes, where: str) -> Any:
-    try:
-        return json.loads(line.decode("utf-8-sig"))  # some editors begin a file with a byte order mark
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where}: not UTF-8 text (byte {error.start})") from None
-    except json.JSONDecodeError as error:
-        raise DataError(f"{where}: not valid JSON ({error.msg} at column {error.colno})") from None
 
 
 def check_row(row: Any, fields: Sequence[str], where: str) -> None:
@@ -135,9 +100,21 @@ class RowSource:
     Args:
         problems: The problems of the split.
         split: Its name.
+
+    Raises:
+        ConfigurationError: there is no problem, or two have the same id.
     """
 
     def __init__(self, problems: Sequence[Problem], split: str) -> None:
+        if not problems:
+            raise ConfigurationError(f"split={split!r} must hold at least one problem, got none")
+        counts = Counter(problem.problem_id for problem in problems)
+        if len(counts) < len(problems):
+            problem_id, count = counts.most_common(1)[0]
+            raise ConfigurationError(
+                f"{len(problems)} problems must have ids of their own, but {problem_id!r} is that of {count} of them "
+                f"(split={split!r}); number them, such as '{problem_id}/0'"
+            )
         self.split = split
         self._problems = {problem.problem_id: problem for problem in problems}
         self._ids = list(self._problems)

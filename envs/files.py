@@ -1,14 +1,12 @@
-"""Rows of a data set from local files or the Hub, by split, with checksums.
+"""Rows of a data set from local files or the Hub, by split, with checksums: the one reader of all data tasks.
 
-Local data is one file or a folder of files: JSON (a list, a single object, or JSON Lines under that name), JSON Lines,
-CSV with a header, or Parquet. A folder may lie as it does on the Hub, such as ``data/train-00000-of-00002.parquet``.
+Local data is one file of :mod:`g2rpo_env.envs.formats` or a folder of files. A folder may lie as it does on the Hub,
+such as ``data/train-00000-of-00002.parquet``, or as the datasets library saves one to disk.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -18,19 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from g2rpo_env.envs.dataset import PlacedRow, read_hub
+from g2rpo_env.envs.formats import ENDINGS, read_file, split_name
+from g2rpo_env.envs.splits import SPLIT_WORDS
 from g2rpo_env.errors import ConfigurationError, DataError
-
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
-SPLIT_WORDS = {
-    "train": "train", "training": "train",
-    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
-    "test": "test", "testing": "test",
-}  # fmt: skip
-"""How files, folders and Hub splits are called, and the split that they are."""
 
 MIN_CHECKSUM = 8
 _NOT_ROWS = frozenset({"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json"})
 _WHOLE_NAME = re.compile(r"([a-z]+)(?:-\d+-of-\d+)?")
+_PART = re.compile(r"(.*-)(\d+)-of-(\d+)")
+_CACHE = re.compile(r"(?:cache|tmp).*\.arrow")
 
 
 @dataclass(frozen=True)
@@ -46,6 +40,10 @@ class Tables:
     name: str
     rows: Mapping[str, list[PlacedRow]]
     sha256: Mapping[str, str]
+
+    def prefix(self, split: str) -> str:
+        """Return the first part of the ids of problems: the name of the only file, else the split."""
+        return split_name(Path(*self.sha256))[0] if len(self.sha256) == 1 else split
 
 
 def load_tables(
@@ -79,13 +77,24 @@ def load_tables(
         tables = _local(path.parent, {split_of(path, path.parent) or "train": [path]}, limit, str(path))
     elif path.is_dir():
         tables = _local(path, find_files(path, config), limit, str(path))
-    elif path.suffix in SUFFIXES or path.is_absolute() or len(path.parts) > 2:
+    elif not is_hub_name(data):
         raise DataError(f"data={str(data)!r} is no file and no folder; it must be one or the name of a Hub data set")
     else:
         tables = _hub(str(data), config, revision, streaming, limit)
     if checksum is not None:
         check_sums(tables, checksum)
     return tables
+
+
+def is_hub_name(data: str | Path) -> bool:
+    """Whether data that are no local file or folder may be the name of a data set on the Hub, and no missing path.
+
+    >>> is_hub_name("openai/gsm8k"), is_hub_name("train.jsonl.gz"), is_hub_name("/data/gsm8k"), is_hub_name("./gsm8k")
+    (True, False, False, False)
+    """
+    path = Path(data)
+    local = path.exists() or split_name(path)[1] or path.is_absolute() or len(path.parts) > 2
+    return not local and not str(data).startswith(".")
 
 
 # -- local files ----------------------------------------------------------------------------------------------------
@@ -97,11 +106,37 @@ def split_of(path: Path, root: Path) -> str | None:
     >>> [split_of(Path(name), Path()) for name in ("test/a.json", "data/dev-00000-of-00001.parquet", "SVAMP.json")]
     ['test', 'validation', None]
     """
-    for name in (path.stem, *reversed(path.relative_to(root).parts[:-1])):
+    for name in (split_name(path)[0], *reversed(path.relative_to(root).parts[:-1])):
         words = [SPLIT_WORDS[word] for word in re.split(r"[-_.\s]+", name.lower()) if word in SPLIT_WORDS]
         if words:
             return words[0]
     return None
+
+
+def list_files(folder: Path, config: str | None = None) -> list[Path]:
+    """Return the data files in a folder and below, in the order of their names.
+
+    Raises:
+        DataError: there is none, the sub-folder ``config`` is missing, or one of several numbered parts.
+    """
+    root = folder if config is None else folder / config
+    if not root.is_dir():
+        below = sorted(path.name for path in folder.iterdir() if path.is_dir())
+        raise DataError(f"config={config!r} must be a sub-folder of {folder}; there are {', '.join(below) or 'none'}")
+    found, others = [], []
+    for path in sorted(root.rglob("*")):
+        hidden = any(part.startswith((".", "__")) for part in path.relative_to(root).parts)
+        if not path.is_file() or path.name in _NOT_ROWS or hidden:
+            continue
+        if not split_name(path)[1]:
+            others.append(path.name)
+        elif path.suffix != ".arrow" or _is_saved(path):
+            found.append(path)
+    if not found:
+        there = f"; it holds {', '.join(others[:5])}" if others else "; there are none"
+        raise DataError(f"data={str(folder)!r} must hold files that end in {ENDINGS}{there}")
+    _check_parts(found)
+    return found
 
 
 def find_files(folder: Path, config: str | None = None) -> dict[str, list[Path]]:
@@ -110,48 +145,70 @@ def find_files(folder: Path, config: str | None = None) -> dict[str, list[Path]]
     ``train.jsonl`` goes before ``train_extra.jsonl``: where a file is called exactly like a split, only such files are.
 
     Raises:
-        DataError: there is none, or a split comes in two formats.
+        DataError: see :func:`list_files`; or a split comes in two formats.
     """
-    root = folder if config is None else folder / config
-    if not root.is_dir():
-        below = sorted(path.name for path in folder.iterdir() if path.is_dir())
-        raise DataError(f"config={config!r} must be a sub-folder of {folder}; there are {', '.join(below) or 'none'}")
+    return group_files(list_files(folder, config), folder if config is None else folder / config)
+
+
+def group_files(paths: Iterable[Path], root: Path) -> dict[str, list[Path]]:
+    """Return split -> its files, of files at least one below ``root``; see :func:`find_files`."""
     found: dict[str, list[Path]] = {}
-    for path in sorted(root.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-        if path.is_file() and path.suffix in SUFFIXES and path.name not in _NOT_ROWS and not hidden:
-            found.setdefault(split_of(path, root) or "", []).append(path)
-    if not found:
-        raise DataError(f"data={str(folder)!r} must hold files that end in {', '.join(SUFFIXES)}; there are none")
+    for path in paths:
+        split = split_of(path, root) or SPLIT_WORDS.get(str(_state(path.parent).get("_split")), "")
+        found.setdefault(split, []).append(path)
     # Files without a split beside files with one are something else, such as a list of sources.
     chosen = {split: _exact(paths) for split, paths in found.items() if split} or {"train": found[""]}
     for split, paths in chosen.items():
-        kinds = sorted({path.suffix for path in paths})
+        kinds = sorted({"".join(split_name(path)[1:]) for path in paths})
         if len(kinds) > 1:
-            raise DataError(f"data={str(folder)!r} holds {split} as {' and '.join(kinds)}: give the file itself")
+            raise DataError(f"data={str(root)!r} holds {split} as {' and '.join(kinds)}: give the file itself")
     return chosen
 
 
 def _exact(paths: list[Path]) -> list[Path]:
-    names = [_WHOLE_NAME.fullmatch(path.stem.lower()) for path in paths]
+    names = [_WHOLE_NAME.fullmatch(split_name(path)[0].lower()) for path in paths]
     exact = [path for path, name in zip(paths, names, strict=True) if name and name[1] in SPLIT_WORDS]
     return exact or paths
 
 
-def read_file(path: Path, limit: int | None = None) -> list[PlacedRow]:
-    """Return the rows of one file with their places, such as ``"train.csv, line 3"``.
+def _check_parts(paths: Iterable[Path]) -> None:
+    """Raise DataError if one of the parts ``train-00000-of-00002`` is missing."""
+    parts: dict[tuple[Path, str, int], set[int]] = {}
+    for path in paths:
+        if found := _PART.fullmatch(split_name(path)[0]):
+            parts.setdefault((path.parent, found[1], int(found[3])), set()).add(int(found[2]))
+    for (folder, name, total), numbers in parts.items():
+        if missing := sorted(set(range(total)) - numbers):
+            raise DataError(f"{folder} lacks part {missing[0]} of {total} of {name.removesuffix('-')!r}")
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    """Return what the datasets library notes beside the files that it saves, ``{}`` where there is no such note."""
+    try:
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def _is_saved(path: Path) -> bool:
+    """Whether an Arrow file is one that the datasets library saved, and none of its caches beside it."""
+    files = _state(path.parent).get("_data_files") or ()
+    names = [file.get("filename") for file in files if isinstance(file, dict)]
+    return path.name in names if names else not _CACHE.fullmatch(path.name)
+
+
+def read_rows(data: str | Path, config: str | None = None) -> list[PlacedRow]:
+    """Return the rows of a local file, or of all files of a local folder whatever splits their names say.
+
+    It is for data sets whose own numbers or names say what belongs where.
 
     Raises:
-        DataError: the file is empty or malformed; the message names file and line.
+        DataError: there is no such file or folder, or it cannot be read.
     """
-    readers = {".csv": _csv, ".json": _json, ".parquet": _parquet}
-    rows = list(islice(readers.get(path.suffix, _json_lines)(path), limit))
-    if not rows:
-        raise DataError(f"{path} holds no rows; a data file must hold at least one")
-    for where, row in rows:
-        if not isinstance(row, dict):
-            raise DataError(f"{where}: a row must be a JSON object, got {type(row).__name__}")
-    return rows
+    path = Path(data)
+    files = list_files(path, config) if path.is_dir() else [path]
+    return [row for file in files for row in read_file(file)]
 
 
 def _local(root: Path, files: Mapping[str, list[Path]], limit: int | None, name: str) -> Tables:
@@ -171,80 +228,6 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _text(path: Path) -> str:
-    raw = path.read_bytes()
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}, line {line}: not UTF-8 text (byte {error.start} of the file)") from None
-
-
-def _json_lines(path: Path) -> Iterable[tuple[str, Any]]:
-    for number, line in enumerate(_text(path).split("\n"), 1):
-        if line.strip():
-            yield f"{path}, line {number}", _parse(line, f"{path}, line {number}")
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{where}: not valid JSON ({error.msg} at column {error.colno})") from None
-    except (RecursionError, ValueError) as error:  # brackets nested too deeply, an integer of too many digits
-        raise DataError(f"{where}: not valid JSON ({error})") from None
-
-
-def _json(path: Path) -> Iterable[tuple[str, Any]]:
-    text = _text(path)
-    try:
-        whole = json.loads(text)
-    except json.JSONDecodeError as error:
-        if text.lstrip().startswith("["):
-            where = f"{path}, line {error.lineno}"
-            raise DataError(f"{where}: not valid JSON ({error.msg} at column {error.colno})") from None
-        yield from _json_lines(path)  # JSON Lines under the name .json
-        return
-    except (RecursionError, ValueError) as error:
-        raise DataError(f"{path}: not valid JSON ({error})") from None
-    if isinstance(whole, list):
-        yield from ((f"{path}, row {number}", row) for number, row in enumerate(whole, 1))
-    else:
-        yield str(path), whole
-
-
-def _csv(path: Path) -> Iterable[PlacedRow]:
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
-    try:
-        header = next(reader, None)
-        if header is None:
-            return
-        while True:
-            # A quoted field may hold line breaks: the row is where its last line is.
-            values = next(reader, None)
-            if values is None:
-                return
-            where = f"{path}, line {reader.line_num}"
-            if values and len(values) != len(header):
-                raise DataError(f"{where}: a row must have {len(header)} fields like the header, got {len(values)}")
-            if values:
-                yield where, dict(zip(header, values, strict=True))
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: not valid CSV ({error})") from None
-
-
-def _parquet(path: Path) -> Iterable[PlacedRow]:
-    import datasets
-
-    try:
-        # As a stream, because otherwise the library would write a copy of the file into its cache.
-        loaded = datasets.load_dataset("parquet", data_files=str(path), split="train", streaming=True)
-        for number, row in enumerate(loaded, 1):
-            yield f"{path}, row {number}", dict(row)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a Parquet file that can be read ({error})") from None
-
-
 # -- the Hub --------------------------------------------------------------------------------------------------------
 
 
@@ -256,7 +239,7 @@ def _hub(name: str, config: str | None, revision: str | None, streaming: bool, l
     except (OSError, ValueError) as error:  # what the datasets library raises for what it cannot find or reach
         raise DataError(
             f"data={name!r} must be a Hub data set that can be loaded ({error}); without the Hub, download it and give "
-            f"data the path of the folder or of a file that ends in {', '.join(SUFFIXES)}"
+            f"data the path of the folder or of a file that ends in {ENDINGS}"
         ) from None
     rows: dict[str, list[PlacedRow]] = {}
     sums = {}

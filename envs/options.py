@@ -85,6 +85,19 @@ class GeneratedOptions(TaskOptions, total=False):
     ]
 
 
+class DataOptions(TaskOptions, total=False):
+    """Options of tasks whose data may come in splits or not, see :class:`g2rpo_env.envs.splits.Shares`."""
+
+    config: Annotated[str | None, Option(None, "Configuration on the Hub, or sub-folder of a local folder.")]
+    validation_fraction: Annotated[
+        float, Option(0.1, "Share of the training rows that ``validation`` takes where the data has none.")
+    ]
+    test_fraction: Annotated[
+        float, Option(0.1, "Share of the training rows that ``test`` takes where the data has none.")
+    ]
+    divide: Annotated[bool, Option(False, "Pool all rows of the data and divide them anew by these shares.")]
+
+
 class CodeOptions(TaskOptions, total=False):
     """Options of tasks whose answers are programs, see :class:`g2rpo_env.envs.coding.verifier.CodeTask`."""
 
@@ -99,7 +112,11 @@ class CodeOptions(TaskOptions, total=False):
     ]
 
 
-class MathOptions(TaskOptions, total=False):
+class CodeDataOptions(CodeOptions, DataOptions, total=False):
+    """Options of data sets of programs, see :class:`g2rpo_env.envs.coding.codedata.CodeDataset`."""
+
+
+class MathOptions(DataOptions, total=False):
     """Options of data sets of mathematics, see :class:`g2rpo_env.envs.mathematics.math_dataset.MathTask`."""
 
     max_new_tokens: Annotated[int, Option(512, "Budget of sampled tokens.")]
@@ -116,7 +133,6 @@ class MathOptions(TaskOptions, total=False):
         float,
         Option(0.0, "Weight of the format reward, 0 or 1 times the weight, for the template ``think``; >= 0."),
     ]
-    config: Annotated[str | None, Option(None, "Configuration on the Hub, or sub-folder of a local folder.")]
     revision: Annotated[str | None, Option(None, "Branch, tag or commit on the Hub.")]
     streaming: Annotated[
         bool, Option(False, "Read from the Hub without a copy on disk; useful together with ``limit``.")
@@ -126,13 +142,6 @@ class MathOptions(TaskOptions, total=False):
         str | None,
         Option(None, "First digits of the SHA-256 that the file must have, or ``file:digest,file:digest``."),
     ]
-    validation_fraction: Annotated[
-        float, Option(0.1, "Share of the training rows that ``validation`` takes where the data has none.")
-    ]
-    test_fraction: Annotated[
-        float, Option(0.1, "Share of the training rows that ``test`` takes where the data has none.")
-    ]
-    divide: Annotated[bool, Option(False, "Pool all rows of the data and divide them anew by these shares.")]
 
 
 def accept_options(group: Any, *, without: Collection[str] = (), **changed: Any) -> Callable[[F], F]:

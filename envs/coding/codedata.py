@@ -9,32 +9,68 @@ A field ``reasoning`` (as in data sets of chains of thought with code) becomes s
 
 from __future__ import annotations
 
-import json
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack
 
 from g2rpo_env.envs.coding.checks import RULES
-from g2rpo_env.envs.coding.programs import CodeProblem, fenced_block, logical_lines
-from g2rpo_env.envs.coding.rows import read_dataset, read_file, text_of, texts_of
+from g2rpo_env.envs.coding.programs import (
+    CodeProblem,
+    fenced_block,
+    find_head,
+    is_open,
+    is_program,
+    is_whole,
+    logical_lines,
+)
+from g2rpo_env.envs.coding.rows import parse_json, text_of
+from g2rpo_env.envs.coding.rowtests import IMPORTS, Tests, finish, read_programs, read_tests
 from g2rpo_env.envs.coding.verifier import CodeTask
-from g2rpo_env.envs.dataset import RowSource
-from g2rpo_env.envs.options import CodeOptions, accept_options
+from g2rpo_env.envs.dataset import PlacedRow, RowSource
+from g2rpo_env.envs.files import Tables, load_tables
+from g2rpo_env.envs.options import CodeDataOptions, accept_options
+from g2rpo_env.envs.splits import Shares, pick_split, question_key
 from g2rpo_env.errors import ConfigurationError, DataError
 from g2rpo_env.problem import SPLITS
 
 ROLES: dict[str, tuple[str, ...]] = {
-    "prompt": ("prompt", "question", "question_content", "problem", "description", "text"),
-    "solution": ("solution", "canonical_solution", "code", "solutions"),
+    "prompt": (
+        "prompt", "question", "question_content", "problem", "description", "text", "instruction", "input",
+    ),
+    "solution": (
+        "solution", "canonical_solution", "code", "solutions", "gold_standard_solution", "completion", "output",
+    ),
     "reasoning": ("reasoning", "reasoning_content", "cot", "thought"),
-    "entry_point": ("entry_point",),
+    "starter": ("starter_code",),
+    "entry_point": ("entry_point", "fn_name", "metadata.func_name"),
     "test": ("test",),
-    "asserts": ("asserts", "test_list"),
+    "asserts": ("asserts", "test_list", "test_cases", "unit_tests"),
     "setup": ("setup", "test_setup_code"),
-    "cases": ("cases", "input_output", "official_tests", "public_test_cases", "private_test_cases", "examples"),
+    "imports": ("test_imports",),
+    "cases": (
+        "cases", "input_output", "tests", "official_tests", "public_test_cases", "private_test_cases", "public_tests",
+        "private_tests", "generated_tests", "verification_info", "reward_model.ground_truth", "examples",
+    ),
+}  # fmt: skip
+"""Role -> names of fields that are looked for, in this order, where ``fields`` names none.
+
+A name with a dot is a field inside a field, which may be JSON text.
+"""
+TOGETHER = (
+    ("public_test_cases", "private_test_cases"),
+    ("public_tests", "private_tests", "generated_tests"),
+)
+"""Fields that hold the tests of a row together: all of them are taken, unless ``fields`` names one."""
+NOT_RUN = {
+    "generated_checker": "a program of its own judges the answers",
+    "interaction_format": "the program talks with another one",
+    "input_file": "the program reads a file",
 }
-"""Role -> names of fields that are looked for, in this order, where ``fields`` names none."""
+"""Fields of rows whose programs take more than standard input and output, and what they say."""
+NOTHING: tuple[Any, ...] = (None, "", [], {})
+NO_SOLUTION = "# no solution is known\n"
 
 
 @dataclass(frozen=True)
@@ -46,6 +82,8 @@ class Rows:
     fields: tuple[str, ...] = ()
     template: str = "{prompt}\n"
     compare: str = "whitespace"
+    shares: Shares = field(default_factory=Shares)
+    skip_bad: bool = False
 
     def __post_init__(self) -> None:
         if self.template.count("{prompt}") != 1:
@@ -59,138 +97,198 @@ class Rows:
         """Return the source of one split.
 
         Raises:
-            ConfigurationError: there is no such split.
+            ConfigurationError: there is no such split, or it is empty.
             DataError: the rows cannot be read.
         """
         if split not in SPLITS:
             raise ConfigurationError(f"split={split!r} must be one of {', '.join(SPLITS)}")
-        path = Path(self.data)
-        if path.suffix or path.exists():
-            rows, name = read_file(path), path.name.split(".")[0]
-        else:
-            name = "train" if split == "warmstart" else split
-            rows = read_dataset(str(self.data), self.config, name)
-        return CodeSource([self._problem(row, f"{name}/{i}", at) for i, (at, row) in enumerate(rows)], split, self)
+        tables = load_tables(self.data, config=self.config)
+        splits, left_out = self.shares.apply(self._problems(tables))
+        return CodeSource(CodeSplits(tables, splits, left_out), split)
 
-    def _field(self, row: dict[str, Any], role: str) -> str | None:
-        """Return the name of the field of a role; None if the row has none."""
+    def _problems(self, tables: Tables) -> dict[str, list[tuple[CodeProblem, bytes]]]:
+        found: dict[str, list[tuple[CodeProblem, bytes]]] = {}
+        faults = []
+        for split, rows in tables.rows.items():
+            found[split] = []
+            for index, placed in enumerate(rows):
+                try:
+                    found[split].append(self._keyed(placed, f"{tables.prefix(split)}/{index}"))
+                except DataError as error:
+                    if not self.skip_bad:
+                        raise
+                    faults.append(str(error))
+        if faults:
+            total = sum(map(len, tables.rows.values()))
+            warnings.warn(f"{len(faults)} of {total} rows of {tables.name} are left out; {faults[0]}", stacklevel=2)
+        return found
+
+    def _keyed(self, placed: PlacedRow, problem_id: str) -> tuple[CodeProblem, bytes]:
+        where, row = placed
+        problem = self._problem(row, problem_id, where)
+        return problem, question_key(problem.prompt)
+
+    def _field(self, row: dict[str, Any], role: str, where: str) -> tuple[str, Any]:
+        """Return name and value of the field of a role; ``("", None)`` if the row has none."""
         named = [pair.partition("=")[2] for pair in self.fields if pair.partition("=")[0] == role]
-        return next((name for name in named or ROLES[role] if row.get(name)), None)
+        for name in named or ROLES[role]:
+            value = find_value(row, name, where)
+            if value not in NOTHING:
+                return name, value
+        return "", None
+
+    def _text(self, row: dict[str, Any], role: str, where: str) -> str:
+        """Return the field of a role that is a text, or ``""``."""
+        name, value = self._field(row, role, where)
+        return text_of({name: value}, name, where) if name else ""
 
     def _problem(self, row: dict[str, Any], problem_id: str, where: str) -> CodeProblem:
-        names = {role: self._field(row, role) for role in ROLES}
-        if names["prompt"] is None:
+        name, value = self._field(row, "prompt", where)
+        if not name:
             raise DataError(f"{where}: no field for the prompt among {sorted(row)}; name it: fields=('prompt=FIELD',)")
-        text = text_of(row, names["prompt"], where)
-        tests = self._tests(row, names, where)
-        head = text if names["test"] and not names["reasoning"] and _continues(text) else ""
-        prompt = head or self.template.replace("{prompt}", text)
-        steps = self._steps(row, names, head, where)
-        return CodeProblem(
-            problem_id, prompt, steps[:-1], steps[-1], "".join(steps), head=head, compare=self.compare, **tests
+        text = text_of({name: join_messages(value)}, name, where)
+        starter, reasoning = self._text(row, "starter", where), self._text(row, "reasoning", where)
+        tests = self._tests(row, where)
+        head = "" if "cases" in tests else self._head(text, starter, tests)
+        if starter.strip() and starter.strip() not in text:
+            text = f"{text.rstrip()}\n\n{starter.rstrip()}\n"
+        prompt = text if head == text and not reasoning else self.template.replace("{prompt}", text)
+        empty = CodeProblem(problem_id, prompt, (), "", "", head=head, compare=self.compare, **tests)
+        code = self._solution(row, empty, where)
+        reasoning = "" if code == NO_SOLUTION else reasoning
+        steps = _steps(code, "" if is_whole(code, head, empty.entry_point) else head, reasoning)
+        return replace(empty, steps=steps[:-1], final=steps[-1], answer="".join(steps))
+
+    @staticmethod
+    def _head(text: str, starter: str, tests: Tests) -> str:
+        """Return what a completion may go on with: code that the row begins, after what tests that call it expect."""
+        entry = None if "tail" in tests else tests.get("entry_point")
+        line = f"{starter.rstrip()}\n"
+        head = line if is_open(line) else find_head(text, entry)
+        return IMPORTS + head if "tail" in tests else head
+
+    def _solution(self, row: dict[str, Any], problem: CodeProblem, where: str) -> str:
+        """Return the first solution that is a program of Python 3, with the head of the problem where it needs one."""
+        name, value = self._field(row, "solution", where)
+        if name == "output" and self._field(row, "prompt", where)[0] not in ("instruction", "input"):
+            name = ""  # the output of an example
+        programs = read_programs(value, f"{where}: field {name!r}") if name else []
+        if not programs:  # problems to test on: there is nothing to reveal
+            return NO_SOLUTION
+        codes = [code if (block := fenced_block(code)) is None else block for code in programs]
+        for code in codes:
+            text_of({name: code}, name, where)
+            if is_program(problem.join(code)):
+                return code
+        raise DataError(
+            f"{where}: field {name!r} must hold a program of Python 3, alone or as the rest of a function that the "
+            f"prompt begins, got {codes[0]!r:.80}"
         )
 
-    @staticmethod
-    def _steps(row: dict[str, Any], names: dict[str, str | None], head: str, where: str) -> tuple[str, ...]:
-        """Return the lines of the reasoning, then those of the solution; with reasoning, in a fenced block."""
-        name = names["solution"]
-        if name is None:  # problems to test on: there is nothing to reveal
-            return ("# no solution is known\n",)
-        first = {**row, name: row[name][0]} if isinstance(row[name], list) and row[name] else row
-        code = text_of(first, name, where)
-        block = fenced_block(code)
-        code = code if block is None else block
-        if names["reasoning"] is None:
-            return logical_lines(code, head)
-        lines = text_of(row, names["reasoning"], where).strip("\n").split("\n")
-        fence = "```" if "```" not in code else "`" * 8
-        *parts, last = logical_lines(code if code.endswith("\n") else code + "\n")
-        return (*(line + "\n" for line in lines), f"{fence}python\n", *parts, f"{last}{fence}\n")
+    def _tests(self, row: dict[str, Any], where: str) -> Tests:
+        """Return the tests of a row, of the first role that it has."""
+        for name, why in NOT_RUN.items():
+            if row.get(name):
+                raise DataError(f"{where}: field {name!r} says that {why}, which is not done here")
+        roles = [found[0] for role in ("test", "asserts", "cases") if (found := self._field(row, role, where))[0]]
+        if not roles:
+            raise DataError(
+                f"{where}: no tests among {sorted(row)}; name them: fields=('asserts=FIELD',), test or cases"
+            )
+        tests = self._read_tests(row, roles[0], where)
+        if "asserts" in tests and len(roles) > 1:  # a script of tests: what else there is counts case by case
+            tests = self._read_tests(row, roles[1], where)
+        if "cases" in tests:
+            return tests
+        imports = self._field(row, "imports", where)[1] or []
+        setup = [*(imports if isinstance(imports, list) else [imports]), self._text(row, "setup", where)]
+        return {**tests, "setup": "\n".join(map(str, setup)).lstrip("\n")}
 
-    @staticmethod
-    def _tests(row: dict[str, Any], names: dict[str, str | None], where: str) -> dict[str, Any]:
-        setup = text_of(row, names["setup"], where) if names["setup"] else ""
-        if name := names["test"]:
-            if names["entry_point"] is None:
-                raise DataError(f"{where}: field {name!r} needs 'entry_point', the name of the function it checks")
-            entry_point = text_of(row, names["entry_point"], where)
-            if not entry_point.isidentifier():
-                raise DataError(f"{where}: field 'entry_point' must be the name of a function, got {entry_point!r:.80}")
-            return {"test": text_of(row, name, where), "entry_point": entry_point, "setup": setup}
-        if name := names["asserts"]:
-            return {"asserts": texts_of(row, name, where), "setup": setup}
-        if name := names["cases"]:
-            return {"cases": read_cases(row[name], f"{where}: field {name!r}")}
-        raise DataError(f"{where}: no tests among {sorted(row)}; name them: fields=('asserts=FIELD',), test or cases")
-
-
-def _continues(text: str) -> bool:
-    """Whether a prompt is the beginning of a function, which the completion goes on with."""
-    return any(line.startswith(("def ", "async def ")) for line in text.split("\n"))
+    def _read_tests(self, row: dict[str, Any], name: str, where: str) -> Tests:
+        """Return the tests in a field and in those that belong to it."""
+        entry_point = self._text(row, "entry_point", where) or None
+        named = any(pair.partition("=")[2] == name for pair in self.fields)
+        group = next((group for group in TOGETHER if name in group and not named), (name,))
+        values = {one: find_value(row, one, where) for one in group}
+        found = [
+            read_tests(value, f"{where}: field {one!r}", entry_point)
+            for one, value in values.items()
+            if value not in NOTHING and value not in ("[]", "{}", {"input": [], "output": []})
+        ]
+        if not found:
+            raise DataError(f"{where}: field {name!r} holds no tests")
+        return finish(found, where)
 
 
-def read_cases(value: Any, where: str) -> tuple[tuple[str, str], ...]:
-    """Return pairs of standard input and output.
+def find_value(row: dict[str, Any], name: str, where: str) -> Any:
+    """Return a field, or with dots in its name a field inside a field; None if there is none.
 
-    Three spellings: ``{"inputs": [...], "outputs": [...]}`` (APPS, TACO), ``[{"input": ..., "output": ...}]``
-    (LiveCodeBench, Codeforces), ``[[input, output]]``; each also as JSON text.
-
-    Raises:
-        DataError: it is none of them, or cases call a function instead of running a script.
-
-    >>> read_cases('{"inputs": ["1 2"], "outputs": ["3"]}', "here")
-    (('1 2', '3'),)
+    >>> find_value({"a": '{"b": 1}', "c.d": 2}, "a.b", "here"), find_value({"c.d": 2}, "c.d", "here")
+    (1, 2)
     """
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{where} is not valid JSON ({error.msg} at column {error.colno})") from None
-    if isinstance(value, dict):
-        if value.get("fn_name"):
-            raise DataError(f"{where} calls the function {value['fn_name']!r:.80}; only scripts have cases")
-        inputs, outputs = value.get("inputs"), value.get("outputs")
-        if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):
-            raise DataError(f"{where} must hold as many 'inputs' as 'outputs'")
-        pairs = list(zip(inputs, outputs, strict=True))
-    elif isinstance(value, list):
-        pairs = [_pair(case, where) for case in value]
-    else:
-        raise DataError(f"{where} must be a list of cases, got {type(value).__name__}")
-    if not pairs or not all(isinstance(text, str) for pair in pairs for text in pair):
-        raise DataError(f"{where} must be pairs of texts, at least one")
-    return tuple((a, b) for a, b in pairs)
+    if name in row or "." not in name:
+        return row.get(name)
+    first, _, rest = name.partition(".")
+    inner = row.get(first)
+    if isinstance(inner, str) and inner.lstrip().startswith("{"):
+        inner = parse_json(inner, f"{where}: field {first!r}")
+    return find_value(inner, rest, where) if isinstance(inner, dict) else None
 
 
-def _pair(case: Any, where: str) -> tuple[Any, Any]:
-    if isinstance(case, dict):
-        if case.get("testtype", "stdin") != "stdin":
-            raise DataError(f"{where} holds a case of testtype {case['testtype']!r:.80}; only 'stdin' can be run")
-        return case.get("input"), case.get("output")
-    if isinstance(case, list | tuple) and len(case) == 2:
-        return case[0], case[1]
-    raise DataError(f"{where}: a case must be an object with input and output, or a pair, got {case!r:.80}")
+def join_messages(prompt: Any) -> Any:
+    """Return a prompt that is a list of chat messages as one text; anything else as it is.
+
+    >>> join_messages([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Add."}])
+    'Be brief.\\n\\nAdd.'
+    """
+    if isinstance(prompt, list) and all(
+        isinstance(one, dict) and isinstance(one.get("content"), str) for one in prompt
+    ):
+        return "\n\n".join(one["content"] for one in prompt if one.get("role") in ("system", "user"))
+    return prompt
+
+
+def _steps(code: str, head: str, reasoning: str) -> tuple[str, ...]:
+    """Return the lines of the reasoning, then those of the solution; with reasoning, in a fenced block."""
+    if not reasoning:
+        return logical_lines(code, head)
+    lines = reasoning.strip("\n").split("\n")
+    fence = "```" if "```" not in code and "~~~" not in code else "`" * 8
+    *parts, last = logical_lines(code if code.endswith("\n") else code + "\n", head)
+    return (*(line + "\n" for line in lines), f"{fence}python\n", *parts, f"{last}{fence}\n")
+
+
+@dataclass(frozen=True)
+class CodeSplits:
+    """The problems of a data set in splits.
+
+    Attributes:
+        tables: The rows.
+        splits: Split -> its problems.
+        left_out: Training and validation problems left out because their prompt is in a later split too.
+    """
+
+    tables: Tables
+    splits: dict[str, list[CodeProblem]]
+    left_out: int
 
 
 class CodeSource(RowSource):
-    """The rows of one split; ids are ``"train/0"``: split of the Hub or name of the file, and row."""
+    """The problems of one split; ids are ``"train/0"``: split of the data or name of the only file, and row."""
 
     splits: tuple[str, ...] = SPLITS
 
-    def __init__(self, problems: Sequence[CodeProblem], split: str, rows: Rows) -> None:
-        super().__init__(problems, split)
+    def __init__(self, rows: CodeSplits, split: str = "train") -> None:
+        remedy = (
+            "A file whose name says no split holds training rows: name it test.jsonl, give a folder with a file for "
+            "each split, or take problems out of the training rows with test_fraction and validation_fraction"
+        )
+        super().__init__(pick_split(rows.splits, split, rows.tables.name, remedy), split)
         self.rows = rows
 
     def with_split(self, split: str) -> CodeSource:
-        """Return the source on another split; a file has only the split it was given for."""
-        if split == self.split:
-            return self
-        if Path(self.rows.data).exists():
-            raise ConfigurationError(
-                f"split={split!r} cannot be made from data={str(self.rows.data)!r}, one file that serves as "
-                f"{self.split!r}"
-            )
-        return self.rows.load(split)
+        """Return the source on another split; nothing is read again."""
+        return self if split == self.split else CodeSource(self.rows, split)
 
 
 class CodeDataset(CodeTask):
@@ -199,15 +297,18 @@ class CodeDataset(CodeTask):
     Steps are the lines of the reasoning, where there is one, and the logical lines of the solution, which then stands
     in a fenced block. A row without a solution has no steps and no ground truth: it can be tested on.
 
+    Splits that the data name are served as they are; a file whose name says none holds training rows. Problems of
+    ``validation`` and ``test`` come out of them only with the fractions below.
+
     Args:
-        data: File (.jsonl, .json, .parquet, also .gz), which serves as the split it is given for; or a Hub name.
-        split: ``train``, ``validation``, ``test`` or ``warmstart``.
+        data: File (JSON, JSON Lines, CSV, TSV, Parquet or Arrow, packed or not), folder of such files, or Hub name.
+        split: ``train``, ``validation``, ``test`` or ``warmstart`` (the rows of train).
         max_new_tokens: Budget of sampled tokens.
-        config: Configuration of the Hub data set.
         fields: Texts ``ROLE=FIELD``, such as ``prompt=question``; see :data:`ROLES` for roles and usual names.
         template: Prompt with ``{prompt}`` in it; a prompt that begins a function is taken as it is.
         compare: How outputs of scripts are compared: ``exact``, ``whitespace`` or ``numeric``.
-        options: See :class:`g2rpo_env.envs.options.CodeOptions`.
+        skip_bad: Leave out rows that cannot be used, with a warning that counts them, instead of refusing the data.
+        options: See :class:`g2rpo_env.envs.options.CodeDataOptions`.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -215,22 +316,26 @@ class CodeDataset(CodeTask):
         BudgetError: a problem does not fit into ``max_length``.
     """
 
-    @accept_options(CodeOptions)
+    @accept_options(CodeDataOptions, validation_fraction=0.0, test_fraction=0.0)
     def __init__(
         self,
         data: str | Path | None = None,
         split: str = "train",
         *,
         max_new_tokens: int = 1024,
-        config: str | None = None,
         fields: Sequence[str] = (),
         template: str = "{prompt}\n",
         compare: str = "whitespace",
-        **options: Unpack[CodeOptions],
+        skip_bad: bool = False,
+        **options: Unpack[CodeDataOptions],
     ) -> None:
         if data is None:
             raise ConfigurationError("data must be given: a file of code problems with tests, or a Hub name")
         if compare not in RULES:
             raise ConfigurationError(f"compare={compare!r} must be one of {', '.join(RULES)}")
-        rows = Rows(data, config, tuple(fields), template, compare)
-        super().__init__(rows.load(split), max_new_tokens, **options)
+        config = options.pop("config")
+        fractions = options.pop("validation_fraction"), options.pop("test_fraction")
+        shares = Shares(*fractions, options.pop("divide"))
+        rows = Rows(data, config, tuple(fields), template, compare, shares, skip_bad)
+        rest: Any = options  # those of CodeOptions
+        super().__init__(rows.load(split), max_new_tokens, **rest)

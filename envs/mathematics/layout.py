@@ -124,7 +124,7 @@ class Layout:
         answer = self._answer(row, solution, where)
         steps, final = self._parts(solution, answer)
         if self.template == "think":
-            steps, final = _add_tags(steps, final, answer)
+            steps, final = add_tags(steps, final, answer)
         prompt = template_text(self.template).replace("{question}", question)
         aliases = tuple(dict.fromkeys((*spellings(answer), *self._read_aliases(row))))
         hint = "" if self.hint is None or not row.get(self.hint) else text_of(row, self.hint, where)
@@ -191,7 +191,7 @@ class Layout:
         return None
 
 
-def _add_tags(steps: tuple[str, ...], final: str, answer: str) -> tuple[tuple[str, ...], str]:
+def add_tags(steps: tuple[str, ...], final: str, answer: str) -> tuple[tuple[str, ...], str]:
     """Return steps and final part in the format of the template ``think``; a trace with ``</think>`` keeps its tags."""
     tags = f"<answer>{answer}</answer>"
     if "</think>" in "".join(steps) + final:

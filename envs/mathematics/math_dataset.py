@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -12,9 +13,10 @@ from g2rpo_env.envs.dataset import PlacedRow, Row, RowSource
 from g2rpo_env.envs.files import Tables, load_tables
 from g2rpo_env.envs.mathematics.equality import MathVerifier
 from g2rpo_env.envs.mathematics.layout import BOX_CLOSING, RULES, TAG_RULES, Layout
-from g2rpo_env.envs.mathematics.prompts import chat_frame, template_text
+from g2rpo_env.envs.mathematics.prompts import template_frame, template_text
 from g2rpo_env.envs.options import MathOptions, accept_options
 from g2rpo_env.envs.rewards import Accuracy, Rewards, ThinkFormat
+from g2rpo_env.envs.splits import Shares, pick_split, question_key
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.problem import SPLITS, Problem
 from g2rpo_env.task import Task
@@ -24,23 +26,33 @@ from g2rpo_env.verdict import Verifier
 Prepare = Callable[[Row, str], Row | None]
 """(row, its place) -> the row as a layout reads it, or None to leave it out."""
 
+_CALCULATOR = re.compile(r"<<(?=\S)(?=[^<>]*=)[-+*/().,\d\s%$=^xX]+(?<=\S)>>")
+
 
 def as_it_is(row: Row, where: str) -> Row:
     """Return a row unchanged."""
     return row
 
 
-def question_key(question: str) -> bytes:
-    """Return the key of all copies of one question: a digest of its words, whatever their case and spacing."""
-    return hashlib.sha256(" ".join(question.casefold().split()).encode()).digest()
+def strip_calculator(text: str) -> str:
+    """Return a text without the annotations of GSM8K's calculator.
+
+    >>> strip_calculator("30+10=<<30+10=40>>40, 1 << 3 = 8 >> 0")
+    '30+10=40, 1 << 3 = 8 >> 0'
+    """
+    return _CALCULATOR.sub("", text)
+
+
+def prepare_solution(solution: str, row: Row, where: str) -> Row:
+    """Return a row whose field of the solution has no annotations of a calculator."""
+    text = row.get(solution)
+    return {**row, solution: strip_calculator(text)} if isinstance(text, str) else row
 
 
 class MathRows:
     """The problems of a data set in splits.
 
-    A split that the data names is served as it is. Test and validation problems that it does not name are taken out of
-    its training rows, by a hash of the question alone. Training rows whose question is also in validation or test are
-    left out, and validation rows that are in test.
+    :class:`g2rpo_env.envs.splits.Shares` says what is in which; no question is in two.
 
     Args:
         tables: The rows.
@@ -64,28 +76,14 @@ class MathRows:
         test_fraction: float = 0.1,
         divide: bool = False,
     ) -> None:
-        if min(validation_fraction, test_fraction) < 0 or validation_fraction + test_fraction > 1:
-            raise ConfigurationError(
-                f"validation_fraction={validation_fraction} and test_fraction={test_fraction} must be at least 0 and "
-                "together at most 1"
-            )
+        shares = Shares(validation_fraction, test_fraction, divide)
         self.tables = tables
-        named = set() if divide else set(tables.rows)
-        test = 0.0 if "test" in named else test_fraction
-        validation = 0.0 if "validation" in named else validation_fraction
-        self.splits: dict[str, list[Problem]] = {"train": [], "validation": [], "test": []}
-        keys: dict[str, bytes] = {}
-        for origin, rows in tables.rows.items():
-            for index, placed in enumerate(rows):
-                made = self._problem(f"{origin}/{index}", placed, layout, prepare)
-                if made is None:
-                    continue
-                problem, key = made
-                keys[problem.problem_id] = key
-                share = int.from_bytes(key[:8], "big") / 2**64
-                carved = "test" if share < test else "validation" if share < test + validation else "train"
-                self.splits[carved if divide or origin == "train" else origin].append(problem)
-        self.left_out = self._separate(keys)
+        made = {
+            origin: [self._problem(f"{origin}/{index}", placed, layout, prepare) for index, placed in enumerate(rows)]
+            for origin, rows in tables.rows.items()
+        }
+        named = {origin: [one for one in problems if one is not None] for origin, problems in made.items()}
+        self.splits, self.left_out = shares.apply(named)
 
     @staticmethod
     def _problem(name: str, placed: PlacedRow, layout: Layout, prepare: Prepare) -> tuple[Problem, bytes] | None:
@@ -96,32 +94,14 @@ class MathRows:
         problem = layout.problem(ready, name, where)
         return problem, question_key(str(ready[layout.question]))
 
-    def _separate(self, keys: Mapping[str, bytes]) -> int:
-        """Leave out of a split what a later one of train, validation, test has too; return how many."""
-        seen: set[bytes] = set()
-        left_out = 0
-        for split in ("test", "validation", "train"):
-            kept = [problem for problem in self.splits[split] if keys[problem.problem_id] not in seen]
-            left_out += len(self.splits[split]) - len(kept)
-            self.splits[split] = kept
-            seen.update(keys[problem.problem_id] for problem in kept)
-        return left_out
-
     def source(self, split: str) -> MathSource:
         """Return the source of one split; ``warmstart`` is the training problems.
 
         Raises:
             ConfigurationError: there is no such split, or it is empty.
         """
-        if split not in SPLITS:
-            raise ConfigurationError(f"split={split!r} must be one of {', '.join(SPLITS)}")
-        problems = self.splits["train" if split == "warmstart" else split]
-        if not problems:
-            there = ", ".join(f"{name} ({len(found)})" for name, found in self.splits.items() if found) or "none"
-            raise ConfigurationError(
-                f"split={split!r} of data={self.tables.name!r} is empty; there are {there}. divide=True divides all "
-                "rows anew, with validation_fraction and test_fraction"
-            )
+        remedy = "divide=True divides all rows anew, with validation_fraction and test_fraction"
+        problems = pick_split(self.splits, split, self.tables.name, remedy)
         return MathSource(problems, split, self)
 
 
@@ -161,7 +141,8 @@ class MathTask(Task):
     """A task over rows of mathematics, the base of MathDataset and of the data sets known by name.
 
     Args:
-        data: A .jsonl, .json, .csv or .parquet file, a folder of them, or the name of a Hub data set.
+        data: A file (JSON, JSON Lines, CSV, TSV, Parquet or Arrow, packed or not), a folder of such files, or the name
+            of a Hub data set.
         split: ``train``, ``validation``, ``test`` or ``warmstart`` (the rows of train).
         layout: How rows become problems; its template is that of the options.
         prepare: Applied to every row before.
@@ -182,12 +163,10 @@ class MathTask(Task):
         prepare: Prepare = as_it_is,
         **options: Unpack[MathOptions],
     ) -> None:
-        template, system = options["template"], options["system"]
+        template = options["template"]
         layout = replace(layout, template=template)
-        if system is not None and template != "chat":
-            raise ConfigurationError(f"system={system!r:.40} must come with template='chat', got template={template!r}")
         tokenizer = load_tokenizer(options["tokenizer"])
-        frame = chat_frame(tokenizer, system) if template == "chat" else ((), ())
+        frame = template_frame(tokenizer, template, options["system"])
         tables = load_tables(
             data,
             config=options["config"],
@@ -215,7 +194,8 @@ class MathDataset(MathTask):
     and ``test`` is taken out of ``train`` by a hash of the question. No question is in two splits.
 
     Args:
-        data: A .jsonl, .json, .csv or .parquet file, a folder of them, or the name of a Hub data set.
+        data: A file (JSON, JSON Lines, CSV, TSV, Parquet or Arrow, packed or not), a folder of such files, or the name
+            of a Hub data set.
         split: ``train``, ``validation``, ``test`` or ``warmstart`` (the rows of train).
         question: Field of the question.
         solution: Field of the worked solution, or None: nothing can be revealed then.
@@ -226,6 +206,7 @@ class MathDataset(MathTask):
         level: Field of the difficulty, or None: the number of steps then.
         hint: Field of a hint, or None; guidance with ``place="hint"`` puts it into the prompt.
         closing: Ends a solution that does not state its answer, with ``{answer}`` in it.
+        calculator: Keep annotations such as ``<<48/2=24>>``, which GSM8K has in its solutions.
         options: See :class:`g2rpo_env.envs.options.MathOptions`.
 
     Raises:
@@ -248,12 +229,14 @@ class MathDataset(MathTask):
         level: str | None = None,
         hint: str | None = None,
         closing: str = BOX_CLOSING,
+        calculator: bool = False,
         **options: Unpack[MathOptions],
     ) -> None:
         if data is None:
             raise ConfigurationError("data=None must be a path or the name of a Hub data set")
         layout = Layout(question, solution, answer, mark, steps, level, hint=hint, closing=closing)
-        super().__init__(data, split, layout, **options)
+        prepare = as_it_is if calculator or solution is None else partial(prepare_solution, solution)
+        super().__init__(data, split, layout, prepare, **options)
 
 
 def math_verifier(template: str, format_weight: float = 0.0) -> Verifier:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from g2rpo_env.errors import ConfigurationError
@@ -36,6 +37,19 @@ def template_text(template: str) -> str:
             f"template={template!r} must hold '{{question}}' exactly once, or be one of {', '.join(TEMPLATES)}"
         )
     return text
+
+
+def template_frame(
+    tokenizer: PreTrainedTokenizerFast, template: str, system: str | None
+) -> tuple[Sequence[int], Sequence[int]]:
+    """Return the token ids around a prompt: :func:`chat_frame` for the template ``chat``, none for others.
+
+    Raises:
+        ConfigurationError: there is a system message without that template, or the tokenizer has no chat template.
+    """
+    if system is not None and template != "chat":
+        raise ConfigurationError(f"system={system!r:.40} must come with template='chat', got template={template!r}")
+    return chat_frame(tokenizer, system) if template == "chat" else ((), ())
 
 
 def chat_frame(tokenizer: PreTrainedTokenizerFast, system: str | None = None) -> tuple[list[int], list[int]]:

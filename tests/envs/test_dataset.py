@@ -10,74 +10,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from g2rpo_env import Problem
-from g2rpo_env.envs.dataset import RowSource, check_row, epoch_order, read_hub, read_jsonl
-from g2rpo_env.errors import DataError, UnknownProblemError
+from g2rpo_env.envs.dataset import RowSource, check_row, epoch_order, read_hub
+from g2rpo_env.errors import ConfigurationError, DataError, UnknownProblemError
 
 FIELDS = ("question", "answer")
 GOOD = '{"question": "q", "answer": "a"}'
 
 
-def written(folder: Path, text: str) -> Path:
-    path = folder / "rows.jsonl"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-# -- files ----------------------------------------------------------------------------------------------------------
-
-
-def test_rows_come_with_their_place_and_empty_lines_are_skipped(tmp_path: Path) -> None:
-    path = written(tmp_path, f'{GOOD}\n\n  \n{{"question": "é", "answer": "b", "more": 1}}\n')
-    rows = read_jsonl(path, FIELDS)
-    assert [row for _, row in rows] == [
-        {"question": "q", "answer": "a"},
-        {"question": "é", "answer": "b", "more": 1},
-    ]
-    assert [where for where, _ in rows] == [f"{path}, line 1", f"{path}, line 4"]
+# -- rows -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "line,words",
+    "row,words",
     [
-        ('{"question": "q", ', "not valid JSON .* at column"),
-        ("question, answer", r"not valid JSON \(Expecting value at column 1\)"),
-        ('["q", "a"]', "a row must be a JSON object, got list"),
-        ("null", "a row must be a JSON object, got NoneType"),
-        ('{"question": "q"}', "field 'answer' must be a text that is not empty, got None"),
-        ('{"question": 5, "answer": "a"}', "field 'question' must be a text that is not empty, got 5"),
-        ('{"question": " \\n", "answer": "a"}', "field 'question'"),
-        ('{"question": "q", "answer": ""}', "field 'answer'"),
-        (r'{"question": "ab\ud83d!", "answer": "a"}', r"field 'question' must be text, .* '\\ud83d' at character 2"),
+        (["q", "a"], "a row must be a JSON object, got list"),
+        (None, "a row must be a JSON object, got NoneType"),
+        ({"question": "q"}, "field 'answer' must be a text that is not empty, got None"),
+        ({"question": 5, "answer": "a"}, "field 'question' must be a text that is not empty, got 5"),
+        ({"question": " \n", "answer": "a"}, "field 'question'"),
+        ({"question": "q", "answer": ""}, "field 'answer'"),
+        ({"question": "ab\ud83d!", "answer": "a"}, r"field 'question' must be text, .* '\\ud83d' at character 2"),
     ],
 )
-def test_a_bad_line_is_named_with_file_and_number(tmp_path: Path, line: str, words: str) -> None:
-    path = written(tmp_path, f"{GOOD}\n\n{line}\n{GOOD}\n")
+def test_a_bad_row_is_named_with_its_place(row: Any, words: str) -> None:
     with pytest.raises(DataError, match=f"rows.jsonl, line 3: {words}"):
-        read_jsonl(path, FIELDS)
-
-
-@pytest.mark.parametrize("text", ["", "\n  \n"])
-def test_a_file_without_rows_is_named(tmp_path: Path, text: str) -> None:
-    with pytest.raises(DataError, match="rows.jsonl holds no rows; a data file must hold at least one"):
-        read_jsonl(written(tmp_path, text), FIELDS)
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="data='.*none.jsonl' is not a file"):
-        read_jsonl(tmp_path / "none.jsonl", FIELDS)
-
-
-def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    path.write_bytes(GOOD.encode() + b'\n{"question": "caf\xe9", "answer": "a"}\n')
-    with pytest.raises(DataError, match=r"rows.jsonl, line 2: not UTF-8 text \(byte 17\)"):
-        read_jsonl(path, FIELDS)
-
-
-def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    path.write_text(GOOD + "\n", encoding="utf-8-sig")
-    assert [row for _, row in read_jsonl(path, FIELDS)] == [json.loads(GOOD)]
+        check_row(row, FIELDS, "rows.jsonl, line 3")
 
 
 def test_a_long_wrong_value_is_shown_in_part() -> None:
@@ -140,6 +97,13 @@ def test_the_order_is_a_function_of_seed_and_index_alone() -> None:
     forwards = [rows.draw(5, index) for index in range(40)]
     epoch_order.cache_clear()
     assert [source(12).draw(5, index) for index in reversed(range(40))] == forwards[::-1]
+
+
+def test_two_problems_of_one_id_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="20 problems must have ids of their own, but 'p' is that of 20"):
+        RowSource([Problem("p", f"{n}", (), "#", "") for n in range(20)], "train")
+    with pytest.raises(ConfigurationError, match="split='train' must hold at least one problem"):
+        RowSource([], "train")
 
 
 def test_a_source_knows_its_problems() -> None:

@@ -1,5 +1,6 @@
-"""Local files in four formats, folders by split, the Hub stood in for, checksums."""
+"""Local files and folders by split, as the Hub and the datasets library lay them, the Hub stood in for, checksums."""
 
+import gzip
 import hashlib
 import json
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from g2rpo_env.envs.files import SUFFIXES, check_sums, find_files, load_tables, read_file, rows_sha256
+from g2rpo_env.envs.files import check_sums, find_files, is_hub_name, load_tables, read_rows, rows_sha256
 from g2rpo_env.errors import ConfigurationError, DataError
 
 ROWS = [{"question": f"Q{n}?", "answer": str(n)} for n in range(3)]
@@ -34,57 +35,36 @@ def plain(rows: list[Any]) -> list[Any]:
     return [row for _, row in rows]
 
 
-# -- formats --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_every_format_gives_the_same_rows(tmp_path: Path, suffix: str) -> None:
-    path = write(tmp_path / f"rows{suffix}")
-    assert plain(read_file(path)) == ROWS and plain(read_file(path, 2)) == ROWS[:2]
-    assert all(where.startswith(f"{path}, ") for where, _ in read_file(path))
-    assert plain(load_tables(path).rows["train"]) == ROWS
-
-
-def test_json_may_be_lines_or_one_object(tmp_path: Path) -> None:
-    path = write(tmp_path / "rows.jsonl").rename(tmp_path / "rows.json")
-    assert plain(read_file(path)) == ROWS and read_file(path)[1][0] == f"{path}, line 2"
-    path.write_text(json.dumps(ROWS[0], indent=2))
-    assert read_file(path) == [(str(path), ROWS[0])]
-
-
-def test_a_quoted_field_of_csv_keeps_its_line_breaks(tmp_path: Path) -> None:
-    path = tmp_path / "rows.csv"
-    path.write_bytes('\ufeffquestion,answer\n"a,\n""b""",1\n\nc,2\n'.encode())
-    assert read_file(path) == [
-        (f"{path}, line 3", {"question": 'a,\n"b"', "answer": "1"}),
-        (f"{path}, line 5", {"question": "c", "answer": "2"}),
-    ]
+# -- files ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "name,content,words",
+    "name,split",
     [
-        ("a.jsonl", b"", "a.jsonl holds no rows; a data file must hold at least one"),
-        ("a.json", b"[]", "a.json holds no rows"),
-        ("a.csv", b"", "a.csv holds no rows"),
-        ("a.csv", b"question,answer\n", "a.csv holds no rows"),
-        ("a.jsonl", b'{"a": 1}\n{"a"', r"a.jsonl, line 2: not valid JSON \(.*column 5\)"),
-        ("a.json", b'[{"a": 1},\n{"a"', r"a.json, line 2: not valid JSON"),
-        ("a.json", b"3", "a.json: a row must be a JSON object, got int"),
-        ("a.json", b'[{"a": 1}, "b"]', "a.json, row 2: a row must be a JSON object, got str"),
-        ("a.csv", b"a,b\n1,2\n1\n", "a.csv, line 3: a row must have 2 fields like the header, got 1"),
-        ("a.csv", b'a,b\n"1,2\n', "a.csv, line 2: not valid CSV"),
-        ("a.csv", b"a,b\n1,caf\xe9\n", r"a.csv, line 2: not UTF-8 text \(byte 9 of the file\)"),
-        ("a.parquet", b"PAR1 no", "a.parquet: not a Parquet file that can be read"),
-        ("a.jsonl", b"[" * 100_000, "a.jsonl, line 1: not valid JSON"),
-        ("a.json", b'{"a": ' + b"9" * 5000 + b"}", "a.json: not valid JSON"),
+        ("rows.jsonl", "train"), ("test.jsonl", "test"), ("test.csv", "test"), ("gsm8k_test.json", "test"),
+        ("dev-00000-of-00001.parquet", "validation"), ("Train.JSONL", "train"),
     ],
-)
-def test_bad_files_are_named_with_their_place(tmp_path: Path, name: str, content: bytes, words: str) -> None:
-    path = tmp_path / name
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=words):
-        load_tables(path)
+)  # fmt: skip
+def test_a_single_file_is_the_split_that_its_name_says(tmp_path: Path, name: str, split: str) -> None:
+    path = write(tmp_path / name)
+    tables = load_tables(path)
+    assert {split: plain(rows) for split, rows in tables.rows.items()} == {split: ROWS}
+    assert tables.prefix(split) == name.split(".")[0]
+
+
+def test_a_packed_file_is_named_by_its_split_and_has_the_checksum_of_its_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "test.jsonl.gz"
+    path.write_bytes(gzip.compress(write(tmp_path / "rows.jsonl").read_bytes()))
+    tables = load_tables(path)
+    assert plain(tables.rows["test"]) == ROWS and tables.prefix("test") == "test"
+    assert tables.sha256 == {"test.jsonl.gz": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def test_a_name_is_of_the_hub_unless_it_looks_like_a_path(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl")
+    assert [is_hub_name(name) for name in ("gsm8k", "openai/gsm8k", "bigcode/mbpp-v1.1")] == [True] * 3
+    names = (tmp_path, tmp_path / "a.jsonl", "a.jsonl", "a.csv.gz", "/a/b", "a/b/c", "./a", "../a")
+    assert not any(is_hub_name(name) for name in names)
 
 
 # -- folders --------------------------------------------------------------------------------------------------------
@@ -101,7 +81,8 @@ def test_bad_files_are_named_with_their_place(tmp_path: Path, name: str, content
         (["a.jsonl", "b.jsonl"], {"train": 2}),
         (["test.jsonl", "test_socratic.jsonl", "sources.jsonl"], {"test": 1}),  # the exact name goes first
         (["train_a.jsonl", "train_b.jsonl"], {"train": 2}),
-        (["train.jsonl", "dataset_info.json", ".cache/train.csv"], {"train": 1}),
+        (["train.jsonl", "dataset_info.json", ".cache/train.csv", "__MACOSX/train.csv"], {"train": 1}),
+        (["train.jsonl", "test.csv", "dev.tsv"], {"train": 1, "test": 1, "validation": 1}),
     ],
 )
 def test_a_folder_has_its_files_by_split(tmp_path: Path, names: list[str], expected: dict[str, int]) -> None:
@@ -122,8 +103,41 @@ def test_a_folder_in_the_layout_of_the_hub_with_parquet(tmp_path: Path) -> None:
     assert plain(rows["train"]) == ROWS[:2] and plain(rows["test"]) == ROWS[2:]
 
 
+def test_what_the_datasets_library_saves_is_read_without_its_caches(tmp_path: Path) -> None:
+    import datasets
+
+    rows = {"train": [dict(row, n=n) for n, row in enumerate(ROWS * 3)], "validation": ROWS, "test": ROWS[:1]}
+    whole = datasets.DatasetDict({split: datasets.Dataset.from_list(found) for split, found in rows.items()})
+    whole.save_to_disk(tmp_path / "all", num_shards={"train": 2, "validation": 1, "test": 1})
+    loaded = datasets.load_from_disk(str(tmp_path / "all"))
+    loaded["train"].filter(lambda row: row["n"] == 0)  # writes a cache beside the data
+    assert any("cache" in path.name for path in (tmp_path / "all/train").iterdir())
+    found = load_tables(tmp_path / "all").rows
+    assert {split: plain(placed) for split, placed in found.items()} == rows
+    alone = datasets.Dataset.from_list(ROWS, split="test")
+    alone.save_to_disk(tmp_path / "alone")
+    assert plain(load_tables(tmp_path / "alone").rows["test"]) == ROWS
+
+
+def test_a_missing_part_is_named(tmp_path: Path) -> None:
+    for part in (0, 2):
+        write(tmp_path / f"data/train-0000{part}-of-00003.jsonl")
+    with pytest.raises(DataError, match="data lacks part 1 of 3 of 'train'"):
+        load_tables(tmp_path)
+
+
+def test_rows_of_all_files_of_a_folder_whatever_their_split(tmp_path: Path) -> None:
+    for number, name in enumerate(("full/train.csv", "full/prompt.csv", "sanitized/test.csv")):
+        write(tmp_path / name, ROWS[number : number + 1])
+    assert plain(read_rows(tmp_path, "full")) == [ROWS[1], ROWS[0]]
+    assert len(read_rows(tmp_path)) == 3 and plain(read_rows(tmp_path / "sanitized/test.csv")) == ROWS[2:]
+
+
 def test_folders_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"must hold files that end in \.jsonl, .*; there are none"):
+        load_tables(tmp_path)
+    (tmp_path / "rows.xlsx").touch()
+    with pytest.raises(DataError, match=r"packed as \.gz, \.bz2, \.xz, \.zst; it holds rows.xlsx"):
         load_tables(tmp_path)
     write(tmp_path / "main/train.jsonl")
     with pytest.raises(DataError, match="config='socratic' must be a sub-folder of .*; there are main"):
