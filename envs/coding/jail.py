@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from g2rpo_env.envs.coding import isolation, jail_root, wire
+from g2rpo_env.envs.coding.serving import Server, Turns, describe_failure
 
 FULL, FILTERED, NONE = "namespaces+landlock+seccomp", "landlock+seccomp", "none"
 """Levels of isolation, strongest first."""
@@ -271,44 +272,21 @@ def serve_calls(sock: socket.socket) -> None:
         wire.send_frame(sock, request[:TOKEN] + failure(error))
         return
     wire.send_frame(sock, request[:TOKEN] + answer)
-    while True:
-        try:
-            request = wire.receive_frame(sock)
-        except EOFError:
-            return
-        wire.send_frame(sock, request[:TOKEN] + answer_to(request[TOKEN:], namespace))
+    turns = Turns(lambda: wire.receive_frame(sock), lambda data: wire.send_frame(sock, data), TOKEN)
+    server = turns.server = Server(namespace, turns.ask)
+    with contextlib.suppress(EOFError):
+        while True:
+            turns.give(server.answer(turns.take()))
 
 
 def answer_to(request: bytes, namespace: dict[str, Any]) -> bytes:
-    """Return the answer to one request: ``["call", name, args, kwargs]``, ``["eval", text]`` or ``["exec", text]``."""
-    try:
-        kind, text, *rest = wire.loads(request)
-        result = None
-        if kind == "call":
-            result = namespace[text](*rest[0], **rest[1]) if text in namespace else missing(text)
-        elif kind == "eval":
-            result = eval(text, namespace)
-        else:
-            exec(text, namespace)
-        return wire.dumps(["ok", result])
-    except BaseException as error:
-        return failure(error)
-
-
-def missing(name: str) -> Any:
-    """Raise the NameError that a call of an undefined function is."""
-    raise NameError(f"the program defines no {name!r}")
+    """Return the answer to one request, see serving.py."""
+    return Server(namespace).answer(request)
 
 
 def failure(error: BaseException) -> bytes:
     """Return the answer that tells of an exception: its nearest builtin class and its message."""
-    kinds = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins"]
-    try:
-        message = str(error)[:300]
-    except BaseException:
-        message = ""
-    refused = isinstance(error, wire.WireError)
-    return json.dumps(["refused" if refused else "error", type(error).__name__, kinds[0], message]).encode()
+    return json.dumps(describe_failure(error)).encode()
 
 
 def run_script(sock: socket.socket) -> int:

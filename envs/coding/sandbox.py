@@ -322,6 +322,7 @@ class WorkerProcess:
             "scratch": scratch,
             "site": site,
             "libraries": libraries,
+            "packages": [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")],
         }
         self.sock, theirs = socket.socketpair()
         _SOCKETS.add(self.sock)
@@ -330,7 +331,7 @@ class WorkerProcess:
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-B", script, "worker", json.dumps(settings)],
                 stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
-                env={"LANG": "C.UTF-8"}, start_new_session=True,
+                env={"LANG": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}, start_new_session=True,
             )  # fmt: skip
         try:
             opened = json.loads(wire.receive_frame(self.sock, time.monotonic() + 60))
@@ -349,7 +350,7 @@ class WorkerProcess:
         """Return the verdict of the worker; raises EOFError, OSError or TimeoutError if there is none."""
         runs = max(1, len(check.cases))
         wire.send_frame(self.sock, json.dumps(check.request()).encode(), time.monotonic() + GRACE)
-        answer = json.loads(wire.receive_frame(self.sock, time.monotonic() + 2 * self.timeout * runs + GRACE))
+        answer = json.loads(wire.receive_frame(self.sock, time.monotonic() + 4 * self.timeout * runs + GRACE))
         return CodeVerdict(**{**answer, "outcome": CodeOutcome(answer["outcome"])})
 
     def hang_up(self) -> None:

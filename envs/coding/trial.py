@@ -1,54 +1,33 @@
-"""Tests, run in a process that holds no untrusted code: functions of the program are stubs that ask its own process.
+"""Tests, run in a process that holds no untrusted code: what is the program's is asked of its own process.
 
-What a test compares is plain data that was rebuilt here, so ``==``, ``abs`` and ``isinstance`` mean what they say.
-Standard library only.
+What a test compares is plain data that was rebuilt here, so ``==``, ``abs`` and ``isinstance`` mean what they say; for
+objects of the program see references.py. Standard library only.
 """
 
 from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import importlib
+import re
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, Protocol
+import types
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
 
-from g2rpo_env.envs.coding.wire import OpaqueUse
+from g2rpo_env.envs.coding.references import Control, Named, RemoteType, Session
 
 _RECORD = "__record_case__"
-_LEFT, _RIGHT = "__left__", "__right__"
+_THERE = "__there__"
 
 
 class TestError(Exception):
     """Tests that cannot be run: the fault of the data, not of the program."""
 
     __test__ = False  # not a test of pytest's
-
-
-class CandidateError(Exception):
-    """An exception of the program whose class does not exist here."""
-
-
-class Unsendable(Exception):
-    """An argument that is no plain data; the expression has to be evaluated where the program is."""
-
-
-class Program(Protocol):
-    """The untrusted program, far away."""
-
-    def call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return the result of a function of the program, as plain data."""
-        ...
-
-    def evaluate(self, text: str) -> Any:
-        """Return the value of an expression in the program's namespace."""
-        ...
-
-    def execute(self, text: str) -> None:
-        """Execute statements in the program's namespace."""
-        ...
 
 
 @dataclass
@@ -69,58 +48,194 @@ class Score:
             self.failed += 1
             self.message = self.message or message
 
+    def clear(self) -> None:
+        """Forget all cases."""
+        self.passed = self.failed = 0
+        self.message = ""
+
     @property
     def share(self) -> float:
         """Share of cases that passed; those that were never reached did not."""
         return self.passed / max(self.passed + self.failed, self.planned, 1)
 
 
-@dataclass
-class Stub:
-    """A function of the program."""
+class Names(dict[str, Any]):
+    """The builtin names of tests; a name that nobody else defines is the program's, looked up at each use.
 
-    program: Program
-    name: str
+    Args:
+        session: The program.
+        called: Names that are only ever called: they need no look-up of their own.
+    """
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.program.call(self.name, args, kwargs)
+    def __init__(self, session: Session, called: Iterable[str]) -> None:
+        super().__init__(vars(builtins))
+        self.session, self.called = session, {name for name in called if not name[:1].isupper()}
+
+    def __missing__(self, name: str) -> Any:
+        if name in sys.stdlib_module_names and name in self.session.modules:
+            return importlib.import_module(name)
+        if name in self.called:
+            return stub_of(self.session, name)
+        found = self.session.ask("name", name)
+        self.session.objects_wanted |= isinstance(found, type)
+        return found
+
+
+def stub_of(session: Session, name: str) -> Callable[..., Any]:
+    """Return a function that calls the program's function of that name, for tests that do nothing else with it.
+
+    A function leaves no references to its arguments on the way, as an object that is called would.
+    """
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return session.call(name, args, kwargs)
+
+    return call
 
 
 # -- HumanEval: check(candidate) --------------------------------------------------------------------------------------
 
 
-def run_check(program: Program, entry_point: str, test: str, setup: str, score: Score) -> None:
-    """Run ``check`` with the entry point's stub; one case per assert that is reached.
+def run_check(session: Session, entry_point: str, test: str, setup: str, score: Score) -> None:
+    """Run ``check`` with the program's entry point; one case per assert in it that is reached.
 
-    Names that neither test nor setup defines are functions of the program too.
+    Where ``check`` has no assert of its own (helpers have them, or methods of unittest), its end is the one case. Names
+    that neither test nor setup defines are the program's.
 
     Raises:
         TestError: the tests do not compile, or define no ``check``.
     """
-    code, score.planned, free = _compile_check(test, setup)
-    scope: dict[str, Any] = {"__name__": "tests", _RECORD: score.record}
-    scope.update((name, Stub(program, name)) for name in free)
+    tests = compile_check(test, setup)
+    score.planned, session.own_classes = tests.planned, tests.classes
+    scope: dict[str, Any] = {"__name__": "tests", "__builtins__": Names(session, tests.called), _RECORD: score.record}
+    scope[_THERE] = partial(make_there, session)
     try:
-        exec(code, scope)
-    except Exception as error:
+        exec(tests.code, scope)
+    except Control:
+        raise
+    except BaseException as error:
         raise TestError(f"the tests cannot be loaded: {brief(error)}") from None
-    scope[entry_point] = Stub(program, entry_point)  # the setup may hold its head without a body
+    if entry_point[:1].isupper():
+        candidate = scope["__builtins__"][entry_point]
+    else:
+        candidate = stub_of(session, entry_point) if tests.only_called(entry_point) else Named(session, entry_point)
+    scope[entry_point] = candidate  # the setup may hold its head without a body
     check = scope.get("check")
     if not callable(check):
         raise TestError("the tests define no check(candidate)")
+    with as_main(scope):
+        try:
+            check(candidate)
+        except Control:
+            raise
+        except BaseException as error:
+            if type(error) is not SystemExit or error.code:  # unittest.main ends so
+                score.record(False, brief(error))
+    if not score.passed + score.failed:
+        score.record(True)
+
+
+@contextlib.contextmanager
+def as_main(scope: dict[str, Any]) -> Iterator[None]:
+    """Make the tests the module that ``unittest.main`` looks at."""
+    module = types.ModuleType("tests")
+    vars(module).update(scope)
+    before = {name: sys.modules.get(name) for name in ("__main__", "tests")}
+    sys.modules.update(dict.fromkeys(before, module))
     try:
-        check(scope[entry_point])
-    except Exception as error:
-        score.record(False, brief(error))
+        yield
+    finally:
+        for name, old in before.items():
+            if old is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = old
+
+
+@dataclass(frozen=True)
+class Tests:
+    """Compiled tests: how many cases are known before the run, which unknown names are only ever called."""
+
+    __test__ = False
+    code: Any
+    planned: int
+    called: tuple[str, ...]
+    classes: frozenset[str]
+    handled: frozenset[str]
+    """Names that are used otherwise than in a call."""
+    parameters: frozenset[str]
+    """Parameters of ``check``."""
+
+    def only_called(self, entry_point: str) -> bool:
+        """Return whether the tests do nothing with the program's function but call it."""
+        return not self.handled & {entry_point, "candidate"} and "candidate" in self.parameters
 
 
 @lru_cache(maxsize=64)
-def _compile_check(test: str, setup: str) -> tuple[Any, int, tuple[str, ...]]:
+def compile_check(test: str, setup: str) -> Tests:
+    """Return the tests of one program, compiled.
+
+    Raises:
+        TestError: they do not compile.
+    """
     tree = _parse(f"{setup}\n{test}")
     planned = sum(isinstance(node, ast.Assert) for node in ast.walk(tree)) if _is_flat(tree) else 0
-    free = tuple(sorted(free_names(tree)))
-    recorded = ast.fix_missing_locations(_Recording().visit(tree))
-    return compile(recorded, "<tests>", "exec", dont_inherit=True), planned, free
+    called = tuple(sorted(free_names(tree) & set(_find_calls(tree))))
+    loads = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    handled, classes = frozenset(loads - set(_find_calls(tree))), classes_of(tree)
+    checks = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "check"]
+    parameters = frozenset(argument.arg for node in checks for argument in node.args.args)
+    recorded = ast.fix_missing_locations(_Deriving().visit(_Recording().visit(tree)))
+    return Tests(compile(recorded, "<tests>", "exec", dont_inherit=True), planned, called, classes, handled, parameters)
+
+
+def prepare(test: str, setup: str, asserts: list[str]) -> None:
+    """Import the packages beside the standard library that tests use, which takes time that is not the program's."""
+    for name in packages_of("\n".join([setup, test, *asserts])):
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+
+
+@lru_cache(maxsize=64)
+def packages_of(text: str) -> tuple[str, ...]:
+    """Return the packages beside the standard library that a text imports."""
+    found: set[str] = set()
+    for node in ast.walk(_parse(text)) if "import" in text else ():
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    return tuple(sorted(found - sys.stdlib_module_names))
+
+
+UNREACHED: dict[str, bytes] = {
+    "patch": rb"", "monkeypatch": rb"", "seed": rb"random", "environ": rb"environ|getenv", "putenv": rb"environ|getenv",
+    "chdir": rb"os|path", "tempfile": rb"open|[Pp]ath|os", "open": rb"open|[Pp]ath|os",
+    "write_text": rb"open|[Pp]ath|os", "tmp_path": rb"open|[Pp]ath|os", "stdin": rb"input|stdin", "setrecursionlimit": rb"", "getsource": rb"",
+    "perf_counter": rb"sleep", "setattr": rb"import",
+}  # fmt: skip
+"""What tests may do to the process they share with a program, and what a program mentions that sees it."""
+
+
+def unreached(test: str, setup: str, asserts: list[str], program: bytes) -> str:
+    """Return the name of what tests do to their process and this program cannot see in its own, "" if there is none."""
+    words = _words_of("\n".join([setup, test, *asserts]))
+    return next((word for word in words if re.search(UNREACHED[word], program)), "")
+
+
+@lru_cache(maxsize=64)
+def _words_of(text: str) -> tuple[str, ...]:
+    if not any(word in text for word in UNREACHED):
+        return ()
+    nodes = list(ast.walk(_parse(text)))
+    found = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    found |= {node.id for node in nodes if isinstance(node, ast.Name)}
+    return tuple(sorted(found & set(UNREACHED)))
+
+
+def classes_of(tree: ast.AST) -> frozenset[str]:
+    """Return the names of the classes that tests define."""
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
 
 
 def _is_flat(tree: ast.AST) -> bool:
@@ -135,19 +250,19 @@ def _is_flat(tree: ast.AST) -> bool:
 class _Recording(ast.NodeTransformer):
     """Turns each assert into a recorded case, so that one failure does not hide the others.
 
-    An assert inside try is left alone: what catches it is part of the test. So is one in a helper function, where
-    code after it may rely on it: it raises, and the case that called the helper fails.
+    An assert inside try or with is left alone: what catches it is part of the test. So is one in a helper function,
+    where code after it may rely on it: it raises, and the case that called the helper fails.
     """
 
-    def visit_Try(self, node: ast.Try) -> ast.AST:
+    def leave(self, node: ast.AST) -> ast.AST:
+        """Return a node as it is."""
         return node
+
+    visit_Try = visit_TryStar = visit_With = visit_AsyncWith = visit_AsyncFunctionDef = visit_ClassDef = leave
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         if node.name == "check":
             self.generic_visit(node)
-        return node
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
         return node
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
@@ -164,105 +279,79 @@ class _Recording(ast.NodeTransformer):
         return ast.copy_location(block, node)
 
 
+class _Deriving(ast.NodeTransformer):
+    """Lets a class of the tests that derives from one of the program be made where that is."""
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        names = [base.id for base in node.bases if isinstance(base, ast.Name)]
+        if not names or len(names) < len(node.bases) or node.keywords or node.decorator_list:
+            return node
+        free = sorted(free_names(ast.Module([node], [])) | set(names))
+        values = ", ".join(f"{name!r}: lambda: {name}" for name in free)
+        block = ast.parse(
+            f"if (__made__ := {_THERE}({node.name!r}, {ast.unparse(node)!r}, [{', '.join(names)}], {{{values}}})):\n"
+            f"    {node.name} = __made__\nelse:\n    pass"
+        ).body[0]
+        assert isinstance(block, ast.If)
+        block.orelse = [node]
+        return ast.copy_location(block, node)
+
+
+def make_there(session: Session, name: str, source: str, bases: list[Any], values: dict[str, Any]) -> Any:
+    """Return a class of the tests, made where the program's class is that it derives from; None if it does not."""
+    if not any(isinstance(base, RemoteType | Named) for base in bases):
+        return None
+    known = {}
+    for key, value in values.items():
+        with contextlib.suppress(NameError):
+            known[key] = value()
+    session.ask("exec", source, (), known)
+    return session.ask("name", name)
+
+
 # -- MBPP: assert statements ------------------------------------------------------------------------------------------
 
 
-@dataclass
-class AssertScope:
-    """Names that asserts can use here, and whether the setup has run where the program is."""
+def run_asserts(session: Session, asserts: list[str], setup: str, score: Score) -> None:
+    """Run assert statements, one case each, after the setup, all in one namespace.
 
-    program: Program
-    setup: str
-    names: dict[str, Any] = field(default_factory=lambda: {"__name__": "tests"})
-    setup_here: bool = True
-    setup_there: bool = False
-
-    def __post_init__(self) -> None:
-        try:
-            exec(_compile(self.setup), self.names)
-        except Exception:  # it needs the program's own classes
-            self.setup_here = False
-
-    def there(self) -> None:
-        """Run the setup where the program is, once."""
-        if self.setup and not self.setup_there:
-            self.setup_there = True
-            self.program.execute(self.setup)
-
-
-def run_asserts(program: Program, asserts: list[str], setup: str, score: Score) -> None:
-    """Run assert statements, one case each.
-
-    Functions that are defined nowhere here are the program's. Where an assert needs objects of the program's own
-    classes, the *left* side of its comparison is evaluated there and compared here; the right side stays here.
+    Names that are defined nowhere here are the program's; modules of the standard library may be used unimported.
 
     Raises:
-        TestError: an assert or the setup does not compile, or cannot be run without telling the program the answer.
+        TestError: an assert or the setup does not compile.
     """
     score.planned = len(asserts)
     trees = [_parse(text) for text in asserts]
-    _compile(setup)
-    scope = AssertScope(program, setup)
-    for text, tree in zip(asserts, trees, strict=True):
+    before = _parse(setup)
+    called = {name for tree in trees for name in free_names(tree) & set(_find_calls(tree))}
+    session.own_classes = classes_of(before).union(*map(classes_of, trees))
+    session.modules |= {name for tree in trees for name in sys.stdlib_module_names if _is_base(tree, name)}
+    scope: dict[str, Any] = {"__name__": "tests", "__builtins__": Names(session, called)}
+    scope[_THERE] = partial(make_there, session)
+    if before.body:
         try:
-            for statement in tree.body:
-                _run_statement(statement, scope)
-        except TestError:
+            exec(_code(before), scope)
+        except Control:
             raise
-        except Exception as error:
+        except BaseException as error:
+            raise TestError(f"the setup cannot be run: {brief(error)}") from None
+    for text, tree in zip(asserts, trees, strict=True):
+        free = free_names(tree) - set(scope)
+        names = dict.fromkeys(() if free else _find_tested_builtin(tree))
+        scope.update((name, Named(session, name)) for name in names)
+        try:
+            exec(_code(tree), scope)
+        except Control:
+            raise
+        except BaseException as error:
             score.record(False, f"{brief(error)} in {text[:200]}")
         else:
             score.record(True)
-
-
-def _run_statement(statement: ast.stmt, scope: AssertScope) -> None:
-    free = free_names(statement) - set(scope.names)
-    modules = {name for name in free if name in sys.stdlib_module_names and _is_base(statement, name)}
-    scope.names.update((name, importlib.import_module(name)) for name in modules)
-    free -= modules
-    free = free or _find_tested_builtin(statement)
-    if scope.setup_here and free <= set(_find_calls(statement)):
-        names = {**scope.names, **{name: Stub(scope.program, name) for name in free}}
-        try:
-            exec(_code(statement), names)
-            scope.names.update((name, value) for name, value in names.items() if name not in free)
-            return
-        except (Unsendable, OpaqueUse):  # an argument or a result that is no plain data
-            pass
-    if not isinstance(statement, ast.Assert):
-        scope.there()
-        scope.program.execute(ast.unparse(statement))
-        return
-    scope.there()
-    expression, values = _left_there(statement.test, scope)
-    if not eval(compile(ast.Expression(expression), "<tests>", "eval"), {**scope.names, **values}):
-        raise AssertionError
-
-
-def _left_there(test: ast.expr, scope: AssertScope) -> tuple[ast.expr, dict[str, Any]]:
-    """Return a test whose parts that need the program are names, and the values of these, evaluated there."""
-    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-        inner, values = _left_there(test.operand, scope)
-        return ast.fix_missing_locations(ast.copy_location(ast.UnaryOp(ast.Not(), inner), test)), values
-    if isinstance(test, ast.Compare) and len(test.comparators) == 1:
-        right, values = test.comparators[0], {_LEFT: scope.program.evaluate(ast.unparse(test.left))}
-        if free_names(right) - set(scope.names):
-            values[_RIGHT] = scope.program.evaluate(ast.unparse(right))
-            right = ast.Name(_RIGHT, ast.Load())
-        compare = ast.Compare(ast.Name(_LEFT, ast.Load()), test.ops, [right])
-        return ast.fix_missing_locations(ast.copy_location(compare, test)), values
-    if isinstance(test, ast.Call) and isinstance(test.func, ast.Name) and test.func.id not in scope.names:
-        name = ast.fix_missing_locations(ast.copy_location(ast.Name(_LEFT, ast.Load()), test))
-        return name, {_LEFT: scope.program.evaluate(ast.unparse(test))}
-    raise TestError(f"cannot be run without telling the program the answer: {ast.unparse(test)[:200]}")
+        for name in names:
+            del scope[name]
 
 
 # -- syntax -----------------------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=256)
-def _compile(text: str) -> Any:
-    return compile(_parse(text), "<tests>", "exec", dont_inherit=True)
 
 
 def _parse(text: str) -> ast.Module:
@@ -272,8 +361,8 @@ def _parse(text: str) -> ast.Module:
         raise TestError(f"the tests do not compile: {brief(error)}") from None
 
 
-def _code(statement: ast.stmt) -> Any:
-    return compile(ast.Module([statement], []), "<tests>", "exec", dont_inherit=True)
+def _code(tree: ast.Module) -> Any:
+    return compile(ast.fix_missing_locations(_Deriving().visit(tree)), "<tests>", "exec", dont_inherit=True)
 
 
 def free_names(tree: ast.AST) -> set[str]:
@@ -305,12 +394,12 @@ def _find_calls(tree: ast.AST) -> Iterator[str]:
     yield from (name for name in names if loads.count(name) == names.count(name))
 
 
-def _find_tested_builtin(statement: ast.stmt) -> set[str]:
+def _find_tested_builtin(tree: ast.Module) -> set[str]:
     """Return the function that an assert tests, where it bears the name of a builtin one, as in ``sum(10, 15) == 6``.
 
     Only where nothing else could be the program's: otherwise a program could define ``set`` and answer for it.
     """
-    if isinstance(statement, ast.Assert):
+    if tree.body and isinstance(statement := tree.body[-1], ast.Assert):
         left = statement.test.left if isinstance(statement.test, ast.Compare) else statement.test
         if isinstance(left, ast.Call) and isinstance(left.func, ast.Name):
             return {left.func.id}

@@ -2,22 +2,27 @@
 
 A frame is a 4-byte length (little-endian) and JSON. Lists, texts, small integers, floats, booleans and None are
 themselves; everything else is an object with one key, its tag: ``{"tuple": [...]}``. Reading checks tag by tag and
-builds only builtin types, Decimal and Fraction; a value that has no such form arrives as an :class:`Opaque`, which
-equals nothing. Standard library only: the process that holds untrusted code loads this module.
+builds only types of the standard library that are plain data. What has no such form is left to a :class:`Peer`, which
+writes and reads references; without one it arrives as an :class:`Opaque`, which equals nothing. Standard library only:
+the process that holds untrusted code loads this module.
 """
 
 from __future__ import annotations
 
+import array
+import datetime
 import json
 import socket
 import struct
+import sys
 import time
-from collections import deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from fractions import Fraction
 from itertools import count, islice
 from typing import Any
+from uuid import UUID
 
 MAX_FRAME = 4 << 20
 """Bytes of a frame from an untrusted process."""
@@ -66,6 +71,21 @@ class Opaque:
         raise OpaqueUse(f"{self.kind} is no plain data and cannot be used here")
 
     __call__ = __iter__ = __getitem__ = __len__ = __contains__ = _refuse
+
+
+class Peer:
+    """One side's knowledge of what the two sides share beyond plain data: see links.py and references.py."""
+
+    links: Any
+    """Containers that both sides hold, or None."""
+
+    def write(self, value: Any, kind: type, depth: int, budget: list[Any]) -> Any:
+        """Return the tag of a value that is no plain data, or None if this side has none for it."""
+        raise NotImplementedError
+
+    def read(self, tag: str, inner: Any, depth: int, budget: list[Any]) -> Any:
+        """Return the value of a tag that is not one of plain data; raises LookupError for others."""
+        raise NotImplementedError
 
 
 # -- frames -----------------------------------------------------------------------------------------------------------
@@ -127,8 +147,17 @@ def dumps(value: Any, strict: bool = False) -> bytes:
     Raises:
         WireError: it has more than MAX_NODES parts, is nested deeper than MAX_DEPTH or is longer than MAX_FRAME.
     """
-    budget = [MAX_NODES, MAX_FRAME, strict]
-    data = json.dumps(_plain(value, 0, budget)).encode()
+    return pack(tree_of(value, 0, new_budget(None, strict)))
+
+
+def new_budget(peer: Peer | None, strict: bool = False) -> list[Any]:
+    """Return what one frame may take: parts, bytes; whether Opaque is refused; who writes what is no plain data."""
+    return [MAX_NODES, MAX_FRAME, strict, peer]
+
+
+def pack(tree: Any) -> bytes:
+    """Return a tree (see tree_of) as bytes; raises WireError if it is longer than MAX_FRAME."""
+    data = json.dumps(tree).encode()
     if len(data) > MAX_FRAME:
         raise WireError(f"a value of {len(data)} bytes is longer than {MAX_FRAME}")
     return data
@@ -142,7 +171,7 @@ _ENDLESS: tuple[Any, ...] = (
 _ITERATORS = tuple(type(value) for value in _ENDLESS)
 
 
-def _plain(value: Any, depth: int, budget: list[int]) -> Any:
+def tree_of(value: Any, depth: int, budget: list[Any]) -> Any:
     """Return the form of a value that JSON can write; ``type()`` cannot be lied to, unlike ``isinstance``."""
     budget[0] -= 1
     if budget[0] < 0 or depth > MAX_DEPTH:
@@ -155,13 +184,24 @@ def _plain(value: Any, depth: int, budget: list[int]) -> Any:
     if kind is str:
         _spend(len(value), budget)
         return value if value.isascii() else _text(value)
+    if (peer := budget[3]) is not None and peer.links.numbers and id(value) in peer.links.numbers:
+        return peer.links.write(value, depth, budget)
+    return container_of(value, kind, depth, budget)
+
+
+def container_of(value: Any, kind: type, depth: int, budget: list[Any]) -> Any:
+    """Return the form of a value that is no scalar, taken as one of type ``kind``."""
     if kind is list:
-        return [_plain(item, depth + 1, budget) for item in value]
+        return [tree_of(item, depth + 1, budget) for item in value]
     if kind is dict:
-        return {"dict": [[_plain(part, depth + 1, budget) for part in pair] for pair in value.items()]}
-    if kind in _SEQUENCES:
-        return {_SEQUENCES[kind]: [_plain(item, depth + 1, budget) for item in value]}
+        return {"dict": _pairs(value, depth, budget)}
+    if kind in _SEQUENCES and (kind is not deque or value.maxlen is None):
+        return {_SEQUENCES[kind]: [tree_of(item, depth + 1, budget) for item in value]}
     return _tag(value, kind, depth, budget)
+
+
+def _pairs(value: Any, depth: int, budget: list[Any]) -> list[Any]:
+    return [[tree_of(part, depth + 1, budget) for part in pair] for pair in dict.items(value)]
 
 
 def _text(value: str) -> Any:
@@ -172,46 +212,79 @@ def _text(value: str) -> Any:
     return value
 
 
-def _spend(size: int, budget: list[int]) -> None:
+def _spend(size: int, budget: list[Any]) -> None:
     budget[1] -= size
     if budget[1] < 0:
         raise WireError(f"a value is longer than {MAX_FRAME} bytes")
 
 
-def _hex(value: int, budget: list[int]) -> str:
+def _hex(value: int, budget: list[Any]) -> str:
     _spend(value.bit_length() // 4, budget)
     return hex(value)
 
 
-def _tag(value: Any, kind: type, depth: int, budget: list[int]) -> Any:
-    if kind is bytes or kind is bytearray:
-        _spend(2 * len(value), budget)
+def _tag(value: Any, kind: type, depth: int, budget: list[Any]) -> Any:
+    if kind is bytes or kind is bytearray or kind is memoryview:
+        _spend(2 * (value.nbytes if kind is memoryview else len(value)), budget)
         return {kind.__name__: value.hex()}
     if kind is complex:
         return {"complex": [value.real, value.imag]}
     if kind is range and len(value) <= MAX_ITEMS:
-        return {"range": [_plain(part, depth, budget) for part in (value.start, value.stop, value.step)]}
+        return {"range": [tree_of(part, depth, budget) for part in (value.start, value.stop, value.step)]}
     if kind is Decimal or kind is Fraction:
         text = str(value) if kind is Decimal else f"{_hex(value.numerator, budget)}/{_hex(value.denominator, budget)}"
         _spend(len(text), budget)
         return {kind.__name__: text}
-    if kind is type({}.keys()):
-        return {"keys": [_plain(item, depth + 1, budget) for item in value]}
-    if kind in _ITERATORS:
+    if kind in _DICTS:
+        return {_DICTS[kind]: _pairs(value, depth, budget)}
+    if kind is defaultdict:
+        return {"defaultdict": [tree_of(value.default_factory, depth + 1, budget), _pairs(value, depth, budget)]}
+    if kind in _STANDARD and getattr(value, "tzinfo", None).__class__ in _ZONES:
+        name, parts = _STANDARD[kind]
+        return {name: [tree_of(part, depth + 1, budget) for part in parts(value)]}
+    if kind in _ITERATORS and budget[3] is None:
         return _items(value, depth, budget)
-    bare = _flatten(value, kind)
+    bare = _scalar(value, kind)
+    if bare is value and budget[3] is not None:
+        tag = budget[3].write(value, kind, depth, budget)
+        if tag is not None:
+            return tag
+    bare = flatten(bare)
     if bare is not value:
-        return _plain(bare, depth, budget)
+        return tree_of(bare, depth, budget)
     if budget[2]:
         raise WireError(f"a value of type {kind.__name__} is no plain data")
     return {"opaque": [str(kind.__name__)[:80], _truth(value)]}
 
 
-def _items(value: Iterator[Any], depth: int, budget: list[int]) -> Any:
+_DICTS: dict[type, str] = {OrderedDict: "OrderedDict", Counter: "Counter"}
+_STANDARD: dict[type, tuple[str, Any]] = {
+    type({}.keys()): ("keys", list),
+    type({}.values()): ("values", list),
+    type({}.items()): ("items", list),
+    deque: ("bounded", lambda v: [v.maxlen, *v]),
+    datetime.date: ("date", lambda v: [v.year, v.month, v.day]),
+    datetime.timedelta: ("timedelta", lambda v: [v.days, v.seconds, v.microseconds]),
+    datetime.timezone: ("timezone", lambda v: v.__getinitargs__()),
+    datetime.time: ("time", lambda v: [v.hour, v.minute, v.second, v.microsecond, v.tzinfo, v.fold]),
+    datetime.datetime: (
+        "datetime",
+        lambda v: [v.year, v.month, v.day, v.hour, v.minute, v.second, v.microsecond, v.tzinfo, v.fold],
+    ),
+    UUID: ("UUID", lambda v: [v.int]),
+    slice: ("slice", lambda v: [v.start, v.stop, v.step]),
+    array.array: ("array", lambda v: [v.typecode, *v]),
+    type(NotImplemented): ("NotImplemented", lambda v: []),
+}
+_ZONES = (type(None), datetime.timezone)
+"""Types of the standard library that are made from parts: their tag, and what gives the parts."""
+
+
+def _items(value: Iterator[Any], depth: int, budget: list[Any]) -> Any:
     items = list(islice(value, MAX_ITEMS + 1))
     if len(items) > MAX_ITEMS:
         return {"opaque": ["iterator", True]}
-    return {"iterator": [_plain(item, depth + 1, budget) for item in items]}
+    return {"iterator": [tree_of(item, depth + 1, budget) for item in items]}
 
 
 _BASES: tuple[tuple[type, Any], ...] = (
@@ -227,12 +300,18 @@ _BASES: tuple[tuple[type, Any], ...] = (
 )
 
 
-def _flatten(value: Any, kind: type) -> Any:
-    """Return the content of a subclass of a builtin type (or a scalar or array of numpy), else the value itself."""
-    if getattr(kind, "__module__", "") == "numpy" and hasattr(kind, "tolist"):
-        return value.tolist() if getattr(value, "ndim", 1) == 0 else value
+def _scalar(value: Any, kind: type) -> Any:
+    """Return a scalar of numpy as Python's own, else the value itself."""
+    if type(kind) is type and kind.__module__ == "numpy" and hasattr(kind, "tolist") and getattr(value, "ndim", 1) == 0:
+        return value.tolist()
+    return value
+
+
+def flatten(value: Any) -> Any:
+    """Return the content of a subclass of a builtin type, else the value itself."""
+    kind = type(value)
     for base, bare in _BASES:
-        if issubclass(kind, base):
+        if kind is not base and issubclass(kind, base):
             return bare(value)
     return value
 
@@ -244,7 +323,48 @@ def _truth(value: Any) -> bool:
         return True
 
 
+# -- functions and types by name ---------------------------------------------------------------------------------------
+
+HARMLESS = frozenset(
+    "builtins collections datetime decimal fractions math cmath itertools functools _functools statistics string heapq "
+    "_heapq bisect _bisect copy uuid json.decoder".split()
+)
+"""Modules whose functions and types a program may name to the tests' side."""
+_NOT_HARMLESS = frozenset(
+    "eval exec compile open input print __import__ breakpoint exit quit help globals locals vars dir getattr setattr "
+    "delattr super memoryview copyright credits license BaseException KeyboardInterrupt GeneratorExit".split()
+)
+
+
+def global_name(value: Any) -> list[str] | None:
+    """Return module and name of a harmless function or type of the standard library, None for anything else."""
+    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    if module is None and hasattr(value, "__objclass__"):
+        module = value.__objclass__.__module__
+    if type(module) is str and type(name) is str and find_global(module, name) is value:
+        return [module, name]
+    return None
+
+
+def find_global(module: str, name: str) -> Any:
+    """Return the harmless function or type of that name, None if it is none."""
+    if module not in HARMLESS or module not in sys.modules or (module == "builtins" and name in _NOT_HARMLESS):
+        return None
+    if (module, name) == ("builtins", "NoneType"):
+        return type(None)
+    found: Any = sys.modules[module]
+    for part in name.split("."):
+        if part.startswith("_"):
+            return None
+        found = getattr(found, part, None)
+    return found if callable(found) else None
+
+
 # -- reading ----------------------------------------------------------------------------------------------------------
+
+
+MALFORMED = (ValueError, TypeError, RecursionError, ArithmeticError, LookupError, MemoryError, AttributeError)
+"""What reading a frame that breaks the rules can raise."""
 
 
 def loads(data: bytes) -> Any:
@@ -254,24 +374,27 @@ def loads(data: bytes) -> Any:
         WireError: the frame is malformed, or breaks a cap.
     """
     try:
-        return _value(json.loads(data), 0, [MAX_NODES])
-    except (ValueError, TypeError, RecursionError, ArithmeticError, LookupError, MemoryError) as error:
+        return value_of(json.loads(data), 0, [MAX_NODES, None])
+    except MALFORMED as error:
         raise WireError(f"malformed frame: {type(error).__name__}") from None
 
 
-def _value(part: Any, depth: int, budget: list[int]) -> Any:
+def value_of(part: Any, depth: int, budget: list[Any]) -> Any:
+    """Return the value of a tree; ``budget`` holds the parts that are left and the Peer that reads references."""
     budget[0] -= 1
     if budget[0] < 0 or depth > 2 * MAX_DEPTH + 2:
         raise WireError("too many parts, or nested too deep")
     kind = type(part)
     if kind is list:
-        return [_value(item, depth + 1, budget) for item in part]
+        return [value_of(item, depth + 1, budget) for item in part]
     if kind is not dict:
         return part
     ((tag, inner),) = part.items()
     if tag in _CONTAINERS:
-        return _CONTAINERS[tag]([_value(item, depth + 1, budget) for item in _list(inner)])
-    return _SCALARS[tag](inner)
+        return _CONTAINERS[tag]([value_of(item, depth + 1, budget) for item in _list(inner)])
+    if tag in _SCALARS:
+        return _SCALARS[tag](inner)
+    return budget[1].read(tag, inner, depth, budget)
 
 
 def _list(inner: Any) -> list[Any]:
@@ -318,10 +441,43 @@ def _complex(parts: Any) -> complex:
 
 
 def _range(parts: Any) -> range:
-    whole = range(*(_value(part, 0, [8]) for part in parts))
+    whole = range(*(value_of(part, 0, [8, None]) for part in parts))
     if len(whole) > MAX_ITEMS:  # list(range(10**9)) in a test would cost the checking process its memory
         raise WireError("a range that is too long")
     return whole
+
+
+def _defaultdict(parts: list[Any]) -> defaultdict[Any, Any]:
+    factory, pairs = parts
+    if factory is not None and not callable(factory):
+        raise WireError("a default_factory that cannot be called")
+    return defaultdict(factory, _dict(pairs))
+
+
+def _bounded(parts: list[Any]) -> deque[Any]:
+    most, *items = parts
+    return deque(items, maxlen=_int(most))
+
+
+def _int(value: Any) -> int:
+    if type(value) is not int:
+        raise WireError("a number that is no integer")
+    return value
+
+
+def _time(parts: list[Any]) -> datetime.time:
+    *start, zone, fold = parts
+    return datetime.time(*map(_int, start), tzinfo=zone, fold=fold)
+
+
+def _datetime(parts: list[Any]) -> datetime.datetime:
+    *start, zone, fold = parts
+    return datetime.datetime(*map(_int, start), tzinfo=zone, fold=fold)
+
+
+def _array(parts: list[Any]) -> array.array[Any]:
+    code, *items = parts
+    return array.array(code, items)
 
 
 def _opaque(parts: Any) -> Opaque:
@@ -337,12 +493,28 @@ _CONTAINERS: dict[str, Any] = {
     "dict": _dict,
     "keys": lambda items: dict.fromkeys(_distinct(items)).keys(),
     "iterator": iter,
+    "values": lambda items: dict(enumerate(items)).values(),
+    "items": lambda items: _dict(items).items(),
+    "OrderedDict": lambda items: OrderedDict(_dict(items)),
+    "Counter": lambda items: Counter(_dict(items)),
+    "defaultdict": _defaultdict,
+    "bounded": _bounded,
+    "date": lambda parts: datetime.date(*map(_int, parts)),
+    "time": _time,
+    "datetime": _datetime,
+    "timedelta": lambda parts: datetime.timedelta(*map(_int, parts)),
+    "timezone": lambda parts: datetime.timezone(*parts),
+    "UUID": lambda parts: UUID(int=_int(*parts)),
+    "slice": lambda parts: slice(*parts),
+    "array": _array,
+    "NotImplemented": lambda parts: NotImplemented,
 }
 _SCALARS: dict[str, Any] = {
     "int": _integer,
     "text": lambda text: bytes.fromhex(text).decode("utf-8", "surrogatepass"),
     "bytes": lambda text: bytes.fromhex(text),
     "bytearray": lambda text: bytearray.fromhex(text),
+    "memoryview": lambda text: memoryview(bytes.fromhex(text)),
     "complex": _complex,
     "range": _range,
     "Decimal": _decimal,

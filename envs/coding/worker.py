@@ -25,7 +25,6 @@ and ends when the socket to its owner closes; its jails end with it. Standard li
 
 from __future__ import annotations
 
-import builtins
 import contextlib
 import json
 import os
@@ -44,8 +43,9 @@ from typing import Any
 
 from g2rpo_env.envs.coding import jail, wire
 from g2rpo_env.envs.coding.outputs import same_output
+from g2rpo_env.envs.coding.references import Control, NeedsLibraries, Obstacle, Session
 from g2rpo_env.envs.coding.scratch import empty, measure_hidden, within
-from g2rpo_env.envs.coding.trial import CandidateError, Score, TestError, Unsendable, brief, run_asserts, run_check
+from g2rpo_env.envs.coding.trial import Score, TestError, brief, prepare, run_asserts, run_check, unreached
 
 MAX_OUTPUT = 4 << 20
 """Bytes that a script may write."""
@@ -57,11 +57,11 @@ FIRST_USER = 1_870_000_000
 Result = dict[str, Any]
 
 
-class OwnerGone(BaseException):
+class OwnerGone(Control):
     """The owner closed its socket while a program was being checked."""
 
 
-class Stop(BaseException):
+class Stop(Control):
     """The end of a trial, whatever its tests catch: outcome and message."""
 
     def __init__(self, outcome: str, message: str) -> None:
@@ -112,6 +112,7 @@ class Worker:
         scratch: Folder for files of programs where there are no namespaces.
         site: Folder of the libraries.
         libraries: Names of packages that programs may import.
+        packages: Folders of packages that tests may import.
     """
 
     def __init__(
@@ -124,7 +125,9 @@ class Worker:
         scratch: str,
         site: str,
         libraries: list[str],
+        packages: list[str],
     ) -> None:
+        sys.path += packages
         self.owner = owner
         self.levels, self.timeout, self.disk, self.scratch = levels, timeout, disk, scratch
         self.site, self.libraries = site, libraries
@@ -161,7 +164,8 @@ class Worker:
             try:
                 remote = Remote(self, sample)
                 remote.load(PROBE)
-                reached = remote.call("reached", (), {}) if self.level != jail.NONE else []
+                session = RemoteSession(remote)
+                reached = session.call("reached", (), {}) if self.level != jail.NONE else []
             finally:
                 process.end(sample)
         if reached:
@@ -190,8 +194,8 @@ class Worker:
         }
         return JailProcess(settings)
 
-    def _jail_for(self, program: bytes) -> JailProcess:
-        wants = bool(self.needs_libraries and self.needs_libraries.search(program))
+    def _jail_for(self, wants: bool) -> JailProcess:
+        """Return the jail with libraries, or the one without."""
         process = self.jails.get(wants)
         if process is None or process.dead:
             process = self.jails[wants] = self._start(self.level, self.libraries if wants else [])
@@ -204,12 +208,13 @@ class Worker:
         score, usage = Score(), {"memory": 0, "cpu": 0.0}
         outcome, message = "sandbox_error", ""
         try:
-            with guard(2 * self.timeout * max(1, len(request["cases"]))):
+            prepare(request["test"] or "", request["setup"], request["asserts"])
+            with guard(4 * self.timeout * max(1, len(request["cases"]))):
                 outcome, message = self._outcome(request, program, score, usage)
         except Stop as stop:
             outcome, message = stop.outcome, stop.message
-        except TestError as error:
-            message = str(error)
+        except (TestError, Obstacle) as error:
+            outcome, message = ("wrong", score.message) if score.failed else ("sandbox_error", str(error))
         except (OSError, EOFError) as error:  # a jail that died
             message = f"the jail failed: {brief(error)}"
             for process in self.jails.values():
@@ -227,23 +232,60 @@ class Worker:
         }
 
     def _outcome(self, request: Result, program: bytes, score: Score, usage: dict[str, Any]) -> tuple[str, str]:
-        process = self._jail_for(program)
+        wants = bool(self.needs_libraries and self.needs_libraries.search(program))
+        process = self._jail_for(wants)
         if request["cases"]:
             return self._scripts(process, request, program, score, usage)
+        try:
+            session = self._trial(process, request, program, score, usage)
+        except NeedsLibraries:
+            if wants or not self.libraries:
+                raise Obstacle("an array of the tests cannot be passed to the program: no libraries") from None
+            process = self._jail_for(True)
+            score.clear()
+            session = self._trial(process, request, program, score, usage)
+        if session.answers == 0 and not score.failed:
+            return "wrong", "no call was answered"
+        if score.failed or not score.passed:
+            if word := unreached(request["test"] or "", request["setup"], request["asserts"], program):
+                score.clear()
+                raise Obstacle(f"the tests use {word!r}, which does not reach the program")
+            return "wrong", score.message
+        if session.doubts:
+            return judge_doubts(session)
+        if session.changed:
+            again = Score()
+            with contextlib.suppress(Stop):
+                self._trial(process, request, program, again, usage, copies=True)
+            if again.failed or not again.passed:
+                raise Obstacle("it passes only by changing arguments of calls that also return something")
+        return "passed", ""
+
+    def _trial(
+        self,
+        process: JailProcess,
+        request: Result,
+        program: bytes,
+        score: Score,
+        usage: dict[str, Any],
+        copies: bool = False,
+    ) -> RemoteSession:
+        """Run all tests of a program once."""
         with process.sample([]) as sample:
             try:
                 remote = Remote(self, sample)
                 remote.load(program)
+                session = RemoteSession(remote, copies, libraries=process is self.jails.get(True))
                 if request["test"]:
-                    run_check(remote, request["entry_point"], request["test"], request["setup"], score)
+                    run_check(session, request["entry_point"], request["test"], request["setup"], score)
                 else:
-                    run_asserts(remote, request["asserts"], request["setup"], score)
+                    run_asserts(session, request["asserts"], request["setup"], score)
+                if session.ended is not None:  # a test may have caught it
+                    raise session.ended
                 remote.end()
             finally:
                 usage.update(process.end(sample))
-        if remote.answers == 0 and not score.failed:
-            return "wrong", "no call was answered"
-        return ("wrong", score.message) if score.failed or not score.passed else ("passed", "")
+        return session
 
     def _scripts(
         self, process: JailProcess, request: Result, program: bytes, score: Score, usage: dict[str, Any]
@@ -285,35 +327,45 @@ class Worker:
         return found, ends["status"], error
 
 
+class RemoteSession(Session):
+    """The session with a program in its jail."""
+
+    def __init__(self, remote: Remote, copies: bool = False, libraries: bool = False) -> None:
+        super().__init__(remote.exchange, copies, libraries)
+
+    def refuse(self, message: str) -> Control:
+        """See Session."""
+        return Stop("refused", message)
+
+
 class Remote:
-    """The program in its jail; implements trial.Program."""
+    """The program in its jail: messages and time."""
 
     def __init__(self, worker: Worker, sample: Sample) -> None:
-        self.sample, self.pid, self.answers = sample.sock, sample.pid, 0
+        self.sample, self.pid = sample.sock, sample.pid
         self.deadline = time.monotonic() + worker.timeout
         self.most_waiting = worker.timeout
         self.watched = worker.scratch if worker.level != jail.FULL else None
         self.disk, self.owner = worker.disk, worker.owner
         self.token = b""
 
-    def call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """See trial.Program."""
-        return self._ask(["call", name, list(args), kwargs])
-
-    def evaluate(self, text: str) -> Any:
-        """See trial.Program."""
-        return self._ask(["eval", text])
-
-    def execute(self, text: str) -> None:
-        """See trial.Program."""
-        self._ask(["exec", text])
-
     def load(self, program: bytes) -> None:
         """Send the program and wait until it is loaded."""
         self.ask(program)
-        kind, *rest = self._receive()
+        try:
+            answer = wire.loads(self._receive())
+        except wire.WireError as error:
+            raise Stop("refused", str(error)) from None
+        if type(answer) is not list or not answer or answer[0] not in ("ok", "error", "refused"):
+            raise Stop("refused", "malformed answer")
+        kind, *rest = answer
         if kind != "ok":
             raise Stop("refused" if kind == "refused" else "crash", ": ".join(map(str, rest[::2])))
+
+    def exchange(self, data: bytes) -> bytes:
+        """Send a message and return the next one of the program's side."""
+        self.ask(data)
+        return self._receive()
 
     def ask(self, data: bytes) -> None:
         """Send a frame with a new token, which the answer must repeat: none can be given before the question."""
@@ -367,47 +419,32 @@ class Remote:
         left = max(0.0, self.deadline - time.monotonic())
         return left if self.watched is None else min(left, WATCH)
 
-    def _ask(self, request: list[Any]) -> Any:
-        try:
-            data = wire.dumps(request, strict=True)
-        except wire.WireError as error:
-            raise Unsendable(str(error)) from None
-        self.ask(data)
-        kind, *rest = self._receive()
-        self.answers += 1
-        if kind == "ok":
-            return rest[0] if rest else None
-        if kind == "refused":
-            raise Stop("refused", str(rest[-1]) if rest else "")
-        raise exception_of(rest)
-
-    def _receive(self) -> list[Any]:
+    def _receive(self) -> bytes:
         try:
             while self.sample not in (ready := select.select([self.sample, self.owner], [], [], self.pause())[0]):
                 self.look_up(ready)
             data = wire.receive_frame(self.sample, self.deadline)
-            if data[: jail.TOKEN] != self.token:
-                raise Stop("refused", "an answer to no question")
-            answer = wire.loads(data[jail.TOKEN :])
         except TimeoutError:
             raise Stop("timeout", "the program took too long") from None
         except (EOFError, OSError):
             raise Stop("crash", "the process ended before it answered") from None
         except wire.WireError as error:
             raise Stop("refused", str(error)) from None
-        if type(answer) is not list or not answer or answer[0] not in ("ok", "error", "refused"):
-            raise Stop("refused", "malformed answer")
-        return answer
+        if data[: jail.TOKEN] != self.token:
+            raise Stop("refused", "an answer to no question")
+        return data[jail.TOKEN :]
 
 
-def exception_of(parts: list[Any]) -> Exception:
-    """Return the exception that a program reported: its builtin class if it is an ordinary one, else CandidateError."""
-    name, kind, message = (str(part) for part in [*parts, "", "", ""][:3])
-    found = getattr(builtins, kind, None)
-    if isinstance(found, type) and issubclass(found, Exception) and found.__name__ == name:
-        with contextlib.suppress(TypeError):  # UnicodeDecodeError asks for five arguments
-            return found(message)
-    return CandidateError(f"{name}: {message}")
+def judge_doubts(session: Session) -> tuple[str, str]:
+    """Return the verdict on a program that passed by its own word: see references.py.
+
+    Where the tests name a class of the program, they may compare its objects so, and nobody can tell. Where they ask
+    for plain data, an object that says of itself that it is the right answer is a wrong one.
+    """
+    message = f"only the program's own {session.doubts[0]} says that it is right"
+    if session.objects_wanted:
+        raise Obstacle(message)
+    return "wrong", message
 
 
 def exchange(feed: Any, output: Any, given: bytes, remote: Remote) -> bytes:

@@ -1,37 +1,32 @@
 """Tests against a program that lives in this process: what is local, what is asked of the program, what is counted."""
 
 import ast
-from typing import Any
+import json
+import types
 
 import pytest
 
-from g2rpo_env.envs.coding import wire
-from g2rpo_env.envs.coding.trial import Score, TestError, Unsendable, free_names, run_asserts, run_check
+from g2rpo_env.envs.coding.references import Obstacle, Session
+from g2rpo_env.envs.coding.serving import Server
+from g2rpo_env.envs.coding.trial import Score, TestError, free_names, run_asserts, run_check
 
 
-class Near:
-    """A program that is not far away, but speaks through the wire; remembers what it was asked to evaluate."""
+class Near(Session):
+    """A program that is not far away, but speaks through the wire; remembers what it was asked."""
 
     def __init__(self, source: str) -> None:
-        self.names: dict[str, Any] = {}
+        module = types.ModuleType("solution")
+        exec(source, vars(module))
+        self.server = Server(vars(module), lambda message: self.callback(message))
         self.asked: list[str] = []
-        exec(source, self.names)
+        super().__init__(self.listen)
 
-    def call(self, name: str, args: tuple, kwargs: dict) -> Any:
-        try:
-            data = wire.dumps([list(args), kwargs], strict=True)
-        except wire.WireError as error:
-            raise Unsendable(str(error)) from None
-        args, kwargs = wire.loads(data)
-        return wire.loads(wire.dumps(self.names[name](*args, **kwargs)))
+    def listen(self, message: bytes) -> bytes:
+        self.asked.append(json.loads(message)[0])
+        return self.server.answer(message)
 
-    def evaluate(self, text: str) -> Any:
-        self.asked.append(text)
-        return wire.loads(wire.dumps(eval(text, self.names)))
-
-    def execute(self, text: str) -> None:
-        self.asked.append(text)
-        exec(text, self.names)
+    def callback(self, message: bytes) -> bytes:
+        return self._call_back(message)
 
 
 ADD = "def add(a, b): return a + b"

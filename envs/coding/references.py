@@ -1,0 +1,848 @@
+"""The tests' side of a trial: objects of the program appear as stand-ins that ask where the object is.
+
+A class of the program appears as a class of the same name, bases and methods, whose methods ask; so ``isinstance``,
+``except`` and ``type(x).__name__`` mean what they say, and nothing of the program is executed here. What comes back is
+plain data or another stand-in.
+
+An answer of the program's own code about a value that the test gave it, such as its own ``__eq__`` against an expected
+number, is a *doubt*: a trial that fails in spite of it has failed, and one that passes has proved nothing.
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import copy
+import functools
+import inspect
+import json
+import operator
+import sys
+import types
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterator
+from typing import Any
+from weakref import WeakValueDictionary
+
+from g2rpo_env.envs.coding import wire
+from g2rpo_env.envs.coding.links import Links, base_of, is_array
+
+MAX_NESTED = 150
+"""Questions within questions, as functions of the tests that call the program again."""
+_PATCHABLE = ("input", "print", "open")
+_ORIGINAL = {name: getattr(builtins, name) for name in _PATCHABLE}
+_ITERATORS = tuple(type(value) for value in ((_ for _ in ()), iter([]), iter(()), iter({}), iter(set()), map(str, ())))
+
+
+class Control(BaseException):
+    """What ends a trial whatever its tests catch."""
+
+
+class Obstacle(Control):
+    """The tests need something that cannot be had across the boundary: no verdict on the program."""
+
+
+class NeedsLibraries(Control):
+    """A trial has to be run again where the program's side has the libraries."""
+
+
+class CandidateError(Exception):
+    """An exception of the program whose class cannot be raised here."""
+
+
+class ProgramExit(SystemExit):
+    """The program called exit, which does not end the tests."""
+
+
+class Session(wire.Peer):
+    """What the tests' side knows of one program.
+
+    Args:
+        exchange: Sends a message to the program's side and returns the next one from there.
+        copies: Give the program copies of what the tests pass: changes that it makes stay there.
+        libraries: Whether the program's side has numpy loaded.
+
+    Attributes:
+        answers: Questions that were answered.
+        doubts: What the program alone decided.
+        changed: Whether a call that returned something changed an argument in place.
+    """
+
+    def __init__(self, exchange: Callable[[bytes], bytes], copies: bool = False, libraries: bool = True) -> None:
+        self.exchange, self.libraries = exchange, libraries
+        self.links = Links(0, enabled=not copies)
+        self.answers = 0
+        self.doubts: list[str] = []
+        self.changed = False
+        self.modules: set[str] = set()
+        """Modules that the tests may use unimported."""
+        self.objects_wanted = False
+        """Whether the tests name a class of the program."""
+        self.own_classes: frozenset[str] = frozenset()
+        """Names of classes that the tests define."""
+        self.ended: Control | None = None
+        self.classes: dict[tuple[int, bool], Any] = {}
+        self.described: dict[int, Any] = {}
+        self.stand_ins: WeakValueDictionary[int, Any] = WeakValueDictionary()
+        self.functions: dict[int, Any] = {}
+        self.function_numbers: dict[int, int] = {}
+        self.thrown: list[BaseException] = []
+        self.depth = 0
+        self.reading = False
+        self.stdout, self.stderr = sys.stdout, sys.stderr
+
+    # -- questions ---------------------------------------------------------------------------------------------------
+
+    def ask(self, operation: str, target: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        """Return the answer to a question: the value, or raise the exception that it raised there."""
+        if self.ended is not None:
+            raise self.ended
+        if self.depth >= MAX_NESTED:
+            self.end(Obstacle(f"calls are nested deeper than {MAX_NESTED} across the boundary"))
+        self.depth += 1
+        try:
+            data = self._exchange(self._request(operation, target, args, kwargs or {}))
+            while data.startswith(b'["callback"'):
+                data = self._exchange(self._call_back(data))
+            return self._result(data, operation, args[0] if args else None)
+        except wire.WireError as error:
+            self.end(self.refuse(str(error)))
+        finally:
+            self.depth -= 1
+
+    def refuse(self, message: str) -> Control:
+        """Return what ends a trial whose program broke the rules of the wire; the worker has its own."""
+        return Obstacle(message)
+
+    def end(self, error: Control) -> Any:
+        """End the trial for good."""
+        self.ended = self.ended or error
+        raise self.ended
+
+    def _exchange(self, message: bytes) -> bytes:
+        try:
+            return self.exchange(message)
+        except Control as error:
+            self.ended = self.ended or error
+            raise
+
+    def call(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return the result of a call of an object of the program, or of the function of that name."""
+        return self.ask("call", target, args, kwargs)
+
+    def get(self, target: Any, name: str) -> Any:
+        """Return an attribute."""
+        return self.ask("get", target, (name,))
+
+    def special(self, target: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Return what a special method of an object's class returns."""
+        return self.ask("special", target, (name, *args), kwargs)
+
+    def judge(self, target: Any, name: str, *args: Any) -> Any:
+        """Return what an operator gives; where the other operand is the test's, it decides nothing for sure."""
+        found = self.special(target, name, *args)
+        ours = not any(isinstance(type(arg), RemoteType) for arg in args)
+        if ours and found is not NotImplemented and found is not False and not isinstance(type(found), RemoteType):
+            self.doubts.append(f"{type(target).__name__}.{name}")
+        return found
+
+    # -- messages ----------------------------------------------------------------------------------------------------
+
+    def _request(self, operation: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        budget = wire.new_budget(self)
+        more: dict[str, Any] = {}
+        if self.links.objects or args or kwargs:
+            more = self.links.news((*args, *kwargs.values()) if kwargs else args, budget)
+        if sys.stdout is not self.stdout or sys.stderr is not self.stderr:
+            more["output"] = True
+        patched = {
+            name: self.write_function(now) for name in _PATCHABLE if (now := _builtin(name)) is not _ORIGINAL[name]
+        }
+        if patched:
+            more["builtins"] = patched
+        try:
+            trees = [wire.tree_of(part, 0, budget) for part in (target, list(args), kwargs)]
+            self.links.drop(more.get("dropped", ()))
+            return wire.pack([operation, *trees, more] if more else [operation, *trees])
+        except wire.WireError as error:
+            return self.end(Obstacle(f"an argument cannot be passed to the program: {error}"))
+
+    def _result(self, data: bytes, operation: str, name: Any) -> Any:
+        kind, parts, more = self._read(data, ("ok", "error", "refused"))
+        self.answers += 1
+        if kind == "refused":
+            self.end(self.refuse(str(parts[-1]) if parts else ""))
+        if kind == "error":
+            error = self._exception(parts, more)
+            ends = operation == "special" or (operation == "method" and name in ("send", "throw", "__next__"))
+            if (
+                isinstance(error, NameError)
+                and str(error).split("'")[1:2]
+                and str(error).split("'")[1] in self.own_classes
+            ):
+                self.end(Obstacle(f"the program needs a class of the tests: {error}"))
+            if isinstance(error, StopIteration) and not ends:
+                self.doubts.append("StopIteration")  # in a loop over calls it would end the test
+            raise error
+        (value,) = parts or (None,)
+        return value
+
+    def _read(self, data: bytes, kinds: tuple[str, ...]) -> tuple[str, list[Any], dict[str, Any]]:
+        """Return kind, values and extras of a message of the program's side."""
+        self.reading = True
+        try:
+            message = json.loads(data)
+            if type(message) is not list or not message or message[0] not in kinds:
+                raise wire.WireError("malformed answer")
+            more: dict[str, Any] = message.pop() if len(message) > 1 and _is_extras(message[-1]) else {}
+            budget = [wire.MAX_NODES, self]
+            self.described.update((entry[0], entry) for entry in more.get("classes", ()))
+            numbers = self.links.read_changes(more.get("changes", ()), budget)
+            parts = [wire.value_of(part, 0, budget) for part in message[1:]]
+            if "exception" in more:
+                more["exception"] = wire.value_of(more["exception"], 0, budget)
+            self.links.drop(more.get("dropped", ()))
+            self.links.settle(wire.new_budget(self))
+        except wire.MALFORMED as error:
+            raise wire.WireError(f"malformed answer: {type(error).__name__}") from None
+        finally:
+            self.reading = False
+        if any(number % 2 == 0 for number in numbers) and (message[0] != "ok" or parts != [None]):
+            self.changed = True
+        for stream, text in zip((sys.stdout, sys.stderr), more.get("printed", ()), strict=False):
+            if type(text) is str and text:
+                stream.write(text)
+        return message[0], parts, more
+
+    def _exception(self, parts: list[Any], more: dict[str, Any]) -> BaseException:
+        thrown = more.get("thrown")
+        if type(thrown) is int and 0 <= thrown < len(self.thrown):
+            return self.thrown[thrown]
+        found = more.get("exception")
+        return found if isinstance(found, BaseException) else exception_of(parts)
+
+    # -- functions of the tests --------------------------------------------------------------------------------------
+
+    def _call_back(self, data: bytes) -> bytes:
+        """Call a function of the tests for the program, and return the message that answers."""
+        _, parts, _ = self._read(data, ("callback",))
+        try:
+            number, args, kwargs = parts
+            if type(number) is not int or type(args) is not list or type(kwargs) is not dict:
+                raise wire.WireError("malformed callback")
+            function = self.functions[number]
+        except (ValueError, KeyError):
+            raise wire.WireError("a callback that there is not") from None
+        parts.clear()
+        try:
+            box = [function(*args, **kwargs)]
+            args.clear()
+            kind = "return"
+        except Control:
+            raise
+        except BaseException as error:
+            box, kind = [error], "raise"
+        budget = wire.new_budget(self)
+        more = self.links.news(box, budget)
+        try:
+            tree = self._thrown(box[0]) if kind == "raise" else wire.tree_of(box[0], 0, budget)
+            self.links.drop(more.get("dropped", ()))
+            return wire.pack([kind, tree, more])
+        except wire.WireError as error:
+            return self.end(Obstacle(f"a result cannot be passed to the program: {error}"))
+
+    def _thrown(self, error: BaseException) -> Any:
+        self.thrown.append(error)
+        kinds = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins"]
+        return {"thrown": [len(self.thrown) - 1, kinds[0], str(error)[:300]]}
+
+    def write_function(self, function: Any) -> Any:
+        """Return the tag of a function of the tests."""
+        return {"callback": [self._number_of(function, function), *_describe_function(function)]}
+
+    def _number_of(self, value: Any, function: Any) -> int:
+        number = self.function_numbers.get(id(value))
+        if number is None:
+            number = self.function_numbers[id(value)] = len(self.functions)
+            self.functions[number] = function
+            if function is not value:
+                function.__self_value__ = value  # the id is taken as long as the number lives
+        return number
+
+    # -- values that are no plain data -------------------------------------------------------------------------------
+
+    def write(self, value: Any, kind: type, depth: int, budget: list[Any]) -> Any:
+        """See wire.Peer."""
+        if isinstance(kind, RemoteType) or isinstance(value, RemoteType):
+            return {"ref": number_of(value)}
+        if kind is Named:
+            return {"ref": value._g2rpo_name}
+        if kind is Method:
+            return {"attribute": [wire.tree_of(value._g2rpo_owner, depth, budget), value._g2rpo_name]}
+        if is_array(kind) and value.dtype.kind in "biufcSU":
+            if not self.libraries:
+                self.end(NeedsLibraries())
+            return {"ndarray": [value.dtype.str, list(value.shape), value.tobytes().hex()]}
+        if kind is types.ModuleType:
+            return {"global": [value.__name__, ""]}
+        if callable(value) and (name := _public_name(value)):
+            return {"global": name}
+        if isinstance(value, _FUNCTIONS):
+            return self.write_function(value)
+        if isinstance(value, Iterator) and kind.__module__ in ("builtins", "itertools"):
+            return {"generator": self._number_of(value, _Next(value))}
+        if type(value) in (type(...),):
+            return {"global": ["builtins", "Ellipsis"]}
+        if kind.__module__ in sys.stdlib_module_names and base_of(kind) is not None:
+            return None
+        self.end(Obstacle(f"a {kind.__name__} of the tests cannot be passed to the program"))
+
+    def read(self, tag: str, inner: Any, depth: int, budget: list[Any]) -> Any:
+        """See wire.Peer; whatever the tag says, what it gives is plain data, a stand-in, or harmless."""
+        if tag == "link":
+            return self.links.read(inner, depth, budget)
+        if tag == "ref":
+            raise LookupError(tag)
+        if tag == "global":
+            module, name = inner
+            if (found := wire.find_global(module, name)) is None:
+                raise LookupError(name)
+            return found
+        if tag == "class":
+            return self.class_of(inner)
+        if tag == "module":
+            name, number, kind = inner
+            return sys.modules[name] if name in wire.HARMLESS else self._object(number, kind)
+        if tag == "ndarray":
+            number, kind, dtype, shape, data = inner
+            numpy = sys.modules.get("numpy")
+            if numpy is None:
+                return self._object(number, kind)
+            return numpy.frombuffer(bytearray.fromhex(data), _dtype(dtype)).reshape(*map(int, shape))
+        number, kind, *rest = inner
+        if tag == "object":
+            return self._object(number, kind, *rest)
+        cls = self.class_of(kind)
+        if tag == "valued":
+            content = wire.value_of(rest[0], depth + 1, budget)
+            base: Any = type(content)
+            if base not in (int, float, complex, str, bytes, tuple, frozenset) or not issubclass(cls, base):
+                raise wire.WireError("a value that is none of its class")
+            return self._mark(base.__new__(cls, content), number)
+        if tag == "twin":
+            return self._twin(number, cls, rest, depth, budget)
+        if tag == "exception":
+            return self._error(number, cls, *rest)
+        raise LookupError(tag)
+
+    def _object(self, number: Any, kind: Any, hashed: Any = None) -> Any:
+        found = self.stand_ins.get(number)
+        if found is None:
+            cls = self.class_of(kind, real=False)
+            if base_of(cls) is not None or issubclass(cls, BaseException):
+                raise wire.WireError("an object that is none of its class")
+            found = self._mark(object.__new__(cls), number)
+            object.__setattr__(found, "_g2rpo_hash", hashed if type(hashed) is int else None)
+            self.stand_ins[number] = found
+        object.__setattr__(found, "_g2rpo_made", False)  # whoever made it sets it; what comes back may be another's
+        return found
+
+    def _twin(self, number: Any, cls: Any, trees: list[Any], depth: int, budget: list[Any]) -> Any:
+        if not trees:
+            return self.links.objects[number]
+        if not isinstance(cls, RemoteType) or base_of(cls) is None:
+            raise wire.WireError("a container that is none of its class")
+        value = self._mark(cls.__new__(cls), number)
+        self.links.learn(number, value, trees[0], depth, budget)
+        return value
+
+    def _error(self, number: Any, cls: Any, message: Any, args: Any) -> BaseException:
+        if not issubclass(cls, BaseException):
+            raise wire.WireError("an exception that is none")
+        message, args = str(message)[:400], [part for part in args if type(part) in (int, str, float, bool)]
+        if isinstance(cls, RemoteType):
+            error = self._mark(cls.__new__(cls), number)
+            object.__setattr__(error, "_g2rpo_message", message)
+            error.args = tuple(args)
+            return error
+        return build_error(cls, message, args)
+
+    def _mark(self, value: Any, number: Any) -> Any:
+        if type(number) is not int:
+            raise wire.WireError("a reference whose number is none")
+        object.__setattr__(value, "_g2rpo_number", number)
+        return value
+
+    def class_of(self, number: Any, real: bool = True) -> Any:
+        """Return the class with a number: where ``real``, that of the standard library if it is harmless."""
+        found = self.classes.get((number, real))
+        if found is None:
+            _, name, bases, names, module, text, own = self.described[number]
+            if (
+                len(self.classes) > 5000
+                or not all(type(part) is str for part in (name, module))
+                or type(number) is not int
+            ):
+                raise wire.WireError("malformed class, or too many")
+            known = (_EXITS.get(own[1]) or wire.find_global(*own)) if own else _exception_class(module, name)
+            found = known if known and real else self._make_class(number, name, bases, names, module, text, known)
+            self.classes.update({(number, real): found} if known else {(number, True): found, (number, False): found})
+        return found
+
+    def _make_class(self, number: int, name: str, bases: Any, names: Any, module: str, text: Any, known: Any) -> Any:
+        above: list[Any] = []
+        for base in bases:
+            found = self.class_of(base) if type(base) is int else wire.find_global(*base) or _EXITS[base[1]]
+            if isinstance(found, RemoteType) or found in _BASES or issubclass(found, BaseException):
+                above.append(found)
+        plain = not any(issubclass(base, (*_BASES, BaseException)) for base in above)
+        if not any(issubclass(base, Reference) for base in above):
+            above.insert(0, Comparing if plain else Reference)
+        own = {str(key): str(what) for key, what in names} if known is not object else {}
+        body = {key: _forward(key, what) for key, what in own.items() if _is_forwarded(key)}
+        if plain:
+            body = {key: part for key, part in body.items() if key not in _COMPARED}
+        else:
+            body = {key: part for key, part in body.items() if key not in (*_COMPARED, "__hash__", *_ORDERED)}
+        inherited = set().union(*(getattr(base, "_g2rpo_own", ()) for base in above))
+        body |= {"_g2rpo_own": frozenset(inherited | set(own)), "_g2rpo_number": number, "_g2rpo_session": self}
+        body |= {"__module__": module, "__doc__": text if type(text) is str else None, "__qualname__": name}
+        if known or name in _REAL:
+            body["__class__"] = property(lambda self, real=known or _REAL[name]: real)
+        if name in _REAL:
+            body["__doc__"] = property(lambda self: self._g2rpo_session.get(self, "__doc__"))
+            body["__module__"] = property(lambda self: self._g2rpo_session.get(self, "__module__"))
+        if name == "coroutine":
+            body |= {"send": _run, "__await__": _await, "throw": _raise, "close": lambda self: None}
+        if "__hash__" in body and own["__hash__"] == "none":
+            body["__hash__"] = None
+        try:
+            return RemoteType(name, tuple(above), body, made_here=True)
+        except TypeError:  # bases that do not go together here, such as those of a metaclass of its own
+            return RemoteType(name, (Comparing,), body, made_here=True)
+
+
+_FUNCTIONS = (
+    types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.MethodWrapperType, functools.partial,
+    functools._lru_cache_wrapper, operator.itemgetter, operator.attrgetter, operator.methodcaller, type,
+)  # fmt: skip
+"""What the program may get as a function that asks back; other objects are more than what they do when called."""
+
+
+def _builtin(name: str) -> Any:
+    return getattr(builtins, name)
+
+
+def _is_extras(part: Any) -> bool:
+    return type(part) is dict and (not part or bool(set(part) & _EXTRAS)) and set(part) <= _EXTRAS
+
+
+_EXTRAS = {"changes", "dropped", "classes", "printed", "exception", "thrown"}
+
+
+def _public_name(value: Any) -> list[str] | None:
+    """Return module and name of a function or type of an installed module, for the program's side to import."""
+    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    if module is None and hasattr(value, "__objclass__"):
+        module = value.__objclass__.__module__
+    if module is None and isinstance(value, types.BuiltinFunctionType) and isinstance(value.__self__, type):
+        module = value.__self__.__module__
+    if (
+        type(module) is not str
+        or type(name) is not str
+        or module.split(".")[0] not in {*sys.stdlib_module_names, "numpy"}
+    ):
+        return None
+    found = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return [module, name] if found is value or found == value else None
+
+
+def _describe_function(function: Any) -> list[Any]:
+    """Return name and parameters (name, kind, whether it has a default) of a function of the tests."""
+    name = getattr(function, "__name__", "function")
+    parameters = []
+    if isinstance(function, types.FunctionType | types.MethodType):
+        with contextlib.suppress(ValueError, TypeError):
+            for p in inspect.signature(function).parameters.values():
+                parameters.append([p.name, int(p.kind), p.default is not p.empty])
+            return [str(name), parameters]
+    return [str(name), [["args", 2, False], ["kwargs", 4, False]]]
+
+
+class _Next:
+    """An iterator of the tests as a function that gives its next item: (ended, item)."""
+
+    __self_value__: Any = None
+
+    def __init__(self, iterator: Any) -> None:
+        self.iterator = iterator
+
+    def __call__(self) -> tuple[bool, Any]:
+        try:
+            return False, next(self.iterator)
+        except StopIteration:
+            return True, None
+
+
+def _dtype(text: Any) -> str:
+    """Return the name of a type of numpy that holds numbers or text."""
+    if type(text) is not str or text[:1] not in "<>|=" or text[1:2] not in "biufcSU" or not text[2:].isdigit():
+        raise wire.WireError("an array of no known type")
+    return text
+
+
+# -- exceptions -------------------------------------------------------------------------------------------------------
+
+_EXITS: dict[str, Any] = {name: ProgramExit for name in ("SystemExit", "KeyboardInterrupt", "GeneratorExit")}
+_EXITS["BaseException"] = BaseException
+
+
+def exception_of(parts: list[Any]) -> BaseException:
+    """Return the exception that a program reported: its builtin class if it is an ordinary one, else CandidateError."""
+    name, kind, message = (str(part) for part in [*parts, "", "", ""][:3])
+    found = getattr(builtins, kind, None)
+    if isinstance(found, type) and issubclass(found, Exception) and found.__name__ == name:
+        with contextlib.suppress(TypeError):  # UnicodeDecodeError asks for five arguments
+            return found(message)
+    return CandidateError(f"{name}: {message}")
+
+
+def build_error(cls: Any, message: str, args: list[Any]) -> BaseException:
+    """Return an exception of a class of the standard library."""
+    for given in (args, [message]):
+        with contextlib.suppress(Exception):
+            error: BaseException = cls(*given)
+            if str(error) == message or (args and issubclass(cls, OSError)):  # its text names the file
+                return error
+    try:
+        error = cls(message)
+    except Exception:
+        error = cls.__new__(cls)
+        error.args = (message,)
+    return error
+
+
+def _exception_class(module: str, name: str) -> Any:
+    """Return an exception class of a module of the standard library that the tests have imported, else None."""
+    if module.split(".")[0] in sys.stdlib_module_names - {"unittest"}:
+        found = getattr(sys.modules.get(module), name, None)
+        if isinstance(found, type) and issubclass(found, Exception):
+            return found
+    return None
+
+
+# -- stand-ins --------------------------------------------------------------------------------------------------------
+
+_BASES: tuple[Any, ...] = (
+    int, float, complex, str, bytes, tuple, frozenset, list, dict, set, bytearray, deque, OrderedDict, Counter, defaultdict
+)  # fmt: skip
+_COMPARED = ("__eq__", "__ne__")
+_ORDERED = ("__lt__", "__le__", "__gt__", "__ge__")
+_ARITHMETIC = tuple(
+    f"__{prefix}{name}__"
+    for name in "add sub mul truediv floordiv mod divmod pow matmul lshift rshift and or xor".split()
+    for prefix in ("", "r", "i")
+    if (prefix, name) != ("i", "divmod")
+)
+_SPECIAL = frozenset(
+    "__call__ __len__ __length_hint__ __getitem__ __setitem__ __delitem__ __contains__ __iter__ __next__ __reversed__ "
+    "__enter__ __exit__ __int__ __float__ __complex__ __index__ __bool__ __abs__ __neg__ __pos__ __invert__ __round__ "
+    "__trunc__ __floor__ __ceil__ __repr__ __str__ __format__ __bytes__ __hash__ __missing__".split()
+)
+_READABLE = frozenset(
+    "__name__ __qualname__ __doc__ __module__ __dict__ __annotations__ __defaults__ __kwdefaults__ __wrapped__ __code__ "
+    "__self__ __func__ __closure__ __slots__ __members__ __match_args__ __version__ __all__ __notes__ __cause__ "
+    "__isabstractmethod__ __abstractmethods__ __post_init__ __init__".split()
+)
+_REAL: dict[str, Any] = {
+    "function": types.FunctionType, "generator": types.GeneratorType, "coroutine": types.CoroutineType,
+    "method": types.MethodType, "builtin_function_or_method": types.BuiltinFunctionType, "module": types.ModuleType,
+}  # fmt: skip
+
+
+def _is_forwarded(name: str) -> bool:
+    special = name.startswith("__") and name.endswith("__")
+    return not name.startswith("_g2rpo") and (not special or name in (*_SPECIAL, *_ARITHMETIC, *_ORDERED, *_COMPARED))
+
+
+def _forward(name: str, what: str) -> Any:
+    """Return what stands in a stand-in's class for a name in the body of the program's class."""
+    if name in _ARITHMETIC or name in _ORDERED:
+        return lambda self, *args: self._g2rpo_session.judge(self, name, *args)
+    if name == "__contains__":
+        return _contains
+    if name == "__call__":
+        return lambda self, *args, **kwargs: self._g2rpo_session.call(self, args, kwargs)
+    if name == "__hash__":
+        return _hash
+    if name in _SPECIAL:
+        return lambda self, *args, **kwargs: self._g2rpo_session.special(self, name, *args, **kwargs)
+    return Forward(name, what)
+
+
+def _contains(self: Any, item: Any) -> Any:
+    session = self._g2rpo_session
+    return (
+        session.special(self, "__contains__", item) if self._g2rpo_made else session.judge(self, "__contains__", item)
+    )
+
+
+def _hash(self: Any) -> int:
+    if type(self._g2rpo_hash) is int:
+        return int(self._g2rpo_hash)
+    return int(self._g2rpo_session.special(self, "__hash__"))
+
+
+def _run(self: Any, value: Any) -> Any:
+    raise StopIteration(self._g2rpo_session.ask("run", self))
+
+
+def _await(self: Any) -> Any:
+    return self._g2rpo_session.ask("run", self)
+    yield
+
+
+def _raise(self: Any, *error: Any) -> Any:
+    raise error[0]
+
+
+def number_of(value: Any) -> int:
+    """Return the number of a stand-in, or of a class of stand-ins."""
+    number: int = type.__getattribute__(value, "_g2rpo_number") if isinstance(value, type) else value._g2rpo_number
+    return number
+
+
+class Forward:
+    """A name in the body of the program's class: it is looked up where the object is."""
+
+    def __init__(self, name: str, what: str) -> None:
+        self.name, self.what = name, what
+
+    def __get__(self, value: Any, owner: Any) -> Any:
+        target = owner if value is None else value
+        session = owner._g2rpo_session
+        return Method(session, target, self.name) if self.what == "method" else session.get(target, self.name)
+
+    def __set__(self, value: Any, new: Any) -> None:
+        value._g2rpo_session.ask("set", value, (self.name, new))
+
+    def __delete__(self, value: Any) -> None:
+        value._g2rpo_session.ask("delete", value, (self.name,))
+
+
+class RemoteType(type):
+    """The class of classes of the program."""
+
+    def __new__(
+        mcs, name: str, bases: tuple[Any, ...], body: dict[str, Any], made_here: bool = False, **_: Any
+    ) -> RemoteType:
+        if not made_here:
+            raise Obstacle(f"a class of the tests derives from one of the program: {name}")
+        return super().__new__(mcs, name, bases, body)
+
+    def __init__(cls, name: str, bases: tuple[Any, ...], body: dict[str, Any], **_: Any) -> None:
+        super().__init__(name, bases, body)
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        made = cls._g2rpo_session.call(cls, args, kwargs)
+        if isinstance(type(made), RemoteType):
+            object.__setattr__(made, "_g2rpo_made", True)
+        return made
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("_g2rpo") or (name.startswith("__") and name not in _READABLE):
+            _refuse_fields(name)
+            raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
+        return cls._g2rpo_session.get(cls, name)
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        if name.startswith("__") or name.startswith("_abc"):
+            super().__setattr__(name, value)
+        else:
+            cls._g2rpo_session.ask("set", cls, (name, value))
+
+    def __iter__(cls) -> Any:
+        return cls._g2rpo_session.call(iter, (cls,), {})
+
+    def __len__(cls) -> int:
+        return int(cls._g2rpo_session.call(len, (cls,), {}))
+
+    def __bool__(cls) -> bool:
+        return True
+
+    def __getitem__(cls, key: Any) -> Any:
+        return cls._g2rpo_session.special(cls, "__getitem__", key)
+
+    def __contains__(cls, item: Any) -> bool:
+        return bool(cls._g2rpo_session.judge(cls, "__contains__", item))
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        return type.__instancecheck__(cls, value)
+
+
+def _refuse_fields(name: str) -> None:
+    if name == "__dataclass_fields__":
+        raise Obstacle("dataclasses of the program cannot be taken apart here")
+
+
+class Reference:
+    """An object of the program, as the tests see it."""
+
+    _g2rpo_number: int
+    _g2rpo_session: Session
+    _g2rpo_own: frozenset[str] = frozenset()
+    _g2rpo_hash: int | None = None
+    _g2rpo_made = False
+    _g2rpo_message = ""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_g2rpo") or (name.startswith("__") and name.endswith("__") and name not in _READABLE):
+            if name == "__signature__":
+                return _signature(self)
+            if "__dataclass_fields__" == name:
+                if "__dataclass_fields__" in type(self)._g2rpo_own:
+                    raise Obstacle("dataclasses of the program cannot be taken apart here")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return self._g2rpo_session.get(self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("__") or (name == "args" and isinstance(self, BaseException)):
+            object.__setattr__(self, name, value)
+        else:
+            self._g2rpo_session.ask("set", self, (name, value))
+
+    def __delattr__(self, name: str) -> None:
+        self._g2rpo_session.ask("delete", self, (name,))
+
+    @property
+    def __dict__(self) -> Any:  # type: ignore[override]
+        return self._g2rpo_session.get(self, "__dict__")
+
+    def __dir__(self) -> list[str]:
+        return [str(name) for name in self._g2rpo_session.call(dir, (self,), {})]
+
+    def __copy__(self) -> Any:
+        return self._g2rpo_session.call(copy.copy, (self,), {})
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self._g2rpo_session.call(copy.deepcopy, (self,), {})
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise Obstacle("objects of the program cannot be pickled here")
+
+    def __str__(self) -> str:
+        if isinstance(self, BaseException):
+            return self._g2rpo_message
+        if {"__str__", "__repr__"} & self._g2rpo_own:
+            return str(self._g2rpo_session.call(str, (self,), {}))
+        return repr(self) if type(self).__repr__ is object.__repr__ else super().__str__()
+
+    def __repr__(self) -> str:
+        if "__repr__" in self._g2rpo_own and self._g2rpo_session.ended is None:
+            return str(self._g2rpo_session.call(repr, (self,), {}))
+        return str(super().__repr__())
+
+    def __format__(self, text: str) -> str:
+        return str(self._g2rpo_session.call(format, (self, text), {}))
+
+
+class Comparing(Reference):
+    """An object that is no builtin one: equal to what it is, or to another of the program that holds the same."""
+
+    def __eq__(self, other: Any) -> Any:
+        session = self._g2rpo_session
+        if self is other:
+            return True
+        if session.reading:
+            return False
+        if not isinstance(type(other), RemoteType):
+            return session.judge(self, "__eq__", other) if "__eq__" in self._g2rpo_own else NotImplemented
+        if "__eq__" not in self._g2rpo_own and "__eq__" not in other._g2rpo_own:
+            return False
+        if not isinstance(other, Comparing):
+            return session.judge(self, "__eq__", wire.flatten(other))
+        same, mine, theirs = session.ask("same", self, (other,))
+        if same is not True:
+            return False
+        if mine != theirs or not mine[1]:
+            session.doubts.append(f"{type(self).__name__}.__eq__")
+        return True
+
+    def __ne__(self, other: Any) -> Any:
+        found = self.__eq__(other)
+        return found if found is NotImplemented else not found
+
+    def __hash__(self) -> int:
+        return hash(self._g2rpo_number)
+
+
+def _signature(target: Any) -> inspect.Signature:
+    empty = inspect.Parameter.empty
+    return inspect.Signature([
+        inspect.Parameter(str(name), inspect._ParameterKind(kind), default=default if given else empty)
+        for name, kind, given, default in target._g2rpo_session.ask("signature", target)
+    ])  # fmt: skip
+
+
+class Named:
+    """Something of the program that the tests call by its name, looked up there at each use."""
+
+    def __init__(self, session: Session, name: str) -> None:
+        self._g2rpo_session, self._g2rpo_name = session, name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._g2rpo_session.call(self._g2rpo_name, args, kwargs)
+
+    def __getattribute__(self, name: str) -> Any:
+        return self.__getattr__(name) if name == "__doc__" else object.__getattribute__(self, name)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__signature__":
+            return _signature(self)
+        if name.startswith("__") and name not in _READABLE and name != "__doc__":
+            raise AttributeError(name)
+        return self._g2rpo_session.get(self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_g2rpo"):
+            object.__setattr__(self, name, value)
+        else:
+            self._g2rpo_session.ask("set", self, (name, value))
+
+    def _found(self) -> Any:
+        return self._g2rpo_session.ask("name", self._g2rpo_name)
+
+    def __mro_entries__(self, bases: Any) -> tuple[Any, ...]:
+        return (self._found(),)
+
+    def __instancecheck__(self, value: Any) -> bool:
+        return isinstance(value, self._found())
+
+
+class Method(Named):
+    """A method of an object or a class of the program, before it is called."""
+
+    def __init__(self, session: Session, owner: Any, name: str) -> None:
+        super().__init__(session, name)
+        self._g2rpo_owner = owner
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._g2rpo_session.ask("method", self._g2rpo_owner, (self._g2rpo_name, *args), kwargs)
+
+    def _found(self) -> Any:
+        return self._g2rpo_session.get(self._g2rpo_owner, self._g2rpo_name)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Method and (self._g2rpo_owner, self._g2rpo_name) == (
+            other._g2rpo_owner,
+            other._g2rpo_name,
+        )
+
+    def __hash__(self) -> int:
+        return hash(self._g2rpo_name)
+
+
+__all__ = ["CandidateError", "Control", "Named", "Obstacle", "Session", "exception_of"]
