@@ -16,10 +16,19 @@ import torch
 from g2rpo_env.agents.policy import lora
 from g2rpo_env.agents.policy.decoder import Decoder
 from g2rpo_env.agents.policy.fast_decoder import FastDecoder, reason_against
-from g2rpo_env.agents.policy.loading import check_device, no_model, pretrained_tokenizer, torch_dtype
+from g2rpo_env.agents.policy.loading import (
+    check_device,
+    count_logits,
+    find_positions,
+    no_model,
+    pretrained_tokenizer,
+    torch_dtype,
+)
+from g2rpo_env.agents.policy.probe import Scoring, Stepping, find_scoring, find_stepping, score_rows
 from g2rpo_env.agents.policy.protocol import LaneDecoder, Policy
 from g2rpo_env.agents.policy.sampling import Truncation, check_temperature, draw
 from g2rpo_env.agents.policy.scoring import TokenStates, score, score_with_entropy, states
+from g2rpo_env.agents.policy.whole_decoder import WholeDecoder
 from g2rpo_env.episode import Episode
 from g2rpo_env.errors import BudgetError, ConfigurationError, VocabularyMismatchError
 from g2rpo_env.tokenizer import check_tokenizer, decode, encode, same_vocabulary
@@ -71,9 +80,10 @@ class CausalLMPolicy:
         self.own_decoder, self.compile, self.cuda_graphs = own_decoder, compile, cuda_graphs
         self._kept: FastDecoder | None = None
         self.vocab_size = len(tokenizer)
-        if model.config.vocab_size < self.vocab_size:
+        self._length = 0  # tokens of the longest episode that it was checked for
+        if (known := count_logits(lora.inner(model))) < self.vocab_size:
             raise VocabularyMismatchError(
-                f"the model has vocab_size={model.config.vocab_size}, the tokenizer {self.vocab_size} tokens: "
+                f"the model has vocab_size={known}, the tokenizer {self.vocab_size} tokens: "
                 "the model must have a logit for each of them"
             )
         self.model.eval()  # no dropout: recorded and trained log-probabilities must be those of one function
@@ -210,7 +220,8 @@ class CausalLMPolicy:
         Raises:
             VocabularyMismatchError: the tokenizers differ, or the environment takes indices of a reduced vocabulary.
             BudgetError: the model has too few positions.
-            ConfigurationError: the model's layers cannot be stepped with a cache that lanes share.
+            ConfigurationError: no way of stepping and scoring the model gives its own log-probabilities, see
+                :mod:`~g2rpo_env.agents.policy.probe`.
         """
         task = envs.unwrapped.task
         if not same_vocabulary(self.tokenizer, task.tokenizer):
@@ -226,21 +237,34 @@ class CausalLMPolicy:
                 "token ids: make the environment without vocabulary="
             )
         self._check_positions(task.length)
-        check_cache(self.model.config, task.length)
+        find_scoring(lora.inner(self.model), task.length)
 
     def _check_positions(self, length: int) -> None:
-        positions = getattr(self.model.config, "max_position_embeddings", None)
-        if positions is not None and positions < length:
+        """Raise unless the model can be stepped through so many tokens, and remember how many they are."""
+        positions = find_positions(lora.inner(self.model))
+        if positions is not None and positions[1] < length:
             raise BudgetError(
-                f"an episode of up to {length} tokens is longer than the model's max_position_embeddings="
-                f"{positions}; lower max_new_tokens or max_length"
+                f"an episode of up to {length} tokens is longer than the model's {positions[0]}={positions[1]}; lower "
+                "max_new_tokens or max_length"
             )
+        self._length = length
+        self._stepping()
 
-    def decoder(self, num_lanes: int) -> Decoder | FastDecoder:
-        """Return the state of a rollout over lanes, with an empty cache: the own decode path where it fits."""
+    def _stepping(self) -> Stepping:
+        """Return how the model is stepped."""
+        model = lora.inner(self.model)
+        own = self.own_decoder and reason_against(model) is None
+        return find_stepping(model, self._length, own=own)
+
+    def decoder(self, num_lanes: int) -> Decoder | FastDecoder | WholeDecoder:
+        """Return the state of a rollout over lanes that hold nothing: the own decode path where it fits.
+
+        Raises:
+            ConfigurationError: no way of stepping the model gives its own log-probabilities.
+        """
         kept, self._kept = self._kept, None  # whoever uses one has it alone
-        if not self.own_decoder or reason_against(self.model) is not None:
-            return Decoder(self.model, num_lanes)
+        if (stepping := self._stepping()) is not Stepping.OWN:
+            return stepping.make(lora.inner(self.model), num_lanes)
         way = {"compile": self.compile, "cuda_graphs": self.cuda_graphs}
         if kept is not None and kept.fits(self.model, num_lanes, **way):
             kept.renew()
@@ -289,8 +313,12 @@ class CausalLMPolicy:
             model: Another model of the same vocabulary, such as a reference; None for the policy's own.
         """
         asked_NT = mask_NT if where_NT is None else where_NT & mask_NT
-        model = lora.inner(self.model if model is None else model)
-        return score(model, tokens_NT, mask_NT, asked_NT, temperature=self.temperature, vocab_size=self.vocab_size)
+        inner = lora.inner(self.model if model is None else model)
+
+        def run(*rows: torch.Tensor) -> tuple[torch.Tensor]:
+            return (score(inner, *rows, temperature=self.temperature, vocab_size=self.vocab_size),)
+
+        return score_rows(run, find_scoring(inner, tokens_NT.shape[1]), tokens_NT, mask_NT, asked_NT)[0]
 
     def token_entropies(self, tokens_NT: torch.Tensor, mask_NT: torch.Tensor, where_NT: torch.Tensor) -> torch.Tensor:
         """Return the entropy of the trained distribution at each token, in nats, (N, T), no gradient.
@@ -307,10 +335,14 @@ class CausalLMPolicy:
 
         Arguments as of :meth:`token_log_probs`; tokens that are not asked for, and the first, get 0.
         """
-        model, asked_NT = lora.inner(self.model), where_NT & mask_NT
-        return score_with_entropy(
-            model, tokens_NT, mask_NT, asked_NT, temperature=self.temperature, vocab_size=self.vocab_size
-        )
+        inner = lora.inner(self.model)
+
+        def run(*rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return score_with_entropy(inner, *rows, temperature=self.temperature, vocab_size=self.vocab_size)
+
+        way = find_scoring(inner, tokens_NT.shape[1])
+        log_probs_NT, entropy_NT = score_rows(run, way, tokens_NT, mask_NT, where_NT & mask_NT)
+        return log_probs_NT, entropy_NT
 
     def token_states(
         self, episodes: Sequence[Episode], every_column: bool = False, rows: int | None = None
@@ -325,14 +357,16 @@ class CausalLMPolicy:
         Raises:
             ConfigurationError: the model's logits are not its last hidden states times the weight of its head.
         """
+        model = lora.inner(self.model)
+        padded = find_scoring(model, max(map(len, (e.tokens_T for e in episodes)), default=0)) is Scoring.PADDED
         return states(
-            lora.inner(self.model),
+            model,
             [episode.tokens_T for episode in episodes],
             [episode.sampled_T for episode in episodes],
             temperature=self.temperature,
             vocab_size=self.vocab_size,
             every_column=every_column,
-            rows=rows,
+            rows=rows if padded else 1,
         )
 
     @torch.inference_mode()
@@ -370,22 +404,6 @@ class CausalLMPolicy:
             tokens[0, position] = token
             length = position + 1
         return decode(self.tokenizer, tokens[0, len(ids) : length])
-
-
-def check_cache(config: Any, length: int) -> None:
-    """Raise ConfigurationError unless every layer attends by mask alone: a Decoder leaves holes between tokens.
-
-    A window would count the holes, a recurrent state would run over them; a window that no episode outgrows is fine.
-    """
-    sizes = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
-    unnamed = ["full_attention" if getattr(config, "sliding_window", None) is None else "sliding_attention"]
-    for kind in set(getattr(config, "layer_types", None) or unnamed) - {"full_attention"}:
-        window = getattr(config, sizes.get(kind, ""), None)
-        if window is None or window < length:
-            raise ConfigurationError(
-                f"the model has layers of type {kind!r} with a window of {window} tokens: only full attention, or a "
-                f"window of at least the {length} tokens of the longest episode, can be stepped lane by lane"
-            )
 
 
 if TYPE_CHECKING:

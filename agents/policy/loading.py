@@ -10,6 +10,10 @@ import torch
 from g2rpo_env.errors import ConfigurationError
 
 
+POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx")
+"""Names under which configurations give the number of positions, the first that is there counts."""
+
+
 def torch_dtype(name: str) -> torch.dtype:
     """Return the floating-point torch dtype of a name.
 
@@ -39,6 +43,35 @@ def pretrained_tokenizer(name: str | Path) -> Any:
         return AutoTokenizer.from_pretrained(str(name))
     except (OSError, ValueError) as error:
         raise no_model(name, error) from None
+
+
+def text_config(model: Any) -> Any:
+    """Return the configuration of a model's language part: a model of text and images keeps it inside its own."""
+    config = model.config
+    return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
+
+
+def count_logits(model: Any) -> int:
+    """Return how many logits a model gives per token, that is the tokens it knows.
+
+    Raises:
+        ConfigurationError: the configuration does not say, and neither does a head.
+    """
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    for size in (getattr(text_config(model), "vocab_size", None), getattr(head, "out_features", None)):
+        if isinstance(size, int):
+            return size
+    raise ConfigurationError(
+        f"model={type(model).__name__} must be a causal language model: it has no head, and its configuration "
+        f"{type(model.config).__name__} no vocab_size"
+    )
+
+
+def find_positions(model: Any) -> tuple[str, int] | None:
+    """Return how many tokens a model can read, after the name its configuration has for that; None if it has none."""
+    config = text_config(model)
+    sizes = ((name, getattr(config, name, None)) for name in POSITIONS)
+    return next(((name, size) for name, size in sizes if isinstance(size, int) and size > 0), None)
 
 
 def no_model(name: str | Path, error: Exception) -> ConfigurationError:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from g2rpo_env.agents.policy.loading import count_logits
 from g2rpo_env.errors import ConfigurationError
 
 LOGITS = 1 << 24
@@ -94,7 +95,7 @@ def _agrees(model: Any) -> bool:
     backbone = getattr(model, "base_model", model)
     if type(head) is not torch.nn.Linear or head.bias is not None or backbone is model:
         return False
-    tokens = torch.arange(3, device=model.device)[None] % model.config.vocab_size  # (1, 3)
+    tokens = torch.arange(3, device=model.device)[None] % count_logits(model)  # (1, 3)
     hidden = getattr(backbone(input_ids=tokens, use_cache=False), "last_hidden_state", None)
     if hidden is None:
         return False

@@ -23,8 +23,8 @@ from transformers import (
 from g2rpo_env.agents import CausalLMPolicy, collect
 from g2rpo_env.agents.batch import make_batch
 from g2rpo_env.agents.parts.token_weights.means import TokenMean
-from g2rpo_env.agents.policy.decoder import COMPACT_BELOW
-from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.agents.policy.decoder import COMPACT_BELOW, Decoder
+from g2rpo_env.agents.policy.whole_decoder import WholeDecoder
 from g2rpo_env.tokenizer import char_tokenizer
 
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -185,17 +185,18 @@ def test_partial_resets_of_an_environment_can_be_followed(policy: CausalLMPolicy
             decoder.restart(np.flatnonzero(done))
 
 
-def test_a_sliding_window_that_an_episode_would_outgrow_is_refused(make_envs: Any) -> None:
-    # Columns that other lanes skipped would count as part of the window: cached and full encoding would differ.
+def test_a_sliding_window_is_right_whether_an_episode_outgrows_it_or_not(make_envs: Any) -> None:
+    # Columns that other lanes skipped would count as part of the window.
     def mistral(window: int) -> CausalLMPolicy:
+        torch.manual_seed(0)
         config = MistralConfig(vocab_size=300, **SIZES, **ENDS, num_key_value_heads=2, sliding_window=window)
         return CausalLMPolicy(MistralForCausalLM(config), char_tokenizer())
 
     envs = make_envs(8, 4, digits=(1, 4))
-    with pytest.raises(ConfigurationError, match="sliding"):
-        collect(mistral(8), envs)
-    policy = mistral(4096)
-    assert largest_difference(policy, collect(policy, envs, seed=0).episodes) < 1e-4
+    for window, kind in ((8, WholeDecoder), (4096, Decoder)):
+        policy = mistral(window)
+        assert largest_difference(policy, collect(policy, envs, seed=0).episodes) < 1e-4
+        assert type(policy.decoder(8)) is kind
 
 
 def test_members_of_a_group_share_what_they_begin_with(policy: CausalLMPolicy) -> None:
