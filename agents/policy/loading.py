@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.tokenizer import known_end_tokens
 
 
 def torch_dtype(name: str) -> torch.dtype:
@@ -39,6 +40,29 @@ def pretrained_tokenizer(name: str | Path) -> Any:
         return AutoTokenizer.from_pretrained(str(name))
     except (OSError, ValueError) as error:
         raise no_model(name, error) from None
+
+
+def find_end_tokens(model: Any, tokenizer: Any, vocab_size: int) -> frozenset[int]:
+    """Return the tokens at which a model ends a text, as its ``generate`` does, and those that its tokenizer knows.
+
+    The configurations name a token or a list. A single one that is ordinary text to the tokenizer is left out: that is
+    a default, of a model with another vocabulary.
+
+    Args:
+        model: A transformers model.
+        tokenizer: Its tokenizer.
+        vocab_size: V; the model cannot write what lies beyond.
+    """
+    found = set(known_end_tokens(tokenizer))
+    added = tokenizer.added_tokens_decoder
+    config = getattr(model, "config", None)
+    for holder in (getattr(model, "generation_config", None), config, getattr(config, "text_config", None)):
+        named = getattr(holder, "eos_token_id", None)
+        if isinstance(named, int):
+            found |= {named} & set(added)
+        elif named is not None:
+            found |= {int(token) for token in named if 0 <= int(token) < vocab_size}
+    return frozenset(found)
 
 
 def no_model(name: str | Path, error: Exception) -> ConfigurationError:

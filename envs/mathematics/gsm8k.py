@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
 from typing import Unpack
@@ -20,9 +20,11 @@ from g2rpo_env.envs.dataset import PlacedRow, Row, RowSource, read_hub, read_jso
 from g2rpo_env.envs.mathematics.numeric import MARK, NumberVerifier, parse_number
 from g2rpo_env.envs.mathematics.steps import lines
 from g2rpo_env.envs.options import TaskOptions, accept_options
+from g2rpo_env.encoding import text_frame
 from g2rpo_env.errors import ConfigurationError, DataError
 from g2rpo_env.problem import SPLITS, Problem
 from g2rpo_env.task import Task
+from g2rpo_env.tokenizer import load_tokenizer
 
 HUB_NAME, HUB_CONFIGS = "openai/gsm8k", ("main", "socratic")
 FIELDS = ("question", "answer")
@@ -158,5 +160,9 @@ class GSM8K(Task):
         socratic: bool = False,
         **options: Unpack[TaskOptions],
     ) -> None:
+        tokenizer = load_tokenizer(options["tokenizer"])
         rows = Rows(data, calculator, template, validation_fraction, socratic)
-        super().__init__(rows.load(split), NumberVerifier(), max_new_tokens=max_new_tokens, **options)
+        text, frame = text_frame(tokenizer, template, "{question}")
+        source = replace(rows, template=text).load(split)
+        options |= {"tokenizer": tokenizer}
+        super().__init__(source, NumberVerifier(), max_new_tokens=max_new_tokens, frame=frame, **options)

@@ -12,9 +12,10 @@ from g2rpo_env.envs.dataset import PlacedRow, Row, RowSource
 from g2rpo_env.envs.files import Tables, load_tables
 from g2rpo_env.envs.mathematics.equality import MathVerifier
 from g2rpo_env.envs.mathematics.layout import BOX_CLOSING, RULES, TAG_RULES, Layout
-from g2rpo_env.envs.mathematics.prompts import chat_frame, template_text
-from g2rpo_env.envs.options import MathOptions, accept_options
+from g2rpo_env.envs.mathematics.prompts import TEMPLATES, chat_frame, template_text
+from g2rpo_env.envs.options import MathOptions, accept_options, task_options
 from g2rpo_env.envs.rewards import Accuracy, Rewards, ThinkFormat
+from g2rpo_env.encoding import text_frame
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.problem import SPLITS, Problem
 from g2rpo_env.task import Task
@@ -183,11 +184,15 @@ class MathTask(Task):
         **options: Unpack[MathOptions],
     ) -> None:
         template, system = options["template"], options["system"]
-        layout = replace(layout, template=template)
         if system is not None and template != "chat":
             raise ConfigurationError(f"system={system!r:.40} must come with template='chat', got template={template!r}")
         tokenizer = load_tokenizer(options["tokenizer"])
-        frame = chat_frame(tokenizer, system) if template == "chat" else ((), ())
+        frame = None
+        if template == "chat":
+            frame = chat_frame(tokenizer, system)
+        elif template not in TEMPLATES:
+            template, frame = text_frame(tokenizer, template_text(template), "{question}")
+        layout = replace(layout, template=template)
         tables = load_tables(
             data,
             config=options["config"],
@@ -199,11 +204,9 @@ class MathTask(Task):
         fractions = options["validation_fraction"], options["test_fraction"]
         super().__init__(
             MathRows(tables, layout, prepare, *fractions, options["divide"]).source(split),
-            math_verifier(template, options["format_weight"]),
-            tokenizer=tokenizer,
+            math_verifier(options["template"], options["format_weight"]),
             max_new_tokens=options["max_new_tokens"],
-            max_length=options["max_length"],
-            stop_strings=options["stop_strings"],
+            **task_options(options) | {"tokenizer": tokenizer},
             frame=frame,
         )
 
