@@ -60,8 +60,8 @@ def render_chat(tokenizer: Any, messages: Sequence[dict[str, str]], *, answer_fo
             return text
     if refusal is not None:
         raise ConfigurationError(f"template='chat': the chat template refuses the conversation: {refusal}")
-    roles = " and ".join(message["role"] for message in messages)
-    raise ConfigurationError(f"template='chat': the chat template must hold the text of {roles} exactly once")
+    roles = " and of the ".join(message["role"] for message in messages)
+    raise ConfigurationError(f"template='chat': the chat template must hold the text of the {roles} exactly once")
 
 
 def end_of_turn(tokenizer: Any) -> int | None:

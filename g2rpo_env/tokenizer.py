@@ -212,12 +212,15 @@ class _Backends(NamedTuple):
     go_on: Any
 
 
+_NO_BACKENDS = _Backends(0, None, None, None, None)
 _BACKENDS: WeakKeyDictionary[Any, _Backends] = WeakKeyDictionary()
 
 
 def _backends(tokenizer: Any) -> _Backends:
     """Return what stands in for a tokenizer's own backend, made anew where it got tokens or another template."""
     found = _BACKENDS.get(tokenizer)
+    if found is None and not getattr(tokenizer, "is_fast", False):
+        return _NO_BACKENDS  # whatever stands in for a tokenizer has one way to encode and to decode
     if found is None or found.tokens != len(tokenizer) or found.template is not tokenizer.chat_template:
         turn = end_of_turn(tokenizer)
         begin, go_on = _make_backends(tokenizer, [tokenizer.eos_token_id, turn])
