@@ -307,16 +307,18 @@ def encode_problem(tokenizer: PreTrainedTokenizerFast, problem: Problem, frame: 
     text = frame.text(problem.prompt)
     text_T, end_T = encode(tokenizer, text, frame.begins)
     prompt_T = frame.around(text_T)
-    first = len(frame.before) + int(np.searchsorted(end_T, len(frame.head), side="right"))
-    last = len(frame.before) + int(np.searchsorted(end_T, len(text) - len(frame.tail)))
-    # Tokens up to the one that holds the last character of the prompt, which may hold more.
-    last = min(last + 1, len(frame.before) + len(text_T)) if len(text) > len(frame.tail) else last
+    first = int(np.searchsorted(end_T, len(frame.head), side="right"))
+    last = len(text_T)
+    if frame.tail:  # up to the token that holds the last character of the prompt, which may hold more
+        end = end_T[np.searchsorted(end_T, len(text) - len(frame.tail))]
+        last = int(np.searchsorted(end_T, end, side="right"))
     hint = None
     if problem.hint:
         lines = tuple(problem.hint.splitlines(keepends=True))
         hint = _encode_solution(tokenizer, replace(problem, steps=lines, final=""), prompt_T)
     solution = _encode_solution(tokenizer, problem, prompt_T, hint)
-    return replace(solution, text_start=first, text_end=last)
+    before = len(frame.before)
+    return replace(solution, text_start=before + first, text_end=before + last)
 
 
 def _encode_solution(

@@ -87,7 +87,7 @@ def _render_with_system(tokenizer: PreTrainedTokenizerFast, system: str) -> str:
 def _strips(tokenizer: PreTrainedTokenizerFast) -> bool:
     """Whether the chat template takes white space off the text of a user."""
     try:
-        render_chat(tokenizer, [_user(f" {USER} ")])
+        render_chat(tokenizer, [_user(f"\t{USER}\t")])
     except ConfigurationError:  # the text is not in it as it was
         return True
     return False
