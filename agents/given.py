@@ -26,7 +26,7 @@ from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.naming import suggest
 from g2rpo_env.problem import Problem
 from g2rpo_env.task import Task
-from g2rpo_env.tokenizer import decode
+from g2rpo_env.tokenizer import decode, vocabulary_size
 
 WRITTEN = (Role.SAMPLED, Role.REVEALED)
 """Roles of the tokens that values per token are computed for; they are 0 elsewhere."""
@@ -154,7 +154,7 @@ _LINE_ENDS: WeakKeyDictionary[Any, np.ndarray] = WeakKeyDictionary()
 def find_line_ends(tokenizer: Any) -> np.ndarray:
     """Return which tokens of a vocabulary hold a line end, bool (V,); decoded once per tokenizer."""
     if tokenizer not in _LINE_ENDS:
-        ends = ["\n" in decode(tokenizer, np.array([i])) for i in range(len(tokenizer))]
+        ends = ["\n" in decode(tokenizer, np.array([i])) for i in range(vocabulary_size(tokenizer))]
         _LINE_ENDS[tokenizer] = np.array(ends)
     return _LINE_ENDS[tokenizer]
 
@@ -212,7 +212,7 @@ def get_completions(given: Given, groups: Sequence[Group]) -> list[str]:
 def get_completion(task: Task, episode: Episode) -> str:
     """Return the text of an episode behind its prompt, without the end token and cut at the stop string."""
     answer_T = episode.tokens_T[episode.role_T != Role.PROMPT]
-    ended = len(answer_T) > 0 and answer_T[-1] == task.eos_token_id
+    ended = len(answer_T) > 0 and int(answer_T[-1]) in task.end_tokens
     return task.completion(answer_T, stopped=bool(task.stop_strings) and episode.terminated and not ended)
 
 

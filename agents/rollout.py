@@ -31,7 +31,8 @@ def collect(
     """Sample episodes to their ends and return the groups: one episode per lane, or more of them than lanes.
 
     The tokens of an episode come from a random stream keyed by (root seed, group, member): they depend neither on
-    the number of lanes nor on their order, nor on ``refill``.
+    the number of lanes nor on their order, nor on ``refill``. An answer ends at the end tokens of the environment and at
+    those of the policy, which the environment keeps, see :func:`fit_policy`.
 
     Args:
         policy: The policy.
@@ -50,7 +51,7 @@ def collect(
         NonFiniteError: the policy's logits are NaN or infinite.
     """
     base = token_vector_env(envs)
-    policy.check_fits(envs)
+    fit_policy(policy, envs)
     feed = _Feed(envs, base, groups, seed, options)
     observation, info = feed.first()
     recorder = EpisodeRecorder(base, stage)
@@ -89,6 +90,20 @@ def collect(
                 observation, info = feed.next(np.flatnonzero(~running))
                 started = feed.started
                 decoder.restart(started)
+
+
+def fit_policy(policy: SamplingPolicy, envs: Any) -> None:
+    """Check that a policy fits an environment, and let the policy's end tokens end answers there from now on.
+
+    Args:
+        policy: The policy; one without ``end_tokens`` adds none.
+        envs: An environment, wrapped or not.
+
+    Raises:
+        VocabularyMismatchError, BudgetError: policy and environment do not fit.
+    """
+    policy.check_fits(envs)
+    envs.unwrapped.add_end_tokens(getattr(policy, "end_tokens", ()))
 
 
 class _Feed:

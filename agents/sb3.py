@@ -29,6 +29,7 @@ from torch import nn
 
 from g2rpo_env.agents.evaluation import Evaluation, evaluate
 from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
+from g2rpo_env.agents.rollout import fit_policy
 from g2rpo_env.controllers.base import Controller, Feedback
 from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, ResumeError
 from g2rpo_env.guidance import GuidanceWrapper, VectorGuidanceWrapper, find_guidance, give_feedback
@@ -349,7 +350,8 @@ class _TokenHead(nn.Module):
         self.head, self.policy = policy.model.get_output_embeddings(), policy
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
-        return self.policy.log_probs(self.head(states.to(self.head.weight.dtype)))
+        log_probs = self.policy.log_probs(self.head(states.to(self.head.weight.dtype)))
+        return self.policy.leave_out_unused(log_probs)
 
 
 class CausalLMActorCritic(MultiInputActorCriticPolicy):
@@ -388,10 +390,10 @@ class _SB3Agent:
         controller: Controller | None = None,
         **settings: Any,
     ) -> None:
-        policy.check_fits(envs)
         self.policy, self.seed, self.settings = policy, int(seed), settings
         self.controller = copy.deepcopy(controller)
-        self.vec_env = TokenVecEnv(_same_step(envs))
+        fit_policy(policy, envs)
+        self.vec_env = TokenVecEnv(_same_step(envs))  # on the task of envs, which ends where the policy does
         guided = find_guidance(self.vec_env.envs) is not None
         if self.controller is not None and not guided:
             raise MissingGuidanceError(

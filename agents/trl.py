@@ -66,10 +66,17 @@ def verifier_reward(task: Task) -> Callable[..., list[float | None]]:
 
     def accuracy(completion_ids: Sequence[Sequence[int]], problem_id: Sequence[str], **_: Any) -> list[float | None]:
         problems = [task.lookup(i).problem for i in problem_id]
-        texts = [task.completion(np.array(ids, np.int32), stopped=False) for ids in completion_ids]
+        texts = [task.completion(_up_to_end(task, ids), stopped=False) for ids in completion_ids]
         return [verdict.reward if verdict.valid else None for verdict in task.grade(problems, texts)]
 
     return accuracy
+
+
+def _up_to_end(task: Task, ids: Sequence[int]) -> np.ndarray:
+    """Return the tokens of a completion up to its first end token, int32 (T,): TRL may know fewer of them."""
+    tokens_T = np.array(ids, np.int32)
+    ends = np.flatnonzero(np.isin(tokens_T, list(task.end_tokens)))
+    return tokens_T[: ends[0] + 1] if len(ends) else tokens_T
 
 
 def environment_reward(reward: Sequence[float | None], **_: Any) -> list[float | None]:

@@ -382,6 +382,7 @@ def _key(policy: CausalLMPolicy, envs: Any, options: WarmStart, context: Context
     digest.update(f"{verifier.__module__}.{verifier.__qualname__}".encode())
     digest.update(policy.tokenizer.backend_tokenizer.to_str().encode())
     digest.update(json.dumps([policy.temperature, task.max_new_tokens, task.stop_strings]).encode())
+    digest.update(repr([part.tolist() if isinstance(part, np.ndarray) else part for part in task.frame]).encode())
     for name, weight in policy.model.state_dict().items():
         digest.update(name.encode())
         digest.update(weight.detach().cpu().float().numpy().tobytes())

@@ -14,7 +14,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from g2rpo_env.envs.options import GeneratedOptions, accept_options
+from g2rpo_env.envs.options import GeneratedOptions, accept_options, task_options
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.grading import with_grading
 from g2rpo_env.problem import SPLITS, Problem, ProblemSource
@@ -141,10 +141,8 @@ class GeneratedTask(Task):
         super().__init__(
             source,
             with_grading(verifier, options["grading"], source.split),
-            tokenizer=options["tokenizer"],
             max_new_tokens=default_budget(source, options["max_new_tokens"]),
-            max_length=options["max_length"],
-            stop_strings=options["stop_strings"],
+            **task_options(options),
         )
 
 

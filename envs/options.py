@@ -64,6 +64,27 @@ class TaskOptions(TypedDict, total=False):
             "verification, the tokens stay.",
         ),
     ]
+    begin_tokens: Annotated[
+        Sequence[int] | None,
+        Option(
+            None,
+            "Token ids at the beginning of every context. None takes those that the tokenizer puts before a text, such "
+            "as ``<bos>``, or that its chat template has; () none.",
+        ),
+    ]
+    end_tokens: Annotated[
+        Sequence[int] | None,
+        Option(
+            None,
+            "Token ids of which each ends an answer. None takes the end token of the tokenizer, the end of turn of its "
+            "chat template, and those of the policy that answers.",
+        ),
+    ]
+
+
+def task_options(options: Any) -> dict[str, Any]:
+    """Return those of some options that every task has, as arguments of :class:`g2rpo_env.task.Task`."""
+    return {name: options[name] for name in TaskOptions.__annotations__}
 
 
 class GeneratedOptions(TaskOptions, total=False):

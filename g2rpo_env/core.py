@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -42,13 +42,13 @@ class TokenEnv(gym.Env[Observation, np.int64]):
     **Observation** ``Dict(tokens: Box int32 (L,), length: Box int32 (1,))``: the context, append-only up to
     ``length``; what lies beyond is 0 and means nothing. Read ``length``: a step may append more than one token.
 
-    **Action** ``Discrete(V)``: the next token id, V = len(tokenizer); with ``vocabulary`` ``Discrete(A)``, an index
+    **Action** ``Discrete(V)``: the next token id, V the largest id and one; with ``vocabulary`` ``Discrete(A)``, an index
     into it. Observations hold token ids either way.
 
     **Reward** once, at the end of the episode: 1.0 if the final answer is right, else 0.0, unless the task documents
     otherwise.
 
-    **Termination** the policy ended its answer, with the end token or a stop string. **Truncation** the budget of
+    **Termination** the policy ended its answer, with one of :attr:`end_tokens` or a stop string. **Truncation** the budget of
     ``max_new_tokens`` sampled tokens is spent; such an answer is graded like any other. Never both.
 
     **Info** at reset: ``problem_id`` (str), ``group``, ``member``, ``prompt_length``, ``reveal_length`` (int).
@@ -96,6 +96,7 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         self._group = 0
         self._running = False
         self._may_end = self.task.may_end()
+        self._unused = frozenset(self.task.unused_ids.tolist()) if self.vocabulary is None else frozenset()
         self._tokens, self._roles = self._allocate()
         self._length = 0
         self._shown_length = np.zeros(1, np.int32)  # (1,), as observations have it
@@ -118,6 +119,22 @@ class TokenEnv(gym.Env[Observation, np.int64]):
             self.task, self._running = task, False
             self.observation_space, self.action_space = token_spaces(task, self._actions)
             self._tokens, self._roles = self._allocate()
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """Token ids of which each ends an answer: those of the task, and those that were added."""
+        return self.task.end_tokens
+
+    def add_end_tokens(self, tokens: Iterable[int]) -> None:
+        """Let these token ids end an answer, too, from the next step on; a rollout does so with those of its policy.
+
+        Nothing changes where the end tokens of the task were chosen.
+
+        Raises:
+            ConfigurationError: an id is negative.
+        """
+        self.task = self.task.with_end_tokens(tokens)
+        self._may_end = self.task.may_end()
 
     @property
     def tokenizer(self) -> Any:
@@ -146,7 +163,7 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         return self._roles[: self._length].copy()
 
     def action_masks(self) -> np.ndarray:
-        """Return the actions that make sense now, bool (A,): all but special tokens other than the end token.
+        """Return the actions that make sense now, bool (A,): all tokens but special ones that end no answer.
 
         Made on demand, so that nobody pays for a mask per step who does not use it. The name is that of sb3-contrib.
         """
@@ -204,9 +221,10 @@ class TokenEnv(gym.Env[Observation, np.int64]):
             token = operator.index(action)  # not int(), which takes 2.7 for 2
         except TypeError:
             token = -1
-        if not 0 <= token < self._actions:
+        if not 0 <= token < self._actions or token in self._unused:
             rule = action_rule(self.vocabulary)
-            raise InvalidActionError(f"action={action!r} must be {rule} in [0, {self._actions})")
+            none = " and there is no token of that id" if token in self._unused else ""
+            raise InvalidActionError(f"action={action!r} must be {rule} in [0, {self._actions}){none}")
         if self.vocabulary is not None:
             token = int(self.vocabulary[token])
         self._tokens[self._length] = token
@@ -224,8 +242,9 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         """Return flags, reward and info after a token that may have ended the try, or that spent the budget."""
         task = self.task
         answer_T = self._tokens[self._answer_start : self._length]
-        stopped = token != task.eos_token_id and token in self._may_end and task.stops(answer_T)
-        terminated = stopped or token == task.eos_token_id
+        ended = token in task.end_tokens
+        stopped = not ended and token in self._may_end and task.stops(answer_T)
+        terminated = stopped or ended
         if not terminated and self._budget:
             return False, False, 0.0, {}
         graded = grade_tries(task, [Try(self.problem, answer_T, stopped, self._tries, self._budget > 0)])[0]

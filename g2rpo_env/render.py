@@ -62,7 +62,7 @@ def marked_text(tokenizer: Any, tokens_T: np.ndarray, role_T: np.ndarray) -> str
     for begin, end in zip(cuts[:-1], cuts[1:], strict=True):
         if end > begin:
             left, right = marks.get(Role(int(role_T[begin])), ("", ""))
-            pieces.append(left + decode(tokenizer, tokens_T[begin:end]) + right)
+            pieces.append(left + decode(tokenizer, tokens_T[begin:end], begins=not begin) + right)
     return "".join(pieces)
 
 
@@ -70,7 +70,7 @@ def role_runs(tokenizer: Any, tokens_T: np.ndarray, role_T: np.ndarray) -> Itera
     """Yield role and text of each run of neighbours that share a role."""
     cuts = np.flatnonzero(np.diff(role_T, prepend=-1, append=-1))
     for begin, end in pairwise(cuts.tolist()):
-        yield Role(int(role_T[begin])), decode(tokenizer, tokens_T[begin:end])
+        yield Role(int(role_T[begin])), decode(tokenizer, tokens_T[begin:end], begins=not begin)
 
 
 def escape(text: str) -> str:

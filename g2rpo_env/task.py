@@ -9,19 +9,38 @@ from __future__ import annotations
 import copy
 import inspect
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from g2rpo_env.encoding import EncodedProblem, Frame, Size, add_frame, byte_bounds, encode_problem, measure
+from g2rpo_env.encoding import (
+    EncodedProblem,
+    Frame,
+    Size,
+    as_frame,
+    byte_bounds,
+    encode_problem,
+    encode_prompts,
+    measure,
+)
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import BudgetError, ConfigurationError
 from g2rpo_env.naming import load_class
 from g2rpo_env.problem import Problem, ProblemSource
 from g2rpo_env.reveal.plan import NO_REVEAL, RevealPlan
-from g2rpo_env.tokenizer import char_tokenizer, decode, encode, encode_batch, encode_many, load_tokenizer
+from g2rpo_env.tokenizer import (
+    begins_with_space,
+    char_tokenizer,
+    decode,
+    encode,
+    encode_batch,
+    known_end_tokens,
+    load_tokenizer,
+    unused_ids,
+    vocabulary_size,
+)
 from g2rpo_env.verdict import Outcome, Verdict, Verifier
 
 if TYPE_CHECKING:
@@ -74,8 +93,14 @@ class Task:
             with role 3, and the policy goes on; the budget is for all tries, and the last one is graded.
         reply: Its text, (problem, text of the try, verdict) -> text; needed for ``max_tries`` > 1.
         max_reply_tokens: A longer reply is cut, >= 1.
-        frame: Token ids before and after every prompt, such as those of a chat template; they are the only special
-            tokens in a context, because the text of problems is encoded as data.
+        frame: What stands around every prompt: a :class:`~g2rpo_env.encoding.Frame`, such as that of a chat template, or
+            token ids before and after it. None for none.
+        begin_tokens: Token ids at the beginning of every context. None takes what the tokenizer itself puts before a
+            text, such as ``<bos>``, or nothing where there is a frame, which has them; ``()`` nothing. These and the
+            frame's are the only special tokens in a context, because the text of problems is encoded as data.
+        end_tokens: Token ids of which each ends an answer. None takes those that the tokenizer knows, its end token and
+            the end of turn of its chat template, and lets a rollout add those of its policy
+            (:meth:`with_end_tokens`).
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -95,7 +120,9 @@ class Task:
         max_tries: int = 1,
         reply: Reply | None = None,
         max_reply_tokens: int = 64,
-        frame: tuple[Sequence[int], Sequence[int]] = ((), ()),
+        frame: Sequence[Any] | None = None,
+        begin_tokens: Sequence[int] | None = None,
+        end_tokens: Sequence[int] | None = None,
     ) -> None:
         if max_new_tokens < 2:
             raise ConfigurationError(f"max_new_tokens={max_new_tokens} must be at least 2: an answer and its end")
@@ -112,23 +139,27 @@ class Task:
         self.source = source
         self.verifier = verifier
         self.tokenizer = load_tokenizer(tokenizer)
-        self.vocab_size = len(self.tokenizer)
+        self.vocab_size = vocabulary_size(self.tokenizer)
         if self.vocab_size < 2:
             raise ConfigurationError(f"tokenizer has {self.vocab_size} tokens; it must have at least 2")
         self.eos_token_id = int(self.tokenizer.eos_token_id)
+        self.unused_ids = unused_ids(self.tokenizer)
+        """int64 (U,), the ids in [0, V) that are no token; nearly always none."""
+        self.fixed_ends = end_tokens is not None
+        """Whether the end tokens were chosen, so that a policy adds none."""
+        self.end_tokens = self._check_ends(known_end_tokens(self.tokenizer) if end_tokens is None else end_tokens)
+        """Tokens of which each ends an answer."""
         self.max_new_tokens = int(max_new_tokens)
         self.max_length = max_length
         self.stop_strings = tuple(stop_strings)
         self.max_tries, self.reply, self.max_reply_tokens = max_tries, reply, max_reply_tokens
-        self.frame: Frame = (np.asarray(frame[0], np.int32), np.asarray(frame[1], np.int32))
-        if any(((ids < 0) | (ids >= self.vocab_size)).any() for ids in self.frame):
-            raise ConfigurationError(f"frame={frame!r:.80} must hold token ids in [0, {self.vocab_size})")
+        self.frame = as_frame(self.tokenizer, frame, begin_tokens, self.vocab_size)
         self.room = 0
         self.max_reveal = self.max_steps = 0  # measured below
         self._encoded: dict[str, EncodedProblem] = {}
         self._starts: dict[str, Start] = {}
         self._answer_tokens: np.ndarray | None = None
-        self._stop_table = _stop_table(self.tokenizer, self.stop_strings, self.eos_token_id)
+        self._stop_table = _stop_table(self.tokenizer, self.stop_strings, self.end_tokens)
         self.length = self._measure()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -171,6 +202,34 @@ class Task:
         other.length = self.length + room - self.room if self.max_length is None else other._measure()
         return other
 
+    def with_end_tokens(self, tokens: Iterable[int]) -> Task:
+        """Return the same task in which these tokens end an answer, too; itself where they were chosen or do already.
+
+        Args:
+            tokens: Token ids, such as those that the configuration of a model names. Ids that are no token of the
+                tokenizer are left out: nobody can write them.
+
+        Raises:
+            ConfigurationError: an id is negative.
+        """
+        unused = set(self.unused_ids.tolist())
+        ends = self.end_tokens | {int(token) for token in tokens if token < self.vocab_size and token not in unused}
+        if self.fixed_ends or ends == self.end_tokens:
+            return self
+        other = copy.copy(self)
+        other.end_tokens = other._check_ends(ends)
+        other._answer_tokens = None
+        other._stop_table = _stop_table(other.tokenizer, other.stop_strings, other.end_tokens)
+        return other
+
+    def _check_ends(self, tokens: Iterable[int]) -> frozenset[int]:
+        ends = frozenset(int(token) for token in tokens)
+        if not ends or min(ends) < 0 or max(ends) >= self.vocab_size or not ends.isdisjoint(self.unused_ids.tolist()):
+            raise ConfigurationError(
+                f"end_tokens={sorted(ends)} must hold ids of tokens in [0, {self.vocab_size}), at least one"
+            )
+        return ends
+
     def lookup(self, problem_id: str) -> EncodedProblem:
         """Return a problem of the source with its tokens; raises UnknownProblemError."""
         encoded = self._encoded.get(problem_id)
@@ -202,10 +261,9 @@ class Task:
         problems = [self.source.get(problem_id) for problem_id in fresh]
         if len(self._starts) + len(fresh) > CACHE_SIZE:
             self._starts.clear()
-        prompts = encode_many(self.tokenizer, [problem.prompt for problem in problems])
-        roles = np.zeros(max(map(len, prompts), default=0) + sum(map(len, self.frame)), np.int8)  # Role.PROMPT
+        prompts = encode_prompts(self.tokenizer, [problem.prompt for problem in problems], self.frame)
+        roles = np.zeros(max(map(len, prompts), default=0), np.int8)  # Role.PROMPT
         for problem_id, problem, prompt_T in zip(fresh, problems, prompts, strict=True):
-            prompt_T = add_frame(prompt_T, self.frame)
             end = len(prompt_T)
             self._starts[problem_id] = Start(problem, prompt_T, roles[:end], end, 0, self.max_new_tokens, end)
 
@@ -243,8 +301,8 @@ class Task:
             )
         if self.source.num_problems is None:
             # Generated problems: any of them may split into more tokens than the sample, never into more than bytes.
-            prompt, reveal = byte_bounds(problems)
-            prompt += sum(map(len, self.frame))
+            prompt, reveal = byte_bounds(problems, self.frame)
+            prompt += begins_with_space(self.tokenizer)
         self.max_reveal = reveal
         self.max_steps = max(len(problem.steps) for problem in problems)
         length = prompt + reveal + self.max_new_tokens + self._reply_room + self.room
@@ -363,11 +421,12 @@ class Task:
 
     @property
     def answer_tokens(self) -> np.ndarray:
-        """bool (V,), tokens an answer may hold: all but special ones, of which only the end token ends an answer."""
+        """bool (V,), tokens an answer may hold: all but special ones, of which only end tokens end an answer."""
         if self._answer_tokens is None:
             self._answer_tokens = np.ones(self.vocab_size, np.bool_)
             self._answer_tokens[self.tokenizer.all_special_ids] = False
-            self._answer_tokens[self.eos_token_id] = True
+            self._answer_tokens[self.unused_ids] = False
+            self._answer_tokens[list(self.end_tokens)] = True
         return self._answer_tokens
 
     def may_stop(self, tokens: np.ndarray) -> np.ndarray:
@@ -375,8 +434,8 @@ class Task:
         return self._stop_table[tokens]
 
     def may_end(self) -> frozenset[int]:
-        """Return the tokens that may end an answer: the end token, and those that could complete a stop string."""
-        return frozenset([self.eos_token_id, *np.flatnonzero(self._stop_table).tolist()])
+        """Return the tokens that may end an answer: end tokens, and those that could complete a stop string."""
+        return self.end_tokens | frozenset(np.flatnonzero(self._stop_table).tolist())
 
     def stops(self, answer_T: np.ndarray) -> bool:
         """Whether the last token of an answer completes a stop string; decodes a bounded tail only."""
@@ -396,7 +455,7 @@ class Task:
         if stopped:
             text, start = self._stop_start(answer_T)
             return text[:start]
-        if len(answer_T) and answer_T[-1] == self.eos_token_id:
+        if len(answer_T) and int(answer_T[-1]) in self.end_tokens:
             answer_T = answer_T[:-1]
         return decode(self.tokenizer, answer_T)
 
@@ -440,15 +499,16 @@ def task_class(name: str) -> Callable[..., Task]:
     return load_class(name, "task")
 
 
-def _stop_table(tokenizer: Any, stop_strings: tuple[str, ...], eos_token_id: int) -> np.ndarray:
+def _stop_table(tokenizer: Any, stop_strings: tuple[str, ...], ends: frozenset[int]) -> np.ndarray:
     """Return bool (V,): tokens that can complete a stop string; incomplete UTF-8 pieces count as candidates.
 
-    The end token does not: its name is no text of the answer.
+    End tokens do not: their names are no text of the answer.
     """
+    size = vocabulary_size(tokenizer)
     if not stop_strings:
-        return np.zeros(len(tokenizer), np.bool_)
+        return np.zeros(size, np.bool_)
     last = {text[-1] for text in stop_strings} | {"\ufffd"}
-    texts = [decode(tokenizer, np.array([i])) for i in range(len(tokenizer))]
+    texts = [decode(tokenizer, np.array([i])) for i in range(size)]
     table = np.array([bool(last & set(text)) for text in texts])
-    table[eos_token_id] = False
+    table[list(ends)] = False
     return table

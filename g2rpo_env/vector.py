@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -111,6 +111,8 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         self.vocabulary = action_tokens(self.task, vocabulary)
         """int32 (A,), the token id of each action of a reduced vocabulary, or None."""
         self._actions = self.task.vocab_size if self.vocabulary is None else len(self.vocabulary)
+        self._ends = _end_table(self.task)
+        self._unused = self.task.unused_ids if self.vocabulary is None else self.task.unused_ids[:0]
         self.reveal_plan: RevealPlan | None = None
         """Guidance at the next resets, autoreset included; a guidance wrapper sets it."""
         self.single_observation_space, self.single_action_space = token_spaces(self.task, self._actions)
@@ -171,6 +173,20 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         self._tokens, self._length = self._make_views()
 
     # -- what callers read ------------------------------------------------------------------------------------------
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """Token ids of which each ends an answer, see TokenEnv."""
+        return self.task.end_tokens
+
+    def add_end_tokens(self, tokens: Iterable[int]) -> None:
+        """Let these token ids end an answer, too, from the next step on, see TokenEnv.
+
+        Raises:
+            ConfigurationError: an id is negative.
+        """
+        self.task = self.task.with_end_tokens(tokens)
+        self._ends = _end_table(self.task)
 
     @property
     def tokenizer(self) -> Any:
@@ -403,7 +419,8 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         terminations = np.zeros(self.num_envs, np.bool_)  # (N,)
         truncations = np.zeros(self.num_envs, np.bool_)  # (N,)
         info: dict[str, Any] = {}
-        if np.count_nonzero(ends := tokens == self.task.eos_token_id) or self._clock >= self._next_deadline:
+        ends = tokens == self._ends if isinstance(self._ends, int) else self._ends[tokens]
+        if np.count_nonzero(ends) or self._clock >= self._next_deadline:
             info = self._end_tries(ends, tokens, reward, terminations, truncations)
         elif self.task.stop_strings:
             candidates = self.task.may_stop(tokens)
@@ -433,6 +450,12 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
                     f"in [0, {self._actions})"
                 )
             actions = np.where(self._active, actions, 0)
+        if self._unused.size and (bad := self._active & np.isin(actions, self._unused)).any():
+            lane = int(bad.argmax())
+            raise InvalidActionError(
+                f"action={int(actions[lane])} of lane {lane} must be {action_rule(self.vocabulary)} in "
+                f"[0, {self._actions}) and there is no token of that id"
+            )
         return actions if self.vocabulary is None else self.vocabulary[actions]
 
     def _end_tries(
@@ -589,6 +612,15 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         self._cursor[:] = self._spare
         self._deadline[:] = NEVER
         self._autoreset_next = []
+
+
+def _end_table(task: Task) -> int | np.ndarray:
+    """Return the end token where there is one, which is quicker to compare with; else which tokens are, bool (V,)."""
+    if len(task.end_tokens) == 1:
+        return next(iter(task.end_tokens))
+    table = np.zeros(task.vocab_size, np.bool_)
+    table[list(task.end_tokens)] = True
+    return table
 
 
 def _autoreset_mode(mode: AutoresetMode | str | None, group_size: int) -> AutoresetMode:

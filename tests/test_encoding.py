@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from g2rpo_env import Problem
-from g2rpo_env.encoding import NO_FRAME, TEXTS, add_frame, byte_bounds, encode_problem, first_occurrence, measure
+from g2rpo_env.encoding import NO_FRAME, TEXTS, Frame, byte_bounds, encode_problem, first_occurrence, measure
 from g2rpo_env.envs.arithmetic import AdditionSource
 from g2rpo_env.tokenizer import char_tokenizer, decode, encode
 
@@ -110,10 +110,10 @@ def test_without_a_hint_nothing_can_be_shown_of_it() -> None:
 
 
 def test_a_frame_stands_around_the_prompt() -> None:
-    frame = np.array([7, 8], np.int32), np.array([9], np.int32)
+    frame = Frame(np.array([7, 8], np.int32), np.array([9], np.int32))
     prompt_T = encode_problem(char_tokenizer(), PLAIN).prompt_T
-    assert add_frame(prompt_T, NO_FRAME) is prompt_T
-    assert add_frame(prompt_T, frame).tolist() == [7, 8, *prompt_T, 9]
+    assert NO_FRAME.around(prompt_T) is prompt_T
+    assert frame.around(prompt_T).tolist() == [7, 8, *prompt_T, 9]
     assert encode_problem(char_tokenizer(), PLAIN, frame).prompt_T.tolist() == [7, 8, *prompt_T, 9]
 
 

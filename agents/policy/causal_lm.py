@@ -19,6 +19,7 @@ from g2rpo_env.agents.policy.fast_decoder import FastDecoder, reason_against
 from g2rpo_env.agents.policy.loading import (
     check_device,
     count_logits,
+    find_end_tokens,
     find_positions,
     no_model,
     pretrained_tokenizer,
@@ -31,7 +32,15 @@ from g2rpo_env.agents.policy.scoring import TokenStates, score, score_with_entro
 from g2rpo_env.agents.policy.whole_decoder import WholeDecoder
 from g2rpo_env.episode import Episode
 from g2rpo_env.errors import BudgetError, ConfigurationError, VocabularyMismatchError
-from g2rpo_env.tokenizer import check_tokenizer, decode, encode, same_vocabulary
+from g2rpo_env.tokenizer import (
+    beginning,
+    check_tokenizer,
+    decode,
+    encode,
+    same_vocabulary,
+    unused_ids,
+    vocabulary_size,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -79,7 +88,8 @@ class CausalLMPolicy:
         self.model, self.tokenizer, self.temperature = model, tokenizer, float(temperature)
         self.own_decoder, self.compile, self.cuda_graphs = own_decoder, compile, cuda_graphs
         self._kept: FastDecoder | None = None
-        self.vocab_size = len(tokenizer)
+        self.vocab_size = vocabulary_size(tokenizer)
+        self._unused = torch.from_numpy(unused_ids(tokenizer))  # int64 (U,), ids that are no token
         self._length = 0  # tokens of the longest episode that it was checked for
         if (known := count_logits(lora.inner(model))) < self.vocab_size:
             raise VocabularyMismatchError(
@@ -214,6 +224,13 @@ class CausalLMPolicy:
         """Device of the model."""
         return self.model.device
 
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """Tokens that end an answer: those of ``generation_config`` and ``config``, a list or one, that of the tokenizer,
+        and the end of turn of its chat template. Rollouts let an environment end answers at each of them.
+        """
+        return find_end_tokens(self.model, self.tokenizer, self.vocab_size)
+
     def check_fits(self, envs: Any) -> None:
         """Raise unless policy and environment share their tokens and an episode fits the model's positions.
 
@@ -290,9 +307,16 @@ class CausalLMPolicy:
 
     def sampling_log_probs(self, logits: torch.Tensor) -> torch.Tensor:
         """Return log-probabilities of the sampling distribution, float32 (..., V): -inf for what top_k, top_p and min_p
-        leave out, the rest sums to 1. Without them it is :meth:`log_probs`.
+        leave out and for ids that are no token, the rest sums to 1. Without such it is :meth:`log_probs`.
         """
-        return self.truncation(self.log_probs(logits))
+        return self.truncation(self.leave_out_unused(self.log_probs(logits)))
+
+    def leave_out_unused(self, log_probs: torch.Tensor) -> torch.Tensor:
+        """Return log-probabilities, (..., V), with -inf for ids that are no token; the rest sums to 1."""
+        if not len(self._unused):
+            return log_probs
+        masked = log_probs.index_fill(-1, self._unused.to(log_probs.device), -torch.inf)
+        return torch.log_softmax(masked, dim=-1)
 
     def token_log_probs(
         self,
@@ -370,23 +394,34 @@ class CausalLMPolicy:
         )
 
     @torch.inference_mode()
-    def complete(self, prompt: str, max_new_tokens: int = 128, *, greedy: bool = True, seed: int = 0) -> str:
-        """Return the continuation of a text, up to the end token or the budget.
+    def complete(
+        self,
+        prompt: str,
+        max_new_tokens: int = 128,
+        *,
+        greedy: bool = True,
+        seed: int = 0,
+        begin_tokens: Sequence[int] | None = None,
+    ) -> str:
+        """Return the continuation of a text, up to one of :attr:`end_tokens` or the budget.
 
         Args:
             prompt: Any text that is not empty.
             max_new_tokens: Budget, >= 1.
             greedy: Take the likeliest token; otherwise sample.
             seed: Of the sampling.
+            begin_tokens: Token ids before the text. None takes the special tokens that the tokenizer puts before a text,
+                such as ``<bos>``; () none.
 
         Raises:
             ConfigurationError: ``prompt`` is empty or ``max_new_tokens`` below 1.
             BudgetError: the model has too few positions.
             NonFiniteError: the model's logits are NaN or infinite.
         """
-        ids, _ = encode(self.tokenizer, prompt)
-        if not len(ids):
+        if not prompt:
             raise ConfigurationError("prompt must not be empty")
+        begin = beginning(self.tokenizer) if begin_tokens is None else np.array(begin_tokens, np.int32)
+        ids = np.concatenate([begin, encode(self.tokenizer, prompt, begins=True)[0]])
         if max_new_tokens < 1:
             raise ConfigurationError(f"max_new_tokens={max_new_tokens} must be at least 1")
         length = len(ids)
@@ -394,12 +429,13 @@ class CausalLMPolicy:
         tokens = np.zeros((1, length + max_new_tokens), np.int32)  # one lane (1, L)
         tokens[0, :length] = ids
         decoder, lane = self.decoder(1), np.array([0])
+        ends = self.end_tokens
         uniforms = np.random.default_rng(seed).random(max_new_tokens)
         for position in range(length, length + max_new_tokens):
             logits = decoder.advance(tokens, np.array([position]), lane)
             u = None if greedy else uniforms[position - len(ids), None]
             token = int(draw(self.sampling_log_probs(logits), u)[0][0])
-            if token == self.tokenizer.eos_token_id:
+            if token in ends:
                 break
             tokens[0, position] = token
             length = position + 1

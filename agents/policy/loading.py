@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.tokenizer import known_end_tokens
 
 
 POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx")
@@ -72,6 +73,28 @@ def find_positions(model: Any) -> tuple[str, int] | None:
     config = text_config(model)
     sizes = ((name, getattr(config, name, None)) for name in POSITIONS)
     return next(((name, size) for name, size in sizes if isinstance(size, int) and size > 0), None)
+
+
+def find_end_tokens(model: Any, tokenizer: Any, vocab_size: int) -> frozenset[int]:
+    """Return the tokens at which a model ends a text, as its ``generate`` does, and those that its tokenizer knows.
+
+    The configurations name a token or a list. A single one that is ordinary text to the tokenizer is left out: that is
+    a default, of a model with another vocabulary.
+
+    Args:
+        model: A transformers model.
+        tokenizer: Its tokenizer.
+        vocab_size: V; the model cannot write what lies beyond.
+    """
+    found = set(known_end_tokens(tokenizer))
+    added = tokenizer.added_tokens_decoder
+    for holder in (getattr(model, "generation_config", None), model.config, text_config(model)):
+        named = getattr(holder, "eos_token_id", None)
+        if isinstance(named, int):
+            found |= {named} & set(added)
+        elif named is not None:
+            found |= {int(token) for token in named if 0 <= int(token) < vocab_size}
+    return frozenset(found)
 
 
 def no_model(name: str | Path, error: Exception) -> ConfigurationError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from g2rpo_env.envs.coding.checks import CodeOutcome, CodeVerdict
 from g2rpo_env.envs.coding.programs import CodeProblem, answer_part, fenced_block
 from g2rpo_env.envs.coding.sandbox import Sandbox, shared_sandbox
-from g2rpo_env.envs.options import CodeOptions, accept_options
+from g2rpo_env.envs.options import CodeOptions, accept_options, task_options
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.task import Task
 from g2rpo_env.verdict import Outcome, Verdict
@@ -108,10 +108,8 @@ class CodeTask(Task):
         super().__init__(
             source,
             ProgramVerifier(options["reward"], options["format_reward"], options["timeout"], options["workers"]),
-            tokenizer=options["tokenizer"],
             max_new_tokens=max_new_tokens,
-            max_length=options["max_length"],
-            stop_strings=options["stop_strings"],
+            **task_options(options),
         )
 
 

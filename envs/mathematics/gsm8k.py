@@ -21,9 +21,9 @@ from g2rpo_env.envs.formats import read_file, split_name
 from g2rpo_env.envs.mathematics.layout import add_tags
 from g2rpo_env.envs.mathematics.math_dataset import math_verifier, strip_calculator
 from g2rpo_env.envs.mathematics.numeric import MARK, NumberVerifier, parse_number
-from g2rpo_env.envs.mathematics.prompts import TEMPLATES, template_frame, template_text
+from g2rpo_env.envs.mathematics.prompts import TEMPLATES, frame_prompt, template_text
 from g2rpo_env.envs.mathematics.steps import lines
-from g2rpo_env.envs.options import MathOptions, Option, accept_options
+from g2rpo_env.envs.options import MathOptions, Option, accept_options, task_options
 from g2rpo_env.envs.splits import key_share, pick_split, question_key, separate
 from g2rpo_env.errors import ConfigurationError, DataError
 from g2rpo_env.problem import SPLITS, Problem
@@ -187,15 +187,14 @@ class GSM8K(Task):
         **options: Unpack[MathOptions],
     ) -> None:
         template, weight = options["template"], options["format_weight"]
-        rows = Rows(data, calculator, template, options["validation_fraction"], socratic, options["test_fraction"])
         tokenizer = load_tokenizer(options["tokenizer"])
+        text, frame = frame_prompt(tokenizer, template, options["system"])
+        rows = Rows(data, calculator, text, options["validation_fraction"], socratic, options["test_fraction"])
         bare = not weight and (template == "plain" or template not in TEMPLATES)
         super().__init__(
             rows.load(split),
             NumberVerifier() if bare else math_verifier(template, weight),
-            tokenizer=tokenizer,
             max_new_tokens=options["max_new_tokens"],
-            max_length=options["max_length"],
-            stop_strings=options["stop_strings"],
-            frame=template_frame(tokenizer, template, options["system"]),
+            **task_options(options) | {"tokenizer": tokenizer},
+            frame=frame,
         )

@@ -13,8 +13,8 @@ from g2rpo_env.envs.dataset import PlacedRow, Row, RowSource
 from g2rpo_env.envs.files import Tables, load_tables
 from g2rpo_env.envs.mathematics.equality import MathVerifier
 from g2rpo_env.envs.mathematics.layout import BOX_CLOSING, RULES, TAG_RULES, Layout
-from g2rpo_env.envs.mathematics.prompts import template_frame, template_text
-from g2rpo_env.envs.options import MathOptions, accept_options
+from g2rpo_env.envs.mathematics.prompts import frame_prompt, template_text
+from g2rpo_env.envs.options import MathOptions, accept_options, task_options
 from g2rpo_env.envs.rewards import Accuracy, Rewards, ThinkFormat
 from g2rpo_env.envs.splits import Shares, pick_split, question_key
 from g2rpo_env.errors import ConfigurationError
@@ -163,10 +163,9 @@ class MathTask(Task):
         prepare: Prepare = as_it_is,
         **options: Unpack[MathOptions],
     ) -> None:
-        template = options["template"]
-        layout = replace(layout, template=template)
         tokenizer = load_tokenizer(options["tokenizer"])
-        frame = template_frame(tokenizer, template, options["system"])
+        text, frame = frame_prompt(tokenizer, options["template"], options["system"])
+        layout = replace(layout, template=text)
         tables = load_tables(
             data,
             config=options["config"],
@@ -178,11 +177,9 @@ class MathTask(Task):
         fractions = options["validation_fraction"], options["test_fraction"]
         super().__init__(
             MathRows(tables, layout, prepare, *fractions, options["divide"]).source(split),
-            math_verifier(template, options["format_weight"]),
-            tokenizer=tokenizer,
+            math_verifier(options["template"], options["format_weight"]),
             max_new_tokens=options["max_new_tokens"],
-            max_length=options["max_length"],
-            stop_strings=options["stop_strings"],
+            **task_options(options) | {"tokenizer": tokenizer},
             frame=frame,
         )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import warnings
 from typing import TYPE_CHECKING
 
+from g2rpo_env.chat import SYSTEM, USER, chat_template, render_chat
+from g2rpo_env.encoding import Frame, template_frame, text_frame
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.tokenizer import encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -22,7 +24,6 @@ TEMPLATES = {
 prompt and solution."""
 
 OPENING, CLOSING = "<think>\n", "\n</think>\n"
-_PLACE = "\u2063question\u2063"  # invisible separators: no template strips or holds them
 
 
 def template_text(template: str) -> str:
@@ -39,51 +40,73 @@ def template_text(template: str) -> str:
     return text
 
 
-def template_frame(
-    tokenizer: PreTrainedTokenizerFast, template: str, system: str | None
-) -> tuple[Sequence[int], Sequence[int]]:
-    """Return the token ids around a prompt: :func:`chat_frame` for the template ``chat``, none for others.
+def frame_prompt(
+    tokenizer: PreTrainedTokenizerFast, template: str, system: str | None = None
+) -> tuple[str, Frame | None]:
+    """Return the text of a prompt template without its special tokens, and the frame around it.
+
+    The frame is that of :func:`chat_frame` for the template ``chat``, that of the special tokens in a text of the
+    user's, and None where there is nothing around the prompt but what the tokenizer puts before a text.
 
     Raises:
-        ConfigurationError: there is a system message without that template, or the tokenizer has no chat template.
+        ConfigurationError: there is a system message without the template ``chat``, the tokenizer has no chat template,
+            or the text breaks the rule of :func:`template_text`.
     """
     if system is not None and template != "chat":
         raise ConfigurationError(f"system={system!r:.40} must come with template='chat', got template={template!r}")
-    return chat_frame(tokenizer, system) if template == "chat" else ((), ())
+    if template == "chat":
+        return template, chat_frame(tokenizer, system)
+    return (template, None) if template in TEMPLATES else text_frame(tokenizer, template_text(template), "{question}")
 
 
-def chat_frame(tokenizer: PreTrainedTokenizerFast, system: str | None = None) -> tuple[list[int], list[int]]:
-    """Return the token ids that a tokenizer's chat template puts before and after the text of a user.
+def chat_frame(tokenizer: PreTrainedTokenizerFast, system: str | None = None) -> Frame:
+    """Return what a tokenizer's chat template puts around the text of a user.
 
-    Only the template's own special tokens become special ids; the question is encoded by itself as data, so that a
-    literal ``<|im_end|>`` in a problem ends no turn.
+    Only the template's own special tokens become special ids; the question is encoded as data, so that a literal
+    ``<|im_end|>`` in a problem ends no turn, and so is the message of the system.
 
     Args:
         tokenizer: A tokenizer with a chat template.
-        system: Message of the system, or None for what the template does without one.
+        system: Message of the system, or None for what the template does without one. It stands at the beginning of
+            the user's turn, and a warning says so, where the template refuses such a message or leaves it out.
 
     Raises:
-        ConfigurationError: there is no chat template, or it repeats or changes the text of the user.
+        ConfigurationError: there is no chat template, it refuses the conversation, or it repeats or changes the text of
+            the user.
     """
-    if not getattr(tokenizer, "chat_template", None):
+    if chat_template(tokenizer) is None:
         raise ConfigurationError(
             "template='chat' needs a tokenizer with a chat template; this one has none "
             f"(others: {', '.join(name for name in TEMPLATES if name != 'chat')})"
         )
-    messages = [] if system is None else [{"role": "system", "content": system}]
-    messages.append({"role": "user", "content": _PLACE})
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    if not isinstance(text, str) or text.count(_PLACE) != 1:
-        raise ConfigurationError("template='chat': the chat template must hold the text of the user exactly once")
-    before, after = text.split(_PLACE)
-    if system and system in before:
-        # A system message is text as well: what looks like a special token in it is none.
-        head, tail = before.split(system, 1)
-        ids = [*_special(tokenizer, head), *encode(tokenizer, system)[0].tolist(), *_special(tokenizer, tail)]
-        return ids, _special(tokenizer, after)
-    return _special(tokenizer, before), _special(tokenizer, after)
+    text = render_chat(tokenizer, [_user(USER)]) if system is None else _render_with_system(tokenizer, system)
+    contents = {SYSTEM: (system or "", False), USER: None}
+    parts = [part for part in re.split(f"({SYSTEM}|{USER})", text) if part]
+    pieces = [contents[part] if part in contents else (part, True) for part in parts]
+    return template_frame(tokenizer, pieces, strips=_strips(tokenizer))
 
 
-def _special(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
-    ids = tokenizer(text, add_special_tokens=False, split_special_tokens=False)["input_ids"]
-    return [int(token) for token in ids]
+def _user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def _render_with_system(tokenizer: PreTrainedTokenizerFast, system: str) -> str:
+    try:
+        return render_chat(tokenizer, [{"role": "system", "content": SYSTEM}, _user(USER)])
+    except ConfigurationError as refusal:
+        text = render_chat(tokenizer, [_user(f"{SYSTEM}\n\n{USER}")])
+        warnings.warn(
+            f"system={system!r:.40} stands at the beginning of the user's turn, for as a message of its own it does not "
+            f"do: {refusal}",
+            stacklevel=2,
+        )
+        return text
+
+
+def _strips(tokenizer: PreTrainedTokenizerFast) -> bool:
+    """Whether the chat template takes white space off the text of a user."""
+    try:
+        render_chat(tokenizer, [_user(f"\t{USER}\t")])
+    except ConfigurationError:  # the text is not in it as it was
+        return True
+    return False

@@ -163,7 +163,7 @@ def _ends_are_graded(frames: list[Frame], task: Task) -> None:
     for key, value in (("correct", verdict.correct), ("valid", verdict.valid)):
         require(last.info[key] == value, f"info[{key!r}]={last.info[key]} must be that of info['verdict']")
     answer_T = last.tokens_T[frames[0].info["prompt_length"] :]
-    text = decode(task.tokenizer, answer_T[:-1] if answer_T[-1] == task.eos_token_id else answer_T)
+    text = decode(task.tokenizer, answer_T[:-1] if int(answer_T[-1]) in task.end_tokens else answer_T)
     whole = not task.stop_strings and not (last.role_T == Role.ENVIRONMENT).any()
     require(
         completion == text if whole else completion in text,
@@ -218,7 +218,8 @@ def writable(env: Any) -> np.ndarray:
 def filler(env: Any) -> int | None:
     """Return a token that can be written and ends nothing, or None if every token might end the answer."""
     tokens = writable(env)
-    tokens = tokens[(tokens != env.task.eos_token_id) & ~env.task.may_stop(tokens)]
+    barred = [*env.task.end_tokens, *env.task.unused_ids]
+    tokens = tokens[~np.isin(tokens, barred) & ~env.task.may_stop(tokens)]
     return int(tokens[0]) if len(tokens) else None
 
 

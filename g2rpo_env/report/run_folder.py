@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from g2rpo_env.errors import ResumeError, RunExistsError
+from g2rpo_env.tokenizer import decode
 
 if TYPE_CHECKING:
     from g2rpo_env.agents.agent import Agent
@@ -184,7 +185,7 @@ def rollout_records(agent: GRPO) -> Iterable[dict[str, Any]]:
         weight_T = np.zeros(len(episode.tokens_T)) if example is None else example.weight_T
         yield {
             **episode.to_record(),
-            "texts": [tokenizer.decode([token]) for token in episode.tokens_T.tolist()],
+            "texts": [decode(tokenizer, episode.tokens_T[i : i + 1]) for i in range(len(episode.tokens_T))],
             "advantage": None if example is None else example.advantage,
             "weights": [round(float(w), 6) for w in weight_T],
             "loss_mask": [int(w > 0) for w in weight_T],

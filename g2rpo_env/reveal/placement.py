@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from g2rpo_env.encoding import TEXTS, EncodedProblem, Frame
+from g2rpo_env.encoding import TEXTS, EncodedProblem, Frame, encode_template
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.tokenizer import encode
+from g2rpo_env.tokenizer import encode, known_end_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -53,7 +53,7 @@ class Placement(Protocol):
             encoded: The problem.
             amount: Tokens of its text that are shown; 0 shows nothing at all.
             tokenizer: The tokenizer, for texts that the placement adds.
-            frame: Token ids around the prompt, which ``encoded.prompt_T`` holds.
+            frame: What stands around the prompt; ``encoded.prompt_T`` holds it.
         """
         ...
 
@@ -104,10 +104,10 @@ class InAnswer:
         return len(self._opening(tokenizer))
 
     def _opening(self, tokenizer: PreTrainedTokenizerFast) -> np.ndarray:
-        ids = tokenizer(self.opening, add_special_tokens=False, split_special_tokens=False)["input_ids"]
-        if tokenizer.eos_token_id in ids:
+        ids = encode_template(tokenizer, self.opening)
+        if known_end_tokens(tokenizer) & set(ids.tolist()):
             raise ConfigurationError(f"opening={self.opening!r} must not hold the end token")
-        return np.array(ids, np.int32)
+        return ids
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,7 @@ class InPrompt:
         if amount:
             head_T, tail_T = self._around(tokenizer)
             given_T = np.concatenate([head_T, encoded.text(self.what).solution_T[:amount], tail_T])
-            first, end = len(frame[0]), len(prompt_T) - len(frame[1])
-            at = first if self.before else end
+            at = encoded.text_start if self.before else encoded.text_end
             prompt_T = np.concatenate([prompt_T[:at], given_T, prompt_T[at:]])
         role_T = np.zeros(len(prompt_T), np.int8)  # Role.PROMPT
         return Context(prompt_T.copy(), role_T, len(prompt_T), amount, 0)

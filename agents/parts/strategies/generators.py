@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +19,11 @@ import numpy as np
 import torch
 
 from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
-from g2rpo_env.agents.rollout import EpisodeRecorder, sampling_stream, token_vector_env
+from g2rpo_env.agents.rollout import EpisodeRecorder, fit_policy, sampling_stream, token_vector_env
 from g2rpo_env.episode import Episode, Groups, group_episodes
 from g2rpo_env.errors import ConfigurationError, GenerationError
 from g2rpo_env.streams import stream
+from g2rpo_env.tokenizer import unused_ids
 from g2rpo_env.vector import TokenVectorEnv
 
 CHECKED = 8
@@ -77,7 +78,7 @@ def replay(policy: CausalLMPolicy, envs: Any, write: Writer, tolerance: float | 
         GenerationError: answers are missing, unfinished, or have other log-probabilities than the policy gives them.
     """
     base = token_vector_env(envs)
-    policy.check_fits(envs)
+    fit_policy(policy, envs)
     if base.task.reply is not None:
         raise ConfigurationError("a task with replies needs Rollout: what comes after a reply cannot be written ahead")
     _, info = envs.reset()
@@ -171,15 +172,29 @@ class HuggingFace:
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(seed)
             for begin in range(0, len(starts), size):
-                answers += generate(policy, base.task.max_new_tokens, starts[begin : begin + size])
+                rows = starts[begin : begin + size]
+                answers += generate(policy, base.task.max_new_tokens, rows, base.end_tokens)
         return answers
 
 
-def generate(policy: CausalLMPolicy, max_new_tokens: int, starts: Sequence[Beginning]) -> list[Answer]:
-    """Return the continuations of some starts by ``model.generate``, at torch's random state."""
+def generate(
+    policy: CausalLMPolicy,
+    max_new_tokens: int,
+    starts: Sequence[Beginning],
+    end_tokens: Collection[int] | None = None,
+) -> list[Answer]:
+    """Return the continuations of some starts by ``model.generate``, at torch's random state.
+
+    Args:
+        policy: The policy.
+        max_new_tokens: Budget of each.
+        starts: What is continued.
+        end_tokens: Token ids of which each ends a continuation; None for those of the policy.
+    """
     from transformers import GenerationConfig
 
     end, truncation = policy.tokenizer.eos_token_id, policy.truncation
+    unused = unused_ids(policy.tokenizer).tolist()
     width = max(len(start.tokens_T) for start in starts)
     ids = torch.full((len(starts), width), end)
     mask = torch.zeros((len(starts), width), dtype=torch.int64)
@@ -194,7 +209,7 @@ def generate(policy: CausalLMPolicy, max_new_tokens: int, starts: Sequence[Begin
         top_p=1.0 if truncation.top_p is None else truncation.top_p,
         min_p=truncation.min_p or None,
         repetition_penalty=1.0,
-        eos_token_id=end,
+        eos_token_id=sorted(policy.end_tokens if end_tokens is None else end_tokens),
         pad_token_id=end,
         return_dict_in_generate=True,
         output_logits=True,
@@ -202,9 +217,10 @@ def generate(policy: CausalLMPolicy, max_new_tokens: int, starts: Sequence[Begin
 
     def within_vocabulary(_: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         scores[:, policy.vocab_size :] = -torch.inf
+        scores[:, unused] = -torch.inf
         return scores
 
-    padded = policy.model.config.vocab_size > policy.vocab_size
+    padded = policy.model.config.vocab_size > policy.vocab_size or unused
     out: Any = policy.model.generate(  # type: ignore[operator]
         ids.to(policy.device),
         attention_mask=mask.to(policy.device),
@@ -274,7 +290,7 @@ class VLLMServer:
             "repetition_penalty": 1.0,
             "seed": start.seed,
             "stop": list(base.task.stop_strings),
-            "stop_token_ids": [base.task.eos_token_id],
+            "stop_token_ids": sorted(base.end_tokens),
             "logprobs": 1,
             "return_token_ids": True,
             "skip_special_tokens": False,

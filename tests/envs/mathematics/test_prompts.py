@@ -51,14 +51,12 @@ def test_a_template_is_a_name_or_a_text() -> None:
 
 def test_the_frame_of_a_chat_has_the_special_tokens_of_the_template(chat_tokenizer: Any) -> None:
     start, end = chat_tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
-    before, after = chat_frame(chat_tokenizer)
-    assert decode(chat_tokenizer, np.array(before)) == "<|im_start|>user\n" and before[0] == start
-    assert decode(chat_tokenizer, np.array(after)) == "<|im_end|>\n<|im_start|>assistant\n" and after[0] == end
-    before, _ = chat_frame(chat_tokenizer, "Mind <|im_end|>.")
-    assert decode(chat_tokenizer, np.array(before)) == (
-        "<|im_start|>system\nMind <|im_end|>.<|im_end|>\n<|im_start|>user\n"
-    )
-    assert before.count(end) == 1  # that of the system's message is text
+    frame = chat_frame(chat_tokenizer)
+    assert frame.before.tolist() == [start] and frame.head == "user\n" and frame.tail == ""
+    assert decode(chat_tokenizer, frame.after) == "<|im_end|>\n<|im_start|>assistant\n" and frame.after[0] == end
+    frame = chat_frame(chat_tokenizer, "Mind <|im_end|>.")
+    assert decode(chat_tokenizer, frame.before) == "<|im_start|>system\nMind <|im_end|>.<|im_end|>\n<|im_start|>"
+    assert frame.before.tolist().count(end) == 1  # that of the system's message is text
 
 
 class Never:
@@ -75,9 +73,11 @@ def test_a_literal_special_token_in_a_problem_is_text_and_the_frame_alone_is_spe
     frame = chat_frame(chat_tokenizer)
     task = Task(RowSource([problem], "train"), Never(), tokenizer=chat_tokenizer, max_new_tokens=4, frame=frame)
     encoded = task.encode(problem)
-    plain = encode(chat_tokenizer, problem.prompt)[0]
+    plain = encode(chat_tokenizer, "user\n" + problem.prompt)[0]
     assert end not in plain and start not in plain
-    assert encoded.prompt_T.tolist() == [*frame[0], *plain.tolist(), *frame[1]]
+    assert encoded.prompt_T.tolist() == [*frame.before, *plain.tolist(), *frame.after]
+    first, last = encoded.text_start, encoded.text_end
+    assert decode(chat_tokenizer, encoded.prompt_T[first:last]) == problem.prompt
     assert (encoded.prompt_T == end).sum() == 1 and end not in encoded.solution_T
     # The observation holds it whole, in one environment and in lanes, and is measured so.
     env, envs = TokenEnv(task), TokenVectorEnv(task, 2)

@@ -1,0 +1,78 @@
+"""Chat templates: a conversation as the text that a model was trained on, and where it ends a turn.
+
+Texts of a conversation are rendered as marks and put in afterwards, so that a template can neither change them nor
+take a part of them for a part of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from g2rpo_env.errors import ConfigurationError
+
+USER, SYSTEM, ANSWER = (f"\u2063{name}\u2063" for name in ("question", "system", "answer"))
+"""Marks that stand for texts of a conversation; of invisible separators, which no template strips or holds."""
+
+
+def chat_template(tokenizer: Any) -> str | None:
+    """Return the chat template of a tokenizer, the default one where it has several; None if it has none.
+
+    Raises:
+        ConfigurationError: it has several and none of them is the default.
+    """
+    found = getattr(tokenizer, "chat_template", None)
+    if isinstance(found, list | tuple):  # as tokenizer_config.json holds several
+        found = {one["name"]: one["template"] for one in found}
+    if not isinstance(found, dict):
+        return found or None
+    if "default" in found or len(found) == 1:
+        return found.get("default") or next(iter(found.values()))
+    raise ConfigurationError(
+        f"template='chat': the tokenizer has the chat templates {', '.join(sorted(found))} and no default: set "
+        "tokenizer.chat_template to one of them"
+    )
+
+
+def render_chat(tokenizer: Any, messages: Sequence[dict[str, str]], *, answer_follows: bool = True) -> str:
+    """Return a conversation as text.
+
+    Args:
+        tokenizer: A tokenizer with a chat template.
+        messages: ``role`` and ``content`` of each.
+        answer_follows: Whether the text that opens the model's turn is added.
+
+    Raises:
+        ConfigurationError: the template refuses the conversation; the message holds its own.
+    """
+    template = chat_template(tokenizer)
+    parts = [{**message, "content": [{"type": "text", "text": message["content"]}]} for message in messages]
+    refusal: Exception | None = None
+    for conversation in (list(messages), parts):  # templates of multimodal models read lists of parts
+        try:
+            text = tokenizer.apply_chat_template(
+                conversation, chat_template=template, tokenize=False, add_generation_prompt=answer_follows
+            )
+        except Exception as error:  # whatever Jinja, a raise_exception of the template, or a filter in it raises
+            refusal = refusal or error
+            continue
+        if isinstance(text, str) and all(text.count(message["content"]) == 1 for message in messages):
+            return text
+    if refusal is not None:
+        raise ConfigurationError(f"template='chat': the chat template refuses the conversation: {refusal}")
+    roles = " and of the ".join(message["role"] for message in messages)
+    raise ConfigurationError(f"template='chat': the chat template must hold the text of the {roles} exactly once")
+
+
+def end_of_turn(tokenizer: Any) -> int | None:
+    """Return the token that the chat template puts behind an answer, such as ``<|im_end|>``; None without one."""
+    try:
+        if chat_template(tokenizer) is None:
+            return None
+        messages = [{"role": "user", "content": USER}, {"role": "assistant", "content": ANSWER}]
+        behind = render_chat(tokenizer, messages, answer_follows=False).partition(ANSWER)[2].strip()
+    except ConfigurationError:  # it is told to those who ask for the template
+        return None
+    added = {token.content: number for number, token in tokenizer.added_tokens_decoder.items()}
+    found = max((text for text in added if text and behind.startswith(text)), key=len, default=None)
+    return None if found is None else int(added[found])
