@@ -12,7 +12,8 @@ from typing import Any
 
 from g2rpo_env.agents import CausalLMPolicy
 from g2rpo_env.experiments.arms import Arm, Result, Setting, make_agent, train
-from g2rpo_env.experiments.environments import available_cores, prepare_torch
+from g2rpo_env.experiments.environments import prepare_torch
+from g2rpo_env.machine import available_cores
 from g2rpo_env.report.plots import Curves
 from g2rpo_env.report.run_folder import RunFolder
 
