@@ -222,6 +222,30 @@ verifier reads (option template, where the task has one), or show it by a warm s
     )
 
 
+class UnreadWatch:
+    """Callback of a training loop that says once if most answers of an update cannot be graded.
+
+    Args:
+        say: Called with what :func:`explain_unread` says.
+        max_new_tokens: Budget of an answer, in tokens.
+    """
+
+    def __init__(self, say: Callable[[str], object], max_new_tokens: int | None = None) -> None:
+        self.say, self.max_new_tokens = say, max_new_tokens
+        self.has_said = False
+
+    def __call__(self, metrics: Mapping[str, Any], seconds: float) -> None:
+        """Look at the metrics of one update."""
+        answers, shares = metrics.get("episodes"), [metrics.get(name) for name in ("no_answer", "truncated")]
+        if self.has_said or not answers or None in shares:
+            return
+        unanswered, truncated = (round(float(share or 0) * answers) for share in shares)
+        text = explain_unread(unanswered, truncated, answers, self.max_new_tokens)
+        if text is not None:
+            self.has_said = True
+            self.say(f"Update {metrics['update']}: {text}")
+
+
 def encode_contexts(context: ContextRule, env: TokenVectorEnv, ids: Sequence[str]) -> dict[str, np.ndarray]:
     """Return problem_id -> the tokens that answers start from, and make room for them in the environment."""
     task = env.task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -79,6 +80,11 @@ class Setting:
     decay: bool = False
     order: dict[str, Any] | None = None
     measured: dict[str, Any] | None = None
+
+    def get_environment(self) -> dict[str, Any]:
+        """Return the environment as plain data, for the folders of bases and runs: a later command finds it there."""
+        options = {"env": self.env, "task": self.task, "guidance": self.guidance}
+        return json.loads(json.dumps(options, default=str))
 
     def make_envs(self, *, guided: bool) -> Any:
         """Return the training environment."""
