@@ -56,7 +56,8 @@ def choose_threads(parameters: int, cores: int, idle: float) -> int:
         cores: Cores that this process may use, >= 1.
         idle: How many of them are idle, >= 0.
 
-    >>> choose_threads(357_360, cores=8, idle=8.0), choose_threads(135_000_000, 8, 8.0), choose_threads(135_000_000, 8, 2.9)
+    >>> small, large = 357_360, 135_000_000
+    >>> choose_threads(small, 8, 8.0), choose_threads(large, 8, 8.0), choose_threads(large, 8, 2.9)
     (1, 8, 3)
     """
     return 1 if parameters < SMALL else max(1, min(cores, int(idle + TOLERANCE)))

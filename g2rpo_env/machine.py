@@ -18,7 +18,8 @@ def available_cores() -> int:
     """Return the number of cores this process may use, >= 1: by its affinity, and by the quota of its container."""
     count = getattr(os, "process_cpu_count", None)  # Python 3.13
     known = (count() if count else None) or len(_affinity()) or os.cpu_count() or 1
-    return max(1, min(known, math.ceil(read_quota(CGROUPS, OWN_CGROUP))))
+    quota = read_quota(CGROUPS, OWN_CGROUP)
+    return known if quota >= known else max(1, math.ceil(quota))
 
 
 def idle_cores(seconds: float = WATCHED) -> float:

@@ -126,7 +126,7 @@ def _save_base(model: Any, folder: Path) -> None:
 
 
 def _get_kept(model: Any) -> tuple[str | None, str | None]:
-    """Return the folder that keeps the model below an adapter, and the checksum of its weights; None if there is none."""
+    """Return the folder that keeps the model below an adapter, and its checksum; None if there is none."""
     return getattr(model, "kept_base", (None, None))
 
 

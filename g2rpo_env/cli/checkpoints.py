@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -120,8 +120,7 @@ def find_model(name: str | Path) -> Model:
         names = ", ".join(str(one.relative_to(path)) for one in below)
         raise ConfigurationError(f"model={str(name)!r} must be one model, and holds {len(below)}: {names}")
     raise ConfigurationError(
-        f"model={str(name)!r} must be a run folder with a checkpoint, or a Hugging Face folder: "
-        f"{_describe_lack(path)}"
+        f"model={str(name)!r} must be a run folder with a checkpoint, or a Hugging Face folder: {_describe_lack(path)}"
     )
 
 

@@ -134,9 +134,9 @@ class Result:
         return tuple(row["reveal_length"] for row in self.curves.metrics)
 
 
-def evaluate_base(setting: Setting, base: Path) -> Evaluation:
+def evaluate_base(setting: Setting, base: Path, device: str = "cpu", dtype: str = "float32") -> Evaluation:
     """Return the accuracy of the base on the test problems."""
-    policy = CausalLMPolicy.from_pretrained(base)
+    policy = CausalLMPolicy.from_pretrained(base, device=device, dtype=dtype)
     return evaluate(policy, setting.make_envs(guided=False), problems=setting.evaluation_problems)
 
 

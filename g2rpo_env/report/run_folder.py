@@ -91,6 +91,11 @@ class RunFolder:
         """Options that the run was started with."""
         return json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
 
+    @property
+    def threads(self) -> int | None:
+        """Torch threads that the run was started with; None where it is new or does not say."""
+        return self.config.get("threads") if (self.path / CONFIG).is_file() else None
+
     def rewind(self, update: int) -> None:
         """Forget every line and file of later updates, which a resumed run will write again."""
         for name in (METRICS, EVALUATIONS, TIMINGS):
@@ -123,7 +128,8 @@ class RunFolder:
     def checkpoint(self, agent: Agent, updates: int) -> Path:
         """Save the agent under its number of updates; the newest :data:`KEEP_CHECKPOINTS` are kept.
 
-        A model below a LoRA adapter, which training leaves alone, is written once, into base/. Written beside its place and then renamed, so that an interrupted save leaves no half checkpoint.
+        A model below a LoRA adapter, which training leaves alone, is written once, into base/. A checkpoint is written
+        beside its place and then renamed, so that an interrupted save leaves no half one.
         """
         folder = self.path / "checkpoints" / f"{updates:06d}"
         if not folder.is_dir():

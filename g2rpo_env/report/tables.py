@@ -41,7 +41,7 @@ def show_answers(evaluation: Evaluation) -> None:
     for answer in evaluation.examples:
         cut = ", truncated" if answer.truncated else ""
         print(f"  {answer.problem_id}: {answer.outcome}{cut}, final answer {answer.answer!r}")
-        print(f"    {shorten(escape(answer.completion))}")
+        print("    " + shorten(escape(answer.completion)).replace("\n", "\n    "))
     warn_unread(evaluation)
 
 
