@@ -3,26 +3,50 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from g2rpo_env.agents.policy.protocol import SamplingPolicy
 from g2rpo_env.agents.rollout import collect
-from g2rpo_env.episode import Role
+from g2rpo_env.episode import Episode, Role
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.estimators import pass_at_k
 from g2rpo_env.problem import distinct_ids
 from g2rpo_env.task import Task
+from g2rpo_env.tokenizer import decode
 from g2rpo_env.vector import TokenVectorEnv
+from g2rpo_env.verdict import Outcome
 
 MODES = ("greedy", "sampled")
 LANES = 128
 
+EXAMPLES = 3
+"""Answers that an evaluation keeps for people to look at."""
+
 ContextRule = Callable[[Task, str], np.ndarray]
 """(task, problem_id) -> int32 (T,), what an answer starts from in the place of the prompt."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer of an evaluation, for people to look at.
+
+    Attributes:
+        problem_id: The problem.
+        completion: What the policy wrote, end token left out.
+        answer: The final answer that the verifier found in it, or None.
+        outcome: Its finding.
+        truncated: Whether the budget was spent before the end token.
+    """
+
+    problem_id: str
+    completion: str
+    answer: str | None
+    outcome: Outcome
+    truncated: bool
 
 
 @dataclass(frozen=True)
@@ -31,13 +55,17 @@ class Evaluation:
 
     Attributes:
         accuracy: Mean over problems of the share of correct answers (pass@1), in [0, 1].
-        interval: 95 % interval of ``accuracy``: Wilson's for one answer per problem, else a bootstrap over problems.
+        interval: 95 % interval of ``accuracy``: Wilson's for one answer per problem, see :func:`interval95` for more.
         pass_at: k -> unbiased pass@k.
         split: The split.
         mode: ``greedy`` or ``sampled``.
         problem_ids: The problems, in order.
         correct_PS: bool (P, S), correct answers by problem and sample; what paired comparisons are made from.
         valid_PS: bool (P, S), False where the verifier failed; such answers are left out.
+        outcomes: Finding of the verifier -> how many of all P x S answers have it.
+        truncated: How many of them spent the budget before their end token, whatever the finding.
+        max_new_tokens: That budget, in tokens; None where nobody said.
+        examples: Up to three answers, one of each finding first, in the order of the problems.
     """
 
     accuracy: float
@@ -48,6 +76,10 @@ class Evaluation:
     problem_ids: tuple[str, ...] = field(repr=False)
     correct_PS: np.ndarray = field(repr=False)
     valid_PS: np.ndarray = field(repr=False)
+    outcomes: Mapping[Outcome, int] = field(default_factory=dict)
+    truncated: int = 0
+    max_new_tokens: int | None = None
+    examples: tuple[Answer, ...] = field(default=(), repr=False)
 
     def to_config(self) -> dict[str, Any]:
         """Return the numbers as plain data."""
@@ -59,6 +91,9 @@ class Evaluation:
             "mode": self.mode,
             "problems": len(self.problem_ids),
             "samples": self.correct_PS.shape[1],
+            "outcomes": {str(outcome): count for outcome, count in self.outcomes.items()},
+            "truncated": self.truncated,
+            "examples": [asdict(answer) for answer in self.examples],
         }
 
 
@@ -104,6 +139,7 @@ def evaluate(
     start_of = {} if context is None else encode_contexts(context, env, ids)
     correct = np.zeros((len(ids), tries), bool)
     valid = np.zeros((len(ids), tries), bool)
+    answers: list[Episode] = []
     # Groups are numbered from 0, as problems are: what a problem's samples are does not depend on the others.
     env.load_state_dict({"root": int(seed), "counter": 0, "open": {}})
     for start in range(0, len(ids), per_batch):
@@ -119,7 +155,95 @@ def evaluate(
         for row, group in zip(range(start, start + len(chunk)), groups, strict=False):
             correct[row] = [e.correct for e in group.episodes]
             valid[row] = [e.valid for e in group.episodes]
-    return summarise(correct, valid, k, split, mode, tuple(ids))
+            answers += group.episodes
+    found = summarise(correct, valid, k, split, mode, tuple(ids))
+    return replace(
+        found,
+        outcomes=count_outcomes(answers),
+        truncated=sum(e.truncated for e in answers),
+        max_new_tokens=task.max_new_tokens,
+        examples=tuple(read_answer(e, task) for e in choose_examples(answers)),
+    )
+
+
+def count_outcomes(answers: Sequence[Episode]) -> dict[Outcome, int]:
+    """Return every finding of a verifier and how many of some answers have it."""
+    return {outcome: sum(e.verdict.outcome is outcome for e in answers) for outcome in Outcome}
+
+
+def choose_examples(answers: Sequence[Episode], count: int = EXAMPLES) -> list[Episode]:
+    """Return up to ``count`` answers: the first one of each finding, then the first ones of all."""
+    firsts = {e.verdict.outcome: number for number, e in reversed(list(enumerate(answers)))}
+    order = [*sorted(firsts.values()), *(n for n in range(len(answers)) if n not in firsts.values())]
+    return [answers[number] for number in sorted(order[:count])]
+
+
+def read_answer(episode: Episode, task: Task) -> Answer:
+    """Return an episode as an answer that people can read."""
+    sampled_T = episode.tokens_T[episode.sampled_T]
+    written_T = sampled_T[sampled_T != task.eos_token_id]
+    verdict = episode.verdict
+    return Answer(
+        episode.problem_id, decode(task.tokenizer, written_T), verdict.answer, verdict.outcome, episode.truncated
+    )
+
+
+def explain_unread(unanswered: int, truncated: int, answers: int, max_new_tokens: int | None = None) -> str | None:
+    """Return why a success near 0 may say nothing about skill, and what to do; None where most answers can be graded.
+
+    Args:
+        unanswered: Answers in which the verifier found no final answer.
+        truncated: Answers that spent the budget before their end token.
+        answers: All answers.
+        max_new_tokens: That budget.
+
+    >>> print(explain_unread(22, 20, 24, 256))
+    22 of 24 answers hold no final answer that the verifier can read, and 20 of 24 were cut off at max_new_tokens=256: \
+this measures the form of the answers more than skill. Read some of them; give a prompt that asks for the form the \
+verifier reads (option template, where the task has one), or show it by a warm start; raise max_new_tokens
+    >>> explain_unread(3, 4, 24)
+    """
+    budget = "the budget" if max_new_tokens is None else f"max_new_tokens={max_new_tokens}"
+    found, advice = [], []
+    if 2 * unanswered > answers:
+        found.append(f"{unanswered} of {answers} answers hold no final answer that the verifier can read")
+        advice.append(
+            "give a prompt that asks for the form the verifier reads (option template, where the task has one), "
+            "or show it by a warm start"
+        )
+    if 2 * truncated > answers:
+        found.append(f"{truncated} of {answers}{'' if found else ' answers'} were cut off at {budget}")
+        advice.append("raise max_new_tokens")
+    if not found:
+        return None
+    return (
+        f"{', and '.join(found)}: this measures the form of the answers more than skill. "
+        f"Read some of them; {'; '.join(advice)}"
+    )
+
+
+class UnreadWatch:
+    """Callback of a training loop that says once if most answers of an update cannot be graded.
+
+    Args:
+        say: Called with what :func:`explain_unread` says.
+        max_new_tokens: Budget of an answer, in tokens.
+    """
+
+    def __init__(self, say: Callable[[str], object], max_new_tokens: int | None = None) -> None:
+        self.say, self.max_new_tokens = say, max_new_tokens
+        self.has_said = False
+
+    def __call__(self, metrics: Mapping[str, Any], seconds: float) -> None:
+        """Look at the metrics of one update."""
+        answers, shares = metrics.get("episodes"), [metrics.get(name) for name in ("no_answer", "truncated")]
+        if self.has_said or not answers or None in shares:
+            return
+        unanswered, truncated = (round(float(share or 0) * answers) for share in shares)
+        text = explain_unread(unanswered, truncated, answers, self.max_new_tokens)
+        if text is not None:
+            self.has_said = True
+            self.say(f"Update {metrics['update']}: {text}")
 
 
 def encode_contexts(context: ContextRule, env: TokenVectorEnv, ids: Sequence[str]) -> dict[str, np.ndarray]:
@@ -148,13 +272,25 @@ def summarise(
 
 
 def interval95(share_P: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % interval of a mean over problems: Wilson's if every share is 0 or 1, else a bootstrap."""
-    if np.isin(share_P, (0.0, 1.0)).all():
-        from scipy import stats
+    """Return the 95 % interval of a mean over problems, whose bounds never fall when a share rises.
 
-        bounds = stats.binomtest(int(share_P.sum()), len(share_P)).proportion_ci(0.95, method="wilson")
-        return float(bounds.low), float(bounds.high)
-    return bootstrap95(share_P)
+    A bootstrap over problems, kept between two of Wilson's intervals: that of the problems which were always solved,
+    and that of those which were ever solved. Where every share is 0 or 1 both are Wilson's interval itself. Near 0 and
+    1 the bootstrap knows too little: one success among many samples would narrow the interval of none.
+    """
+    solved = (share_P >= 1).sum(), (share_P > 0).sum()
+    always, ever = (_wilson95(int(number), len(share_P)) for number in solved)
+    low, high = (
+        float(np.clip(value, *bounds)) for value, *bounds in zip(bootstrap95(share_P), always, ever, strict=True)
+    )
+    return low, high
+
+
+def _wilson95(successes: int, trials: int) -> tuple[float, float]:
+    from scipy import stats
+
+    bounds = stats.binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+    return float(bounds.low), float(bounds.high)
 
 
 def bootstrap95(value_P: np.ndarray) -> tuple[float, float]:

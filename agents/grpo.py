@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import pickle
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 
 from g2rpo_env.agents.batch import cut_context, make_batch
-from g2rpo_env.agents.evaluation import ContextRule, Evaluation, evaluate
+from g2rpo_env.agents.evaluation import ContextRule, Evaluation, UnreadWatch, evaluate
 from g2rpo_env.agents.given import Given, check_parts, check_requirements
 from g2rpo_env.agents.learner import NO_STEP, Learner
 from g2rpo_env.agents.loop import Callback, run_updates
@@ -30,6 +31,7 @@ from g2rpo_env.controllers.base import Feedback
 from g2rpo_env.episode import Episode, Group, Groups
 from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, NonFiniteError, ResumeError
 from g2rpo_env.guidance import find_guidance, give_feedback
+from g2rpo_env.verdict import Outcome
 
 STATE_FILE, CONFIG_FILE = "training_state.pt", "agent.json"
 
@@ -97,6 +99,7 @@ class GRPO:
         self.updates = 0
         self.sampled_tokens = 0
         self.last_update: Update | None = None
+        self._unread = UnreadWatch(warnings.warn, envs.unwrapped.task.max_new_tokens)
         envs.unwrapped.load_state_dict({"root": self.seed, "counter": 0, "open": {}})
 
     @property
@@ -125,6 +128,8 @@ class GRPO:
                 and computed is in :attr:`last_update`.
             progress_bar: Show reward, reveal length and time left, as a bar in a terminal, as plain lines elsewhere.
 
+        Warns once if most answers of an update cannot be graded: no final answer in them, or cut off.
+
         Raises:
             NonFiniteError: a reward, a log-probability, a loss or a gradient is NaN or infinite; the gradient step is
                 not taken.
@@ -135,6 +140,7 @@ class GRPO:
         end = self.updates + updates
         with Progress(updates, enabled=progress_bar) as progress:
             callbacks: list[Callback] = [lambda metrics, seconds: progress.update(metrics)]
+            callbacks.append(self._unread)
             if callback is not None:
                 callbacks.append(lambda metrics, seconds: callback(self, metrics))
             run_updates(self.update, lambda: self.updates < end, callbacks)
@@ -412,6 +418,7 @@ def describe(groups: Groups, rewards: list[np.ndarray]) -> dict[str, Any]:
     episodes = groups.sampled_episodes
     feedback = Feedback.from_episodes(episodes)
     sampled = [int(e.sampled_T.sum()) for e in episodes]
+    written = [e for e, tokens in zip(episodes, sampled, strict=True) if tokens and e.valid]
     return {
         "reward": none_if_nan(feedback.reward("all")),
         "reward_guided": none_if_nan(feedback.reward("guided")),
@@ -423,6 +430,7 @@ def describe(groups: Groups, rewards: list[np.ndarray]) -> dict[str, Any]:
         "revealed_tokens": groups.revealed_tokens,
         "sampled_length": float(np.mean(sampled)) if sampled else None,
         "truncated": float(np.mean([e.truncated for e in episodes])) if sampled else None,
+        "no_answer": float(np.mean([e.verdict.outcome is Outcome.NO_ANSWER for e in written])) if written else None,
     }
 
 

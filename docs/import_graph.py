@@ -44,6 +44,7 @@ GROUND = (
     "encoding",
     "episode",
     "estimators",
+    "machine",
     "render",
 )
 ROOMS = (

@@ -143,8 +143,8 @@ class CausalLMPolicy:
         """Return the policy of a Hugging Face folder or Hub name.
 
         Args:
-            name: Local folder (nothing is downloaded) or Hub name; or a folder of :meth:`save_pretrained` with a LoRA
-                adapter.
+            name: Local folder (nothing is downloaded) or Hub name; or a folder with a LoRA adapter, of
+                :meth:`save_pretrained` or another one of ``peft``, which names its model.
             device: Torch device.
             dtype: Name of a floating-point torch dtype, such as ``"bfloat16"``.
             **options: Of the class, such as ``temperature``.
@@ -156,8 +156,9 @@ class CausalLMPolicy:
 
         kind = torch_dtype(dtype)
         check_device(device)
-        tokenizer: Any = pretrained_tokenizer(name)
-        base = lora.base_folder(name)
+        base = lora.base_of(name) if lora.is_adapter(name) else None
+        has_tokenizer = base is None or (Path(name) / "tokenizer_config.json").is_file()
+        tokenizer: Any = pretrained_tokenizer(name if has_tokenizer else base)
         try:
             model: Any = AutoModelForCausalLM.from_pretrained(str(base or name), dtype=kind)
         except (OSError, ValueError) as error:
@@ -209,7 +210,8 @@ class CausalLMPolicy:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write an ordinary Hugging Face folder: weights, configuration and tokenizer.
 
-        Of a model with a LoRA adapter it is a folder of ``peft``, with the model that the adapter belongs to below it.
+        Of a model with a LoRA adapter it is a folder of ``peft``, with the model that the adapter belongs to below it,
+        or, in a run folder, the name of the one place in the run where that model lies.
         """
         if lora.has_adapter(self.model):
             lora.save(self.model, folder)

@@ -7,6 +7,10 @@ with an adapter go through its own forward, for :mod:`~g2rpo_env.agents.policy.f
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,7 @@ import torch
 
 from g2rpo_env.errors import ConfigurationError, MissingDependencyError
 
-CONFIG_FILE, BASE_FOLDER = "adapter_config.json", "base"
+CONFIG_FILE, BASE_FOLDER, REFERENCE_FILE = "adapter_config.json", "base", "base.json"
 
 
 def add_lora(
@@ -67,16 +71,73 @@ def inner(model: Any) -> Any:
     return model.get_base_model() if has_adapter(model) else model
 
 
+def keep_base(model: Any, place: str | Path) -> None:
+    """Write the model below an adapter into a folder, and let every later :func:`save` beside it refer to that folder.
+
+    Its weights are frozen, so one copy serves all checkpoints of a run.
+
+    Args:
+        model: A model; nothing happens to one without an adapter, and one whose model lies there already.
+        place: New folder, or one in which this very model lies already.
+
+    Raises:
+        ConfigurationError: another model lies there.
+    """
+    place = Path(place).resolve()
+    if not has_adapter(model) or _get_kept(model)[0] == str(place):
+        return
+    half = place.with_name(f"{place.name}.part")
+    shutil.rmtree(half, ignore_errors=True)
+    _save_base(model, half)
+    digest = hash_weights(half)
+    if not place.is_dir():
+        half.rename(place)  # an interrupted save leaves no half model
+    shutil.rmtree(half, ignore_errors=True)
+    if hash_weights(place) != digest:
+        raise ConfigurationError(f"place={str(place)!r} must hold the model of this adapter, and holds another one")
+    model.kept_base = str(place), digest
+
+
 def save(model: Any, folder: str | Path) -> None:
-    """Write the adapter, and beside it the model it belongs to, as ordinary folders of both libraries."""
+    """Write the adapter as a folder of ``peft``, and with it the model that it belongs to.
+
+    That model goes below the folder; where :func:`keep_base` has put it into the run that the folder is part of, the
+    folder names that place, relative to itself, and the checksum of what lies there.
+    """
+    folder = Path(folder).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    place, digest = _get_kept(model)
+    if place is not None and Path(place).is_dir() and Path(place).parent in folder.parents:
+        named = {"folder": os.path.relpath(place, folder), "sha256": digest}
+        (folder / REFERENCE_FILE).write_text(json.dumps(named, indent=2) + "\n", encoding="utf-8")
+    else:
+        _save_base(model, folder / BASE_FOLDER)
+    model.save_pretrained(str(folder))
+
+
+def _save_base(model: Any, folder: Path) -> None:
     # An adapted layer keeps its own weights under "base_layer".
     weights = {
         name.replace(".base_layer.", "."): tensor
         for name, tensor in inner(model).state_dict().items()
         if ".lora_" not in name
     }
-    inner(model).save_pretrained(str(Path(folder) / BASE_FOLDER), state_dict=weights)
-    model.save_pretrained(str(folder))
+    inner(model).save_pretrained(str(folder), state_dict=weights)
+
+
+def _get_kept(model: Any) -> tuple[str | None, str | None]:
+    """Return the folder that keeps the model below an adapter, and its checksum; None if there is none."""
+    return getattr(model, "kept_base", (None, None))
+
+
+def hash_weights(folder: str | Path) -> str:
+    """Return the SHA-256 of the weight files of a Hugging Face folder, in the order of their names."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(folder).glob("*.safetensors")):
+        with file.open("rb") as opened:
+            while block := opened.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def load(model: Any, folder: str | Path) -> Any:
@@ -85,13 +146,48 @@ def load(model: Any, folder: str | Path) -> Any:
     Raises:
         MissingDependencyError: peft is missing.
     """
-    return _peft().PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+    adapted = _peft().PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+    if (Path(folder) / REFERENCE_FILE).is_file():
+        named = json.loads((Path(folder) / REFERENCE_FILE).read_text(encoding="utf-8"))
+        adapted.kept_base = str((Path(folder).resolve() / named["folder"]).resolve()), named["sha256"]
+    return adapted
 
 
-def base_folder(folder: str | Path) -> Path | None:
-    """Return where the model of a saved adapter lies; None if the folder holds no adapter of :func:`save`."""
+def is_adapter(folder: str | Path) -> bool:
+    """Whether a folder holds an adapter of ``peft``, of this module or of another library."""
+    return (Path(folder) / CONFIG_FILE).is_file()
+
+
+def base_of(folder: str | Path) -> str:
+    """Return the folder, or the Hub name, of the model that a saved adapter belongs to.
+
+    Args:
+        folder: Folder of an adapter, of :func:`save` or any other of ``peft``.
+
+    Raises:
+        ConfigurationError: that model is gone, is another one by now, or is not named.
+    """
     folder = Path(folder)
-    return folder / BASE_FOLDER if (folder / CONFIG_FILE).is_file() and (folder / BASE_FOLDER).is_dir() else None
+    if (folder / BASE_FOLDER).is_dir():
+        return str(folder / BASE_FOLDER)
+    if (folder / REFERENCE_FILE).is_file():
+        named = json.loads((folder / REFERENCE_FILE).read_text(encoding="utf-8"))
+        place = folder.resolve() / named["folder"]
+        if not place.is_dir():
+            raise ConfigurationError(
+                f"folder={str(folder)!r} holds a LoRA adapter alone; its model must lie at {os.path.normpath(place)}: "
+                "move or copy the whole run folder"
+            )
+        if hash_weights(place) != named["sha256"]:
+            raise ConfigurationError(
+                f"folder={str(folder)!r} holds a LoRA adapter of another model than {os.path.normpath(place)} is now: "
+                f"its weights must have the SHA-256 {named['sha256']}"
+            )
+        return os.path.normpath(place)
+    named = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    if not named:
+        raise ConfigurationError(f"folder={str(folder)!r} holds a LoRA adapter that does not name its model")
+    return str(named)
 
 
 def merge(model: Any) -> Any:

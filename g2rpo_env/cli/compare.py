@@ -11,25 +11,37 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import tyro
 from rich.console import Console
 from rich.table import Table
 
 from g2rpo_env.agents.warm_start import WarmStart
 from g2rpo_env.cli.checkpoints import add_task_options
-from g2rpo_env.cli.options import DEFAULT_LENGTH, EnvOptions, early, guidance_options, nested, parse, values
+from g2rpo_env.cli.options import (
+    DEFAULT_LENGTH,
+    EnvOptions,
+    TorchOptions,
+    check_torch_options,
+    early,
+    guidance_options,
+    nested,
+    parse,
+    values,
+)
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.experiments.arms import Setting
 from g2rpo_env.experiments.comparison import Comparison, compare
 from g2rpo_env.experiments.environments import prepare_torch
 from g2rpo_env.experiments.families import ARMS, Family, find_family
+from g2rpo_env.experiments.runner import Place
 from g2rpo_env.report.plots import plot_comparison
-from g2rpo_env.report.tables import get_standing, interval_text
+from g2rpo_env.report.tables import get_standing, interval_text, warn_unread
 
 
-@dataclass
-class CompareOptions(EnvOptions):
+@dataclass(kw_only=True)
+class CompareOptions(EnvOptions, TorchOptions):
     """Train the same base with several algorithms and compare them on the same unguided test problems.
 
     Give --env and --algorithms before --help: environments that grpo@unguided, sft, g2rpo-a and g2rpo-a-masked were
@@ -55,8 +67,13 @@ class CompareOptions(EnvOptions):
     """First root seed."""
     seeds: int = 1
     """Number of root seeds, seed, seed + 1, ...; each has a base of its own."""
-    policy: str | None = None
-    """Folder of the base; without it a warm-started tiny model per seed."""
+    policy: Annotated[str | None, tyro.conf.arg(aliases=["--model"])] = None
+    """Folder or Hub name of the base, with a LoRA adapter if it has one; without it a warm-started tiny model per
+    seed."""
+    dtype: str = "float32"
+    """Torch dtype of the weights."""
+    threads: int = 1
+    """Torch threads of each of the processes that train side by side."""
     evaluation_problems: int = 512
     """Test problems."""
     out: Path = Path("runs/compare")
@@ -71,7 +88,8 @@ def main(argv: Sequence[str]) -> None:
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise ConfigurationError(f"{name}={getattr(options, name)} must be at least 1")
     steps = {"minibatch": options.minibatch, "epochs": options.epochs}
-    prepare_torch(None)
+    check_torch_options(options)
+    prepare_torch(options.threads)
     setting = Setting(
         env=options.env,
         task=values(options.task),
@@ -92,6 +110,7 @@ def main(argv: Sequence[str]) -> None:
         optimizer={name: value for name, value in steps.items() if value is not None},
         base=options.policy,
         warm=options.warm,
+        place=Place(options.device, options.dtype, options.threads),
     )
     show(found)
     (options.out / "results.json").write_text(json.dumps(found.get_records(), indent=2) + "\n", encoding="utf-8")
@@ -111,7 +130,7 @@ def parse_options(argv: Sequence[str]) -> tuple[Any, Family | None]:
     family = find_family(env)
     kind = add_task_options(CompareOptions, env)
     guidance = guidance_options(DEFAULT_LENGTH)
-    kind = dataclasses.make_dataclass("Compare", [("guidance", *nested(guidance))], bases=(kind,))
+    kind = dataclasses.make_dataclass("Compare", [("guidance", *nested(guidance))], bases=(kind,), kw_only=True)
     if family is None:
         return parse(kind, argv, "compare"), None
     task: Any = next(f.default_factory for f in dataclasses.fields(kind) if f.name == "task")
@@ -152,6 +171,8 @@ def show(found: Comparison) -> None:
         )
     Console(width=110).print(table)
     print("\n".join(describe(found)))
+    for seed, evaluation in found.bases.items():
+        warn_unread(evaluation, f"base, seed {seed}: ")
 
 
 def describe(found: Comparison) -> list[str]:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import tyro
 
-from g2rpo_env.cli.checkpoints import load_policy
-from g2rpo_env.cli.options import parse
-from g2rpo_env.experiments.environments import prepare_torch
+from g2rpo_env.cli.checkpoints import find_model
+from g2rpo_env.cli.options import TorchOptions, move_model_first, parse
 
 
-@dataclass
-class CompleteOptions:
+@dataclass(kw_only=True)
+class CompleteOptions(TorchOptions):
     """Complete a text, up to the end token or the budget."""
 
-    source: tyro.conf.Positional[Path]
-    """Run folder, or Hugging Face folder."""
+    model: tyro.conf.Positional[str]
+    """Run folder, checkpoint, Hugging Face folder, LoRA folder or Hub name; --model NAME says the same."""
     prompt: tyro.conf.Positional[str]
     """The text, such as "12+34="; \\n stands for a line break."""
     max_new_tokens: int = 128
@@ -33,8 +31,7 @@ class CompleteOptions:
 
 def main(argv: Sequence[str]) -> None:
     """Print the prompt and its completion."""
-    options = parse(CompleteOptions, argv, "complete")
-    prepare_torch(1)  # one lane: more threads would only wait for each other
-    policy = load_policy(options.source, options.temperature)
+    options = parse(CompleteOptions, move_model_first(argv), "complete")
+    policy = find_model(options.model).load_policy(options, options.temperature)
     prompt = options.prompt.replace("\\n", "\n")
     print(prompt + policy.complete(prompt, options.max_new_tokens, greedy=not options.sample, seed=options.seed))

@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> None:
     started = time.perf_counter()
     set_aside(options.out)
     make_folder(options.out)
-    prepare_torch(None)
+    prepare_torch(1)  # as the workers: more threads of a tiny model would wait for each other
     setting = make_setting(ENV, seed=options.seed, updates=options.updates)
     digits = FAMILY.task["digits"]
     print(f"Column addition, {digits} digits, seed {options.seed}. Warm start of a base on a few sums ...", flush=True)

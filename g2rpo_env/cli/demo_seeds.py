@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
     set_aside(options.out)
     make_folder(options.out)
     (options.out / "base").mkdir()
-    prepare_torch(None)
+    prepare_torch(1)  # as the workers: more threads of a tiny model would wait for each other
     rates = sorted({*options.grid, GRPO.learning_rate})
     others = [replace(GRPO, label=f"grpo-{rate:g}", learning_rate=rate) for rate in rates if rate != GRPO.learning_rate]
     settings = [make_setting(ENV, seed=seed, updates=options.updates) for seed in options.seeds]

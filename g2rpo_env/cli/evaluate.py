@@ -10,20 +10,20 @@ from pathlib import Path
 import tyro
 
 from g2rpo_env.agents.evaluation import evaluate
-from g2rpo_env.cli.checkpoints import add_task_options, load_policy, make_environment_of
-from g2rpo_env.cli.options import early, parse
-from g2rpo_env.experiments.environments import prepare_torch
-from g2rpo_env.report.tables import show_accuracy, show_response
+from g2rpo_env.cli.checkpoints import add_task_options, find_model
+from g2rpo_env.cli.options import TorchOptions, early, move_model_first, parse
+from g2rpo_env.report.tables import show_accuracy, show_answers, show_response
 
 
-@dataclass
-class EvaluateOptions:
+@dataclass(kw_only=True)
+class EvaluateOptions(TorchOptions):
     """Measure a run or a checkpoint on problems without guidance."""
 
-    source: tyro.conf.Positional[Path]
-    """Run folder, or Hugging Face folder."""
+    model: tyro.conf.Positional[str]
+    """Run folder, checkpoint, Hugging Face folder, LoRA folder or Hub name; --model NAME says the same."""
     env: str | None = None
-    """Id of the environment; without it the one of the run. Give it before --help to see the options of its task."""
+    """Id of the environment; without it the one the model was trained on. Name it before --help to see the options of
+    its task."""
     split: str = "test"
     """train, validation, test or warmstart."""
     problems: int = 256
@@ -42,16 +42,15 @@ class EvaluateOptions:
     """Problems per point of the guidance-response curve; 0 = no curve."""
     json: Path | None = None
     """File for the numbers; an existing one is replaced."""
-    threads: int | None = None
-    """Torch threads; without it all cores this process may use."""
 
 
 def main(argv: Sequence[str]) -> None:
     """Evaluate and print."""
+    argv = move_model_first(argv)
     options = parse(add_task_options(EvaluateOptions, early(argv, "env")["env"]), argv, "evaluate")
-    prepare_torch(options.threads)
-    policy = load_policy(options.source, options.temperature)
-    envs = make_environment_of(options.source, options.env, getattr(options, "task", None))
+    model = find_model(options.model)
+    envs = model.make_envs(options.env, getattr(options, "task", None))
+    policy = model.load_policy(options, options.temperature)
     evaluation = evaluate(
         policy,
         envs,
@@ -63,7 +62,8 @@ def main(argv: Sequence[str]) -> None:
         seed=options.seed,
     )
     show_accuracy(evaluation)
+    show_answers(evaluation)
     if options.response_problems:
-        show_response(policy, envs, options.response_problems, str(options.source))
+        show_response(policy, envs, options.response_problems, options.model)
     if options.json is not None:
         options.json.write_text(json.dumps(evaluation.to_config(), indent=2) + "\n", encoding="utf-8")

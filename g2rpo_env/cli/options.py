@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import inspect
 import re
+import sys
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import tyro
 from docstring_parser import parse as parse_docstring
 
 from g2rpo_env.envs.options import Option
+from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.experiments.environments import env_spec
 from g2rpo_env.guidance import VectorGuidanceWrapper
 from g2rpo_env.task import task_class
@@ -146,3 +148,59 @@ class EnvOptions:
     """Problems per update."""
     group_size: int = 8
     """Members per problem."""
+
+
+# -- models -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(kw_only=True)
+class TorchOptions:
+    """Where a model runs, and how: shared by every command that runs one."""
+
+    device: str = "cpu"
+    """Torch device."""
+    dtype: str | None = None
+    """Torch dtype of the weights; without it the one they were trained in, float32 for a model from elsewhere."""
+    threads: int | None = None
+    """Torch threads; without it as many as suit the model's size and the cores that are free, or what OMP_NUM_THREADS
+    says."""
+
+
+def check_torch_options(options: TorchOptions) -> None:
+    """Raise ConfigurationError for a device, a dtype or a number of threads that cannot be."""
+    from g2rpo_env.agents.policy.loading import check_device, torch_dtype
+
+    if options.threads is not None and options.threads < 1:
+        raise ConfigurationError(f"threads={options.threads} must be at least 1")
+    if options.dtype is not None:
+        torch_dtype(options.dtype)
+    check_device(options.device)
+
+
+def use_threads(model: Any, threads: int | None) -> None:
+    """Set the torch threads of this command for a model, and say on standard error how many and why."""
+    from g2rpo_env.agents.threads import fit_threads
+
+    chosen = fit_threads(model, threads)
+    if threads is None:
+        print(f"{chosen} (--threads decides)", file=sys.stderr, flush=True)
+
+
+MODEL_NAMES = ("--model", "--policy", "--source")
+"""Options that name a model where a command takes it as its first argument."""
+
+
+def move_model_first(argv: Sequence[str]) -> list[str]:
+    """Return arguments in which a model named by an option is the first argument: ``--model FOLDER`` is ``FOLDER``.
+
+    >>> move_model_first(["--problems", "8", "--model", "runs/a"]), move_model_first(["runs/a", "--split", "test"])
+    (['runs/a', '--problems', '8'], ['runs/a', '--split', 'test'])
+    """
+    first, rest, words = [], [], iter(argv)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name in MODEL_NAMES:
+            first.append(value if equals else next(words, ""))
+        else:
+            rest.append(word)
+    return first + rest

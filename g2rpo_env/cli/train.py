@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
 
 from g2rpo_env.agents import GRPO, CausalLMPolicy, recipes
+from g2rpo_env.agents.evaluation import UnreadWatch
 from g2rpo_env.agents.loop import run_updates
-from g2rpo_env.agents.policy.loading import check_device, pretrained_tokenizer
+from g2rpo_env.agents.policy.loading import pretrained_tokenizer
 from g2rpo_env.agents.policy.sampling import check_temperature
 from g2rpo_env.agents.progress import Progress
 from g2rpo_env.agents.recipe import Recipe
@@ -20,12 +25,15 @@ from g2rpo_env.cli.interrupt import catch_stop_request
 from g2rpo_env.cli.options import (
     DEFAULT_LENGTH,
     EnvOptions,
+    TorchOptions,
+    check_torch_options,
     early,
     guidance_options,
     nested,
     options_type,
     parse,
     task_options,
+    use_threads,
     values,
 )
 from g2rpo_env.errors import ConfigurationError, ResumeError
@@ -33,13 +41,13 @@ from g2rpo_env.experiments.environments import make_envs, prepare_torch
 from g2rpo_env.guidance import find_guidance
 from g2rpo_env.report.plots import Curves, plot_curves
 from g2rpo_env.report.run_folder import RunFolder
-from g2rpo_env.report.tables import show_accuracy, show_response
+from g2rpo_env.report.tables import show_accuracy, show_answers, show_response
 
 PARTS = tuple(f.name for f in dataclasses.fields(Recipe))
 
 
-@dataclass
-class TrainOptions(EnvOptions):
+@dataclass(kw_only=True)
+class TrainOptions(EnvOptions, TorchOptions):
     """Train a recipe on an environment and keep everything in a run folder.
 
     The options of the task depend on --env, those of the parts on --recipe: give both before --help to see them.
@@ -55,18 +63,17 @@ class TrainOptions(EnvOptions):
     """Run folder; must be new or empty. Without it runs/RECIPE-TASK-SEED."""
     resume: Path | None = None
     """Go on with the run of this folder, with its own options; only --updates may be given beside it."""
-    policy: str | None = None
-    """Folder or Hub name of a causal LM to train; without it a tiny model with random weights."""
+    policy: Annotated[str | None, tyro.conf.arg(aliases=["--model"])] = None
+    """Folder or Hub name of a causal LM to train, or a LoRA folder; without it a tiny model with random weights."""
+    lora: int | None = None
+    """Rank of a LoRA adapter, >= 1, that is added to the model and trained in place of its weights; None trains
+    those."""
     warm_start: Literal["auto", "always", "never"] = "auto"
     """Supervised warm start on ground-truth solutions; auto = for the tiny model only."""
     temperature: float = 1.0
     """Sampling temperature."""
-    device: str = "cpu"
-    """Torch device."""
     dtype: str = "float32"
     """Torch dtype of the weights."""
-    threads: int | None = None
-    """Torch threads; without it all cores this process may use."""
     evaluate_every: int = 50
     """Updates between evaluations on the validation split; 0 = none at all."""
     evaluation_problems: int = 256
@@ -106,7 +113,7 @@ def make_options_type(argv: Sequence[str]) -> type:
         if dataclasses.fields(kind):
             groups.append((name, *nested(kind)))
     doc = {"__doc__": TrainOptions.__doc__}
-    return dataclasses.make_dataclass("Train", groups, bases=(TrainOptions,), namespace=doc)
+    return dataclasses.make_dataclass("Train", groups, bases=(TrainOptions,), namespace=doc, kw_only=True)
 
 
 def make_environment(options: Any) -> Any:
@@ -154,12 +161,15 @@ class Training:
 
     def __init__(self, options: Any, run: RunFolder) -> None:
         self.options, self.folder = options, run
-        prepare_torch(options.threads)
+        prepare_torch()
+        # A run that goes on adds up its numbers in the order of its beginning, which depends on the threads.
+        self.threads = options.threads or run.threads
         self.envs = make_environment(options)
         self.validation = self._has_split("validation")
         saved = run.checkpoints()
         if saved:
             self.agent = GRPO.load(saved[-1], self.envs, device=options.device)
+            use_threads(self.agent.policy, self.threads)
         else:
             recipe = build_recipe(options, find_guidance(self.envs))
             self.agent = GRPO(self._make_policy(), self.envs, seed=options.seed, recipe=recipe)
@@ -175,7 +185,8 @@ class Training:
         out = options.out or Path("runs") / name
         RunFolder.check_free(out)
         training = cls(options, RunFolder(out))
-        RunFolder.create(out, {"argv": list(argv), "options": to_plain(options)})
+        config = {"argv": list(argv), "options": to_plain(options), "threads": torch.get_num_threads()}
+        RunFolder.create(out, config)
         return training
 
     @classmethod
@@ -218,13 +229,16 @@ class Training:
         def make() -> CausalLMPolicy:
             if options.policy is None:
                 policy = CausalLMPolicy.tiny(self.envs, seed=options.seed, temperature=options.temperature)
-                return policy.to(options.device, options.dtype)
-            return CausalLMPolicy.from_pretrained(
-                options.policy, temperature=options.temperature, device=options.device, dtype=options.dtype
-            )
+                policy.to(options.device, options.dtype)
+            else:
+                policy = CausalLMPolicy.from_pretrained(
+                    options.policy, temperature=options.temperature, device=options.device, dtype=options.dtype
+                )
+            use_threads(policy, self.threads)
+            return policy
 
         if options.warm_start == "never" or (options.warm_start == "auto" and options.policy is not None):
-            return make()
+            return self._add_adapter(make())
         split = "validation" if self.validation else self.envs.unwrapped.task.source.split
         print(f"Warm start on ground-truth solutions, measured on the {split} split ...")
         policy, result = load_or_warm_start(
@@ -236,7 +250,11 @@ class Training:
         low, high = options.warm.success
         reached = "inside" if result.reached else "NOT inside"
         print(f"Base: {result.steps} steps, sampled success {result.success:.2%}, {reached} {low:.0%} to {high:.0%}.")
-        return policy
+        return self._add_adapter(policy)
+
+    def _add_adapter(self, policy: CausalLMPolicy) -> CausalLMPolicy:
+        rank = self.options.lora
+        return policy if rank is None else policy.add_lora(rank, seed=self.options.seed)
 
     # -- the run ----------------------------------------------------------------------------------------------------
 
@@ -246,15 +264,19 @@ class Training:
         source = self.envs.unwrapped.task.source
         number = "unlimited generated" if source.num_problems is None else f"{source.num_problems:,}"
         parameters = sum(p.numel() for p in agent.policy.model.parameters())
+        trained = sum(p.numel() for p in agent.policy.model.parameters() if p.requires_grad)
         print(f"{options.recipe} on {options.env}: {number} problems in the {source.split} split, ", end="")
-        print(f"{parameters:,} parameters, run folder {self.folder.path}", flush=True)
+        adapter = "" if trained == parameters else f" of which {trained:,} are trained (LoRA)"
+        print(f"{parameters:,} parameters{adapter}, run folder {self.folder.path}", flush=True)
         if agent.updates == 0:
             self._respond("before")
         self.progress = Progress(options.updates, agent.updates)  # its clock starts now
         with self.progress, catch_stop_request() as self.is_stopping:
             if agent.updates == 0:
                 self._evaluate()
-            run_updates(agent.update, self._has_more, [self._record, self._measure, self._keep, self._show])
+            unread = UnreadWatch(self._warn, self.envs.unwrapped.task.max_new_tokens)
+            callbacks = [self._record, self._measure, self._keep, self._show, unread]
+            run_updates(agent.update, self._has_more, callbacks)
         self.folder.close()
         self.folder.checkpoint(agent, agent.updates)
         plot_curves(
@@ -288,6 +310,10 @@ class Training:
     def _show(self, metrics: dict[str, Any], seconds: float) -> None:
         self.progress.update(metrics)
 
+    def _warn(self, text: str) -> None:
+        text += f"; g2rpo-env evaluate {self.folder.path} shows some, and so do {self.folder.path / 'rollouts'}"
+        print(f"Warning: {text}", file=sys.stderr, flush=True)
+
     def _evaluate(self) -> None:
         if self.options.evaluate_every and self.validation:
             evaluation = self.agent.evaluate("validation", self.options.evaluation_problems)
@@ -304,7 +330,9 @@ class Training:
         if rewards:
             print(f"Success of guided members in training, mean of all updates: {sum(rewards) / len(rewards):.2%}")
         if self.options.evaluate_every and self._has_split("test"):
-            show_accuracy(self.agent.evaluate("test", self.options.evaluation_problems))
+            evaluation = self.agent.evaluate("test", self.options.evaluation_problems)
+            show_accuracy(evaluation)
+            show_answers(evaluation)
         print(f"Run folder: {self.folder.path} (curves.png, metrics.jsonl, checkpoints/)")
 
 
@@ -313,9 +341,9 @@ def check_options(options: Any) -> None:
     for name in ("updates", "seed", "evaluate_every", "rollouts_every", "response_problems"):
         if getattr(options, name) < 0:
             raise ConfigurationError(f"{name}={getattr(options, name)} must be at least 0")
-    for name in ("checkpoint_every", "evaluation_problems", "threads"):
+    for name in ("checkpoint_every", "evaluation_problems", "lora"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise ConfigurationError(f"{name}={value} must be at least 1")
     check_temperature(options.temperature)
-    check_device(options.device)
+    check_torch_options(options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -80,6 +81,11 @@ class Setting:
     order: dict[str, Any] | None = None
     measured: dict[str, Any] | None = None
 
+    def get_environment(self) -> dict[str, Any]:
+        """Return the environment as plain data, for the folders of bases and runs: a later command finds it there."""
+        options = {"env": self.env, "task": self.task, "guidance": self.guidance}
+        return json.loads(json.dumps(options, default=str))
+
     def make_envs(self, *, guided: bool) -> Any:
         """Return the training environment."""
         envs = make_envs(self.env, self.problems, self.group_size, self.task, self.guidance if guided else None)
@@ -128,9 +134,9 @@ class Result:
         return tuple(row["reveal_length"] for row in self.curves.metrics)
 
 
-def evaluate_base(setting: Setting, base: Path) -> Evaluation:
+def evaluate_base(setting: Setting, base: Path, device: str = "cpu", dtype: str = "float32") -> Evaluation:
     """Return the accuracy of the base on the test problems."""
-    policy = CausalLMPolicy.from_pretrained(base)
+    policy = CausalLMPolicy.from_pretrained(base, device=device, dtype=dtype)
     return evaluate(policy, setting.make_envs(guided=False), problems=setting.evaluation_problems)
 
 

@@ -14,6 +14,9 @@ from g2rpo_env.experiments.arms import Setting
 from g2rpo_env.guidance import AnyEnv
 from g2rpo_env.report.run_folder import RunFolder
 
+FACTS = "warm_start.json"
+"""File of a base's folder with the facts of its warm start, and the environment that it was made for."""
+
 
 def make_folder(path: Path) -> None:
     """Make a folder; raises RunExistsError if something is in it."""
@@ -40,7 +43,7 @@ def warm_start_tiny(
 def save_base(policy: CausalLMPolicy, folder: Path, facts: dict[str, Any]) -> None:
     """Write a base and the facts of its warm start, plain data, into a folder."""
     policy.save_pretrained(folder)
-    (folder / "warm_start.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
+    (folder / FACTS).write_text(json.dumps(facts) + "\n", encoding="utf-8")
 
 
 def make_base(
@@ -67,5 +70,5 @@ def make_base(
     base, result = warm_start_tiny(setting.make_envs(guided=False), warm, setting.seed, context)
     reached = "" if result.reached else " (not in the range that was asked for)"
     report(f"Base, seed {setting.seed}: {result.steps} steps, sampled success {result.success:.2%}{reached}")
-    save_base(base, folder, {"steps": result.steps, "success": result.success})
+    save_base(base, folder, {"steps": result.steps, "success": result.success, **setting.get_environment()})
     return folder

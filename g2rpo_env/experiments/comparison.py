@@ -13,7 +13,7 @@ from g2rpo_env.experiments.algorithms import make_arms, make_chains
 from g2rpo_env.experiments.arms import Arm, Result, Setting, evaluate_base
 from g2rpo_env.experiments.bases import make_base, make_folder
 from g2rpo_env.experiments.families import find_controller
-from g2rpo_env.experiments.runner import run_chains
+from g2rpo_env.experiments.runner import ON_PROCESSOR, Place, run_chains
 from g2rpo_env.report.plots import Curves
 
 BASE = "base"
@@ -121,11 +121,12 @@ def compare(
     warm: WarmStart | None = None,
     workers: int | None = None,
     report: Callable[[str], Any] = print,
+    place: Place = ON_PROCESSOR,
 ) -> Comparison:
     """Train the same bases with several algorithms and measure all of them on the same unguided test problems.
 
-    Arms train in worker processes with one torch thread each, so that a script calls this below
-    ``if __name__ == "__main__":``. Results do not depend on how many train side by side.
+    Arms train in worker processes, with one torch thread each unless ``place`` says otherwise, so that a script calls
+    this below ``if __name__ == "__main__":``. Results do not depend on how many train side by side.
 
     Args:
         algorithms: Names, see :func:`~g2rpo_env.experiments.algorithms.make_arm`, or arms of your own.
@@ -142,6 +143,7 @@ def compare(
         warm: How that is done; None takes the defaults of :class:`~g2rpo_env.agents.warm_start.WarmStart`.
         workers: Worker processes; None takes the cores.
         report: Called with a line about each base and each arm that is done.
+        place: Device, dtype and torch threads of the models.
 
     Returns:
         The accuracies, sampled tokens and curves per seed and algorithm.
@@ -161,9 +163,9 @@ def compare(
         one = replace(setting, seed=seed)
         given = base[seed] if isinstance(base, Mapping) else base
         start = make_base(one, given, warm or WarmStart(), out[seed] / BASE, report)
-        bases[seed] = evaluate_base(one, start)
+        bases[seed] = evaluate_base(one, start, place.device, place.dtype)
         jobs += [(one, start, chain, out[seed]) for chain in chains]
-    results = run_chains(jobs, report, workers)
+    results = run_chains(jobs, report, workers, place)
     order = [arm.label for arm in arms]
     results.sort(key=lambda result: (list(seeds).index(result.seed), order.index(result.arm.label)))
     return Comparison(bases, tuple(results))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,15 +62,15 @@ def make_envs(
     return envs if guidance is None else VectorGuidanceWrapper(envs, **guidance)
 
 
-def prepare_torch(threads: int | None) -> None:
-    """Set torch's threads (None takes the cores this process may use) and silence the bars of saving and loading."""
+def prepare_torch(threads: int | None = None) -> None:
+    """Set torch's threads if a number is given, and silence the bars of saving and loading.
+
+    For a process that nothing else runs in, such as that of a command; see
+    :func:`g2rpo_env.agents.threads.fit_threads` for the number that suits a model.
+    """
     import torch
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    torch.set_num_threads(threads or available_cores())
-
-
-def available_cores() -> int:
-    """Return the number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if threads is not None:
+        torch.set_num_threads(threads)

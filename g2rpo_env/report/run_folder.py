@@ -6,6 +6,7 @@ evaluations.jsonl     unguided accuracy, apart, so that evaluating changes nothi
 timings.jsonl         seconds per update
 events.out.tfevents.* the same numbers for TensorBoard
 checkpoints/000050/   policy as a Hugging Face folder, and the training state
+base/                 the model below the LoRA adapters of all checkpoints, if the policy has one
 rollouts/000050.jsonl the episodes of an update, versioned records
 curves.png            reward, unguided accuracy, reveal length, groups with signal
 """
@@ -91,6 +92,11 @@ class RunFolder:
         """Options that the run was started with."""
         return json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
 
+    @property
+    def threads(self) -> int | None:
+        """Torch threads that the run was started with; None where it is new or does not say."""
+        return self.config.get("threads") if (self.path / CONFIG).is_file() else None
+
     def rewind(self, update: int) -> None:
         """Forget every line and file of later updates, which a resumed run will write again."""
         for name in (METRICS, EVALUATIONS, TIMINGS):
@@ -123,12 +129,16 @@ class RunFolder:
     def checkpoint(self, agent: Agent, updates: int) -> Path:
         """Save the agent under its number of updates; the newest :data:`KEEP_CHECKPOINTS` are kept.
 
-        Written beside its place and then renamed, so that an interrupted save leaves no half checkpoint.
+        A model below a LoRA adapter, which training leaves alone, is written once, into base/. A checkpoint is written
+        beside its place and then renamed, so that an interrupted save leaves no half one.
         """
         folder = self.path / "checkpoints" / f"{updates:06d}"
         if not folder.is_dir():
+            from g2rpo_env.agents.policy import lora
+
             half = folder.with_suffix(".part")
             shutil.rmtree(half, ignore_errors=True)
+            lora.keep_base(getattr(getattr(agent, "policy", None), "model", None), self.path / "base")
             agent.save(half)
             half.rename(folder)
         for old in self.checkpoints()[:-KEEP_CHECKPOINTS]:

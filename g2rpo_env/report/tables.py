@@ -10,10 +10,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from g2rpo_env.agents.evaluation import Evaluation
+from g2rpo_env.agents.evaluation import Evaluation, explain_unread
 from g2rpo_env.agents.policy.protocol import SamplingPolicy
 from g2rpo_env.agents.response import ResponsePoint, guidance_response
 from g2rpo_env.guidance import AnyEnv
+from g2rpo_env.render import escape
+from g2rpo_env.verdict import Outcome
 
 
 def interval_text(low: float, high: float) -> str:
@@ -29,6 +31,37 @@ def show_accuracy(evaluation: Evaluation) -> None:
     for k, value in evaluation.pass_at.items():
         if k > 1:
             print(f"  pass@{k}: {value:.4f}")
+
+
+def show_answers(evaluation: Evaluation) -> None:
+    """Print how many answers have each outcome, what follows if most cannot be graded, and a few answers."""
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in evaluation.outcomes.items())
+    budget = "" if evaluation.max_new_tokens is None else f" at max_new_tokens={evaluation.max_new_tokens}"
+    print(f"Answers: {counts}; {evaluation.truncated} truncated{budget}")
+    for answer in evaluation.examples:
+        cut = ", truncated" if answer.truncated else ""
+        print(f"  {answer.problem_id}: {answer.outcome}{cut}, final answer {answer.answer!r}")
+        print("    " + shorten(escape(answer.completion)).replace("\n", "\n    "))
+    warn_unread(evaluation)
+
+
+def warn_unread(evaluation: Evaluation, of: str = "") -> None:
+    """Print a warning if most answers of an evaluation cannot be graded; ``of`` says whose, such as ``"base: "``."""
+    answers = sum(evaluation.outcomes.values())
+    unanswered = evaluation.outcomes.get(Outcome.NO_ANSWER, 0)
+    text = explain_unread(unanswered, evaluation.truncated, answers, evaluation.max_new_tokens)
+    if text is not None:
+        print(f"Warning: {of}{text}.")
+
+
+def shorten(text: str, longest: int = 240) -> str:
+    """Return a text of at most ``longest`` signs: its beginning and its end, where the final answer is.
+
+    >>> shorten("abcdefghijklmno", 9)
+    'abc...mno'
+    """
+    kept = (longest - 3) // 2
+    return text if len(text) <= longest else f"{text[:kept]}...{text[-kept:]}"
 
 
 def show_response(policy: SamplingPolicy, envs: AnyEnv, problems: int, when: str, folder: Path | None = None) -> None:

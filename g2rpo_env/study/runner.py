@@ -28,7 +28,8 @@ from types import FrameType
 from typing import Any, TextIO
 
 from g2rpo_env.errors import ResumeError
-from g2rpo_env.experiments.environments import available_cores, prepare_torch
+from g2rpo_env.experiments.environments import prepare_torch
+from g2rpo_env.machine import available_cores
 from g2rpo_env.naming import MOVED_MODULES
 from g2rpo_env.study.runs import Base, Run, execute, hash_config, hash_weights
 

@@ -84,7 +84,7 @@ class Base:
         policy, result = warm_start_tiny(envs, self.warm, self.seed, hidden_size=self.hidden_size, layers=self.layers)
         found = {**dataclasses.asdict(result), "parameters": sum(p.numel() for p in policy.model.parameters())}
         half = folder.with_suffix(".part")
-        save_base(policy, half, found)
+        save_base(policy, half, {**found, "env": self.env, "task": to_plain(self.task)})
         half.rename(folder)
         return found
 

@@ -26,11 +26,11 @@ def make_tokens() -> tuple[torch.Tensor, torch.Tensor]:
     return token_NT, torch.ones_like(token_NT, dtype=torch.bool)
 
 
-def stir_adapter(policy: Any) -> None:
+def stir_adapter(policy: Any, seed: int = 1) -> None:
     """Give B of an adapter other values than 0."""
     for name, parameter in policy.model.named_parameters():
         if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(1))
+            torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(seed))
 
 
 @dataclass(frozen=True)

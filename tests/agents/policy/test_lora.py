@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -116,3 +118,77 @@ def test_a_missing_library_is_named(make_envs: Any, make_policy: Any, monkeypatc
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingDependencyError, match=r"g2rpo-env\[lora\]"):
         make_policy(make_envs()).add_lora()
+
+
+# -- saving ------------------------------------------------------------------------------------------------------------
+
+
+def save_in_a_run(policy: CausalLMPolicy, run: Path, *numbers: int) -> list[Path]:
+    """Checkpoints of a run, each with another adapter, and the model kept once."""
+    folders = []
+    for number in numbers:
+        lora.keep_base(policy.model, run / "base")
+        stir_adapter(policy, seed=number)
+        folders.append(run / "checkpoints" / f"{number:06d}")
+        policy.save_pretrained(folders[-1])
+    return folders
+
+
+def test_checkpoints_of_a_run_share_one_copy_of_the_model(policy: CausalLMPolicy, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    folders = save_in_a_run(policy, run, 1, 2)
+    copies = [file for file in run.rglob("*.safetensors") if file.name == "model.safetensors"]
+    assert copies == [run / "base/model.safetensors"]
+    moved = run.rename(tmp_path / "elsewhere")
+    expected = policy.token_log_probs(*make_tokens())
+    loaded = CausalLMPolicy.from_pretrained(moved / "checkpoints" / folders[-1].name)
+    assert torch.equal(loaded.token_log_probs(*make_tokens()), expected)
+    loaded.save_pretrained(moved / "checkpoints/000003")  # a run that goes on where it lies now
+    assert not (moved / "checkpoints/000003/base").exists()
+    loaded.save_pretrained(tmp_path / "alone")  # a folder outside the run stands alone
+    assert (tmp_path / "alone/base/model.safetensors").is_file()
+    alone = CausalLMPolicy.from_pretrained(tmp_path / "alone")
+    assert torch.equal(alone.token_log_probs(*make_tokens()), expected)
+
+
+def test_an_adapter_says_where_its_model_is_missing_or_another_one(policy: CausalLMPolicy, tmp_path: Path) -> None:
+    (folder,) = save_in_a_run(policy, tmp_path / "run", 1)
+    shutil.copytree(folder, tmp_path / "copied/checkpoints/000001")
+    with pytest.raises(ConfigurationError, match=r"must lie at .*copied/base: move or copy the whole run folder"):
+        CausalLMPolicy.from_pretrained(tmp_path / "copied/checkpoints/000001")
+    weights = tmp_path / "run/base/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(ConfigurationError, match="another model"):
+        CausalLMPolicy.from_pretrained(folder)
+
+
+def test_a_run_keeps_the_model_of_one_adapter_only(policy: CausalLMPolicy, tmp_path: Path) -> None:
+    save_in_a_run(policy, tmp_path, 1)
+    again = CausalLMPolicy.from_pretrained(tmp_path / "checkpoints/000001")
+    lora.keep_base(again.model, tmp_path / "base")
+    other = copy.deepcopy(policy)
+    del other.model.kept_base
+    lora.keep_base(other.model, tmp_path / "base")  # the very same weights
+    with torch.no_grad():
+        lora.inner(other.model).model.norm.weight += 1
+    del other.model.kept_base
+    with pytest.raises(ConfigurationError, match="holds another one"):
+        lora.keep_base(other.model, tmp_path / "base")
+
+
+def test_an_adapter_of_another_library_names_its_model(policy: CausalLMPolicy, tmp_path: Path) -> None:
+    stir_adapter(policy)
+    expected = policy.token_log_probs(*make_tokens())
+    policy.save_pretrained(tmp_path / "ours")
+    base = (tmp_path / "ours/base").rename(tmp_path / "model")
+    policy.tokenizer.save_pretrained(base)
+    for file in (tmp_path / "ours").glob("*token*"):
+        file.unlink()
+    config = tmp_path / "ours/adapter_config.json"
+    named = json.loads(config.read_text()) | {"base_model_name_or_path": str(base)}
+    config.write_text(json.dumps(named))
+    loaded = CausalLMPolicy.from_pretrained(tmp_path / "ours")
+    assert torch.equal(loaded.token_log_probs(*make_tokens()), expected)
+    config.write_text(json.dumps(named | {"base_model_name_or_path": None}))
+    with pytest.raises(ConfigurationError, match="does not name its model"):
+        CausalLMPolicy.from_pretrained(tmp_path / "ours")
