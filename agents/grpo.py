@@ -22,7 +22,7 @@ from g2rpo_env.agents.loop import Callback, run_updates
 from g2rpo_env.agents.parts.protocols import get_requirements
 from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
 from g2rpo_env.agents.policy.protocol import Policy
-from g2rpo_env.agents.progress import Progress
+from g2rpo_env.agents.progress import Progress, Report
 from g2rpo_env.agents.recipe import Recipe
 from g2rpo_env.agents.rollout import token_vector_env
 from g2rpo_env.agents.update import Update
@@ -201,6 +201,7 @@ class GRPO:
         *,
         samples: int | None = None,
         seed: int = 0,
+        progress: Report | None = None,
     ) -> Evaluation:
         """Return unguided accuracy on a split; see :func:`g2rpo_env.agents.evaluation.evaluate`.
 
@@ -216,6 +217,7 @@ class GRPO:
             samples=samples,
             seed=seed,
             context=self.context,
+            progress=progress,
         )
 
     def save(self, folder: str | Path) -> None:
