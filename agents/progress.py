@@ -116,6 +116,11 @@ class Meter:
             left = f", {clock(seconds / share - seconds)} left" if share else ""
             self.line(f"{self.what}: {share:.0%} after {clock(seconds)}{left}")
 
+    def clear(self) -> None:
+        """Take the bar away until the next call, for lines that others write."""
+        if self._bar is not None:
+            self._bar.clear()
+
     def line(self, text: str) -> None:
         """Write a line, above the bar if there is one."""
         if self._bar is None:

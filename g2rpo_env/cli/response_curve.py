@@ -9,7 +9,7 @@ from typing import Any
 
 from g2rpo_env.agents import CausalLMPolicy
 from g2rpo_env.agents.response import FRACTIONS, guidance_response
-from g2rpo_env.agents.warm_start import WarmStart, load_or_warm_start
+from g2rpo_env.agents.warm_start import WarmStart, check_base, load_or_warm_start
 from g2rpo_env.cli.checkpoints import add_task_options, load_policy, make_environment_of
 from g2rpo_env.cli.options import early, parse, values
 from g2rpo_env.errors import ConfigurationError
@@ -72,5 +72,6 @@ def _warm_tiny(options: Any) -> tuple[CausalLMPolicy, Any]:
     policy, result = load_or_warm_start(
         lambda: CausalLMPolicy.tiny(envs, seed=options.seed, temperature=temperature), envs, options.warm
     )
+    check_base(result, options.warm)
     print(f"Warm start: {result.steps} steps, sampled success {result.success:.2%}")
     return policy, envs

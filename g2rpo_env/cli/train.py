@@ -15,7 +15,7 @@ from g2rpo_env.agents.policy.sampling import check_temperature
 from g2rpo_env.agents.progress import Progress
 from g2rpo_env.agents.recipe import Recipe
 from g2rpo_env.agents.recipes import fit_controller
-from g2rpo_env.agents.warm_start import WarmStart, load_or_warm_start
+from g2rpo_env.agents.warm_start import WarmStart, check_base, load_or_warm_start
 from g2rpo_env.cli.interrupt import catch_stop_request
 from g2rpo_env.cli.options import (
     DEFAULT_LENGTH,
@@ -233,9 +233,11 @@ class Training:
             options.warm,
             progress=lambda steps, success: print(f"  step {steps}: sampled success {success:.2%}", flush=True),
         )
+        check_base(result, options.warm)
         low, high = options.warm.success
-        reached = "inside" if result.reached else "NOT inside"
-        print(f"Base: {result.steps} steps, sampled success {result.success:.2%}, {reached} {low:.0%} to {high:.0%}.")
+        inside = f"{low:.0%} to {high:.0%}"
+        reached = f"inside {inside}" if result.reached else f"NOT inside {inside}, because {result.reason}"
+        print(f"Base: {result.steps} steps, sampled success {result.success:.2%}, {reached}.")
         return policy
 
     # -- the run ----------------------------------------------------------------------------------------------------

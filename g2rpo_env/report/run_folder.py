@@ -1,12 +1,13 @@
 """The run folder: everything one training run writes, and how it goes on after an interruption.
 
-config.json           the options that the run was started with
+config.json           the options that the run was started with, versions, checksums of its data
 metrics.jsonl         one line per update, no clock times: equal runs write equal files
 evaluations.jsonl     unguided accuracy, apart, so that evaluating changes nothing in metrics.jsonl
 timings.jsonl         seconds per update
 events.out.tfevents.* the same numbers for TensorBoard
 checkpoints/000050/   policy as a Hugging Face folder, and the training state
 rollouts/000050.jsonl the episodes of an update, versioned records
+result.json           accuracy on the test problems at the end, with the answer to each
 curves.png            reward, unguided accuracy, reveal length, groups with signal
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from g2rpo_env.agents.update import Example
 
 CONFIG, METRICS, EVALUATIONS, TIMINGS = "config.json", "metrics.jsonl", "evaluations.jsonl", "timings.jsonl"
+RESULT = "result.json"
 KEEP_CHECKPOINTS = 2
 
 
@@ -47,7 +49,7 @@ class RunFolder:
     # -- starting ---------------------------------------------------------------------------------------------------
 
     @classmethod
-    def create(cls, path: str | Path, config: dict[str, Any]) -> RunFolder:
+    def create(cls, path: str | Path, config: Mapping[str, Any]) -> RunFolder:
         """Make a new run folder.
 
         Args:
@@ -111,6 +113,22 @@ class RunFolder:
         """Append an evaluation made after ``update`` updates."""
         append_line(self.path / EVALUATIONS, {"update": update, **evaluation.to_config()})
         self._scalars(update, {f"{evaluation.split}_accuracy": evaluation.accuracy})
+
+    def write_result(self, update: int, evaluation: Evaluation, **facts: Any) -> None:
+        """Write result.json: the final evaluation after ``update`` updates, with the answers to each problem.
+
+        Args:
+            update: Number of updates.
+            evaluation: The evaluation.
+            **facts: Further entries, plain data.
+        """
+        answers = {
+            "problem_ids": list(evaluation.problem_ids),
+            "correct": evaluation.correct_PS.astype(int).tolist(),
+            "valid": evaluation.valid_PS.astype(int).tolist(),
+        }
+        result = {"update": update, **facts, **evaluation.to_config(), **answers}
+        (self.path / RESULT).write_text(json.dumps(result) + "\n", encoding="utf-8")
 
     def save_rollouts(self, agent: GRPO) -> Path:
         """Write the episodes of the agent's last update, with token texts, advantages and loss weights."""
