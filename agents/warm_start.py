@@ -147,8 +147,9 @@ def check_range(options: WarmStart, task: Task) -> None:
     problems, tries = count_samples(task, options.samples, options.seed)
     answers = problems * tries
     if math.ceil(low * answers - 1e-9) > high * answers + 1e-9:
+        fewest = math.ceil(1 / (high - low) - 1e-9)
         raise ConfigurationError(
-            f"samples={options.samples} must be at least {math.ceil(1 / (high - low) - 1e-9)}: a check samples {answers} "
+            f"samples={options.samples} must be at least {fewest}: a check samples {answers} "
             f"answers ({problems} problems, {tries} each), and no share of these lies in success={options.success}"
         )
 

@@ -21,9 +21,9 @@ COMMANDS = {
     "compare": ("compare", "several algorithms from the same base with the same budget"),
     "response": ("response_curve", "success of a model against the revealed share of the solution"),
     "complete": ("complete", "let a run or a checkpoint complete a text"),
-    "bench": ("bench", "how fast the environments step, as ratios against Gymnasium's own vectorisation"),
+    "bench": ("bench", "how fast it is, beside peers: environments, sampling, training steps, verification, sandbox"),
     "study": ("study", "a claim of the paper end to end: its runs, its table, whether it replicates"),
-    "demo": ("demo", "five rows from one weak base: base, grpo, sft, g2rpo-a, g2rpo-a-masked"),
+    "demo": ("demo", "one weak base trained in four ways: grpo, sft, g2rpo-a, g2rpo-a-masked"),
     "demo-seeds": ("demo_seeds", "the demo on several seeds, with the learning-rate grid of plain GRPO"),
 }
 """Name -> (module of this package, one line of help). Each module has ``main(argv)``."""

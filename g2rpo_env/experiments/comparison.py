@@ -120,6 +120,23 @@ class Comparison:
         return records + [{"algorithm": BASE, "seed": seed, "sampled_tokens": 0, **to_record(e)} for seed, e in bases]
 
 
+FEWEST_PROBLEMS = 30
+"""Test problems below which no sentence is drawn from a difference: one problem is more than 3 %."""
+
+
+def find_nothing_to_say(found: Comparison, seed: int) -> str | None:
+    """Return why no conclusion follows from the results of a seed; None where one may.
+
+    Either there are fewer than :data:`FEWEST_PROBLEMS` test problems, or no arm is better than its base: no paired
+    interval lies above 0.
+    """
+    problems = len(found.bases[seed].problem_ids)
+    if problems < FEWEST_PROBLEMS:
+        return f"{problems} test problems are too few for a conclusion, which takes at least {FEWEST_PROBLEMS}"
+    gains = [found.get_difference(seed, label, BASE)[1][0] for label in found.get_results(seed)]
+    return None if any(low > 0 for low in gains) else "no algorithm is told apart from its base: nothing was learnt"
+
+
 def to_record(evaluation: Evaluation) -> dict[str, Any]:
     """Return the numbers of a greedy evaluation and whether each problem was answered correctly, as plain data."""
     return {**evaluation.to_config(), "correct": evaluation.correct_PS[:, 0].astype(int).tolist()}

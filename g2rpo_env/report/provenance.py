@@ -42,6 +42,9 @@ def get_checksums(task: Mapping[str, Any]) -> dict[str, str]:
 
 def to_plain(value: Any) -> Any:
     """Return plain data for JSON: dataclasses as dicts, what JSON does not know as its text."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    return json.loads(json.dumps(value, default=str))
+    return json.loads(json.dumps(value, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    is_object = dataclasses.is_dataclass(value) and not isinstance(value, type)
+    return dataclasses.asdict(value) if is_object else str(value)

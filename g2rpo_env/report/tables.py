@@ -72,10 +72,22 @@ def write_points(points: Sequence[ResponsePoint], when: str, folder: Path) -> No
     path.write_text(json.dumps({**known, when: [asdict(point) for point in points]}, indent=2) + "\n")
 
 
+ONE_SEED = "This is one seed: the intervals cover the choice of test problems, and seeds differ by more than that."
+
+
+def count(number: int, thing: str) -> str:
+    """Return a number with its noun.
+
+    >>> count(1, "seed"), count(2, "seed")
+    ('1 seed', '2 seeds')
+    """
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def get_standing(low: float, high: float) -> str:
     """Return where guided GRPO stands, from the interval of its accuracy minus that of imitation alone."""
     if low > 0:
         return "above imitation alone"
     if high < 0:
-        return "below imitation alone: here more correct traces are all that a model needs"
-    return "not told apart from imitation alone: here more correct traces are all that a model needs"
+        return "below imitation alone"
+    return "not told apart from imitation alone"
