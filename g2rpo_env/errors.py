@@ -86,6 +86,10 @@ class WarmStartError(G2RPOError, RuntimeError):
     """A warm start that ended without a single right answer: nothing could be learnt from what its policy samples."""
 
 
+class StorageError(G2RPOError, OSError):
+    """A file that could not be written, most often because the disk is full; what was there before is whole."""
+
+
 class StudyError(G2RPOError, RuntimeError):
     """Runs of a study that failed; the message holds what the first one said, all others are kept."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.errors import ConfigurationError, ResumeError
 
 
 def torch_dtype(name: str) -> torch.dtype:
@@ -39,6 +40,23 @@ def pretrained_tokenizer(name: str | Path) -> Any:
         return AutoTokenizer.from_pretrained(str(name))
     except (OSError, ValueError) as error:
         raise no_model(name, error) from None
+
+
+def check_intact(folder: Path) -> None:
+    """Raise ResumeError, which names the file, where JSON or weights of a saved policy were cut short or garbled."""
+    from safetensors import SafetensorError, safe_open
+
+    for path in sorted(folder.glob("*.json")):
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ResumeError(f"{path} is damaged: it must be JSON ({error})") from None
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, "pt"):
+                pass
+        except SafetensorError as error:
+            raise ResumeError(f"{path} is damaged, or was cut short: {error}") from None
 
 
 def no_model(name: str | Path, error: Exception) -> ConfigurationError:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from g2rpo_env.errors import ResumeError, RunExistsError
+from g2rpo_env.errors import ResumeError, RunExistsError, StorageError
 
 if TYPE_CHECKING:
     from g2rpo_env.agents.agent import Agent
@@ -76,7 +76,7 @@ class RunFolder:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise RunExistsError(
                 f"out={str(path)!r} must be a new or empty folder, and something is there already; nothing in it is "
-                "overwritten"
+                "overwritten: choose another folder, or move this one away"
             )
 
     @classmethod
@@ -93,7 +93,24 @@ class RunFolder:
         return json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
 
     def rewind(self, update: int) -> None:
-        """Forget every line and file of later updates, which a resumed run will write again."""
+        """Forget every line and file of later updates, which a resumed run will write again.
+
+        A later checkpoint, which is damaged if the run goes on from an earlier one, gets the ending ``.damaged``.
+
+        Raises:
+            ResumeError: metrics.jsonl is not whole up to ``update``.
+        """
+        found = [row.get("update") for row in self.metrics()]
+        if found[:update] != list(range(1, update + 1)):
+            raise ResumeError(
+                f"{self.path / METRICS} must hold the updates 1 to {update} that the checkpoint has seen, and holds "
+                f"{len(found)} other or fewer lines: bring the file back, or start a new run with --policy "
+                f"{self.path / 'checkpoints' / f'{update:06d}'}"
+            )
+        for checkpoint in self.checkpoints():
+            if int(checkpoint.name) > update:
+                shutil.rmtree(checkpoint.with_suffix(".damaged"), ignore_errors=True)
+                checkpoint.rename(checkpoint.with_suffix(".damaged"))
         for name in (METRICS, EVALUATIONS, TIMINGS):
             kept = [line for line in read_lines(self.path / name) if line["update"] <= update]
             write_lines(self.path / name, kept)
@@ -141,13 +158,25 @@ class RunFolder:
         """Save the agent under its number of updates; the newest :data:`KEEP_CHECKPOINTS` are kept.
 
         Written beside its place and then renamed, so that an interrupted save leaves no half checkpoint.
+
+        Raises:
+            StorageError: it could not be written; earlier checkpoints are whole.
         """
         folder = self.path / "checkpoints" / f"{updates:06d}"
         if not folder.is_dir():
             half = folder.with_suffix(".part")
             shutil.rmtree(half, ignore_errors=True)
-            agent.save(half)
-            half.rename(folder)
+            try:
+                agent.save(half)
+                half.rename(folder)
+            except Exception as error:
+                shutil.rmtree(half, ignore_errors=True)
+                if not is_unwritten(error):
+                    raise
+                raise StorageError(
+                    f"the checkpoint of update {updates} could not be written to {folder.parent}, where "
+                    f"{shutil.disk_usage(self.path).free / 1e6:,.0f} MB are free: {error}"
+                ) from error
         for old in self.checkpoints()[:-KEEP_CHECKPOINTS]:
             shutil.rmtree(old)
         return folder
@@ -178,9 +207,21 @@ class RunFolder:
         """Return one dict per update."""
         return read_lines(self.path / METRICS)
 
+    def result(self) -> dict[str, Any] | None:
+        """Return result.json; None if there is none yet."""
+        path = self.path / RESULT
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
     def evaluations(self) -> list[dict[str, Any]]:
         """Return one dict per evaluation."""
         return read_lines(self.path / EVALUATIONS)
+
+
+def is_unwritten(error: Exception) -> bool:
+    """Return whether a save failed because a file could not be written, in the words of whoever wrote it."""
+    # torch.save and safetensors say so in texts of their own: "unexpected pos 64 vs 0", "(os error 28)".
+    words = ("unexpected pos", "PytorchStreamWriter", "os error", "I/O error")
+    return isinstance(error, OSError) or any(word in str(error) for word in words)
 
 
 def rollout_records(agent: GRPO) -> Iterable[dict[str, Any]]:
@@ -213,11 +254,25 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a JSON Lines file that the library wrote; none if it is missing.
 
     A last line that an interruption cut short is left out.
+
+    Raises:
+        ResumeError: a line is no JSON object with an update; the message names file and line.
     """
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1] if line]  # what follows the last line break is empty or cut
+    rows = []
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines[:-1], 1):  # what follows the last line break is empty or cut
+        if not line:
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:  # a UnicodeDecodeError is one too
+            raise ResumeError(f"{path}, line {number}: not valid JSON ({error})") from None
+        if not (isinstance(row, dict) and isinstance(row.get("update"), int)):
+            raise ResumeError(f"{path}, line {number}: a line must be an object with the number of its update")
+        rows.append(row)
+    return rows
 
 
 def append_line(path: Path, row: dict[str, Any]) -> None:

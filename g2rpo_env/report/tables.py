@@ -12,6 +12,7 @@ from rich.table import Table
 
 from g2rpo_env.agents.evaluation import Evaluation
 from g2rpo_env.agents.policy.protocol import SamplingPolicy
+from g2rpo_env.agents.progress import Meter
 from g2rpo_env.agents.response import ResponsePoint, guidance_response
 from g2rpo_env.guidance import AnyEnv
 
@@ -41,7 +42,8 @@ def show_response(policy: SamplingPolicy, envs: AnyEnv, problems: int, when: str
         when: Name of the curve in the table and the file, such as ``"before"``.
         folder: Where response.json is; None writes none.
     """
-    points = guidance_response(policy, envs, problems=problems)
+    with Meter(f"Guidance response, {when}, {problems} problems per point") as meter:
+        points = guidance_response(policy, envs, problems=problems, progress=meter)
     show_points(points, when, "test")
     if folder is not None:
         write_points(points, when, folder)
@@ -63,6 +65,12 @@ def show_points(points: Sequence[ResponsePoint], when: str, split: str) -> None:
             f"{point.correct_copied:.3f}",
         )
     Console().print(table)
+
+
+def has_response(folder: Path, when: str) -> bool:
+    """Return whether response.json of a folder has the curve of that name."""
+    path = folder / "response.json"
+    return path.is_file() and when in json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_points(points: Sequence[ResponsePoint], when: str, folder: Path) -> None:
