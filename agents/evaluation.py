@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from g2rpo_env.agents.policy.protocol import SamplingPolicy
+from g2rpo_env.agents.progress import Report
 from g2rpo_env.agents.rollout import collect
 from g2rpo_env.episode import Episode, Role
 from g2rpo_env.errors import ConfigurationError
@@ -108,6 +109,7 @@ def evaluate(
     samples: int | None = None,
     seed: int = 0,
     context: ContextRule | None = None,
+    progress: Report | None = None,
 ) -> Evaluation:
     """Return the accuracy of a policy on distinct problems of a split, without guidance.
 
@@ -121,6 +123,7 @@ def evaluate(
         samples: Samples per problem in sampled mode, >= max(k); None gives max(k).
         seed: Chooses the problems and the samples.
         context: Tokens that answers start from in the place of the prompt; None for the prompt.
+        progress: Told after each step of the answers how much is done; the total is what answers of full length take.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -142,7 +145,8 @@ def evaluate(
     answers: list[Episode] = []
     # Groups are numbered from 0, as problems are: what a problem's samples are does not depend on the others.
     env.load_state_dict({"root": int(seed), "counter": 0, "open": {}})
-    for start in range(0, len(ids), per_batch):
+    told = StepReport(progress, -(-len(ids) // per_batch), task.max_new_tokens)
+    for number, start in enumerate(range(0, len(ids), per_batch)):
         chunk = ids[start : start + per_batch]
         # The last batch is filled up with repeats, which are not counted.
         padded = chunk + chunk[-1:] * (per_batch - len(chunk))
@@ -151,7 +155,7 @@ def evaluate(
         if start_of:
             options["prefix"] = [start_of[problem_id] for problem_id in lanes]
             options["prefix_roles"] = [np.full(len(tokens_T), Role.PROMPT, np.int8) for tokens_T in options["prefix"]]
-        groups = collect(policy, env, greedy=mode == "greedy", options=options)
+        groups = collect(policy, env, greedy=mode == "greedy", options=options, on_step=told.of(number))
         for row, group in zip(range(start, start + len(chunk)), groups, strict=False):
             correct[row] = [e.correct for e in group.episodes]
             valid[row] = [e.valid for e in group.episodes]
@@ -244,6 +248,27 @@ class UnreadWatch:
         if text is not None:
             self.has_said = True
             self.say(f"Update {metrics['update']}: {text}")
+
+
+class StepReport:
+    """Turns the steps of several rollouts, one after the other, into a :data:`~g2rpo_env.agents.progress.Report`.
+
+    Args:
+        progress: The report; None for none.
+        rollouts: Their number.
+        steps: The most steps of each.
+    """
+
+    def __init__(self, progress: Report | None, rollouts: int, steps: int) -> None:
+        self.progress, self.rollouts, self.steps = progress, rollouts, steps
+
+    def of(self, number: int) -> Callable[[int], None] | None:
+        """Return what a rollout tells its steps to, the rollouts numbered from 0."""
+        report = self.progress
+        if report is None:
+            return None
+        report(number, self.rollouts)  # answers that ended early leave a gap, which this closes
+        return lambda steps: report(number + min(1.0, steps / self.steps), self.rollouts)
 
 
 def encode_contexts(context: ContextRule, env: TokenVectorEnv, ids: Sequence[str]) -> dict[str, np.ndarray]:

@@ -21,9 +21,12 @@ from g2rpo_env.agents.given import Given, check_parts, check_requirements
 from g2rpo_env.agents.learner import NO_STEP, Learner
 from g2rpo_env.agents.loop import Callback, run_updates
 from g2rpo_env.agents.parts.protocols import get_requirements
+from g2rpo_env.agents.parts.strategies.reroll import Reroll
+from g2rpo_env.agents.parts.strategies.rollout import Rollout
 from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
+from g2rpo_env.agents.policy.loading import check_intact
 from g2rpo_env.agents.policy.protocol import Policy
-from g2rpo_env.agents.progress import Progress
+from g2rpo_env.agents.progress import Progress, Report
 from g2rpo_env.agents.recipe import Recipe
 from g2rpo_env.agents.rollout import token_vector_env
 from g2rpo_env.agents.update import Update
@@ -59,7 +62,7 @@ class GRPO:
 
     Raises:
         ConfigurationError: ``envs`` is no TokenVectorEnv, or restarts lanes by itself; there is no such dtype; a part
-            requires what nobody provides.
+            requires what nobody provides; no group could give a gradient, see :func:`check_compares`.
         MissingGuidanceError: a controller without a guidance wrapper around ``envs``.
         VocabularyMismatchError, BudgetError: policy and environment do not fit.
     """
@@ -81,6 +84,7 @@ class GRPO:
         self.policy, self.envs, self.seed = policy, envs, int(seed)
         token_vector_env(envs)  # raises unless it is one whose lanes wait
         policy.check_fits(envs)
+        check_compares(self.recipe, policy, envs)
         self.guidance = find_guidance(envs)
         copies = copy.deepcopy({**self.recipe.stateful(), "controller": self.recipe.controller})
         self.parts = dataclasses.replace(self.recipe, **copies)
@@ -207,6 +211,7 @@ class GRPO:
         *,
         samples: int | None = None,
         seed: int = 0,
+        progress: Report | None = None,
     ) -> Evaluation:
         """Return unguided accuracy on a split; see :func:`g2rpo_env.agents.evaluation.evaluate`.
 
@@ -222,6 +227,7 @@ class GRPO:
             samples=samples,
             seed=seed,
             context=self.context,
+            progress=progress,
         )
 
     def save(self, folder: str | Path) -> None:
@@ -308,6 +314,7 @@ class GRPO:
         except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
             raise ResumeError(f"folder={str(folder)!r}: {STATE_FILE} is damaged, and can not be read") from error
         if policy is None:
+            check_intact(folder)
             options = config["policy"] if dtype is None else {**config["policy"], "dtype": dtype}
             policy = CausalLMPolicy.from_pretrained(folder, device=device, **options)
         else:
@@ -315,6 +322,29 @@ class GRPO:
         agent = cls(policy, envs, seed=config["seed"], recipe=Recipe.from_config(config["recipe"]))
         agent.load_state_dict(state)
         return agent
+
+
+def check_compares(recipe: Recipe, policy: Policy, envs: Any) -> None:
+    """Raise ConfigurationError where every advantage would be 0 because members have nothing to be compared with.
+
+    That is groups of one under an advantage that is relative to the group, and, without guidance, a truncation that
+    leaves the likeliest token alone: all members are then the same text.
+    """
+    size = envs.unwrapped.group_size
+    truncation = getattr(policy, "truncation", None)
+    all_alike = getattr(truncation, "leaves_one", False) and find_guidance(envs) is None
+    # What else collects or cuts groups may compare others, and a credit may know more than the advantage of a group.
+    is_plain = isinstance(recipe.strategy, Rollout | Reroll) and recipe.credit is None
+    required = get_requirements(recipe.advantage) | get_requirements(recipe.selection)
+    if not (size == 1 or all_alike) or not is_plain or "groups" in required:
+        return
+    advantage = copy.deepcopy(recipe.advantage)
+    if np.any(advantage(np.zeros(size))) or np.any(advantage(np.ones(size))):
+        return
+    learns_nothing = f"advantage={type(advantage).__name__} would be 0 for each, and nothing would be learnt"
+    if size == 1:
+        raise ConfigurationError(f"group_size=1 must be at least 2: a group has no other member; {learns_nothing}")
+    raise ConfigurationError(f"{truncation} makes all members of a group the same text: {learns_nothing}")
 
 
 def compute_advantages(part: Any, groups: Groups, rewards: list[np.ndarray]) -> list[np.ndarray]:

@@ -1,10 +1,10 @@
-"""Progress: a live bar in a terminal, plain lines elsewhere."""
+"""Progress: a live bar in a terminal, plain lines elsewhere; of updates, and of any other work that takes long."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -61,5 +61,78 @@ class Progress:
             print(f"update {self.done}/{self.total}  {text}  {self._time_left()} left", file=self.stream, flush=True)
 
     def _time_left(self) -> str:
-        seconds = (time.monotonic() - self._started) / (self.done - self.first) * (self.total - self.done)
-        return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+        return clock((time.monotonic() - self._started) / (self.done - self.first) * (self.total - self.done))
+
+
+Report = Callable[[float, float], None]
+"""(done, total) of a piece of work, in any unit; called often, also with 0 done."""
+
+FIRST_LINE = 2.0
+"""Seconds after which a :class:`Meter` without a terminal writes its first line; the next ones come after twice, four
+times, eight times as long, so that an hour has a dozen."""
+
+
+class Meter:
+    """Shows how much of a piece of work is done, and the time left; a :data:`Report` to be called as it goes on.
+
+    A bar in a terminal; plain lines elsewhere, see :data:`FIRST_LINE`, and none where the work is done before.
+
+    Args:
+        what: What is done, such as ``"Accuracy of the base"``.
+        stream: Where to write; None is standard error.
+    """
+
+    def __init__(self, what: str, *, stream: TextIO | None = None) -> None:
+        self.what, self.stream = what, sys.stderr if stream is None else stream
+        self._bar: Any = None
+        self._started = time.monotonic()
+        self._next_line = FIRST_LINE
+
+    def __enter__(self) -> Meter:
+        if self.stream.isatty():
+            from tqdm import tqdm
+
+            layout = "{desc}: {percentage:3.0f}% |{bar}| {elapsed}, {remaining} left"
+            self._bar = tqdm(
+                desc=self.what, total=1.0, bar_format=layout, file=self.stream, dynamic_ncols=True, leave=False
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, done: float, total: float) -> None:
+        """Show that ``done`` of ``total`` is done."""
+        share = min(1.0, done / total)
+        if self._bar is not None:
+            self._bar.update(share - self._bar.n)
+            return
+        seconds = time.monotonic() - self._started
+        if seconds >= self._next_line:
+            self._next_line = max(2 * self._next_line, seconds)
+            left = f", {clock(seconds / share - seconds)} left" if share else ""
+            self.line(f"{self.what}: {share:.0%} after {clock(seconds)}{left}")
+
+    def clear(self) -> None:
+        """Take the bar away until the next call, for lines that others write."""
+        if self._bar is not None:
+            self._bar.clear()
+
+    def line(self, text: str) -> None:
+        """Write a line, above the bar if there is one."""
+        if self._bar is None:
+            print(text, file=self.stream, flush=True)
+        else:
+            self._bar.write(text, file=self.stream)
+
+
+def clock(seconds: float) -> str:
+    """Return a time as minutes and seconds.
+
+    >>> clock(75.4)
+    '1:15'
+    """
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

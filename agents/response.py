@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from g2rpo_env.agents.evaluation import interval95
+from g2rpo_env.agents.evaluation import StepReport, interval95
 from g2rpo_env.agents.policy.protocol import SamplingPolicy
+from g2rpo_env.agents.progress import Report
 from g2rpo_env.agents.rollout import collect
 from g2rpo_env.episode import Episode, Role
 from g2rpo_env.errors import ConfigurationError
@@ -62,6 +63,7 @@ def guidance_response(
     fractions: Sequence[float] = FRACTIONS,
     caps: Sequence[str] = tuple(CAPS),
     seed: int = 0,
+    progress: Report | None = None,
 ) -> list[ResponsePoint]:
     """Return the curve, one point per reveal cap and fraction, all on the same problems.
 
@@ -73,29 +75,38 @@ def guidance_response(
         fractions: Fractions of the revealable part, in [0, 1].
         caps: Reveal caps.
         seed: Chooses the problems and the samples.
+        progress: Told after each step of the answers how much is done.
 
     Raises:
         ConfigurationError: a fraction or a cap breaks its rule.
     """
     task = envs.unwrapped.task.with_split(split)
     ids = distinct_ids(task.source, problems, seed)
-    points = []
+    points: list[ResponsePoint] = []
+    lanes = min(LANES, len(ids))
+    batches = -(-len(ids) // lanes)
+    told = StepReport(progress, len(caps) * len(fractions) * batches, task.max_new_tokens)
     for cap in caps:
         for fraction in fractions:
-            env = TokenVectorEnv(task, min(LANES, len(ids)), autoreset_mode="DISABLED", copy=False)
+            env = TokenVectorEnv(task, lanes, autoreset_mode="DISABLED", copy=False)
             guided = VectorGuidanceWrapper(env, length=fraction, unit="fraction", ratio=1.0, reveal_cap=cap)
-            points.append(_point(cap, fraction, _answers(policy, guided, ids, seed), task.tokenizer))
+            points.append(
+                _point(cap, fraction, _answers(policy, guided, ids, seed, told, len(points) * batches), task.tokenizer)
+            )
     return points
 
 
-def _answers(policy: SamplingPolicy, env: Any, ids: list[str], seed: int) -> list[Episode]:
+def _answers(
+    policy: SamplingPolicy, env: Any, ids: list[str], seed: int, told: StepReport, first: int
+) -> list[Episode]:
     lanes = env.unwrapped.num_envs
     env.reset(seed=seed)
     answers: list[Episode] = []
-    for start in range(0, len(ids), lanes):
+    for number, start in enumerate(range(0, len(ids), lanes), first):
         chunk = ids[start : start + lanes]
         padded = chunk + chunk[-1:] * (lanes - len(chunk))  # the last batch is filled up with repeats
-        answers += collect(policy, env, options={"problem": padded}).episodes[: len(chunk)]
+        groups = collect(policy, env, options={"problem": padded}, on_step=told.of(number))
+        answers += groups.episodes[: len(chunk)]
     return answers
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ def collect(
     groups: int | None = None,
     refill: bool = True,
     stage: int = 0,
+    on_step: Callable[[int], None] | None = None,
 ) -> Groups:
     """Sample episodes to their ends and return the groups: one episode per lane, or more of them than lanes.
 
@@ -44,6 +46,7 @@ def collect(
         refill: A lane that has finished takes the next waiting member at once; False waits until all have finished.
         stage: Of a strategy that samples the same groups several times, >= 0: from 1 on it is part of the key of the
             random streams, so that a group that is sampled again gets other numbers, and the episodes say it.
+        on_step: Called after each step of the lanes with the number of steps so far, to show progress.
 
     Raises:
         ConfigurationError: the environment restarts lanes by itself, or ``groups`` breaks its rule.
@@ -61,6 +64,7 @@ def collect(
     steps = np.zeros(base.num_envs, np.int64)
     running = np.zeros(base.num_envs, np.bool_)
     started = feed.started
+    done = 0
     while True:
         if len(started):
             recorder.begin(started, info)
@@ -81,6 +85,9 @@ def collect(
         recorder.record(lanes, observation["length"][lanes, 0], picked)
         steps[lanes] += 1
         observation, reward, terminated, truncated, info = envs.step(actions)
+        done += 1
+        if on_step is not None:
+            on_step(done)
         finished = np.flatnonzero((terminated | truncated) & running)
         started = finished[:0]
         if len(finished):

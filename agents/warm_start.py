@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -27,7 +28,7 @@ from g2rpo_env.agents.parts.losses.surrogate import LogLikelihood
 from g2rpo_env.agents.parts.token_weights.means import TokenMean
 from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
 from g2rpo_env.episode import Episode, Role
-from g2rpo_env.errors import BudgetError, ConfigurationError
+from g2rpo_env.errors import BudgetError, ConfigurationError, WarmStartError
 from g2rpo_env.problem import distinct_ids
 from g2rpo_env.streams import Seed, stream
 from g2rpo_env.task import Task
@@ -46,10 +47,12 @@ class WarmStart:
         batch_tokens: A step takes no further solution once it holds so many tokens, prompts included.
         problems: Distinct solutions to learn from, epoch after epoch; None for no limit but that of the split. A policy
             that has seen few is confidently wrong on new problems, and sampling more will not help it.
-        max_steps: Give up after so many steps; the policy is then the last one, and the result says so.
+        max_steps: Give up after so many steps; the policy is then the last one, and the result says so. It also ends
+            where nothing is left to learn, see :data:`LEARNT`.
         max_tokens: Give up after so many tokens, likewise.
         check_every: Steps between checks; halved each time a check finds the success above the range.
-        samples: Sampled answers per check, on distinct validation problems where there are as many.
+        samples: Sampled answers per check, on distinct validation problems where there are as many, else several on
+            each.
         seed: Of the order of the solutions and of the samples.
     """
 
@@ -88,11 +91,13 @@ class WarmStartResult:
         steps: Supervised steps taken.
         success: Sampled success at the last check, in [0, 1].
         reached: Whether it lies in the range that was asked for.
+        reason: Why it ended elsewhere; empty where it was reached.
     """
 
     steps: int
     success: float
     reached: bool
+    reason: str = ""
 
 
 def warm_start(
@@ -119,17 +124,51 @@ def warm_start(
 
     Raises:
         BudgetError: no solution fits into ``max_new_tokens``.
+        ConfigurationError: no share of the sampled answers lies in the range.
     """
     options = options or WarmStart()
     low, high = options.success
     policy.check_fits(envs)
+    check_range(options, on_split(envs.unwrapped.task, "validation"))
     trainer = _Trainer(policy, on_split(envs.unwrapped.task, "warmstart"), options, context)
     measure = partial(screen_success, policy, envs, options.samples, options.seed, low, context)
     checks = _Checks(trainer, options, measure, progress)
     if checks.first():
-        return WarmStartResult(0, checks.success, checks.success <= high)
+        reached = checks.success <= high
+        return WarmStartResult(0, checks.success, reached, "" if reached else "it was above from the start")
     run_updates(trainer.step, lambda: not trainer.exhausted, [checks.after_step])
-    return WarmStartResult(trainer.steps, checks.success, low <= checks.success <= high)
+    reached = low <= checks.success <= high
+    return WarmStartResult(trainer.steps, checks.success, reached, "" if reached else checks.reason)
+
+
+def check_range(options: WarmStart, task: Task) -> None:
+    """Raise ConfigurationError where no share of the answers of a check lies in the range of success."""
+    low, high = options.success
+    problems, tries = count_samples(task, options.samples, options.seed)
+    answers = problems * tries
+    if math.ceil(low * answers - 1e-9) > high * answers + 1e-9:
+        fewest = math.ceil(1 / (high - low) - 1e-9)
+        raise ConfigurationError(
+            f"samples={options.samples} must be at least {fewest}: a check samples {answers} "
+            f"answers ({problems} problems, {tries} each), and no share of these lies in success={options.success}"
+        )
+
+
+def check_base(result: WarmStartResult, options: WarmStart) -> None:
+    """Raise WarmStartError where a warm start ended without a right answer, though it was asked for some."""
+    low, high = options.success
+    if low > 0 and result.success == 0:
+        raise WarmStartError(
+            f"warm start: no sampled answer is right after {result.steps} steps, because {result.reason}; "
+            f"success={options.success} was asked for, and training has no reward to learn from at 0. Give it more "
+            "problems or easier ones, other warm options, or a policy that solves some"
+        )
+
+
+LEARNT = 0.005
+"""Loss of the warm start, in nats per token, below which its solutions are known by heart and teach nothing more."""
+MAX_HALVINGS = 12
+"""Halvings of the learning rate after which no step is taken to be small enough to land in the range."""
 
 
 class _Checks:
@@ -145,7 +184,9 @@ class _Checks:
         self.trainer, self.measure, self.progress = trainer, measure, progress
         self.low, self.high = options.success
         self.every, self.since, self.success = options.check_every, 0, 0.0
-        self.snapshot = trainer.state_dict()
+        self.loss, self.halvings = 0.0, 0
+        self.snapshot, self.success_there = trainer.state_dict(), 0.0
+        self.reason = f"max_steps={options.max_steps} or max_tokens={options.max_tokens} is spent"
 
     def _check(self) -> None:
         self.success = self.measure()
@@ -155,22 +196,32 @@ class _Checks:
     def first(self) -> bool:
         """Check before any step and return whether no step is needed: above the range there is no way back."""
         self._check()
+        self.success_there = self.success
         return self.success >= self.low
 
     def after_step(self, metrics: dict[str, Any], seconds: float) -> bool | None:
         """Check where a check is due; return False where the success lies in the range."""
-        self.since += 1
+        self.since, self.loss = self.since + 1, self.loss + metrics["loss"]
         if self.since < self.every and not self.trainer.exhausted:
             return None
-        self.since = 0
+        loss = self.loss / self.since
+        self.since, self.loss = 0, 0.0
         self._check()
         if self.success > self.high:
             self.trainer.load_state_dict(self.snapshot)
             if self.every == 1:
                 self.trainer.halve_learning_rate()
+                self.halvings += 1
             self.every = max(1, self.every // 2)
-            return None
-        self.snapshot = self.trainer.state_dict()
+            if self.halvings < MAX_HALVINGS:
+                return None
+            self.success = self.success_there  # of the policy that it went back to
+            self.reason = "success jumps over the range, however small a step is"
+            return False
+        self.snapshot, self.success_there = self.trainer.state_dict(), self.success
+        if self.success < self.low and loss < LEARNT:
+            self.reason = f"the solutions are learnt by heart, at a loss of {loss:.4f} per token"
+            return False
         return self.success < self.low
 
 
@@ -196,9 +247,7 @@ def measure_success(
 ) -> float:
     """Return the share of correct answers among sampled ones on validation problems, unguided."""
     task = on_split(envs.unwrapped.task, "validation")
-    known = task.source.num_problems
-    tries = 1 if known is None else max(1, -(-samples // known))
-    problems = -(-samples // tries)
+    problems, tries = count_samples(task, samples, seed)
     return evaluate(
         policy,
         envs,
@@ -209,6 +258,13 @@ def measure_success(
         seed=seed,
         context=context,
     ).accuracy
+
+
+def count_samples(task: Task, samples: int, seed: int) -> tuple[int, int]:
+    """Return (distinct problems, samples of each) that are at least so many samples on the split of a task."""
+    known = len(distinct_ids(task.source, samples, seed))  # a generated split says None, and may hold few
+    tries = -(-samples // known)
+    return -(-samples // tries), tries
 
 
 def on_split(task: Task, split: str) -> Task:
@@ -239,14 +295,15 @@ class _Trainer:
         return self.steps >= self.options.max_steps or self.tokens >= self.options.max_tokens
 
     def step(self) -> dict[str, Any]:
-        """Take one step and return nothing to log."""
+        """Take one step and return its loss, in nats per token."""
         episodes = self._next_batch()
         weights = [TokenMean()(episode) for episode in episodes]
         batch = make_batch(episodes, np.ones(len(episodes)), weights, self.policy.device)
-        count = batch.weight_NT.sum()
+        count, loss = batch.weight_NT.sum(), 0.0
         for part in batch.minibatches(_part_size(episodes)):
             result = LogLikelihood()(self.policy.token_log_probs(part.tokens_NT, part.mask_NT), part)
             (result.total / count).backward()
+            loss += float(result.total.detach() / count)
         torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * min(1.0, (self.steps + 1) / max(1, self.options.warmup))
@@ -254,7 +311,7 @@ class _Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.steps += 1
         self.tokens += sum(len(episode.tokens_T) for episode in episodes)
-        return {}
+        return {"loss": loss}
 
     def _next_batch(self) -> list[Episode]:
         episodes: list[Episode] = []

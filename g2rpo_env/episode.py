@@ -93,14 +93,17 @@ class Episode:
         return self.verdict.correct
 
     def to_record(self) -> dict[str, Any]:
-        """Return the episode as plain data for JSON Lines (versioned, see :meth:`from_record`)."""
+        """Return the episode as plain data for JSON Lines (versioned, see :meth:`from_record`).
+
+        Only sampled tokens have a log-probability; it is None for prompt, revealed and environment tokens.
+        """
         verdict = asdict(self.verdict)
         del verdict["seconds"]  # records hold no clock times, so that equal runs write equal files
         return {
             "version": RECORD_VERSION,
             "tokens": self.tokens_T.tolist(),
             "roles": self.role_T.tolist(),
-            "logprobs": [round(float(x), 6) for x in self.logprob_T],
+            "logprobs": [round(float(x), 6) if s else None for x, s in zip(self.logprob_T, self.sampled_T, strict=True)],
             "problem_id": self.problem_id,
             "group": self.group,
             "member": self.member,
@@ -118,7 +121,7 @@ class Episode:
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Episode:
-        """Return the episode of a record; log-probabilities were rounded to 6 decimals.
+        """Return the episode of a record; log-probabilities were rounded to 6 decimals, and are 0 where it has None.
 
         Raises:
             ConfigurationError: the record has another version.
@@ -132,7 +135,7 @@ class Episode:
         return cls(
             tokens_T=np.array(record["tokens"], np.int32),
             role_T=np.array(record["roles"], np.int8),
-            logprob_T=np.array(record["logprobs"], np.float32),
+            logprob_T=np.array([x or 0.0 for x in record["logprobs"]], np.float32),
             verdict=Verdict(**verdict),
             parent=tuple(record["parent"]) if record["parent"] else None,
             train_prefix=None if prefix is None else np.array(prefix, np.int32),

@@ -5,6 +5,8 @@ for those who do not know this module. The command line prints a :class:`G2RPOEr
 its traceback, because it is a defect and not a mistake of the user.
 """
 
+from typing import Any
+
 from gymnasium import error as gym_error
 
 
@@ -66,6 +68,26 @@ class RunExistsError(G2RPOError, FileExistsError):
 
 class ResumeError(G2RPOError, RuntimeError):
     """A checkpoint that does not belong to what it is loaded into."""
+
+
+class ComparisonError(G2RPOError, RuntimeError):
+    """Arms of a comparison that failed; the message names each with its seed, all others are kept.
+
+    Attributes:
+        found: The :class:`~g2rpo_env.experiments.comparison.Comparison` of the arms that are done.
+    """
+
+    def __init__(self, message: str, found: Any) -> None:
+        super().__init__(message)
+        self.found = found
+
+
+class WarmStartError(G2RPOError, RuntimeError):
+    """A warm start that ended without a single right answer: nothing could be learnt from what its policy samples."""
+
+
+class StorageError(G2RPOError, OSError):
+    """A file that could not be written, most often because the disk is full; what was there before is whole."""
 
 
 class StudyError(G2RPOError, RuntimeError):

@@ -17,7 +17,6 @@ import numpy as np
 
 from g2rpo_env.encoding import (
     EncodedProblem,
-    Frame,
     Size,
     as_frame,
     byte_bounds,

@@ -152,6 +152,7 @@ class CausalLMPolicy:
         Raises:
             ConfigurationError: there is no such model, dtype or device.
         """
+        from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM
 
         kind = torch_dtype(dtype)
@@ -161,7 +162,7 @@ class CausalLMPolicy:
         tokenizer: Any = pretrained_tokenizer(name if has_tokenizer else base)
         try:
             model: Any = AutoModelForCausalLM.from_pretrained(str(base or name), dtype=kind)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise no_model(base or name, error) from None
         if base is not None:
             model = lora.load(model, name)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.errors import ConfigurationError, ResumeError
 from g2rpo_env.tokenizer import known_end_tokens
-
 
 POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx")
 """Names under which configurations give the number of positions, the first that is there counts."""
@@ -95,6 +95,23 @@ def find_end_tokens(model: Any, tokenizer: Any, vocab_size: int) -> frozenset[in
         elif named is not None:
             found |= {int(token) for token in named if 0 <= int(token) < vocab_size}
     return frozenset(found)
+
+
+def check_intact(folder: Path) -> None:
+    """Raise ResumeError, which names the file, where JSON or weights of a saved policy were cut short or garbled."""
+    from safetensors import SafetensorError, safe_open
+
+    for path in sorted(folder.glob("*.json")):
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ResumeError(f"{path} is damaged: it must be JSON ({error})") from None
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, "pt"):
+                pass
+        except SafetensorError as error:
+            raise ResumeError(f"{path} is damaged, or was cut short: {error}") from None
 
 
 def no_model(name: str | Path, error: Exception) -> ConfigurationError:

@@ -45,6 +45,11 @@ class Truncation:
         if self.min_p is not None and not 0 <= self.min_p <= 1:
             raise ConfigurationError(f"min_p={self.min_p} must be None or lie in [0, 1]")
 
+    @property
+    def leaves_one(self) -> bool:
+        """Whether nothing but the likeliest token is ever left, and what is as likely."""
+        return self.top_k == 1 or self.min_p == 1
+
     def __bool__(self) -> bool:
         """Whether anything may be left out."""
         return self.top_k is not None or self.top_p not in (None, 1) or self.min_p not in (None, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -21,12 +22,15 @@ COMMANDS = {
     "compare": ("compare", "several algorithms from the same base with the same budget"),
     "response": ("response_curve", "success of a model against the revealed share of the solution"),
     "complete": ("complete", "let a run or a checkpoint complete a text"),
-    "bench": ("bench", "how fast the environments step, as ratios against Gymnasium's own vectorisation"),
+    "bench": ("bench", "how fast it is, beside peers: environments, sampling, training steps, verification, sandbox"),
     "study": ("study", "a claim of the paper end to end: its runs, its table, whether it replicates"),
-    "demo": ("demo", "five rows from one weak base: base, grpo, sft, g2rpo-a, g2rpo-a-masked"),
+    "demo": ("demo", "one weak base trained in four ways: grpo, sft, g2rpo-a, g2rpo-a-masked"),
     "demo-seeds": ("demo_seeds", "the demo on several seeds, with the learning-rate grid of plain GRPO"),
 }
 """Name -> (module of this package, one line of help). Each module has ``main(argv)``."""
+
+NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+"""What a full disk, a quota, or a folder that nothing may be written to says: no defect, and one line."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,8 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (G2RPOError, GymnasiumError) as error:
         print(f"g2rpo-env {known.command}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # the reader has seen enough, as in g2rpo-env list | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit fails too
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # the reader has seen enough, as in g2rpo-env list | head
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit fails too
+        elif error.errno in NOT_WRITTEN:
+            print(f"g2rpo-env {known.command}: {error}", file=sys.stderr)
+        else:
+            raise
         return 1
     except KeyboardInterrupt:
         print(f"g2rpo-env {known.command}: interrupted", file=sys.stderr)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,14 +31,14 @@ from g2rpo_env.cli.options import (
     parse,
     values,
 )
-from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.errors import ComparisonError, ConfigurationError
 from g2rpo_env.experiments.arms import Setting
-from g2rpo_env.experiments.comparison import Comparison, compare
+from g2rpo_env.experiments.comparison import Comparison, compare, find_nothing_to_say
 from g2rpo_env.experiments.environments import prepare_torch
 from g2rpo_env.experiments.families import ARMS, Family, find_family
 from g2rpo_env.experiments.runner import Place
 from g2rpo_env.report.plots import plot_comparison
-from g2rpo_env.report.tables import get_standing, interval_text, warn_unread
+from g2rpo_env.report.tables import ONE_SEED, count, get_standing, interval_text, warn_unread
 
 
 @dataclass(kw_only=True)
@@ -57,10 +58,11 @@ class CompareOptions(EnvOptions, TorchOptions):
     """Episodes per gradient step; None as the recipe. Like --epochs for recipes only, not for ppo, a2c and your own."""
     epochs: int | None = None
     """Passes over the episodes of an update; None as the recipe."""
-    sampled_tokens: int | None = 200_000
-    """Budget of each algorithm: it ends with the update that reaches it; None counts updates."""
-    updates: int = 100
-    """Updates of each algorithm where no tokens are counted, else of those that sample nothing, such as sft."""
+    sampled_tokens: int | None = None
+    """Budget of each algorithm: it ends with the update that reaches it. Without it and --updates, 200,000, unless the
+    environment has defaults for these algorithms."""
+    updates: int | None = None
+    """Updates of each algorithm; beside --sampled-tokens of those that sample nothing, such as sft (without it 100)."""
     decay: bool = False
     """Let learning rates fall linearly to the last update, where updates are counted."""
     seed: int = 0
@@ -83,10 +85,11 @@ class CompareOptions(EnvOptions, TorchOptions):
 
 def main(argv: Sequence[str]) -> None:
     """Train, evaluate and print the table."""
-    options, _ = parse_options(argv)
+    options, family = parse_options(argv)
     for name in ("sampled_tokens", "updates", "seeds"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise ConfigurationError(f"{name}={getattr(options, name)} must be at least 1")
+    budget, is_given = find_budget(options, family)
     steps = {"minibatch": options.minibatch, "epochs": options.epochs}
     check_torch_options(options)
     prepare_torch(options.threads)
@@ -96,32 +99,90 @@ def main(argv: Sequence[str]) -> None:
         guidance=values(options.guidance),
         problems=options.problems,
         group_size=options.group_size,
-        updates=options.updates,
-        sampled_tokens=options.sampled_tokens,
+        updates=budget.updates,
+        sampled_tokens=budget.sampled_tokens,
         evaluation_problems=options.evaluation_problems,
-        decay=options.decay and options.sampled_tokens is None,
+        decay=options.decay and budget.sampled_tokens is None,
     )
-    found = compare(
-        split_names(options.algorithms),
-        setting,
-        options.out,
-        seeds=range(options.seed, options.seed + options.seeds),
-        learning_rates=options.learning_rates,
-        optimizer={name: value for name, value in steps.items() if value is not None},
-        base=options.policy,
-        warm=options.warm,
-        place=Place(options.device, options.dtype, options.threads),
-    )
+    if not is_given:
+        print(f"Budget of each algorithm: {budget} (a default; --updates or --sampled-tokens change it).", flush=True)
+    names = split_names(options.algorithms)
+    try:
+        found = compare(
+            names,
+            setting,
+            options.out,
+            seeds=range(options.seed, options.seed + options.seeds),
+            learning_rates=options.learning_rates,
+            optimizer={name: value for name, value in steps.items() if value is not None},
+            base=options.policy,
+            warm=options.warm,
+            place=Place(options.device, options.dtype, options.threads),
+            on_result=lambda found: write_results(found, options.out),
+        )
+    except KeyboardInterrupt:
+        runs = f"{options.seeds * len(names)} runs"
+        print(f"Stopped. Of {runs} those that were done are kept: {options.out / RESULTS}.", file=sys.stderr)
+        raise
+    except ComparisonError as error:
+        if error.found.results:
+            report(error.found, options)
+        raise
+    report(found, options)
+
+
+RESULTS = "results.json"
+
+
+def write_results(found: Comparison, out: Path) -> None:
+    """Write results.json, whole or not at all."""
+    half = out / f"{RESULTS}.part"
+    half.write_text(json.dumps(found.get_records(), indent=2) + "\n", encoding="utf-8")
+    half.replace(out / RESULTS)
+
+
+def report(found: Comparison, options: Any) -> None:
+    """Print the table, write results.json and draw comparison.png."""
     show(found)
-    (options.out / "results.json").write_text(json.dumps(found.get_records(), indent=2) + "\n", encoding="utf-8")
+    write_results(found, options.out)
     curves = {label: found.get_curves(label) for label in found.labels}
-    print(plot_comparison(curves, options.out / "comparison.png", f"{options.env}, {len(found.bases)} seeds"))
+    title = f"{options.env}, {count(len(found.bases), 'seed')}"
+    print(plot_comparison(curves, options.out / "comparison.png", title))
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What each algorithm may use: sampled tokens, or updates where these are None."""
+
+    updates: int
+    sampled_tokens: int | None
+
+    def __str__(self) -> str:
+        return f"{self.updates} updates" if self.sampled_tokens is None else f"{self.sampled_tokens:,} sampled tokens"
+
+
+TOKENS, UPDATES = 200_000, 100
+"""Budget where neither the user nor a family states one, and updates of what samples nothing beside a token budget."""
+
+
+def find_budget(options: Any, family: Family | None) -> tuple[Budget, bool]:
+    """Return the budget, and whether it was asked for: what was asked for decides, then the family, then the default.
+
+    Args:
+        options: Options of the command.
+        family: Family whose budget holds, None where it does not know all the algorithms.
+    """
+    if options.updates is None and options.sampled_tokens is None:
+        if family is not None and family.has_rates(split_names(options.algorithms)):
+            return Budget(family.updates, None), False
+        return Budget(UPDATES, TOKENS), False
+    return Budget(options.updates or UPDATES, options.sampled_tokens), True
 
 
 def parse_options(argv: Sequence[str]) -> tuple[Any, Family | None]:
     """Return the options, and the family whose defaults they have, if the environment has one.
 
-    Task, guidance, warm start and the size of an update are those of the family; rates, updates and decay are so too
+    Task, guidance, warm start and the size of an update are those of the family; rates, decay and budget are so too
     where it knows all the algorithms, since those that it does not know are compared by the same budget of sampled
     tokens.
     """
@@ -138,7 +199,7 @@ def parse_options(argv: Sequence[str]) -> tuple[Any, Family | None]:
     given |= {"warm": family.warm, "problems": family.problems, "group_size": family.group_size}
     if family.has_rates(split_names(algorithms)):
         given["learning_rates"] = tuple(family.rates[name] for name in split_names(algorithms))
-        given |= {"sampled_tokens": None, "updates": family.updates, "decay": True}
+        given["decay"] = True
     return parse(kind, argv, "compare", kind(**given)), family
 
 
@@ -176,14 +237,22 @@ def show(found: Comparison) -> None:
 
 
 def describe(found: Comparison) -> list[str]:
-    """Return how g2rpo-a stands against the first algorithm and against sft on the tokens it revealed, per seed."""
+    """Return how g2rpo-a stands against the first algorithm and against sft on the tokens it revealed, per seed.
+
+    Nothing is said of a seed with too few problems, or on which no algorithm learnt anything.
+    """
     lines, first = [], found.labels[0]
     for seed in dict.fromkeys(result.seed for result in found.results):
-        if "g2rpo-a" in found.labels and first != "g2rpo-a":
+        done = found.get_results(seed)
+        nothing = find_nothing_to_say(found, seed)
+        if nothing is not None:
+            lines.append(f"Seed {seed}: {nothing}.")
+            continue
+        if "g2rpo-a" in done and first in done and first != "g2rpo-a":
             difference, interval = found.get_difference(seed, "g2rpo-a", first)
             lines.append(f"Seed {seed}: g2rpo-a is {difference:+.3f} against {first}, {interval_text(*interval)}.")
-        if "g2rpo-a" in found.labels and "sft" in found.labels:
+        if "g2rpo-a" in done and "sft" in done:
             difference, (low, high) = found.get_difference(seed, "g2rpo-a", "sft")
             words = f"{interval_text(low, high)}: {get_standing(low, high)}"
             lines.append(f"Seed {seed}: g2rpo-a is {difference:+.3f} against sft on the tokens it revealed, {words}.")
-    return lines
+    return lines + ([ONE_SEED] if len(found.bases) == 1 else [])

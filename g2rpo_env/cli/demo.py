@@ -1,4 +1,4 @@
-"""``g2rpo-env demo``: five rows from one weak base on column addition, one table.
+"""``g2rpo-env demo``: one weak base trained in four ways on column addition, one table of five rows.
 
 base, grpo, sft, g2rpo-a and g2rpo-a-masked. sft is supervised training on exactly the tokens that
 the g2rpo-a run revealed: it says how much of a gain is imitation.
@@ -7,6 +7,7 @@ the g2rpo-a run revealed: it says how much of a gain is imitation.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,17 +19,17 @@ from rich.table import Table
 
 from g2rpo_env.cli.options import parse
 from g2rpo_env.experiments.bases import make_base, make_folder
-from g2rpo_env.experiments.comparison import compare
+from g2rpo_env.experiments.comparison import compare, find_nothing_to_say
 from g2rpo_env.experiments.demo import DEMO_ARMS, ENV, FAMILY, ROWS, Outcome, make_outcome
 from g2rpo_env.experiments.environments import prepare_torch
 from g2rpo_env.experiments.families import make_setting
 from g2rpo_env.report.plots import plot_curves
-from g2rpo_env.report.tables import get_standing, interval_text
+from g2rpo_env.report.tables import ONE_SEED, get_standing, interval_text
 
 
 @dataclass
 class DemoOptions:
-    """Train one weak base in four ways on column addition and show the accuracy of each."""
+    """Train one weak base in four ways on column addition; the table shows the base and the four."""
 
     seed: int = 0
     """Root seed of the base, the problems and all sampling."""
@@ -50,7 +51,11 @@ def main(argv: Sequence[str]) -> None:
     print(f"Column addition, {digits} digits, seed {options.seed}. Warm start of a base on a few sums ...", flush=True)
     base = make_base(setting, None, FAMILY.warm, options.out / "base")
     print(f"Training in four ways, {options.updates} updates each, side by side ...", flush=True)
-    results = compare(DEMO_ARMS, setting, {options.seed: options.out}, seeds=(options.seed,), base=base)
+    try:
+        results = compare(DEMO_ARMS, setting, {options.seed: options.out}, seeds=(options.seed,), base=base)
+    except KeyboardInterrupt:
+        print(f"Stopped; runs that were done lie in {options.out}, each with its result.json.", file=sys.stderr)
+        raise
     found = make_outcome(options.seed, base, results)
     write(found, options.out)
     show(found)
@@ -96,13 +101,17 @@ def show(found: Outcome) -> None:
 
 def describe(found: Outcome, rows: dict[str, Any]) -> list[str]:
     """Return sentences that follow from the numbers of the table."""
-    guided = rows["g2rpo-a"]
+    guided, base = rows["g2rpo-a"], f"The base answers {found.success:.2%} of sampled validation problems correctly."
+    nothing = find_nothing_to_say(found.comparison, found.seed)
+    if nothing is not None:
+        return [base, f"{nothing[0].upper()}{nothing[1:]}."]
     low, high = guided["above_sft_interval"]
     return [
-        f"The base answers {found.success:.2%} of sampled validation problems correctly.",
+        base,
         f"g2rpo-a (revealed tokens in the loss) is {guided['above_grpo']:+.3f} against grpo, 95 % interval "
         f"{interval_text(*guided['above_grpo_interval'])}.",
         f"Against sft on the very tokens it revealed it is {guided['above_sft']:+.3f}, {interval_text(low, high)}: "
         f"{get_standing(low, high)}.",
         "g2rpo-a-masked trains on sampled tokens only; see docs/guidance.md for why that starves here.",
+        ONE_SEED,
     ]

@@ -11,7 +11,7 @@ import tyro
 
 from g2rpo_env.agents import CausalLMPolicy
 from g2rpo_env.agents.response import FRACTIONS, guidance_response
-from g2rpo_env.agents.warm_start import WarmStart, load_or_warm_start
+from g2rpo_env.agents.warm_start import WarmStart, check_base, load_or_warm_start
 from g2rpo_env.cli.checkpoints import add_task_options, find_model
 from g2rpo_env.cli.options import (
     TorchOptions,
@@ -93,5 +93,6 @@ def _warm_tiny(options: Any) -> tuple[CausalLMPolicy, Any]:
         return policy.to(options.device, options.dtype)
 
     policy, result = load_or_warm_start(make, envs, options.warm)
+    check_base(result, options.warm)
     print(f"Warm start: {result.steps} steps, sampled success {result.success:.2%}")
     return policy, envs

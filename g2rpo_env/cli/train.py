@@ -17,10 +17,11 @@ from g2rpo_env.agents.evaluation import UnreadWatch
 from g2rpo_env.agents.loop import run_updates
 from g2rpo_env.agents.policy.loading import pretrained_tokenizer
 from g2rpo_env.agents.policy.sampling import check_temperature
-from g2rpo_env.agents.progress import Progress
+from g2rpo_env.agents.progress import Meter, Progress
 from g2rpo_env.agents.recipe import Recipe
 from g2rpo_env.agents.recipes import fit_controller
-from g2rpo_env.agents.warm_start import WarmStart, load_or_warm_start
+from g2rpo_env.agents.response import FRACTIONS
+from g2rpo_env.agents.warm_start import WarmStart, check_base, load_or_warm_start
 from g2rpo_env.cli.interrupt import catch_stop_request
 from g2rpo_env.cli.options import (
     DEFAULT_LENGTH,
@@ -40,8 +41,12 @@ from g2rpo_env.errors import ConfigurationError, ResumeError
 from g2rpo_env.experiments.environments import make_envs, prepare_torch
 from g2rpo_env.guidance import find_guidance
 from g2rpo_env.report.plots import Curves, plot_curves
+from g2rpo_env.report.provenance import get_checksums, get_versions
 from g2rpo_env.report.run_folder import RunFolder
-from g2rpo_env.report.tables import show_accuracy, show_answers, show_response
+from g2rpo_env.report.tables import has_response, show_accuracy, show_answers, show_response
+from g2rpo_env.reveal.plan import CAPS
+from g2rpo_env.task import Task
+from g2rpo_env.tokenizer import encode
 
 PARTS = tuple(f.name for f in dataclasses.fields(Recipe))
 
@@ -53,8 +58,7 @@ class TrainOptions(EnvOptions, TorchOptions):
     The options of the task depend on --env, those of the parts on --recipe: give both before --help to see them.
     """
 
-    recipe: str = "g2rpo-a"
-    """Name of the recipe: grpo, reinforce, guided-grpo, g2rpo-a, g2rpo-a-masked, sft or raft."""
+    recipe: Annotated[str, tyro.conf.arg(help=f"Name of the recipe: {', '.join(recipes.RECIPES)}.")] = "g2rpo-a"
     updates: int = 200
     """Updates of the whole run, those before a resume included."""
     seed: int = 0
@@ -78,8 +82,11 @@ class TrainOptions(EnvOptions, TorchOptions):
     """Updates between evaluations on the validation split; 0 = none at all."""
     evaluation_problems: int = 256
     """Problems per evaluation."""
-    response_problems: int = 128
-    """Problems per point of the guidance-response curve, before and after; 0 = no curve."""
+    response_problems: int | None = None
+    """Problems per point of the guidance-response curve, before and after; 0 = no curve. Without it 128, and no curve
+    where the two would sample more answers than the training."""
+    skip_base: bool = False
+    """Begin with update 1: measure neither accuracy nor guidance response before it."""
     checkpoint_every: int = 50
     """Updates between checkpoints; one is also taken at the end and when the run is interrupted."""
     rollouts_every: int = 50
@@ -153,7 +160,13 @@ def to_plain(options: Any) -> dict[str, Any]:
 
 
 # Options that change nothing of what a run computes.
-NOT_COMPARED = ("updates", "out", "resume")
+NOT_COMPARED = ("updates", "out", "resume", "response_problems", "skip_base")
+
+RESPONSE_PROBLEMS = 128
+"""Problems per point of a guidance-response curve where the user states none."""
+
+PATIENCE = 10
+"""Updates without a gradient after which a run says so, and says why."""
 
 
 class Training:
@@ -166,13 +179,15 @@ class Training:
         self.threads = options.threads or run.threads
         self.envs = make_environment(options)
         self.validation = self._has_split("validation")
+        check_budget(self.envs.unwrapped.task)
         saved = run.checkpoints()
         if saved:
-            self.agent = GRPO.load(saved[-1], self.envs, device=options.device)
+            self.agent = load_newest(saved, self.envs, options.device)
             use_threads(self.agent.policy, self.threads)
         else:
             recipe = build_recipe(options, find_guidance(self.envs))
             self.agent = GRPO(self._make_policy(), self.envs, seed=options.seed, recipe=recipe)
+        self.without_gradient = 0
         self.progress = Progress(options.updates, self.agent.updates)
         self.is_stopping: Callable[[], bool] = lambda: False
 
@@ -185,8 +200,9 @@ class Training:
         out = options.out or Path("runs") / name
         RunFolder.check_free(out)
         training = cls(options, RunFolder(out))
-        config = {"argv": list(argv), "options": to_plain(options), "threads": torch.get_num_threads()}
-        RunFolder.create(out, config)
+        facts = {"threads": torch.get_num_threads(), "versions": get_versions()}
+        facts["data"] = get_checksums(values(options.task))
+        RunFolder.create(out, {"argv": list(argv), "options": to_plain(options), **facts})
         return training
 
     @classmethod
@@ -209,6 +225,7 @@ class Training:
         for key in then:
             if key not in NOT_COMPARED and now.get(key) != then[key]:
                 raise ResumeError(f"{key}={now.get(key)!r} must be {then[key]!r}, as when the run {path} was started")
+        check_data(run, values(options.task))
         training = cls(options, run)
         run.rewind(training.agent.updates)
         return training
@@ -247,9 +264,11 @@ class Training:
             options.warm,
             progress=lambda steps, success: print(f"  step {steps}: sampled success {success:.2%}", flush=True),
         )
+        check_base(result, options.warm)
         low, high = options.warm.success
-        reached = "inside" if result.reached else "NOT inside"
-        print(f"Base: {result.steps} steps, sampled success {result.success:.2%}, {reached} {low:.0%} to {high:.0%}.")
+        inside = f"{low:.0%} to {high:.0%}"
+        reached = f"inside {inside}" if result.reached else f"NOT inside {inside}, because {result.reason}"
+        print(f"Base: {result.steps} steps, sampled success {result.success:.2%}, {reached}.")
         return self._add_adapter(policy)
 
     def _add_adapter(self, policy: CausalLMPolicy) -> CausalLMPolicy:
@@ -268,14 +287,13 @@ class Training:
         print(f"{options.recipe} on {options.env}: {number} problems in the {source.split} split, ", end="")
         adapter = "" if trained == parameters else f" of which {trained:,} are trained (LoRA)"
         print(f"{parameters:,} parameters{adapter}, run folder {self.folder.path}", flush=True)
-        if agent.updates == 0:
-            self._respond("before")
+        if agent.updates == 0 and not options.skip_base:
+            self._measure_base()
+        first = agent.updates
         self.progress = Progress(options.updates, agent.updates)  # its clock starts now
         with self.progress, catch_stop_request() as self.is_stopping:
-            if agent.updates == 0:
-                self._evaluate()
-            unread = UnreadWatch(self._warn, self.envs.unwrapped.task.max_new_tokens)
-            callbacks = [self._record, self._measure, self._keep, self._show, unread]
+            unread = UnreadWatch(self._warn_unread, self.envs.unwrapped.task.max_new_tokens)
+            callbacks = [self._record, self._measure, self._keep, self._show, self._warn, unread]
             run_updates(agent.update, self._has_more, callbacks)
         self.folder.close()
         self.folder.checkpoint(agent, agent.updates)
@@ -287,7 +305,7 @@ class Training:
         if self.is_stopping() and agent.updates < options.updates:
             print(f"Stopped after update {agent.updates}; go on with: g2rpo-env train --resume {self.folder.path}")
             raise KeyboardInterrupt
-        self._finish()
+        self._finish(agent.updates > first)
 
     def _has_more(self) -> bool:
         return self.agent.updates < self.options.updates and not self.is_stopping()
@@ -310,37 +328,148 @@ class Training:
     def _show(self, metrics: dict[str, Any], seconds: float) -> None:
         self.progress.update(metrics)
 
-    def _warn(self, text: str) -> None:
+    def _warn_unread(self, text: str) -> None:
         text += f"; g2rpo-env evaluate {self.folder.path} shows some, and so do {self.folder.path / 'rollouts'}"
         print(f"Warning: {text}", file=sys.stderr, flush=True)
 
+    def _warn(self, metrics: dict[str, Any], seconds: float) -> None:
+        """Say so, once, where the first updates or later ones in a row had no gradient at all."""
+        self.without_gradient = 0 if metrics["grad_norm"] else self.without_gradient + 1
+        if self.without_gradient == PATIENCE:
+            print(f"{PATIENCE} updates in a row had no gradient: {explain_no_gradient(metrics)}.", file=sys.stderr)
+
+    def _measure_base(self) -> None:
+        """Measure the base, unless an earlier call has done so and was stopped before the first update ended."""
+        options = self.options
+        if options.evaluate_every or self._response_problems():
+            print("Before update 1 the base is measured; --skip-base leaves that out.", flush=True)
+        try:
+            if not any(row["update"] == 0 for row in self.folder.evaluations()):
+                self._evaluate()
+            if not has_response(self.folder.path, "before"):
+                self._respond("before")
+        except KeyboardInterrupt:
+            print(f"Stopped before update 1; go on with: g2rpo-env train --resume {self.folder.path}")
+            raise
+
     def _evaluate(self) -> None:
         if self.options.evaluate_every and self.validation:
-            evaluation = self.agent.evaluate("validation", self.options.evaluation_problems)
+            problems = self.options.evaluation_problems
+            with Meter(f"Accuracy on {problems} validation problems") as meter:
+                evaluation = self.agent.evaluate("validation", problems, progress=meter)
             self.folder.record_evaluation(self.agent.updates, evaluation)
             self.progress.accuracy = evaluation.accuracy
 
-    def _respond(self, when: str) -> None:
-        if self.options.response_problems and self._has_split("test"):
-            show_response(self.agent.policy, self.envs, self.options.response_problems, when, self.folder.path)
+    def _response_problems(self) -> int:
+        """Return the problems per point of a curve; 0 for no curve."""
+        options = self.options
+        if options.response_problems is not None:
+            return options.response_problems
+        curves = 2 * len(CAPS) * len(FRACTIONS) * RESPONSE_PROBLEMS
+        return RESPONSE_PROBLEMS if curves <= options.updates * options.problems * options.group_size else 0
 
-    def _finish(self) -> None:
+    def _respond(self, when: str) -> None:
+        problems = self._response_problems()
+        if problems and self._has_split("test"):
+            show_response(self.agent.policy, self.envs, problems, when, self.folder.path)
+        elif self.options.response_problems is None and when == "after":
+            print(f"No guidance-response curve of so short a run: --response-problems {RESPONSE_PROBLEMS} measures it.")
+
+    def _finish(self, has_trained: bool) -> None:
+        result = self.folder.result()
+        if not has_trained and result is not None and result["update"] == self.agent.updates:
+            accuracy = f"{result['accuracy']:.4f} on {result['problems']} {result['split']} problems"
+            print(f"Nothing to do: the run has {self.agent.updates} updates, and is measured: {accuracy}.")
+            return
         self._respond("after")
         rewards = [row["reward_guided"] for row in self.folder.metrics() if row["reward_guided"] is not None]
         if rewards:
             print(f"Success of guided members in training, mean of all updates: {sum(rewards) / len(rewards):.2%}")
         if self.options.evaluate_every and self._has_split("test"):
-            evaluation = self.agent.evaluate("test", self.options.evaluation_problems)
+            problems = self.options.evaluation_problems
+            with Meter(f"Accuracy on {problems} test problems") as meter:
+                evaluation = self.agent.evaluate("test", problems, progress=meter)
+            self.folder.write_result(self.agent.updates, evaluation, sampled_tokens=int(self.agent.sampled_tokens))
             show_accuracy(evaluation)
             show_answers(evaluation)
         print(f"Run folder: {self.folder.path} (curves.png, metrics.jsonl, checkpoints/)")
 
 
+def load_newest(checkpoints: Sequence[Path], envs: Any, device: str) -> GRPO:
+    """Return the agent of the newest checkpoint that is whole, and say which ones are damaged.
+
+    Raises:
+        ResumeError: none is whole.
+    """
+    for path in reversed(checkpoints):
+        try:
+            agent = GRPO.load(path, envs, device=device)
+        except ResumeError as error:
+            damaged = error
+            print(f"Checkpoint {path} can not be used: {error}", file=sys.stderr)
+            continue
+        if path != checkpoints[-1]:
+            print(f"Going on from the checkpoint before it, {path}.", file=sys.stderr)
+        return agent
+    raise ResumeError(f"no checkpoint in {checkpoints[-1].parent} is whole; the newest one: {damaged}")
+
+
+def check_data(run: RunFolder, task: dict[str, Any]) -> None:
+    """Raise ResumeError where the data of a task is not what the run began with."""
+    then, now = run.config.get("data", {}), get_checksums(task)
+    changed = [name for name in sorted({*then, *now}) if then.get(name) != now.get(name)]
+    if changed and then:
+        raise ResumeError(
+            f"data={str(task['data'])!r} has changed since the run {run.path} was started ({', '.join(changed)}): "
+            "bring the files back, or start a new run"
+        )
+
+
+LOOKED_AT = 64
+"""Problems whose answers and solutions are held against the budget of tokens."""
+
+
+def check_budget(task: Task) -> None:
+    """Say so where no solution fits into ``max_new_tokens``.
+
+    Raises:
+        ConfigurationError: not even the bare final answer fits, for any problem that is looked at.
+    """
+    ids = [task.source.draw(0, index) for index in range(LOOKED_AT)]
+    budget = task.max_new_tokens
+    answers = [len(encode(task.tokenizer, task.source.get(one).answer or "")[0]) for one in ids]
+    if min(answers) > budget:
+        raise ConfigurationError(
+            f"max_new_tokens={budget} must be at least {min(answers)}: no final answer of {LOOKED_AT} problems fits, "
+            "so that no sampled answer could be right"
+        )
+    solutions = [len(task.lookup(one).solution_T) for one in ids]
+    if 0 < min(solutions) and min(solutions) >= budget:
+        print(
+            f"None of {LOOKED_AT} solutions and its end token fits into max_new_tokens={budget}; the shortest one "
+            f"takes {min(solutions) + 1}. Answers must be briefer than these, or are cut."
+        )
+
+
+def explain_no_gradient(metrics: dict[str, Any]) -> str:
+    """Return why an update had no gradient, as far as its metrics tell."""
+    if not metrics["episodes"]:
+        return "nothing was sampled"
+    if metrics["reward"] == 0 and (metrics["truncated"] or 0) > 0.7:
+        return "no answer is right, and most are cut at max_new_tokens; raise it, or see why answers do not end"
+    if metrics["reward"] == 0:
+        return "no answer is right; reveal more, take easier problems, or start from a better base"
+    if metrics["groups_with_signal"] == 0:
+        return "the members of each group have equal rewards; take other problems, more members or a higher temperature"
+    return "no token that was learnt from has a weight"
+
+
 def check_options(options: Any) -> None:
     """Raise ConfigurationError for values that would only fail after the warm start, or in the middle of the run."""
     for name in ("updates", "seed", "evaluate_every", "rollouts_every", "response_problems"):
-        if getattr(options, name) < 0:
-            raise ConfigurationError(f"{name}={getattr(options, name)} must be at least 0")
+        value = getattr(options, name)
+        if value is not None and value < 0:
+            raise ConfigurationError(f"{name}={value} must be at least 0")
     for name in ("checkpoint_every", "evaluation_problems", "lora"):
         value = getattr(options, name)
         if value is not None and value < 1:

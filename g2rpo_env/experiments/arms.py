@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 from g2rpo_env.agents import GRPO, CausalLMPolicy, Evaluation, evaluate, recipes
 from g2rpo_env.agents.agent import Agent
 from g2rpo_env.agents.loop import run_updates
+from g2rpo_env.agents.progress import Report
 from g2rpo_env.controllers.base import Controller
 from g2rpo_env.controllers.schedules import Replay
 from g2rpo_env.curriculum import Ramp
@@ -134,10 +135,31 @@ class Result:
         return tuple(row["reveal_length"] for row in self.curves.metrics)
 
 
-def evaluate_base(setting: Setting, base: Path, device: str = "cpu", dtype: str = "float32") -> Evaluation:
+@dataclass(frozen=True)
+class Failure:
+    """An arm that has no result.
+
+    Attributes:
+        arm: The arm.
+        seed: Root seed.
+        error: What it raised, as one line.
+    """
+
+    arm: Arm
+    seed: int
+    error: str
+
+    def __str__(self) -> str:
+        return f"{self.arm.label}, seed {self.seed}: {self.error}"
+
+
+def evaluate_base(
+    setting: Setting, base: Path, device: str = "cpu", dtype: str = "float32", progress: Report | None = None
+) -> Evaluation:
     """Return the accuracy of the base on the test problems."""
     policy = CausalLMPolicy.from_pretrained(base, device=device, dtype=dtype)
-    return evaluate(policy, setting.make_envs(guided=False), problems=setting.evaluation_problems)
+    envs = setting.make_envs(guided=False)
+    return evaluate(policy, envs, problems=setting.evaluation_problems, progress=progress)
 
 
 class UpdateRecorder(Protocol):
@@ -152,8 +174,17 @@ class UpdateRecorder(Protocol):
         ...
 
 
-def train(agent: Agent, setting: Setting, recorder: UpdateRecorder) -> int:
-    """Train an agent until its budget is spent, record its updates and evaluations, and return how many updates."""
+def train(
+    agent: Agent, setting: Setting, recorder: UpdateRecorder, on_share: Callable[[float], None] | None = None
+) -> int:
+    """Train an agent until its budget is spent, record its updates and evaluations, and return how many updates.
+
+    Args:
+        agent: The agent.
+        setting: Its budget and when it is evaluated.
+        recorder: Keeps both.
+        on_share: Called after each update with the share of the budget that is spent, to show progress.
+    """
     recorder.record_evaluation(0, setting.evaluate(agent, "validation", setting.curve_problems))
     updates = evaluations = 0
 
@@ -167,6 +198,8 @@ def train(agent: Agent, setting: Setting, recorder: UpdateRecorder) -> int:
     def count(metrics: dict[str, Any], seconds: float) -> None:
         nonlocal updates
         updates += 1
+        if on_share is not None:
+            on_share(_share_used(setting, updates, agent.sampled_tokens))
 
     def evaluate_if_due(metrics: dict[str, Any], seconds: float) -> None:
         nonlocal evaluations

@@ -9,7 +9,8 @@ from typing import Any
 
 from g2rpo_env.agents import CausalLMPolicy
 from g2rpo_env.agents.evaluation import ContextRule
-from g2rpo_env.agents.warm_start import WarmStart, WarmStartResult, load_or_warm_start
+from g2rpo_env.agents.progress import Meter
+from g2rpo_env.agents.warm_start import WarmStart, WarmStartResult, check_base, load_or_warm_start
 from g2rpo_env.experiments.arms import Setting
 from g2rpo_env.guidance import AnyEnv
 from g2rpo_env.report.run_folder import RunFolder
@@ -35,9 +36,22 @@ def warm_start_tiny(
         seed: The seed.
         context: See :func:`~g2rpo_env.agents.warm_start.warm_start`.
         **size: ``hidden_size`` and the like, see :meth:`~g2rpo_env.agents.CausalLMPolicy.tiny`.
+
+    Raises:
+        ConfigurationError: no share of the samples of a check lies in the range that it is to stop in.
+        WarmStartError: it ended without a right answer.
     """
     warm = replace(warm, seed=seed)
-    return load_or_warm_start(lambda: CausalLMPolicy.tiny(envs, seed, **size), envs, warm, context=context)
+    with Meter(f"Warm start, seed {seed}, at most {warm.max_steps} steps") as meter:
+        policy, result = load_or_warm_start(
+            lambda: CausalLMPolicy.tiny(envs, seed, **size),
+            envs,
+            warm,
+            progress=lambda steps, success: meter(steps, warm.max_steps),
+            context=context,
+        )
+    check_base(result, warm)
+    return policy, result
 
 
 def save_base(policy: CausalLMPolicy, folder: Path, facts: dict[str, Any]) -> None:
@@ -68,7 +82,7 @@ def make_base(
     if policy is not None:
         return Path(policy)
     base, result = warm_start_tiny(setting.make_envs(guided=False), warm, setting.seed, context)
-    reached = "" if result.reached else " (not in the range that was asked for)"
+    reached = "" if result.reached else f" (not in {warm.success}, because {result.reason})"
     report(f"Base, seed {setting.seed}: {result.steps} steps, sampled success {result.success:.2%}{reached}")
     save_base(base, folder, {"steps": result.steps, "success": result.success, **setting.get_environment()})
     return folder

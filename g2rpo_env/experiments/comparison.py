@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from g2rpo_env.agents.evaluation import Evaluation, mean_over_seeds, paired_difference
+from g2rpo_env.agents.progress import Meter
 from g2rpo_env.agents.warm_start import WarmStart
+from g2rpo_env.errors import ComparisonError
 from g2rpo_env.experiments.algorithms import make_arms, make_chains
-from g2rpo_env.experiments.arms import Arm, Result, Setting, evaluate_base
+from g2rpo_env.experiments.arms import Arm, Failure, Result, Setting, evaluate_base
 from g2rpo_env.experiments.bases import make_base, make_folder
 from g2rpo_env.experiments.families import find_controller
 from g2rpo_env.experiments.runner import ON_PROCESSOR, Place, run_chains
@@ -51,7 +53,7 @@ class Comparison:
 
     Attributes:
         bases: Root seed -> accuracy of its base.
-        results: One per seed and arm, seed by seed, the arms in the order in which they were given.
+        results: One per seed and arm that is done, seed by seed, the arms in the order in which they were given.
     """
 
     bases: Mapping[int, Evaluation]
@@ -79,34 +81,65 @@ class Comparison:
         return paired_difference(self.get_evaluation(seed, label), self.get_evaluation(seed, other))
 
     def get_entries(self) -> list[Entry]:
-        """Return the table: for each seed the base and the arms, then the means where there are several seeds."""
-        first, entries = self.labels[0], []
+        """Return the table: for each seed the base and the arms, then the means where there are several seeds.
+
+        An arm that is not done on every seed has no mean.
+        """
+        first, entries = next(iter(self.labels), BASE), []
         for seed, base in self.bases.items():
             entries.append(Entry(seed, BASE, base.accuracy, base.interval, sampled_tokens=0))
-            for label, result in self.get_results(seed).items():
-                above = None if label == first else self.get_difference(seed, label, first)
+            results = self.get_results(seed)
+            for label, result in results.items():
+                compared = label != first and first in results
+                above = self.get_difference(seed, label, first) if compared else None
                 one = result.evaluation
                 entries.append(Entry(seed, label, one.accuracy, one.interval, above, result.sampled_tokens))
         if len(self.bases) > 1:
-            for label in (BASE, *self.labels):
+            done = [label for label in self.labels if all(label in self.get_results(seed) for seed in self.bases)]
+            for label in (BASE, *done):
                 mean, interval = mean_over_seeds([self.get_evaluation(seed, label) for seed in self.bases])
                 entries.append(Entry(None, label, mean, interval))
         return entries
 
     def get_records(self) -> list[dict[str, Any]]:
-        """Return plain data, one record per seed and arm and then one per base, with the answer to each problem."""
+        """Return plain data, one record per seed and arm and then one per base.
+
+        ``correct`` has a 0 or 1 for each test problem, in the order that is the same for all records of a seed.
+        """
         records = [
             {
                 "algorithm": result.arm.label,
                 "seed": result.seed,
                 "sampled_tokens": result.sampled_tokens,
                 "seconds": round(result.seconds, 1),
-                **result.evaluation.to_config(),
+                **to_record(result.evaluation),
             }
             for result in self.results
         ]
         bases = self.bases.items()
-        return records + [{"algorithm": BASE, "seed": seed, "sampled_tokens": 0, **e.to_config()} for seed, e in bases]
+        return records + [{"algorithm": BASE, "seed": seed, "sampled_tokens": 0, **to_record(e)} for seed, e in bases]
+
+
+FEWEST_PROBLEMS = 30
+"""Test problems below which no sentence is drawn from a difference: one problem is more than 3 %."""
+
+
+def find_nothing_to_say(found: Comparison, seed: int) -> str | None:
+    """Return why no conclusion follows from the results of a seed; None where one may.
+
+    Either there are fewer than :data:`FEWEST_PROBLEMS` test problems, or no arm is better than its base: no paired
+    interval lies above 0.
+    """
+    problems = len(found.bases[seed].problem_ids)
+    if problems < FEWEST_PROBLEMS:
+        return f"{problems} test problems are too few for a conclusion, which takes at least {FEWEST_PROBLEMS}"
+    gains = [found.get_difference(seed, label, BASE)[1][0] for label in found.get_results(seed)]
+    return None if any(low > 0 for low in gains) else "no algorithm is told apart from its base: nothing was learnt"
+
+
+def to_record(evaluation: Evaluation) -> dict[str, Any]:
+    """Return the numbers of a greedy evaluation and whether each problem was answered correctly, as plain data."""
+    return {**evaluation.to_config(), "correct": evaluation.correct_PS[:, 0].astype(int).tolist()}
 
 
 def compare(
@@ -122,6 +155,7 @@ def compare(
     workers: int | None = None,
     report: Callable[[str], Any] = print,
     place: Place = ON_PROCESSOR,
+    on_result: Callable[[Comparison], Any] | None = None,
 ) -> Comparison:
     """Train the same bases with several algorithms and measure all of them on the same unguided test problems.
 
@@ -144,6 +178,7 @@ def compare(
         workers: Worker processes; None takes the cores.
         report: Called with a line about each base and each arm that is done.
         place: Device, dtype and torch threads of the models.
+        on_result: Called with what is there each time an arm is done, to keep it: Ctrl-C and SIGTERM end a comparison.
 
     Returns:
         The accuracies, sampled tokens and curves per seed and algorithm.
@@ -151,6 +186,8 @@ def compare(
     Raises:
         ConfigurationError: an algorithm is unknown, or the learning rates do not fit.
         RunExistsError: something lies in the folder.
+        WarmStartError: no base could be made.
+        ComparisonError: arms failed; all others were trained to their end and are in its ``found``.
     """
     controller = find_controller(setting.env, setting.guidance)
     arms = make_arms(algorithms, learning_rates, controller, optimizer)
@@ -158,14 +195,30 @@ def compare(
     if not isinstance(out, Mapping):
         make_folder(Path(out))
         out = {seed: Path(out) / f"seed-{seed}" for seed in seeds}
-    jobs, bases = [], {}
+    order = [arm.label for arm in arms]
+    done: list[Result] = []
+
+    def look(results: Sequence[Result]) -> Comparison:
+        found = sorted(results, key=lambda result: (list(seeds).index(result.seed), order.index(result.arm.label)))
+        return Comparison(bases, tuple(found))
+
+    def keep(result: Result) -> None:
+        done.append(result)
+        if on_result is not None:
+            on_result(look(done))
+
+    bases: dict[int, Evaluation] = {}
+    jobs = []
     for seed in seeds:
         one = replace(setting, seed=seed)
         given = base[seed] if isinstance(base, Mapping) else base
         start = make_base(one, given, warm or WarmStart(), out[seed] / BASE, report)
-        bases[seed] = evaluate_base(one, start, place.device, place.dtype)
+        with Meter(f"Accuracy of the base, seed {seed}") as meter:
+            bases[seed] = evaluate_base(one, start, place.device, place.dtype, meter)
         jobs += [(one, start, chain, out[seed]) for chain in chains]
-    results = run_chains(jobs, report, workers, place)
-    order = [arm.label for arm in arms]
-    results.sort(key=lambda result: (list(seeds).index(result.seed), order.index(result.arm.label)))
-    return Comparison(bases, tuple(results))
+    outcomes = run_chains(jobs, report, workers, keep, place)
+    found = look([one for one in outcomes if isinstance(one, Result)])
+    failed = [one for one in outcomes if isinstance(one, Failure)]
+    if failed:
+        raise ComparisonError(f"{len(failed)} of {len(outcomes)} runs failed: " + "; ".join(map(str, failed)), found)
+    return found

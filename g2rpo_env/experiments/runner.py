@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import traceback
+from collections.abc import Callable, Mapping, MutableSequence, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from g2rpo_env.agents import CausalLMPolicy
-from g2rpo_env.experiments.arms import Arm, Result, Setting, make_agent, train
+from g2rpo_env.agents.progress import Meter
+from g2rpo_env.experiments.arms import Arm, Failure, Result, Setting, make_agent, train
 from g2rpo_env.experiments.environments import prepare_torch
+from g2rpo_env.experiments.workers import Workers, describe_error
 from g2rpo_env.machine import available_cores
 from g2rpo_env.report.plots import Curves
+from g2rpo_env.report.provenance import get_checksums, get_versions, to_plain
 from g2rpo_env.report.run_folder import RunFolder
+
+Job = tuple[Setting, Path, Sequence[Arm], Path]
+"""(setting, folder of the base, arms, folder for the runs); an arm may replay one that stands before it."""
+
+Outcome = Result | Failure
+
+ERROR = "error.txt"
+"""File in the folder of a run that failed, with the traceback."""
+
+LOOK_AGAIN = 1.0
+"""Seconds between two looks at how far the workers are."""
 
 
 @dataclass(frozen=True)
@@ -38,50 +53,145 @@ ON_PROCESSOR = Place()
 
 
 def run_chains(
-    jobs: Sequence[tuple[Setting, Path, Sequence[Arm], Path]],
-    report: Any = print,
+    jobs: Sequence[Job],
+    report: Callable[[str], Any] = print,
     workers: int | None = None,
+    keep: Callable[[Result], Any] | None = None,
     place: Place = ON_PROCESSOR,
-) -> list[Result]:
-    """Run chains of arms, as many side by side as there are cores.
+) -> list[Outcome]:
+    """Run chains of arms, as many side by side as there are cores; where one fails, the others go on.
 
     Args:
-        jobs: (setting, folder of the base, arms, folder for the runs); the arms of a job run one after the other, so
-            that one may replay an earlier one.
-        report: Called with a line when an arm is done.
+        jobs: The chains.
+        report: Called with a line when an arm is done or has failed.
         workers: Number of processes; None takes the cores, as many as have ``place.threads`` each.
+        keep: Called with each result the moment it is there.
         place: Where the models run.
 
     Returns:
-        The results, in the order of the jobs and their arms.
+        What became of each arm, in the order of the jobs and their arms.
     """
-    workers = min(workers or max(1, available_cores() // place.threads), len(jobs))
-    context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in whatever state they are
-    results: dict[int, list[Result]] = {}
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_torch, initargs=(place.threads,)) as pool:
-        futures = {pool.submit(run_chain, *job, place): number for number, job in enumerate(jobs)}
-        for future in as_completed(futures):
-            number = futures[future]
-            results[number] = future.result()
-            for result in results[number]:
-                report(
-                    f"  {result.arm.label}, seed {result.seed}: accuracy {result.evaluation.accuracy:.3f} "
-                    f"after {result.seconds:.0f} s"
-                )
-    return [result for number in sorted(results) for result in results[number]]
+    # What each arm has done of its budget, written by the workers; a float is written whole.
+    shares = multiprocessing.get_context("spawn").RawArray("d", sum(len(job[2]) for job in jobs))
+    number_of_workers = min(workers or max(1, available_cores() // place.threads), len(jobs))
+    with Workers(number_of_workers, start_worker, shares, place.threads) as pool, Meter("Training") as meter:
+        return _Chains(jobs, place, pool, meter, shares, report, keep).run()
 
 
-def run_chain(setting: Setting, base: Path, arms: Sequence[Arm], out: Path, place: Place = Place()) -> list[Result]:
+class _Chains:
+    """Gives arms to workers, the next one of a chain as soon as the one before it is done."""
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        place: Place,
+        pool: Workers,
+        meter: Meter,
+        shares: MutableSequence[float],
+        report: Callable[[str], Any],
+        keep: Callable[[Result], Any] | None,
+    ) -> None:
+        self.jobs, self.place, self.report, self.keep = jobs, place, report, keep
+        self.pool, self.meter, self.shares = pool, meter, shares
+        self.done: list[dict[str, Outcome]] = [{} for _ in jobs]
+        self.waiting = list(range(len(jobs)))  # chains whose next arm can begin
+        self.running: dict[Future[Result], int] = {}
+        self.first = [sum(len(job[2]) for job in jobs[:number]) for number in range(len(jobs))]
+
+    def run(self) -> list[Outcome]:
+        while self.waiting or self.running:
+            while self.waiting and self.pool.has_free:
+                self._begin(self.waiting.pop(0))
+            self.meter(sum(self.shares), len(self.shares))
+            for future in self.pool.wait(LOOK_AGAIN) if self.running else ():
+                number = self.running.pop(future)
+                error = future.exception()
+                self._finish(number, future.result() if error is None else self._explain(number, error))
+        return [outcome for done in self.done for outcome in done.values()]
+
+    def _next_arm(self, number: int) -> Arm:
+        return self.jobs[number][2][len(self.done[number])]
+
+    def _begin(self, number: int) -> None:
+        setting, base, _, out = self.jobs[number]
+        arm = self._next_arm(number)
+        replayed = None if arm.replays is None else self.done[number][arm.replays]
+        if isinstance(replayed, Failure):
+            reason = f"{replayed.arm.label}, whose reveal lengths it replays, failed"
+            self._finish(number, Failure(arm, setting.seed, reason))
+            return
+        index = self.first[number] + len(self.done[number])
+        one, lengths = fit_replayed(setting, replayed)
+        given = one, base, arm, out / arm.label, lengths, self.place
+        self.running[self.pool.submit(run_in_worker, index, *given)] = number
+
+    def _finish(self, number: int, outcome: Outcome) -> None:
+        self.shares[self.first[number] + len(self.done[number])] = 1.0
+        self.done[number][outcome.arm.label] = outcome
+        if len(self.done[number]) < len(self.jobs[number][2]):
+            self.waiting.insert(0, number)
+        self.meter.clear()
+        if isinstance(outcome, Failure):
+            self.report(f"  failed: {outcome}")
+            return
+        if self.keep is not None:
+            self.keep(outcome)
+        accuracy, seconds = outcome.evaluation.accuracy, outcome.seconds
+        self.report(f"  {outcome.arm.label}, seed {outcome.seed}: accuracy {accuracy:.3f} after {seconds:.0f} s")
+
+    def _explain(self, number: int, error: BaseException) -> Failure:
+        setting, _, _, out = self.jobs[number]
+        arm = self._next_arm(number)
+        written = out / arm.label / ERROR
+        where = f" (its traceback: {written})" if written.is_file() else ""
+        return Failure(arm, setting.seed, describe_error(error) + where)
+
+
+def fit_replayed(setting: Setting, replayed: Result | None) -> tuple[Setting, Sequence[float] | None]:
+    """Return the setting of an arm and the reveal lengths that it replays, update by update; None for none."""
+    if replayed is None:
+        return setting, None
+    lengths = replayed.reveal_lengths
+    return replace(setting, updates=len(lengths), sampled_tokens=None), lengths
+
+
+def run_chain(
+    setting: Setting, base: Path, arms: Sequence[Arm], out: Path, place: Place = ON_PROCESSOR
+) -> list[Result]:
     """Run arms one after the other in this process."""
     done: dict[str, Result] = {}
     for arm in arms:
-        if arm.replays is None:
-            done[arm.label] = run_arm(setting, base, arm, out / arm.label, place=place)
-        else:
-            lengths = done[arm.replays].reveal_lengths
-            same = replace(setting, updates=len(lengths), sampled_tokens=None)
-            done[arm.label] = run_arm(same, base, arm, out / arm.label, lengths, place)
+        one, lengths = fit_replayed(setting, None if arm.replays is None else done[arm.replays])
+        done[arm.label] = run_arm(one, base, arm, out / arm.label, lengths, place=place)
     return list(done.values())
+
+
+# -- in a worker ------------------------------------------------------------------------------------------------------
+
+_shares: MutableSequence[float] = []
+
+
+def start_worker(shares: MutableSequence[float], threads: int) -> None:
+    """Prepare a worker: its torch threads, and where it writes how far its arms are."""
+    global _shares
+    _shares = shares
+    prepare_torch(threads)
+
+
+def run_in_worker(
+    index: int, setting: Setting, base: Path, arm: Arm, out: Path, lengths: Sequence[float] | None, place: Place
+) -> Result:
+    """Run an arm; where it fails, its traceback is left in its folder."""
+
+    def tell(share: float) -> None:
+        _shares[index] = min(1.0, share)
+
+    try:
+        return run_arm(setting, base, arm, out, lengths, tell, place)
+    except Exception:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / ERROR).write_text(traceback.format_exc(), encoding="utf-8")
+        raise
 
 
 def run_arm(
@@ -90,19 +200,34 @@ def run_arm(
     arm: Arm,
     out: Path,
     lengths: Sequence[float] | None = None,
+    on_share: Callable[[float], None] | None = None,
     place: Place = ON_PROCESSOR,
 ) -> Result:
     """Train the base in one way and evaluate it."""
     policy = CausalLMPolicy.from_pretrained(base, device=place.device, dtype=place.dtype)
     agent = make_agent(setting, policy, arm, lengths)
-    config = {"algorithm": arm.algorithm, "learning_rate": arm.learning_rate, "seed": setting.seed}
-    config |= setting.get_environment()
-    folder = RunFolder.create(out, config)
+    folder = RunFolder.create(out, describe_run(setting, base, arm))
     started = time.perf_counter()
-    updates = train(agent, setting, folder)
+    updates = train(agent, setting, folder, on_share)
     seconds = time.perf_counter() - started
     folder.close()
     folder.checkpoint(agent, updates)
     evaluation = setting.evaluate(agent, "test", setting.evaluation_problems)
+    folder.write_result(updates, evaluation, sampled_tokens=int(agent.sampled_tokens))
     curves = Curves(folder.metrics(), folder.evaluations())
     return Result(arm, setting.seed, evaluation, agent.sampled_tokens, curves, seconds)
+
+
+def describe_run(setting: Setting, base: Path, arm: Arm) -> Mapping[str, Any]:
+    """Return all that a run depends on, as plain data for its config.json."""
+    return {
+        "algorithm": arm.algorithm,
+        "learning_rate": arm.learning_rate,
+        "seed": setting.seed,
+        "arm": to_plain(arm),
+        "setting": to_plain(setting),
+        "base": str(base),
+        "versions": get_versions(),
+        "data": get_checksums(setting.task),
+        **setting.get_environment(),
+    }

@@ -1,6 +1,6 @@
 """The run folder: everything one training run writes, and how it goes on after an interruption.
 
-config.json           the options that the run was started with
+config.json           the options that the run was started with, versions, checksums of its data
 metrics.jsonl         one line per update, no clock times: equal runs write equal files
 evaluations.jsonl     unguided accuracy, apart, so that evaluating changes nothing in metrics.jsonl
 timings.jsonl         seconds per update
@@ -8,6 +8,7 @@ events.out.tfevents.* the same numbers for TensorBoard
 checkpoints/000050/   policy as a Hugging Face folder, and the training state
 base/                 the model below the LoRA adapters of all checkpoints, if the policy has one
 rollouts/000050.jsonl the episodes of an update, versioned records
+result.json           accuracy on the test problems at the end, with the answer to each
 curves.png            reward, unguided accuracy, reveal length, groups with signal
 """
 
@@ -16,13 +17,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from g2rpo_env.errors import ResumeError, RunExistsError
+from g2rpo_env.errors import ResumeError, RunExistsError, StorageError
 from g2rpo_env.tokenizer import decode
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from g2rpo_env.agents.update import Example
 
 CONFIG, METRICS, EVALUATIONS, TIMINGS = "config.json", "metrics.jsonl", "evaluations.jsonl", "timings.jsonl"
+RESULT = "result.json"
 KEEP_CHECKPOINTS = 2
 
 
@@ -49,7 +51,7 @@ class RunFolder:
     # -- starting ---------------------------------------------------------------------------------------------------
 
     @classmethod
-    def create(cls, path: str | Path, config: dict[str, Any]) -> RunFolder:
+    def create(cls, path: str | Path, config: Mapping[str, Any]) -> RunFolder:
         """Make a new run folder.
 
         Args:
@@ -76,7 +78,7 @@ class RunFolder:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise RunExistsError(
                 f"out={str(path)!r} must be a new or empty folder, and something is there already; nothing in it is "
-                "overwritten"
+                "overwritten: choose another folder, or move this one away"
             )
 
     @classmethod
@@ -98,7 +100,24 @@ class RunFolder:
         return self.config.get("threads") if (self.path / CONFIG).is_file() else None
 
     def rewind(self, update: int) -> None:
-        """Forget every line and file of later updates, which a resumed run will write again."""
+        """Forget every line and file of later updates, which a resumed run will write again.
+
+        A later checkpoint, which is damaged if the run goes on from an earlier one, gets the ending ``.damaged``.
+
+        Raises:
+            ResumeError: metrics.jsonl is not whole up to ``update``.
+        """
+        found = [row.get("update") for row in self.metrics()]
+        if found[:update] != list(range(1, update + 1)):
+            raise ResumeError(
+                f"{self.path / METRICS} must hold the updates 1 to {update} that the checkpoint has seen, and holds "
+                f"{len(found)} other or fewer lines: bring the file back, or start a new run with --policy "
+                f"{self.path / 'checkpoints' / f'{update:06d}'}"
+            )
+        for checkpoint in self.checkpoints():
+            if int(checkpoint.name) > update:
+                shutil.rmtree(checkpoint.with_suffix(".damaged"), ignore_errors=True)
+                checkpoint.rename(checkpoint.with_suffix(".damaged"))
         for name in (METRICS, EVALUATIONS, TIMINGS):
             kept = [line for line in read_lines(self.path / name) if line["update"] <= update]
             write_lines(self.path / name, kept)
@@ -119,6 +138,22 @@ class RunFolder:
         append_line(self.path / EVALUATIONS, {"update": update, **evaluation.to_config()})
         self._scalars(update, {f"{evaluation.split}_accuracy": evaluation.accuracy})
 
+    def write_result(self, update: int, evaluation: Evaluation, **facts: Any) -> None:
+        """Write result.json: the final evaluation after ``update`` updates, with the answers to each problem.
+
+        Args:
+            update: Number of updates.
+            evaluation: The evaluation.
+            **facts: Further entries, plain data.
+        """
+        answers = {
+            "problem_ids": list(evaluation.problem_ids),
+            "correct": evaluation.correct_PS.astype(int).tolist(),
+            "valid": evaluation.valid_PS.astype(int).tolist(),
+        }
+        result = {"update": update, **facts, **evaluation.to_config(), **answers}
+        (self.path / RESULT).write_text(json.dumps(result) + "\n", encoding="utf-8")
+
     def save_rollouts(self, agent: GRPO) -> Path:
         """Write the episodes of the agent's last update, with token texts, advantages and loss weights."""
         path = self.path / "rollouts" / f"{agent.updates:06d}.jsonl"
@@ -131,6 +166,9 @@ class RunFolder:
 
         A model below a LoRA adapter, which training leaves alone, is written once, into base/. A checkpoint is written
         beside its place and then renamed, so that an interrupted save leaves no half one.
+
+        Raises:
+            StorageError: it could not be written; earlier checkpoints are whole.
         """
         folder = self.path / "checkpoints" / f"{updates:06d}"
         if not folder.is_dir():
@@ -138,9 +176,18 @@ class RunFolder:
 
             half = folder.with_suffix(".part")
             shutil.rmtree(half, ignore_errors=True)
-            lora.keep_base(getattr(getattr(agent, "policy", None), "model", None), self.path / "base")
-            agent.save(half)
-            half.rename(folder)
+            try:
+                lora.keep_base(getattr(getattr(agent, "policy", None), "model", None), self.path / "base")
+                agent.save(half)
+                half.rename(folder)
+            except Exception as error:
+                shutil.rmtree(half, ignore_errors=True)
+                if not is_unwritten(error):
+                    raise
+                raise StorageError(
+                    f"the checkpoint of update {updates} could not be written to {folder.parent}, where "
+                    f"{shutil.disk_usage(self.path).free / 1e6:,.0f} MB are free: {error}"
+                ) from error
         for old in self.checkpoints()[:-KEEP_CHECKPOINTS]:
             shutil.rmtree(old)
         return folder
@@ -171,9 +218,21 @@ class RunFolder:
         """Return one dict per update."""
         return read_lines(self.path / METRICS)
 
+    def result(self) -> dict[str, Any] | None:
+        """Return result.json; None if there is none yet."""
+        path = self.path / RESULT
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
     def evaluations(self) -> list[dict[str, Any]]:
         """Return one dict per evaluation."""
         return read_lines(self.path / EVALUATIONS)
+
+
+def is_unwritten(error: Exception) -> bool:
+    """Return whether a save failed because a file could not be written, in the words of whoever wrote it."""
+    # torch.save and safetensors say so in texts of their own: "unexpected pos 64 vs 0", "(os error 28)".
+    words = ("unexpected pos", "PytorchStreamWriter", "os error", "I/O error")
+    return isinstance(error, OSError) or any(word in str(error) for word in words)
 
 
 def rollout_records(agent: GRPO) -> Iterable[dict[str, Any]]:
@@ -206,11 +265,25 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a JSON Lines file that the library wrote; none if it is missing.
 
     A last line that an interruption cut short is left out.
+
+    Raises:
+        ResumeError: a line is no JSON object with an update; the message names file and line.
     """
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1] if line]  # what follows the last line break is empty or cut
+    rows = []
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines[:-1], 1):  # what follows the last line break is empty or cut
+        if not line:
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:  # a UnicodeDecodeError is one too
+            raise ResumeError(f"{path}, line {number}: not valid JSON ({error})") from None
+        if not (isinstance(row, dict) and isinstance(row.get("update"), int)):
+            raise ResumeError(f"{path}, line {number}: a line must be an object with the number of its update")
+        rows.append(row)
+    return rows
 
 
 def append_line(path: Path, row: dict[str, Any]) -> None:

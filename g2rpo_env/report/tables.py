@@ -12,6 +12,7 @@ from rich.table import Table
 
 from g2rpo_env.agents.evaluation import Evaluation, explain_unread
 from g2rpo_env.agents.policy.protocol import SamplingPolicy
+from g2rpo_env.agents.progress import Meter
 from g2rpo_env.agents.response import ResponsePoint, guidance_response
 from g2rpo_env.guidance import AnyEnv
 from g2rpo_env.render import escape
@@ -74,7 +75,8 @@ def show_response(policy: SamplingPolicy, envs: AnyEnv, problems: int, when: str
         when: Name of the curve in the table and the file, such as ``"before"``.
         folder: Where response.json is; None writes none.
     """
-    points = guidance_response(policy, envs, problems=problems)
+    with Meter(f"Guidance response, {when}, {problems} problems per point") as meter:
+        points = guidance_response(policy, envs, problems=problems, progress=meter)
     show_points(points, when, "test")
     if folder is not None:
         write_points(points, when, folder)
@@ -98,6 +100,12 @@ def show_points(points: Sequence[ResponsePoint], when: str, split: str) -> None:
     Console().print(table)
 
 
+def has_response(folder: Path, when: str) -> bool:
+    """Return whether response.json of a folder has the curve of that name."""
+    path = folder / "response.json"
+    return path.is_file() and when in json.loads(path.read_text(encoding="utf-8"))
+
+
 def write_points(points: Sequence[ResponsePoint], when: str, folder: Path) -> None:
     """Add a guidance-response curve to response.json of a folder."""
     path = folder / "response.json"
@@ -105,10 +113,22 @@ def write_points(points: Sequence[ResponsePoint], when: str, folder: Path) -> No
     path.write_text(json.dumps({**known, when: [asdict(point) for point in points]}, indent=2) + "\n")
 
 
+ONE_SEED = "This is one seed: the intervals cover the choice of test problems, and seeds differ by more than that."
+
+
+def count(number: int, thing: str) -> str:
+    """Return a number with its noun.
+
+    >>> count(1, "seed"), count(2, "seed")
+    ('1 seed', '2 seeds')
+    """
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def get_standing(low: float, high: float) -> str:
     """Return where guided GRPO stands, from the interval of its accuracy minus that of imitation alone."""
     if low > 0:
         return "above imitation alone"
     if high < 0:
-        return "below imitation alone: here more correct traces are all that a model needs"
-    return "not told apart from imitation alone: here more correct traces are all that a model needs"
+        return "below imitation alone"
+    return "not told apart from imitation alone"

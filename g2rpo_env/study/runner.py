@@ -11,24 +11,20 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import multiprocessing
 import os
-import signal
 import sys
-import threading
 import time
 import tokenize
 from ast import AST, Constant, Expr, iter_child_nodes, parse
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, TextIO
 
 from g2rpo_env.errors import ResumeError
 from g2rpo_env.experiments.environments import prepare_torch
+from g2rpo_env.experiments.workers import Workers, describe_error
 from g2rpo_env.machine import available_cores
 from g2rpo_env.naming import MOVED_MODULES
 from g2rpo_env.study.runs import Base, Run, execute, hash_config, hash_weights
@@ -234,23 +230,6 @@ def do_run(folder: StudyFolder, run: Run, device: str) -> dict[str, Any]:
     return found
 
 
-@contextmanager
-def end_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the study as Ctrl-C does, with its processes, where this is the main thread."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 @dataclass
 class Runner:
     """Does runs side by side; results do not depend on how many.
@@ -280,30 +259,21 @@ class Runner:
         done = {run.key: found for run in runs if (found := self.folder.get_result(run)) is not None}
         waiting = [run for run in runs if run.key not in done]
         if waiting:
-            with Counter(len(waiting), self.stream) as counter, end_on_sigterm():
+            with Counter(len(waiting), self.stream) as counter:
                 self._work(waiting, done, counter)
         return done
 
     def _work(self, waiting: list[Run], done: dict[str, dict[str, Any]], counter: Counter) -> None:
-        workers = self.workers or available_cores()
-        context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in whatever state they are
-        before = set(multiprocessing.active_children())
         end = None if self.seconds is None else time.monotonic() + self.seconds
-        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
         running: dict[Future[Any], Base | Run] = {}
-        try:
+        with Workers(self.workers or available_cores(), start_worker) as workers:
             while (waiting or running) and (end is None or time.monotonic() < end):
-                while len(running) < workers and (job := self._next(waiting, done, running)) is not None:
-                    running[self._submit(pool, job)] = job
+                while workers.has_free and (job := self._next(waiting, done, running)) is not None:
+                    running[self._submit(workers, job)] = job
                 if not running:
                     break  # the remaining runs wait for one that failed
-                left = None if end is None else max(0.0, end - time.monotonic())
-                for future in wait(running, left, FIRST_COMPLETED).done:
+                for future in workers.wait(None if end is None else max(0.0, end - time.monotonic())):
                     self._finish(running.pop(future), future, done, counter)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in set(multiprocessing.active_children()) - before:
-                child.terminate()
 
     def _next(self, waiting: list[Run], done: dict[str, Any], running: dict[Future[Any], Base | Run]) -> Any:
         """Return the first base or run that can begin now, and take a run off the list."""
@@ -320,16 +290,16 @@ class Runner:
                 return run
         return None
 
-    def _submit(self, pool: ProcessPoolExecutor, job: Base | Run) -> Future[Any]:
+    def _submit(self, workers: Workers, job: Base | Run) -> Future[Any]:
         if isinstance(job, Base):
-            return pool.submit(make_base, self.folder, job)
-        return pool.submit(do_run, self.folder, job, self.device)
+            return workers.submit(make_base, self.folder, job)
+        return workers.submit(do_run, self.folder, job, self.device)
 
     def _finish(self, job: Base | Run, future: Future[Any], done: dict[str, Any], counter: Counter) -> None:
         error = future.exception()
         label = job.label if isinstance(job, Run) else f"base, seed {job.seed}"
         if error is not None:
-            self.failed[job.key] = f"{label}: {type(error).__name__}: {' '.join(str(error).split())}"
+            self.failed[job.key] = f"{label}: {describe_error(error)}"
             counter.line(f"failed: {self.failed[job.key]}")
         elif isinstance(job, Run):
             found = done[job.key] = future.result()

@@ -303,3 +303,16 @@ def test_the_prompt_as_a_context_changes_nothing(make_envs: Any, make_policy: An
         policy, envs, problems=16, mode="sampled", samples=3, k=(1,), context=lambda task, i: task.lookup(i).prompt_T
     )
     assert (plain.correct_PS == same.correct_PS).all() and plain.accuracy == same.accuracy
+
+
+def test_progress_counts_the_steps_of_answers_and_ends_at_the_last_batch(make_envs, make_policy, monkeypatch):
+    from g2rpo_env.agents import evaluation as module
+
+    monkeypatch.setattr(module, "LANES", 4)
+    envs, told = make_envs(4, 4, digits=2), []
+    policy = make_policy(envs)
+    evaluate(policy, envs, problems=10, progress=lambda *one: told.append(one))
+    done = [one for one, _ in told]
+    # three batches of up to four problems: 0, 1 and 2 as they begin, and never beyond the three
+    assert done == sorted(done) and {total for _, total in told} == {3}
+    assert {0, 1, 2} <= set(done) and 2 < done[-1] <= 3

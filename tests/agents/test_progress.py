@@ -2,7 +2,10 @@
 
 import io
 
-from g2rpo_env.agents.progress import PLAIN_LINES, Progress
+import pytest
+
+from g2rpo_env.agents import progress as module
+from g2rpo_env.agents.progress import PLAIN_LINES, Meter, Progress
 
 METRICS = {"reward": 0.25, "reveal_length": 44.7}
 
@@ -46,3 +49,45 @@ def test_disabled_shows_nothing():
     with Progress(1, enabled=False, stream=stream) as progress:
         progress.update(METRICS)
     assert stream.getvalue() == ""
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that the module takes for the time; set them."""
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_meter_writes_within_seconds_and_then_less_and_less_often(clock):
+    stream = io.StringIO()
+    with Meter("Curve", stream=stream) as meter:
+        for second in range(3601):
+            clock[0] = float(second)
+            meter(second, 3600)
+    lines = stream.getvalue().splitlines()
+    # after 2, 4, 8, ..., 2048 seconds
+    assert len(lines) == 11
+    assert lines[0] == "Curve: 0% after 0:02, 59:58 left" and lines[-1] == "Curve: 57% after 34:08, 25:52 left"
+
+
+def test_a_meter_of_short_work_writes_nothing_and_one_without_progress_knows_no_time_left(clock):
+    stream = io.StringIO()
+    with Meter("Curve", stream=stream) as meter:
+        meter(0, 3)
+        clock[0] = 1.9
+        meter(2, 3)
+    assert stream.getvalue() == ""
+    with Meter("Curve", stream=stream) as meter:
+        clock[0] += 5
+        meter(0, 3)
+    assert stream.getvalue() == "Curve: 0% after 0:05\n"
+
+
+def test_a_meter_is_a_bar_in_a_terminal():
+    stream = Terminal()
+    with Meter("Curve", stream=stream) as meter:
+        meter(0, 4)
+        meter.line("said")
+        meter(4, 4)
+    assert "Curve:" in stream.getvalue() and "said\n" in stream.getvalue()

@@ -46,8 +46,8 @@ def test_every_cap_and_fraction_is_measured_on_the_same_problems(envs, monkeypat
     seen = []
     true_answers = module._answers
 
-    def answers(policy, env, ids, seed):
-        found = true_answers(policy, env, ids, seed)
+    def answers(policy, env, ids, *rest):
+        found = true_answers(policy, env, ids, *rest)
         seen.append((env.reveal_cap, env.length, [e.problem_id for e in found], [e.reveal for e in found]))
         return found
 
@@ -69,3 +69,14 @@ def test_it_says_the_same_twice_and_leaves_the_training_environment_alone(envs):
     assert first == guidance_response(policy, envs, problems=4, fractions=(0.5,), seed=1)
     assert envs.unwrapped.state_dict() == before
     assert all(0 <= p.correct_copied <= min(p.copied, p.success) <= 1 for p in first)
+
+
+def test_progress_rises_from_nothing_over_the_whole_curve(envs, monkeypatch):
+    monkeypatch.setattr(module, "LANES", 4)
+    told = []
+    policy = CausalLMPolicy.tiny(envs, hidden_size=16, layers=1)
+    guidance_response(policy, envs, problems=6, fractions=(0.0, 1.0), progress=lambda *one: told.append(one))
+    shares = [done / total for done, total in told]
+    assert shares == sorted(shares) and shares[0] == 0 and shares[-1] <= 1
+    # two caps, two fractions, two batches of up to four lanes each
+    assert {total for _, total in told} == {8} and {done for done, _ in told} >= set(range(8))

@@ -18,7 +18,10 @@ from g2rpo_env.agents import warm_start as module
 from g2rpo_env.agents.warm_start import (
     SCREEN,
     WarmStart,
+    WarmStartResult,
     cache_folder,
+    check_base,
+    count_samples,
     load_or_warm_start,
     measure_success,
     screen_success,
@@ -29,7 +32,7 @@ from g2rpo_env.envs.arithmetic import sort_problem
 from g2rpo_env.envs.generated import split_of
 from g2rpo_env.envs.mathematics.gsm8k import GSM8K
 from g2rpo_env.episode import Role
-from g2rpo_env.errors import BudgetError, ConfigurationError
+from g2rpo_env.errors import BudgetError, ConfigurationError, WarmStartError
 from g2rpo_env.problem import distinct_ids
 from g2rpo_env.verdict import Outcome, Verdict
 
@@ -104,10 +107,11 @@ def test_a_check_above_the_range_goes_back_and_looks_twice_as_often(
     lengths: dict[int, float] = {}
     trainer_step, taken = module._Trainer.step, []
 
-    def counted(self: Any) -> None:
-        trainer_step(self)
+    def counted(self: Any) -> Any:
+        metrics = trainer_step(self)
         taken.append(self.steps)
         lengths[self.steps] = distance(policy, start)
+        return metrics
 
     def by_distance(policy: Any) -> float:
         steps = max(n for n, d in {0: 0.0, **lengths}.items() if d == distance(policy, start) or n == 0)
@@ -194,13 +198,50 @@ def test_a_range_between_two_possible_successes_is_given_up(envs: Any, make_poli
     start = {name: value.clone() for name, value in policy.model.state_dict().items()}
     scripted(lambda policy: 0.9 if distance(policy, start) > 1e-3 else 0.0)
     options = WarmStart((0.2, 0.4), check_every=1, batch_size=1, max_steps=40)
-    assert not warm_start(policy, envs, options).reached
+    result = warm_start(policy, envs, options)
+    assert not result.reached
+    assert result.success == 0 and result.reason.startswith("success jumps over the range")
+    assert distance(policy, start) <= 1e-3  # what is left is the policy that the success is of
 
 
 def test_giving_up_after_the_last_step_says_so(envs: Any, make_policy: Any, scripted: Any) -> None:
     scripted(lambda policy: 0.0)
     result = warm_start(make_policy(envs), envs, WarmStart((0.2, 0.4), max_steps=7, check_every=5, batch_size=2))
     assert (result.steps, result.success, result.reached) == (7, 0.0, False)
+
+
+def test_solutions_known_by_heart_end_it(envs: Any, make_policy: Any, scripted: Any) -> None:
+    scripted(lambda policy: 0.0)
+    options = WarmStart((0.2, 0.4), learning_rate=1e-2, warmup=0, batch_size=8, problems=2, check_every=20)
+    result = warm_start(make_policy(envs), envs, options)
+    assert 0 < result.steps < 400 and result.success == 0 and not result.reached
+    assert result.reason.startswith("the solutions are learnt by heart, at a loss of 0.00")
+
+
+def test_a_base_without_a_right_answer_is_an_error_and_a_weak_one_is_not() -> None:
+    options = WarmStart((0.2, 0.4))
+    with pytest.raises(WarmStartError, match=r"no sampled answer is right after 9 steps, because it rained; success="):
+        check_base(WarmStartResult(9, 0.0, False, "it rained"), options)
+    check_base(WarmStartResult(9, 0.01, False, "it rained"), options)
+    check_base(WarmStartResult(0, 0.0, True), WarmStart((0.0, 0.4)))  # nothing was asked for
+
+
+def test_few_problems_of_a_generated_split_are_sampled_several_times_over(make_envs: Any) -> None:
+    # sums of two numbers of one digit: 12 of them are in the validation split, which says it is unlimited
+    task = make_envs(digits=1).unwrapped.task.with_split("validation")
+    assert task.source.num_problems is None
+    assert count_samples(task, 128, 0) == (12, 11)  # 12 x 11 = 132 answers
+    assert count_samples(task, 5, 0) == (5, 1)
+
+
+def test_a_range_without_a_possible_share_is_refused_before_any_step(
+    envs: Any, make_policy: Any, steps: list[int]
+) -> None:
+    # shares of 16 answers are 0, 0.0625, 0.125, ...: none lies between 0.01 and 0.03
+    words = r"samples=16 must be at least 50: a check samples 16 answers \(8 problems, 2 each\)"
+    with pytest.raises(ConfigurationError, match=words):
+        warm_start(make_policy(envs), envs, WarmStart((0.01, 0.03), samples=16))
+    assert steps == []
 
 
 # -- what it trains on, what it measures -------------------------------------------------------------------------------
@@ -280,7 +321,7 @@ def test_a_screened_success_looks_closer_only_near_the_range(
 def test_solutions_that_never_fit_the_budget_are_refused(make_envs: Any, make_policy: Any) -> None:
     envs = make_envs(8, 4, verifier=WellFormed(), max_new_tokens=5)
     with pytest.raises(BudgetError, match="max_new_tokens=5"):
-        warm_start(make_policy(envs), envs, replace(QUICK, samples=2))
+        warm_start(make_policy(envs), envs, replace(QUICK, samples=4))
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ def test_a_run_leaves_what_it_promises(train):
         "metrics.jsonl",
         "timings.jsonl",
         "evaluations.jsonl",
+        "result.json",
         "checkpoints",
         "rollouts",
         "curves.png",
@@ -47,6 +48,10 @@ def test_a_run_leaves_what_it_promises(train):
     assert [row["update"] for row in run.evaluations()] == [0, 2, 4]
     assert "unlimited generated problems" in text and "update 4/4" in text
     assert "Greedy unguided accuracy on 8 test problems" in text
+    found = json.loads((folder / "result.json").read_text())
+    assert (found["update"], found["split"], found["problems"]) == (4, "test", 8) and len(found["correct"]) == 8
+    assert {"python", "torch", "transformers", "g2rpo_env"} <= run.config["versions"].keys()
+    assert run.config["options"]["task"]["digits"] == 1
 
 
 def test_equal_runs_write_equal_metrics_with_evaluation_on_and_off_and_other_seeds_other_ones(train):
@@ -250,3 +255,171 @@ def test_a_malformed_row_is_named_by_file_and_line(command, tmp_path):
     rows, out = tmp_path / "rows.jsonl", tmp_path / "run"
     status, _, error = command("train", "--env", "g2rpo_env/GSM8K-v0", "--data", rows, "--out", out)
     assert status == 1 and "rows.jsonl, line 2: not valid JSON" in error
+
+
+# -- what comes before and after the updates ---------------------------------------------------------------------------
+
+
+def test_the_base_is_announced_and_can_be_left_out(train):
+    _, text, _ = train("measured", "--updates", 1)
+    assert "Before update 1 the base is measured; --skip-base leaves that out." in text
+    _, text, folder = train("skipped", "--updates", 1, "--skip-base", "--response-problems", 2)
+    assert "Before update 1" not in text
+    assert [row["update"] for row in RunFolder(folder).evaluations()] == [1]
+    assert set(json.loads((folder / "response.json").read_text())) == {"after"}
+
+
+def test_a_short_run_measures_no_curve_unless_it_is_asked_for(command, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(module, "show_response", lambda policy, envs, problems, when, folder: asked.append(problems))
+    evaluation = ["--evaluation-problems", 8, "--evaluate-every", 0]
+    _, text, _ = command("train", *TINY, *evaluation, "--updates", 1, "--out", tmp_path / "short")
+    assert "No guidance-response curve of so short a run" in text and asked == []
+    # 320 updates of 8 answers are as many as two curves of 10 points with 128 problems
+    monkeypatch.setattr(module, "run_updates", lambda *arguments: 0)
+    command("train", *TINY, *evaluation, "--updates", 320, "--out", tmp_path / "long")
+    assert asked == [128, 128]
+
+
+def test_a_finished_run_is_not_measured_again(train, command, monkeypatch):
+    _, _, folder = train("run", "--updates", 2, "--response-problems", 2)
+    before = {name: (folder / name).read_bytes() for name in ("response.json", "result.json", "evaluations.jsonl")}
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "show_response", lambda *arguments: pytest.fail("measured again"))
+        patch.setattr(module.GRPO, "evaluate", lambda *arguments, **options: pytest.fail("measured again"))
+        status, text, _ = command("train", "--resume", folder)
+    assert status == 0 and "Nothing to do: the run has 2 updates, and is measured" in text
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    assert command("train", "--resume", folder, "--updates", 3)[0] == 0
+    assert json.loads((folder / "result.json").read_text())["update"] == 3
+
+
+def test_ctrl_c_before_update_1_ends_it_at_once_and_it_goes_on(train, command, monkeypatch):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "show_response", stop)
+        status, text, folder = train("run", "--updates", 1, "--response-problems", 2)
+    assert status == 130 and "Stopped before update 1; go on with: g2rpo-env train --resume" in text
+    assert command("train", "--resume", folder)[0] == 0
+    assert [row["update"] for row in RunFolder(folder).evaluations()] == [0, 1]  # that of the base is not made twice
+
+
+# -- settings without a gradient ---------------------------------------------------------------------------------------
+
+
+def test_groups_of_one_are_refused_before_a_folder_is_made(command, tmp_path):
+    options = [*TINY[:4], "--group-size", 1, *TINY[6:], *QUIET, "--out", tmp_path / "run"]
+    for recipe in ("grpo", "g2rpo-a", "reinforce"):
+        status, _, error = command("train", *options, "--recipe", recipe)
+        assert status == 1 and "group_size=1 must be at least 2" in error and not (tmp_path / "run").exists()
+    assert command("train", *options, "--recipe", "raft", "--updates", 1)[0] == 0
+
+
+def test_a_budget_that_holds_no_answer_is_refused_and_one_that_holds_no_solution_is_named(command, tmp_path):
+    options = ["--digits", 3, *TINY[2:], *QUIET, "--recipe", "grpo", "--updates", 10, "--out", tmp_path / "run"]
+    status, _, error = command("train", *options, "--max-new-tokens", 2)
+    assert status == 1 and "max_new_tokens=2 must be at least 3" in error and not (tmp_path / "run").exists()
+    status, text, error = command("train", *options, "--max-new-tokens", 3)
+    assert status == 0 and "None of 64 solutions and its end token fits into max_new_tokens=3" in text
+    assert "10 updates in a row had no gradient: no answer is right, and most are cut at max_new_tokens" in error
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"episodes": 0}, "nothing was sampled"),
+        ({"reward": 0.0, "truncated": 0.8}, "no answer is right, and most are cut"),
+        ({"reward": 0.0}, "no answer is right; reveal more"),
+        ({}, "the members of each group have equal rewards"),
+        ({"groups_with_signal": 0.5}, "no token that was learnt from"),
+    ],
+)
+def test_why_there_is_no_gradient_is_said_from_the_metrics(changes, words):
+    metrics = {"episodes": 8, "truncated": 0.5, "reward": 1.0, "groups_with_signal": 0.0, **changes}
+    assert module.explain_no_gradient(metrics).startswith(words)
+
+
+# -- damaged runs ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "training_state.pt"])
+def test_a_truncated_checkpoint_is_named_and_the_one_before_it_taken(train, command, name):
+    _, _, whole = train("whole", "--updates", 5)
+    _, _, folder = train("run", "--updates", 4, "--checkpoint-every", 2)
+    path = folder / "checkpoints/000004" / name
+    path.write_bytes(path.read_bytes()[:-20])
+    status, _, error = command("train", "--resume", folder, "--updates", 5)
+    assert status == 0, error
+    assert "checkpoints/000004 can not be used: " in error and name in error
+    assert "Going on from the checkpoint before it" in error and "000002" in error
+    assert metrics(folder) == metrics(whole)
+    assert [one.name for one in RunFolder(folder).checkpoints()] == ["000004", "000005"]
+
+
+def test_without_a_whole_checkpoint_the_run_is_refused(train, command):
+    _, _, folder = train("run", "--updates", 1)
+    (folder / "checkpoints/000001/model.safetensors").write_bytes(b"")
+    status, _, error = command("train", "--resume", folder)
+    assert status == 1 and "no checkpoint in" in error and "model.safetensors is damaged" in error
+
+
+def test_metrics_that_are_gone_or_garbled_are_named(train, command):
+    _, _, folder = train("run", "--updates", 3)
+    path = folder / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(lines[0] + "%%%\n" + lines[2])
+    status, _, error = command("train", "--resume", folder, "--updates", 4)
+    assert status == 1 and "metrics.jsonl, line 2: not valid JSON" in error
+    path.write_text(lines[0] + lines[2])
+    status, _, error = command("train", "--resume", folder, "--updates", 4)
+    assert status == 1 and "must hold the updates 1 to 3" in error
+    path.unlink()
+    status, _, error = command("train", "--resume", folder, "--updates", 4)
+    assert status == 1 and "metrics.jsonl must hold the updates 1 to 3" in error
+    path.write_text("".join(lines))
+    assert command("train", "--resume", folder, "--updates", 4)[0] == 0
+
+
+def test_data_that_changed_since_the_run_began_is_named(command, tmp_path, gsm8k_folder):
+    options = ["--max-new-tokens", 8, "--problems", 1, "--group-size", 2, "--warm-start", "never", "--threads", 1]
+    data, out = ["--env", "g2rpo_env/GSM8K-v0", "--data", gsm8k_folder], tmp_path / "run"
+    assert command("train", *data, *options, *QUIET, "--updates", 1, "--out", out)[0] == 0
+    with (gsm8k_folder / "test.jsonl").open("a") as file:
+        file.write('{"question": "One more?", "answer": "#### 1"}\n')
+    status, _, error = command("train", "--resume", out, "--updates", 2)
+    assert status == 1 and "has changed since the run" in error and "(test.jsonl)" in error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        RuntimeError("[enforce fail at inline_container.cc:633] . unexpected pos 64 vs 0"),
+        RuntimeError("PytorchStreamWriter failed writing file data/12: file write failed"),
+    ],
+)
+def test_a_full_disk_gives_one_line_and_keeps_what_was_whole(train, monkeypatch, error):
+    save = module.GRPO.save
+
+    def fails(agent, folder):
+        if agent.updates == 4:
+            (folder / "half").parent.mkdir(parents=True)
+            raise error
+        save(agent, folder)
+
+    monkeypatch.setattr(module.GRPO, "save", fails)
+    status, text, folder = train("run", "--updates", 6, "--checkpoint-every", 2)
+    assert status == 1 and "the checkpoint of update 4 could not be written" in text and "MB are free" in text
+    assert "Traceback" not in text
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["000002"]
+
+
+def test_a_full_disk_in_the_middle_of_a_line_is_one_line_too(train, monkeypatch):
+    def fails(self, row, seconds):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(RunFolder, "record", fails)
+    status, text, _ = train("run", "--updates", 1)
+    assert status == 1 and "No space left on device" in text

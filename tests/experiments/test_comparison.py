@@ -50,12 +50,12 @@ def test_every_seed_gets_its_base_its_folder_and_the_controller_of_the_family(tm
         made.append((setting.seed, policy, warm, folder))
         return folder if policy is None else policy
 
-    def run(given, report, workers):
+    def run(given, report, workers, keep):
         jobs.extend(given)
         return [Result(arm, one.seed, measure(1)) for one, _, arms, _ in reversed(given) for arm in arms]
 
     monkeypatch.setattr("g2rpo_env.experiments.comparison.make_base", make)
-    monkeypatch.setattr("g2rpo_env.experiments.comparison.evaluate_base", lambda setting, folder: measure(0))
+    monkeypatch.setattr("g2rpo_env.experiments.comparison.evaluate_base", lambda setting, folder, progress: measure(0))
     monkeypatch.setattr("g2rpo_env.experiments.comparison.run_chains", run)
     from g2rpo_env.experiments.families import FAMILIES, make_setting
 
@@ -118,9 +118,11 @@ def test_records_are_those_of_the_file(found):
         ("grpo", 0), ("sft", 0), ("grpo", 1), ("sft", 1), ("base", 0), ("base", 1)
     ]  # fmt: skip
     assert records[0] == {
-        "algorithm": "grpo", "seed": 0, "sampled_tokens": 60, "seconds": 1.3, **measure(1).to_config()
+        "algorithm": "grpo", "seed": 0, "sampled_tokens": 60, "seconds": 1.3, **measure(1).to_config(),
+        "correct": [1, 0, 0, 0],
     }  # fmt: skip
-    assert records[-1] == {"algorithm": "base", "seed": 1, "sampled_tokens": 0, **measure(1).to_config()}
+    last = {"algorithm": "base", "seed": 1, "sampled_tokens": 0, **measure(1).to_config(), "correct": [1, 0, 0, 0]}
+    assert records[-1] == last
 
 
 def test_the_package_gives_what_it_names():
@@ -129,3 +131,15 @@ def test_the_package_gives_what_it_names():
     assert {getattr(experiments, name) for name in experiments.__all__} >= {compare, Setting, Arm}
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         experiments.nothing  # noqa: B018
+
+
+def test_an_arm_that_is_missing_on_a_seed_has_no_mean_and_leaves_no_difference():
+    seeds = {0: measure(0), 1: measure(1)}
+    results = (Result(Arm("grpo", "grpo"), 0, measure(1)), Result(Arm("sft", "sft"), 0, measure(2)))
+    found = Comparison(seeds, (*results, Result(Arm("sft", "sft"), 1, measure(2))))
+    rows = [(entry.seed, entry.algorithm, entry.above_first is not None) for entry in found.get_entries()]
+    assert rows == [
+        (0, "base", False), (0, "grpo", False), (0, "sft", True), (1, "base", False), (1, "sft", False),
+        (None, "base", False), (None, "sft", False),
+    ]  # fmt: skip
+    assert [entry.algorithm for entry in Comparison({0: measure(0)}, ()).get_entries()] == ["base"]

@@ -80,3 +80,51 @@ def test_the_agents_of_stable_baselines3_are_trained_by_their_short_names(settin
     (result,) = run_chain(setting, base, [Arm(name, AGENTS[name], 1e-4)], tmp_path)
     lanes, steps = 4, setting.make_envs(guided=True).unwrapped.task.max_new_tokens
     assert result.sampled_tokens == lanes * steps * math.ceil(60 / (lanes * steps))
+
+
+CRASHING = """
+import os
+
+
+class Raises:
+    def __init__(self, policy, envs, *, seed):
+        self.sampled_tokens = 0
+
+    def evaluate(self, split="test", problems=256):
+        raise ZeroDivisionError("no problems")
+
+
+class Dies(Raises):
+    def evaluate(self, split="test", problems=256):
+        os._exit(1)
+"""
+
+
+def test_an_arm_that_crashes_is_named_and_the_others_are_kept(setting, base, tmp_path, monkeypatch):
+    (tmp_path / "crashing.py").write_text(CRASHING)
+    monkeypatch.syspath_prepend(tmp_path)
+    setting = replace(setting, seed=5, updates=1, evaluations=0)
+    follower = Arm("follower", "sft", replays="raises")
+    chains = [[Arm("raises", "crashing:Raises"), follower], [Arm("dies", "crashing:Dies")], [Arm("grpo", "grpo")]]
+    lines, kept = [], []
+    jobs = [(setting, base, chain, tmp_path / "out") for chain in chains]
+    raises, replays, dies, grpo = run_chains(jobs, lines.append, 1, kept.append)
+    trace = tmp_path / "out/raises/error.txt"
+    assert str(raises) == f"raises, seed 5: ZeroDivisionError: no problems (its traceback: {trace})"
+    assert "in evaluate" in trace.read_text()
+    assert str(replays) == "follower, seed 5: raises, whose reveal lengths it replays, failed"
+    assert str(dies).startswith("dies, seed 5: its process ended without a word")
+    assert kept == [grpo] and grpo.arm.label == "grpo"
+    assert [line.split(":")[0] for line in lines] == ["  failed", "  failed", "  failed", "  grpo, seed 5"]
+
+
+def test_a_run_says_what_it_was_made_of_and_what_came_out(setting, base, tmp_path):
+    (result,) = run_chain(replace(setting, seed=2), base, [Arm("plain", "grpo", 1e-3)], tmp_path)
+    config = json.loads((tmp_path / "plain/config.json").read_text())
+    assert config["setting"]["env"] == setting.env and config["setting"]["task"] == {"digits": 1}
+    assert config["arm"]["learning_rate"] == 1e-3 and config["base"] == str(base) and config["data"] == {}
+    assert {"python", "torch", "transformers", "g2rpo_env"} <= config["versions"].keys()
+    found = json.loads((tmp_path / "plain/result.json").read_text())
+    assert found["accuracy"] == result.evaluation.accuracy and found["update"] == 3
+    assert found["problem_ids"] == list(result.evaluation.problem_ids)
+    assert found["correct"] == result.evaluation.correct_PS.astype(int).tolist()

@@ -16,8 +16,8 @@ def test_an_interval_has_two_decimals():
 
 def test_a_standing_needs_all_of_the_interval():
     assert get_standing(0.01, 0.2) == "above imitation alone"
-    assert get_standing(-0.2, -0.01).startswith("below imitation alone")
-    assert get_standing(-0.1, 0.1).startswith("not told apart from imitation alone")
+    assert get_standing(-0.2, -0.01) == "below imitation alone"
+    assert get_standing(-0.1, 0.1) == "not told apart from imitation alone"
 
 
 def test_accuracy_and_pass_at_k_are_printed(capsys):

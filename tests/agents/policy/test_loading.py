@@ -44,3 +44,16 @@ def test_a_device_that_is_not_there_is_refused_by_name(device: str) -> None:
 def test_a_folder_without_a_tokenizer_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=f"policy='{tmp_path}' must be a Hugging Face folder"):
         pretrained_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_file_that_was_cut_short_is_named(make_envs, make_policy, tmp_path, name):
+    make_policy(make_envs()).save_pretrained(tmp_path)
+    check_intact(tmp_path)
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ResumeError, match=f"{name} is damaged"):
+        check_intact(tmp_path)
+    if name == "model.safetensors":
+        with pytest.raises(ConfigurationError, match="must be a Hugging Face folder or the Hub name"):
+            CausalLMPolicy.from_pretrained(tmp_path)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
 
 from g2rpo_env import Problem, Task, TokenEnv, TokenVectorEnv, Verdict
