@@ -56,7 +56,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def load_class(name: str, argument: str) -> Any:
+def load_object(name: str, argument: str) -> Any:
     """Return the object that ``"module:Name"`` names; this imports the module.
 
     Args:
@@ -66,16 +66,16 @@ def load_class(name: str, argument: str) -> Any:
     Raises:
         ConfigurationError: it has another form, or cannot be imported.
 
-    >>> load_class("g2rpo_env.errors:ConfigurationError", "kind") is ConfigurationError
+    >>> load_object("g2rpo_env.errors:ConfigurationError", "kind") is ConfigurationError
     True
     """
     module, _, attribute = name.partition(":")
     if not all(word.isidentifier() for word in (*module.split("."), *attribute.split("."))):
-        raise ConfigurationError(f"{argument}={name!r} must name a class as module:Name")
+        raise ConfigurationError(f"{argument}={name!r} must have the form module:Name")
     try:
         return operator.attrgetter(attribute)(importlib.import_module(module))
     except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"{argument}={name!r} must name a class that can be imported: {error}") from error
+        raise ConfigurationError(f"{argument}={name!r} must name something that can be imported: {error}") from error
 
 
 def public_classes(modules: Sequence[str]) -> dict[str, type]:
@@ -130,7 +130,7 @@ def find_class(name: str, modules: Sequence[str], argument: str) -> Any:
     """
     module, colon, attribute = name.partition(":")
     if colon and module not in MOVED_MODULES:  # of a former path the name of the class counts alone
-        return load_class(name, argument)
+        return load_object(name, argument)
     known, wanted = public_classes(modules), attribute if colon else name
     if wanted in known:
         return known[wanted]

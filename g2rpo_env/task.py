@@ -18,7 +18,7 @@ import numpy as np
 from g2rpo_env.encoding import EncodedProblem, Frame, Size, add_frame, byte_bounds, encode_problem, measure
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import BudgetError, ConfigurationError
-from g2rpo_env.naming import load_class
+from g2rpo_env.naming import load_object
 from g2rpo_env.problem import Problem, ProblemSource
 from g2rpo_env.reveal.plan import NO_REVEAL, RevealPlan
 from g2rpo_env.tokenizer import char_tokenizer, decode, encode, encode_batch, encode_many, load_tokenizer
@@ -437,7 +437,7 @@ def task_class(name: str) -> Callable[..., Task]:
     Raises:
         ConfigurationError: it cannot be imported.
     """
-    return load_class(name, "task")
+    return load_object(name, "task")
 
 
 def _stop_table(tokenizer: Any, stop_strings: tuple[str, ...], eos_token_id: int) -> np.ndarray:

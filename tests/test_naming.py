@@ -8,7 +8,7 @@ import pytest
 
 from g2rpo_env.controllers import TargetSuccess
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.naming import CONTROLLERS, MOVED_MODULES, find_class, load_class, public_classes, public_name
+from g2rpo_env.naming import CONTROLLERS, MOVED_MODULES, find_class, load_object, public_classes, public_name
 
 
 class Outer:
@@ -22,25 +22,25 @@ class Outer:
 
 
 def test_a_class_is_loaded_by_its_module_and_its_name() -> None:
-    assert load_class("collections:OrderedDict", "task") is OrderedDict
-    assert load_class("json.decoder:JSONDecoder.decode", "task") is json.JSONDecoder.decode
+    assert load_object("collections:OrderedDict", "task") is OrderedDict
+    assert load_object("json.decoder:JSONDecoder.decode", "task") is json.JSONDecoder.decode
 
 
 @pytest.mark.parametrize(
-    "name", ["", ":", "collections", "collections:", ":OrderedDict", ".naming:load_class", "a:b c"]
+    "name", ["", ":", "collections", "collections:", ":OrderedDict", ".naming:load_object", "a:b c"]
 )
 def test_another_form_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        load_class(name, "task")
-    assert str(caught.value) == f"task={name!r} must name a class as module:Name"
+        load_object(name, "task")
+    assert str(caught.value) == f"task={name!r} must have the form module:Name"
 
 
 def test_a_class_inside_a_function_is_refused() -> None:
     class Local:
         pass
 
-    with pytest.raises(ConfigurationError, match="must name a class as module:Name"):
-        load_class(public_name(Local, [CONTROLLERS]), "rule")
+    with pytest.raises(ConfigurationError, match="must have the form module:Name"):
+        load_object(public_name(Local, [CONTROLLERS]), "rule")
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_a_class_inside_a_function_is_refused() -> None:
 )
 def test_what_cannot_be_imported_is_said(name: str, why: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        load_class(name, "algorithm")
-    assert str(caught.value) == f"algorithm={name!r} must name a class that can be imported: {why}"
+        load_object(name, "algorithm")
+    assert str(caught.value) == f"algorithm={name!r} must name something that can be imported: {why}"
 
 
 # -- public names -----------------------------------------------------------------------------------------------------

@@ -32,7 +32,12 @@ CROSS_REFERENCE = re.compile(r":\w+:`~?([^`]+)`")
 
 
 def options_type(
-    name: str, function: Callable[..., Any], *, skip: Collection[str] = (), defaults: Mapping[str, Any] | None = None
+    name: str,
+    function: Callable[..., Any],
+    *,
+    skip: Collection[str] = (),
+    defaults: Mapping[str, Any] | None = None,
+    required: bool = False,
 ) -> type:
     """Return a dataclass with one field per keyword argument of a callable.
 
@@ -43,6 +48,7 @@ def options_type(
         function: A function or a class.
         skip: Arguments to leave out.
         defaults: Defaults that replace those of the signature.
+        required: Whether arguments without a default become options that must be given; otherwise they are left out.
     """
     defaults = defaults or {}
     target = function.__init__ if inspect.isclass(function) and not dataclasses.is_dataclass(function) else function
@@ -50,8 +56,12 @@ def options_type(
     texts = _descriptions(function)
     fields: list[Any] = []
     for parameter in inspect.signature(function).parameters.values():
-        default = defaults.get(parameter.name, parameter.default)
-        if parameter.name in skip or default is parameter.empty or parameter.kind is parameter.VAR_KEYWORD:
+        default = defaults.get(parameter.name, _default(function, parameter))
+        if parameter.name in skip or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        if default is parameter.empty and required:
+            default = tyro.MISSING
+        if default is parameter.empty:
             continue
         hint, text = hints[parameter.name], texts.get(parameter.name, "")
         for part in getattr(hint, "__metadata__", ()):
@@ -64,6 +74,13 @@ def options_type(
 
 def _same(value: Any) -> Any:
     return value
+
+
+def _default(function: Any, parameter: inspect.Parameter) -> Any:
+    """Return the default of an argument; signatures of dataclasses hide those that a factory makes."""
+    fields = {f.name: f for f in dataclasses.fields(function)} if dataclasses.is_dataclass(function) else {}
+    factory = fields[parameter.name].default_factory if parameter.name in fields else dataclasses.MISSING
+    return parameter.default if factory is dataclasses.MISSING else factory()
 
 
 def _descriptions(function: Any) -> dict[str, str]:
@@ -103,7 +120,7 @@ def early(argv: Sequence[str], *names: str) -> dict[str, str | None]:
     """Return options that decide which other options there are, such as ``--env``, before the others are parsed."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in names:
-        parser.add_argument(f"--{name}")
+        parser.add_argument(*{f"--{name}", f"--{name.replace('_', '-')}"}, dest=name)
     return vars(parser.parse_known_args(list(argv))[0])
 
 

@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from g2rpo_env.agents import GRPO, CausalLMPolicy, recipes
+from g2rpo_env.agents import GRPO, CausalLMPolicy
 from g2rpo_env.agents.loop import run_updates
 from g2rpo_env.agents.policy.loading import check_device, pretrained_tokenizer
 from g2rpo_env.agents.policy.sampling import check_temperature
 from g2rpo_env.agents.progress import Progress
-from g2rpo_env.agents.recipe import Recipe
-from g2rpo_env.agents.recipes import fit_controller
 from g2rpo_env.agents.warm_start import WarmStart, load_or_warm_start
 from g2rpo_env.cli.interrupt import catch_stop_request
 from g2rpo_env.cli.options import (
@@ -23,19 +21,17 @@ from g2rpo_env.cli.options import (
     early,
     guidance_options,
     nested,
-    options_type,
     parse,
     task_options,
     values,
 )
+from g2rpo_env.cli.parts import Named
 from g2rpo_env.errors import ConfigurationError, ResumeError
 from g2rpo_env.experiments.environments import make_envs, prepare_torch
 from g2rpo_env.guidance import find_guidance
 from g2rpo_env.report.plots import Curves, plot_curves
 from g2rpo_env.report.run_folder import RunFolder
 from g2rpo_env.report.tables import show_accuracy, show_response
-
-PARTS = tuple(f.name for f in dataclasses.fields(Recipe))
 
 
 @dataclass
@@ -46,7 +42,8 @@ class TrainOptions(EnvOptions):
     """
 
     recipe: str = "g2rpo-a"
-    """Name of the recipe: grpo, reinforce, guided-grpo, g2rpo-a, g2rpo-a-masked, sft or raft."""
+    """Name of the recipe: grpo, reinforce, guided-grpo, g2rpo-a, g2rpo-a-masked, sft or raft; or module:function of
+    one of yours, which returns a Recipe."""
     updates: int = 200
     """Updates of the whole run, those before a resume included."""
     seed: int = 0
@@ -90,23 +87,14 @@ def main(argv: Sequence[str]) -> None:
 
 
 def make_options_type(argv: Sequence[str]) -> type:
-    """Return the options that fit the environment and the recipe that ``argv`` names."""
-    named = early(argv, "env", "recipe")
-    recipe = recipes.get(named["recipe"] or TrainOptions.recipe)
-    groups = [("task", *nested(task_options(named["env"] or TrainOptions.env), prefix=""))]
-    if recipe.needs_guidance:
-        length = DEFAULT_LENGTH if recipe.controller is None else recipe.controller.length
-        groups.append(("guidance", *nested(guidance_options(length))))
-    for name in PARTS:
-        part = getattr(recipe, name)
-        if part is None:
-            continue
-        # A controller starts from the length of the guidance wrapper, which is an option of its own already.
-        kind = options_type(name, type(part), skip=("length",), defaults=values(part))
-        if dataclasses.fields(kind):
-            groups.append((name, *nested(kind)))
-    doc = {"__doc__": TrainOptions.__doc__}
-    return dataclasses.make_dataclass("Train", groups, bases=(TrainOptions,), namespace=doc)
+    """Return the options that fit the environment, the recipe and the parts that ``argv`` names."""
+    named = Named.from_argv(argv, TrainOptions.recipe)
+    groups = [("task", *nested(task_options(early(argv, "env")["env"] or TrainOptions.env), prefix=""))]
+    if named.needs_guidance:
+        controller = None if "controller" in named.parts else named.recipe.controller
+        groups.append(("guidance", *nested(guidance_options(controller.length if controller else DEFAULT_LENGTH))))
+    doc = {"__doc__": TrainOptions.__doc__, "named": named}
+    return dataclasses.make_dataclass("Train", [*groups, *named.option_groups()], bases=(TrainOptions,), namespace=doc)
 
 
 def make_environment(options: Any) -> Any:
@@ -116,20 +104,6 @@ def make_environment(options: Any) -> Any:
         task["tokenizer"] = pretrained_tokenizer(options.policy)
     guidance = values(options.guidance) if hasattr(options, "guidance") else None
     return make_envs(options.env, options.problems, options.group_size, task, guidance)
-
-
-def build_recipe(options: Any, guidance: Any) -> Recipe:
-    """Return the recipe of some options; its controller is fitted to the guidance wrapper."""
-    recipe = recipes.get(options.recipe)
-    changed = {
-        name: dataclasses.replace(getattr(recipe, name), **values(getattr(options, name)))
-        for name in PARTS
-        if hasattr(options, name)
-    }
-    recipe = dataclasses.replace(recipe, **changed)
-    if recipe.controller is None:
-        return recipe
-    return dataclasses.replace(recipe, controller=fit_controller(recipe.controller, guidance))
 
 
 def to_plain(options: Any) -> dict[str, Any]:
@@ -161,7 +135,7 @@ class Training:
         if saved:
             self.agent = GRPO.load(saved[-1], self.envs, device=options.device)
         else:
-            recipe = build_recipe(options, find_guidance(self.envs))
+            recipe = options.named.build(options, find_guidance(self.envs))
             self.agent = GRPO(self._make_policy(), self.envs, seed=options.seed, recipe=recipe)
         self.progress = Progress(options.updates, self.agent.updates)
         self.is_stopping: Callable[[], bool] = lambda: False
@@ -171,7 +145,7 @@ class Training:
         """Start a run: parse, make everything, then the folder, so that a mistake in the options leaves none behind."""
         options = parse(make_options_type(argv), argv, "train")
         check_options(options)
-        name = f"{options.recipe}-{options.env.rpartition('/')[2]}-{options.seed}"
+        name = f"{options.recipe.rpartition(':')[2]}-{options.env.rpartition('/')[2]}-{options.seed}"
         out = options.out or Path("runs") / name
         RunFolder.check_free(out)
         training = cls(options, RunFolder(out))
