@@ -94,7 +94,7 @@ def _hints(function: Any) -> dict[str, Any]:
     try:
         return typing.get_type_hints(target, localns=AS_TEXT, include_extras=True)
     except NameError:  # an annotation of names that are imported for type checkers alone
-        found = {}
+        found: dict[str, Any] = {}
         for name, hint in target.__annotations__.items():
             holder = type("Holder", (), {"__annotations__": {name: hint}, "__module__": target.__module__})
             with contextlib.suppress(NameError):

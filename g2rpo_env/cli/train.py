@@ -13,6 +13,7 @@ from g2rpo_env.agents.loop import run_updates
 from g2rpo_env.agents.policy.loading import check_device, pretrained_tokenizer
 from g2rpo_env.agents.policy.sampling import check_temperature
 from g2rpo_env.agents.progress import Progress
+from g2rpo_env.agents.rehearsal import rehearse
 from g2rpo_env.agents.warm_start import WarmStart, load_or_warm_start
 from g2rpo_env.cli.interrupt import catch_stop_request
 from g2rpo_env.cli.options import (
@@ -136,6 +137,7 @@ class Training:
             self.agent = GRPO.load(saved[-1], self.envs, device=options.device)
         else:
             recipe = options.named.build(options, find_guidance(self.envs))
+            rehearse(recipe, self.envs.unwrapped)  # here too, and not after a warm start of minutes
             self.agent = GRPO(self._make_policy(), self.envs, seed=options.seed, recipe=recipe)
         self.progress = Progress(options.updates, self.agent.updates)
         self.is_stopping: Callable[[], bool] = lambda: False
