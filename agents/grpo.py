@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from g2rpo_env.agents.batch import cut_context, make_batch
+from g2rpo_env.agents.batch import make_batch
 from g2rpo_env.agents.evaluation import ContextRule, Evaluation, UnreadWatch, evaluate
 from g2rpo_env.agents.given import Given, check_parts, check_requirements
 from g2rpo_env.agents.learner import NO_STEP, Learner
@@ -27,12 +27,21 @@ from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
 from g2rpo_env.agents.policy.loading import check_intact
 from g2rpo_env.agents.policy.protocol import Policy
 from g2rpo_env.agents.progress import Progress, Report
-from g2rpo_env.agents.recipe import Recipe
+from g2rpo_env.agents.recipe import Recipe, warn_of_unfindable
+from g2rpo_env.agents.rehearsal import rehearse
 from g2rpo_env.agents.rollout import token_vector_env
+from g2rpo_env.agents.stages import (
+    compute_advantages,
+    compute_credits,
+    compute_rewards,
+    compute_weights,
+    count_weights,
+    select,
+)
 from g2rpo_env.agents.update import Update
 from g2rpo_env.controllers.base import Feedback
-from g2rpo_env.episode import Episode, Group, Groups
-from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, NonFiniteError, ResumeError
+from g2rpo_env.episode import Group, Groups
+from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, ResumeError
 from g2rpo_env.guidance import find_guidance, give_feedback
 from g2rpo_env.verdict import Outcome
 
@@ -62,7 +71,8 @@ class GRPO:
 
     Raises:
         ConfigurationError: ``envs`` is no TokenVectorEnv, or restarts lanes by itself; there is no such dtype; a part
-            requires what nobody provides; no group could give a gradient, see :func:`check_compares`.
+            requires what nobody provides, or returns what its slot must not on made-up episodes; no group could give a
+            gradient, see :func:`check_compares`.
         MissingGuidanceError: a controller without a guidance wrapper around ``envs``.
         VocabularyMismatchError, BudgetError: policy and environment do not fit.
     """
@@ -100,6 +110,7 @@ class GRPO:
             self.guidance.follow(self.controller)
         policy.to(device, dtype)
         self.learner = Learner(policy, self.parts)
+        rehearse(self.parts, envs.unwrapped, policy.device)
         self.updates = 0
         self.sampled_tokens = 0
         self.last_update: Update | None = None
@@ -158,9 +169,8 @@ class GRPO:
         groups = parts.strategy(self.policy, self.envs)
         valid = drop_invalid(groups)
         given = Given(self.learner, self.envs.unwrapped.task)
-        given.prepare(parts.shaping, valid)
-        rewards = [check_rewards(parts.shaping(g, **given.for_group(parts.shaping, g)), g) for g in valid]
-        selected, selected_rewards = parts.selection(valid, rewards, **given.for_groups(parts.selection, valid))
+        rewards = compute_rewards(parts.shaping, valid, given)
+        selected, selected_rewards = select(parts.selection, valid, rewards, given)
         advantages = compute_advantages(parts.advantage, selected, selected_rewards)
         credits = compute_credits(parts.credit, selected, advantages, given)
         weights = compute_weights(parts.token_weight, selected, advantages, given)
@@ -233,7 +243,8 @@ class GRPO:
     def save(self, folder: str | Path) -> None:
         """Write the policy as an ordinary Hugging Face folder, and the training state beside it.
 
-        Call it between updates; no episode is in flight then.
+        Call it between updates; no episode is in flight then. Warns of parts that no other program will find, such as
+        classes of ``__main__``.
 
         Raises:
             ConfigurationError: a part of the recipe is no dataclass, see :meth:`Recipe.to_config`.
@@ -241,6 +252,8 @@ class GRPO:
         folder = Path(folder)
         # First, for a recipe that cannot be saved leaves no folder behind.
         config = {"seed": self.seed, "policy": self.policy.to_config(), "recipe": self.recipe.to_config()}
+        for slot, part in config["recipe"].items():
+            warn_of_unfindable(part, slot)
         folder.mkdir(parents=True, exist_ok=True)
         self.policy.save_pretrained(folder)
         (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
@@ -347,41 +360,6 @@ def check_compares(recipe: Recipe, policy: Policy, envs: Any) -> None:
     raise ConfigurationError(f"{truncation} makes all members of a group the same text: {learns_nothing}")
 
 
-def compute_advantages(part: Any, groups: Groups, rewards: list[np.ndarray]) -> list[np.ndarray]:
-    """Return the advantages of all groups, float (G,) each, by a part that sees one group or requires them all."""
-    if "groups" in get_requirements(part):
-        return part(rewards, groups)
-    return [part(reward_G) for reward_G in rewards]
-
-
-def compute_credits(
-    part: Any, groups: Groups, advantages: list[np.ndarray], given: Given
-) -> tuple[np.ndarray, ...] | None:
-    """Return the advantage of each token, float (T,) per episode; None without a credit part.
-
-    Raises:
-        ConfigurationError: there is not one array (T,) for each episode.
-    """
-    if part is None:
-        return None
-    credits = tuple(part(groups, advantages, **given.for_groups(part, groups)))
-    shapes, needed = [np.shape(c) for c in credits], [e.tokens_T.shape for e in groups.episodes]
-    if shapes != needed:
-        raise ConfigurationError(
-            f"credit={type(part).__name__} returned arrays of shapes {shapes:.80}; it must give one per episode, with "
-            "an advantage for each of its tokens"
-        )
-    return credits
-
-
-def compute_weights(part: Any, groups: Groups, advantages: list[np.ndarray], given: Given) -> list[np.ndarray]:
-    """Return the loss weights of the tokens of each episode, float32 (T,)."""
-    episodes = groups.episodes
-    advantage_N = np.concatenate(advantages) if advantages else np.zeros(0)
-    rows = given.for_episodes(part, episodes, advantage_N)
-    return [part(episode, **row) for episode, row in zip(episodes, rows, strict=True)]
-
-
 def drop_invalid(groups: Groups) -> Groups:
     """Return the groups without episodes whose verifier failed; such an episode says nothing about the policy."""
     kept = Groups()
@@ -390,35 +368,6 @@ def drop_invalid(groups: Groups) -> Groups:
         if episodes:
             kept.append(Group(episodes))
     return kept
-
-
-def check_rewards(reward_G: np.ndarray, group: Group) -> np.ndarray:
-    """Return the rewards of a shaping.
-
-    Raises:
-        ConfigurationError: there is not one for each member.
-        NonFiniteError: one is NaN or infinite; the message names its episode.
-    """
-    if np.shape(reward_G) != (len(group.episodes),):
-        raise ConfigurationError(
-            f"shaping returned rewards of shape {np.shape(reward_G)}; it must give one reward per member, "
-            f"({len(group.episodes)},)"
-        )
-    for reward, episode in zip(reward_G, group.episodes, strict=True):
-        if not math.isfinite(reward):
-            raise NonFiniteError(
-                f"reward={reward} of problem {episode.problem_id!r}, group {episode.group}, member {episode.member} "
-                "must be finite"
-            )
-    return reward_G
-
-
-def count_weights(part: Any, episodes: Sequence[Episode], weights: list[np.ndarray]) -> list[float] | None:
-    """Return what each episode adds to the denominator as it is trained; None for the sum of its weights."""
-    count_of = getattr(part, "count", None)
-    if count_of is None:
-        return None
-    return [count_of(cut_context(*row)[-1]) for row in zip(episodes, weights, strict=True)]
 
 
 def join_metrics(*parts: Mapping[str, Any]) -> dict[str, Any]:

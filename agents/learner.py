@@ -94,15 +94,12 @@ class Learner:
     @property
     def needs_every_row(self) -> bool:
         """Whether an episode of advantage 0 may have a gradient."""
-        names = {"sets", "every_row", "reference_log_probs"}
-        asked = get_requirements(self.parts.loss) | get_requirements(self.parts.reference)
-        return bool(names & asked) or self.parts.regularizer is not None
+        return needs_every_row(self.parts)
 
     @property
     def needs_reference_column(self) -> bool:
         """Whether the batch must hold the reference's log-probabilities."""
-        asked = get_requirements(self.parts.loss) | get_requirements(self.parts.reference)
-        return "reference_log_probs" in asked
+        return needs_reference_column(self.parts)
 
     # -- scoring ----------------------------------------------------------------------------------------------------
 
@@ -314,6 +311,18 @@ class Learner:
             optimizer.load_state_dict(state["part_optimizers"][name])
         if self.reference is not None:
             self.reference.load_state_dict(state["reference"])
+
+
+def needs_every_row(parts: Recipe) -> bool:
+    """Whether an episode of advantage 0 may have a gradient."""
+    names = {"sets", "every_row", "reference_log_probs"}
+    asked = get_requirements(parts.loss) | get_requirements(parts.reference)
+    return bool(names & asked) or parts.regularizer is not None
+
+
+def needs_reference_column(parts: Recipe) -> bool:
+    """Whether a batch must hold the reference's log-probabilities."""
+    return "reference_log_probs" in get_requirements(parts.loss) | get_requirements(parts.reference)
 
 
 def average_metrics(steps: list[dict[str, Any]]) -> dict[str, Any]:

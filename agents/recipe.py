@@ -7,6 +7,8 @@ Every recipe has the same optimiser defaults, so that two recipes that differ in
 from __future__ import annotations
 
 import dataclasses
+import json
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,7 +36,7 @@ from g2rpo_env.agents.parts.strategies.rollout import Rollout
 from g2rpo_env.agents.parts.token_weights.means import SequenceMean
 from g2rpo_env.controllers.base import Controller
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.naming import CONTROLLERS, find_class, public_name, suggest
+from g2rpo_env.naming import CONTROLLERS, explain_unfindable, find_class, public_name, suggest
 
 LOWEST_RATE = 0.01
 """Share of the learning rate that a decay ends at, so that updates beyond it still do something."""
@@ -196,7 +198,8 @@ def part_to_config(part: Any, argument: str = "part") -> dict[str, Any] | None:
         argument: What messages call it.
 
     Raises:
-        ConfigurationError: its class is no dataclass, so that nobody knows its options.
+        ConfigurationError: its class is no dataclass, so that nobody knows its options, or JSON does not know the value
+            of one.
     """
     if part is None:
         return None
@@ -205,11 +208,36 @@ def part_to_config(part: Any, argument: str = "part") -> dict[str, Any] | None:
             f"{argument}={type(part).__name__} must be a dataclass to be saved: its fields are read"
         )
     options = {f.name: _plain(getattr(part, f.name)) for f in dataclasses.fields(part) if f.init}
+    for name, value in options.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError):
+            raise ConfigurationError(
+                f"{argument}={type(part).__name__}: {name}={value!r:.40} must be numbers, texts, lists, dicts or "
+                f"dataclasses of these to be saved, got {type(value).__name__}"
+            ) from None
     return {"class": public_name(type(part), MODULES), "options": options}
 
 
 def _plain(value: Any) -> Any:
     return part_to_config(value) if dataclasses.is_dataclass(value) else value
+
+
+def warn_of_unfindable(config: Any, argument: str) -> None:
+    """Warn of each class in plain data of parts that no other program will find.
+
+    Args:
+        config: What :func:`part_to_config` returned, or an option of it.
+        argument: What warnings call the part.
+    """
+    if not _is_part(config):
+        return
+    reason = explain_unfindable(config["class"])
+    if reason is not None:
+        what = f"{argument}={config['class']!r} is saved by a name that no other program finds"
+        warnings.warn(f"{what}: {reason}. Until then GRPO.load fails elsewhere; the weights load.", stacklevel=4)
+    for name, value in config["options"].items():
+        warn_of_unfindable(value, f"{argument}.{name}")
 
 
 def part_from_config(config: dict[str, Any] | None, argument: str = "part") -> Any:

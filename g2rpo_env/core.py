@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -61,12 +61,12 @@ class TokenEnv(gym.Env[Observation, np.int64]):
     nothing.
 
     Args:
-        task: The task, or ``"module:Name"`` of one that is built from ``options``.
+        task: The task; or a callable that makes it from ``options``, or ``"module:Name"`` of such a callable.
         render_mode: ``"ansi"`` (``render()`` returns text), ``"human"`` (printed in colours), ``"rgb_array"`` (a frame
             of a video; needs the extra ``video``) or None.
         vocabulary: Reduces the actions to a few tokens, for algorithms with a small action space: a text, for its
             tokens and the end token, or token ids in the order of the actions.
-        **options: Arguments of the task, if it is given by name.
+        **options: Arguments of the task, unless it is made already.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -76,7 +76,7 @@ class TokenEnv(gym.Env[Observation, np.int64]):
 
     def __init__(
         self,
-        task: Task | str,
+        task: Task | Callable[..., Task] | str,
         *,
         render_mode: str | None = None,
         vocabulary: str | Sequence[int] | np.ndarray | None = None,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 import importlib
 import operator
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,6 +18,9 @@ from g2rpo_env.errors import ConfigurationError
 
 CONTROLLERS = "g2rpo_env.controllers"
 """The module that holds the controllers by their public names."""
+
+LOCAL = "<locals>"
+"""What the qualified name of a class holds that is defined inside a function."""
 
 MOVED_MODULES: dict[str, str] = {
     "g2rpo_env.agents.adapters": "g2rpo_env.agents.policy.lora",
@@ -56,7 +61,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def load_class(name: str, argument: str) -> Any:
+def load_object(name: str, argument: str) -> Any:
     """Return the object that ``"module:Name"`` names; this imports the module.
 
     Args:
@@ -66,16 +71,46 @@ def load_class(name: str, argument: str) -> Any:
     Raises:
         ConfigurationError: it has another form, or cannot be imported.
 
-    >>> load_class("g2rpo_env.errors:ConfigurationError", "kind") is ConfigurationError
+    >>> load_object("g2rpo_env.errors:ConfigurationError", "kind") is ConfigurationError
     True
     """
     module, _, attribute = name.partition(":")
+    if LOCAL in attribute:
+        raise ConfigurationError(
+            f"{argument}={name!r} must stand at the top of a module: it was defined inside a function, and is not found"
+        )
     if not all(word.isidentifier() for word in (*module.split("."), *attribute.split("."))):
-        raise ConfigurationError(f"{argument}={name!r} must name a class as module:Name")
+        raise ConfigurationError(f"{argument}={name!r} must have the form module:Name")
     try:
         return operator.attrgetter(attribute)(importlib.import_module(module))
     except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"{argument}={name!r} must name a class that can be imported: {error}") from error
+        rule = f"{argument}={name!r} must name something that can be imported: {error}"
+        raise ConfigurationError(f"{rule}; {_where(module)}") from error
+
+
+def _where(module: str) -> str:
+    """Return where a module was looked for, for messages."""
+    found = sys.modules.get(module)
+    if found is None:
+        return f"looked in {', '.join(repr(folder or os.getcwd()) for folder in sys.path[:3])} and the rest of sys.path"
+    file = getattr(found, "__file__", None)
+    place = f"looked in {file}" if file else "it has no file"
+    return place + ("; __main__ is the program that runs, not the one that saved the name" * (module == "__main__"))
+
+
+def explain_unfindable(name: str) -> str | None:
+    """Return why another program will not find what is saved as ``"module:Name"``; None where it may.
+
+    >>> explain_unfindable("__main__:MyLoss")
+    'it is defined in the program that runs, __main__: put it into a module of its own, and import it'
+    >>> explain_unfindable("my_parts:MyLoss") is None
+    True
+    """
+    if LOCAL in name:
+        return "it is defined inside a function: put it at the top of a module"
+    if name.startswith("__main__:"):
+        return "it is defined in the program that runs, __main__: put it into a module of its own, and import it"
+    return None
 
 
 def public_classes(modules: Sequence[str]) -> dict[str, type]:
@@ -130,7 +165,7 @@ def find_class(name: str, modules: Sequence[str], argument: str) -> Any:
     """
     module, colon, attribute = name.partition(":")
     if colon and module not in MOVED_MODULES:  # of a former path the name of the class counts alone
-        return load_class(name, argument)
+        return load_object(name, argument)
     known, wanted = public_classes(modules), attribute if colon else name
     if wanted in known:
         return known[wanted]

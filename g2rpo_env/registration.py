@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import gymnasium as gym
+
+if TYPE_CHECKING:
+    from g2rpo_env.task import Task
 
 NAMESPACE = "g2rpo_env"
 
@@ -28,12 +34,13 @@ TASKS = {
 """Name -> ``"module:Name"`` of the task class; imported when an environment is made, not before."""
 
 
-def register_task(name: str, task: str, namespace: str | None = NAMESPACE) -> str:
+def register_task(name: str, task: Task | Callable[..., Task] | str, namespace: str | None = NAMESPACE) -> str:
     """Register a task, so that ``gym.make`` and ``gym.make_vec`` build TokenEnv and TokenVectorEnv on it.
 
     Args:
         name: Name with version, such as ``"Addition-v0"``.
-        task: ``"module:Name"`` of a callable that takes the task's keyword arguments and returns a Task.
+        task: ``"module:Name"`` of a callable that takes the task's keyword arguments and returns a Task; such a
+            callable itself; or a finished task, which has no arguments left.
         namespace: First part of the id, or None.
 
     Returns:

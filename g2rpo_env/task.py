@@ -26,7 +26,7 @@ from g2rpo_env.encoding import (
 )
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import BudgetError, ConfigurationError
-from g2rpo_env.naming import load_class
+from g2rpo_env.naming import load_object
 from g2rpo_env.problem import Problem, ProblemSource
 from g2rpo_env.reveal.plan import NO_REVEAL, RevealPlan
 from g2rpo_env.tokenizer import (
@@ -471,31 +471,52 @@ class Task:
         return verdicts
 
 
-def load_task(task: Task | str, options: dict[str, Any]) -> Task:
-    """Return a task: as given, or built from ``"module:Name"`` with options (what registered ids do).
+def load_task(task: Task | Callable[..., Task] | str, options: dict[str, Any]) -> Task:
+    """Return a task: as given, or made with options by a callable or by what ``"module:Name"`` names.
 
     ``data`` is an option of every id; for a task that makes its own problems it must be None.
+
+    Raises:
+        ConfigurationError: the name cannot be imported, what it names is not called or returns no task, an option that
+            it needs is missing, or a finished task is given options.
     """
-    if isinstance(task, str):
-        make = task_class(task)
-        if "data" in options and "data" not in inspect.signature(make).parameters:
+    if isinstance(task, Task):
+        if options:
+            raise ConfigurationError(f"options {sorted(options)} must be given to the task itself")
+        return task
+    make = task_class(task)
+    parameters = inspect.signature(make).parameters.values()
+    known = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        if "data" in options and "data" not in known:
             options = dict(options)
             data = options.pop("data")
             if data is not None:
                 raise ConfigurationError(f"data={str(data)!r} must be None: the problems of {task} are generated")
-        return make(**options)
-    if options:
-        raise ConfigurationError(f"options {sorted(options)} must be given to the task itself")
-    return task
+    missing = [p.name for p in parameters if p.name in known and p.default is p.empty and p.name not in options]
+    if missing:
+        raise ConfigurationError(f"task={task!r:.80} must be given {', '.join(missing)}: it has no default for that")
+    made = make(**options)
+    if not isinstance(made, Task):
+        raise ConfigurationError(f"task={task!r:.80} must return a Task, got {type(made).__name__}")
+    return made
 
 
-def task_class(name: str) -> Callable[..., Task]:
-    """Return the object that ``"module:Name"`` names; this imports the module.
+def task_class(task: Callable[..., Task] | str) -> Callable[..., Task]:
+    """Return what makes a task: itself, or the object that ``"module:Name"`` names; this imports the module.
 
     Raises:
-        ConfigurationError: it cannot be imported.
+        ConfigurationError: it cannot be imported, or is no callable.
     """
-    return load_class(name, "task")
+    make = load_object(task, "task") if isinstance(task, str) else task
+    try:
+        inspect.signature(make)
+    except (TypeError, ValueError):  # no callable, or a built-in one
+        raise ConfigurationError(
+            f"task={task!r:.80} must be a Task, a callable that returns one, or module:Name of such a callable, got "
+            f"an object of {type(make).__name__}"
+        ) from None
+    return make
 
 
 def _stop_table(tokenizer: Any, stop_strings: tuple[str, ...], ends: frozenset[int]) -> np.ndarray:

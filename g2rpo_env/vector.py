@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -65,7 +65,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
     never changed. A reset that fails changes nothing.
 
     Args:
-        task: The task, or ``"module:Name"`` of one that is built from ``options``.
+        task: The task; or a callable that makes it from ``options``, or ``"module:Name"`` of such a callable.
         num_envs: Number of lanes N.
         group_size: Members per group G; must divide N.
         autoreset_mode: See above.
@@ -74,7 +74,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         vocabulary: Reduces the actions to a few tokens, see TokenEnv.
         rank: This process among ``world_size``; each draws its own groups, and a group never spans ranks.
         world_size: Number of processes.
-        **options: Arguments of the task, if it is given by name.
+        **options: Arguments of the task, unless it is made already.
 
     Raises:
         ConfigurationError: an argument breaks its rule.
@@ -84,7 +84,7 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
 
     def __init__(
         self,
-        task: Task | str,
+        task: Task | Callable[..., Task] | str,
         num_envs: int = 1,
         *,
         group_size: int = 1,

@@ -1,6 +1,9 @@
 """Names: what "module:Name", a public name and an earlier path stand for, and what is said of one that is unknown."""
 
+import collections
 import json
+import os
+import sys
 from collections import OrderedDict
 from pathlib import Path
 
@@ -8,7 +11,15 @@ import pytest
 
 from g2rpo_env.controllers import TargetSuccess
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.naming import CONTROLLERS, MOVED_MODULES, find_class, load_class, public_classes, public_name
+from g2rpo_env.naming import (
+    CONTROLLERS,
+    MOVED_MODULES,
+    explain_unfindable,
+    find_class,
+    load_object,
+    public_classes,
+    public_name,
+)
 
 
 class Outer:
@@ -22,38 +33,52 @@ class Outer:
 
 
 def test_a_class_is_loaded_by_its_module_and_its_name() -> None:
-    assert load_class("collections:OrderedDict", "task") is OrderedDict
-    assert load_class("json.decoder:JSONDecoder.decode", "task") is json.JSONDecoder.decode
+    assert load_object("collections:OrderedDict", "task") is OrderedDict
+    assert load_object("json.decoder:JSONDecoder.decode", "task") is json.JSONDecoder.decode
 
 
 @pytest.mark.parametrize(
-    "name", ["", ":", "collections", "collections:", ":OrderedDict", ".naming:load_class", "a:b c"]
+    "name", ["", ":", "collections", "collections:", ":OrderedDict", ".naming:load_object", "a:b c"]
 )
 def test_another_form_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        load_class(name, "task")
-    assert str(caught.value) == f"task={name!r} must name a class as module:Name"
+        load_object(name, "task")
+    assert str(caught.value) == f"task={name!r} must have the form module:Name"
 
 
 def test_a_class_inside_a_function_is_refused() -> None:
     class Local:
         pass
 
-    with pytest.raises(ConfigurationError, match="must name a class as module:Name"):
-        load_class(public_name(Local, [CONTROLLERS]), "rule")
+    name = public_name(Local, [CONTROLLERS])
+    with pytest.raises(ConfigurationError, match="must stand at the top of a module: it was defined inside a function"):
+        load_object(name, "rule")
+    assert explain_unfindable(name) == "it is defined inside a function: put it at the top of a module"
+
+
+def test_a_name_of_the_program_that_runs_is_found_by_no_other_one() -> None:
+    assert "put it into a module of its own" in (explain_unfindable("__main__:Mine") or "")
+    assert explain_unfindable("TargetSuccess") is explain_unfindable("my_main:Mine") is None
+    with pytest.raises(
+        ConfigurationError, match="loss='__main__:Mine' .* has no attribute 'Mine'; .*; __main__ is the"
+    ):
+        load_object("__main__:Mine", "loss")
 
 
 @pytest.mark.parametrize(
     "name,why",
     [
-        ("no_such_module:Agent", "No module named 'no_such_module'"),
-        ("collections:NoSuchName", "module 'collections' has no attribute 'NoSuchName'"),
+        ("no_such_module:Agent", f"No module named 'no_such_module'; looked in {(sys.path[0] or os.getcwd())!r}, "),
+        (
+            "collections:NoSuchName",
+            f"module 'collections' has no attribute 'NoSuchName'; looked in {collections.__file__}",
+        ),
     ],
 )
 def test_what_cannot_be_imported_is_said(name: str, why: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        load_class(name, "algorithm")
-    assert str(caught.value) == f"algorithm={name!r} must name a class that can be imported: {why}"
+        load_object(name, "algorithm")
+    assert str(caught.value).startswith(f"algorithm={name!r} must name something that can be imported: {why}")
 
 
 # -- public names -----------------------------------------------------------------------------------------------------

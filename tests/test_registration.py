@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import g2rpo_env
 from g2rpo_env import Outcome, Problem, Task, TokenEnv, TokenVectorEnv, Verdict
 from g2rpo_env.envs.dataset import RowSource
+from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.registration import TASKS
 
 
@@ -82,6 +84,21 @@ def test_a_task_of_ones_own_gets_both_environments(parrot: str) -> None:
     for token in [*tokenizer("yes")["input_ids"], tokenizer.eos_token_id]:
         _, reward, terminated, _, _ = env.step(token)
     assert terminated and reward == 1.0
+
+
+def test_a_task_may_be_registered_as_an_object() -> None:
+    ids = []
+    try:
+        for name, task in (("Class", Parrot), ("Partial", partial(Parrot, word="yes")), ("Made", Parrot("yes"))):
+            ids.append(g2rpo_env.register_task(f"{name}-v0", task, namespace="tests"))
+        assert gym.make(ids[0], word="yes").unwrapped.task.source.get("only").answer == "yes"
+        assert gym.make_vec(ids[1], num_envs=2).unwrapped.task.source.get("only").answer == "yes"
+        assert gym.make(ids[2]).unwrapped.task.source.get("only").answer == "yes"
+        with pytest.raises(ConfigurationError, match=r"options \['word'\] must be given to the task itself"):
+            gym.make(ids[2], word="no")
+    finally:
+        for env_id in ids:
+            del gym.registry[env_id]
 
 
 def test_a_namespace_can_be_left_out() -> None:

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -221,6 +222,35 @@ def test_a_task_is_taken_as_it_is_or_built_by_name() -> None:
     assert load_task("g2rpo_env.envs.arithmetic:Addition", {"digits": 2, "split": "test"}).source.split == "test"
     with pytest.raises(ConfigurationError, match=r"options \['digits'\] must be given to the task itself"):
         load_task(one, {"digits": 2})
+
+
+def make_words(word: str, count: int = 2) -> Task:
+    return task(Problem("0", f"{word}\n", (), word, word), max_new_tokens=4 + count)
+
+
+def test_a_task_is_made_by_any_callable() -> None:
+    for make in (make_words, partial(make_words, count=2), lambda **options: make_words(**options)):
+        assert load_task(make, {"word": "hi"}).max_new_tokens == 6
+    assert load_task(Addition, {"digits": 1, "data": None}).source.low == 1
+    assert load_task(lambda data=None, **options: make_words(data), {"data": "x"}).source.get("0").answer == "x"
+    seen: dict[str, Any] = {}
+    load_task(lambda **options: seen.update(options) or make_words("a"), {"data": "rows.jsonl"})  # its own business
+    assert seen == {"data": "rows.jsonl"}
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "words"),
+    [
+        (make_words, {"count": 3}, "must be given word: it has no default for that"),
+        (lambda: None, {}, "must return a Task, got NoneType"),
+        (3, {}, "task=3 must be a Task, a callable that returns one, or module:Name .*, got an object of int"),
+        ("g2rpo_env.task:CHUNK", {}, "task='g2rpo_env.task:CHUNK' must be a Task, a callable"),
+        (dict, {}, "task=<class 'dict'> must be a Task, a callable .*, got an object of type"),
+    ],
+)
+def test_what_makes_no_task_is_refused(make: Any, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        load_task(make, options)
 
 
 def test_every_id_takes_data_and_generated_tasks_only_none() -> None:

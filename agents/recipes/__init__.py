@@ -13,7 +13,7 @@ from g2rpo_env.agents.recipes.plain import grpo, raft, reinforce, sft
 from g2rpo_env.controllers.base import Controller
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.guidance import find_guidance
-from g2rpo_env.naming import suggest
+from g2rpo_env.naming import load_object, suggest
 
 __all__ = ["RECIPES", "Optimizer", "Recipe", "fit_controller", "get", "make"]
 
@@ -31,9 +31,19 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 def get(name: str) -> Recipe:
     """Return a recipe by name.
 
+    Args:
+        name: A key of :data:`RECIPES`, or ``"module:function"`` of a function without arguments that returns a Recipe;
+            its module is imported.
+
     Raises:
-        ConfigurationError: no recipe has that name.
+        ConfigurationError: no recipe has that name, or the function returns something else.
     """
+    if ":" in name:
+        made = load_object(name, "recipe")
+        recipe = made() if callable(made) else made
+        if not isinstance(recipe, Recipe):
+            raise ConfigurationError(f"recipe={name!r} must be a Recipe or return one, got {type(recipe).__name__}")
+        return recipe
     if name not in RECIPES:
         begun = [known for known in RECIPES if name and known.startswith(name)]
         hint = suggest(begun[0], RECIPES) if begun else suggest(name, RECIPES)

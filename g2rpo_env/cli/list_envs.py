@@ -16,7 +16,7 @@ from rich.table import Table
 from g2rpo_env.cli.options import parse, task_options
 from g2rpo_env.experiments.environments import env_spec
 from g2rpo_env.registration import env_ids
-from g2rpo_env.task import task_class
+from g2rpo_env.task import Task, task_class
 
 
 @dataclass
@@ -29,7 +29,8 @@ def main(argv: Sequence[str]) -> None:
     parse(ListOptions, argv, "list")
     console = Console()
     for env_id in env_ids():
-        kind = task_class(env_spec(env_id).kwargs["task"])
+        task = env_spec(env_id).kwargs["task"]
+        kind = type(task) if isinstance(task, Task) else task_class(task)
         console.print(f"[bold]{env_id}[/bold]  {escape(_summary(kind))}")
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 2))
         for field in dataclasses.fields(task_options(env_id)):

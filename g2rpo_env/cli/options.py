@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import inspect
 import re
@@ -11,6 +12,7 @@ import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import PurePath
 from typing import Annotated, Any
 
 import tyro
@@ -20,10 +22,14 @@ from g2rpo_env.envs.options import Option
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.experiments.environments import env_spec
 from g2rpo_env.guidance import VectorGuidanceWrapper
-from g2rpo_env.task import task_class
+from g2rpo_env.naming import load_object
+from g2rpo_env.task import Task, task_class
 
 # What a command line can say of these types is a text: a folder or a name.
 AS_TEXT = {name: str for name in ("PreTrainedTokenizerFast", "Path", "Assignment", "Placement", "RevealFilter")}
+
+LANE_ARGUMENTS = ("render_mode", "vocabulary")
+"""Arguments of environments that are none of the task's."""
 
 DEFAULT_LENGTH = 45.0
 """Reveal length, in tokens, where neither the user nor a recipe or a family states one: that of the guided recipes, so
@@ -34,28 +40,40 @@ CROSS_REFERENCE = re.compile(r":\w+:`~?([^`]+)`")
 
 
 def options_type(
-    name: str, function: Callable[..., Any], *, skip: Collection[str] = (), defaults: Mapping[str, Any] | None = None
+    name: str,
+    function: Callable[..., Any],
+    *,
+    skip: Collection[str] = (),
+    defaults: Mapping[str, Any] | None = None,
+    required: bool = False,
 ) -> type:
     """Return a dataclass with one field per keyword argument of a callable.
 
-    An argument is described by the :class:`g2rpo_env.envs.options.Option` in its annotation, else by the docstring.
+    An argument is described by the :class:`g2rpo_env.envs.options.Option` in its annotation, else by the docstring. One
+    without an annotation has the type of its default; what no command line can say is no option and keeps its default.
 
     Args:
         name: Name of the class.
-        function: A function or a class.
+        function: A function, a class, or any other object with a signature.
         skip: Arguments to leave out.
         defaults: Defaults that replace those of the signature.
+        required: Whether arguments without a default become options that must be given; otherwise they are left out.
     """
     defaults = defaults or {}
-    target = function.__init__ if inspect.isclass(function) and not dataclasses.is_dataclass(function) else function
-    hints = typing.get_type_hints(target, localns=AS_TEXT, include_extras=True)
-    texts = _descriptions(function)
+    hints, texts = _hints(function), _descriptions(function)
     fields: list[Any] = []
     for parameter in inspect.signature(function).parameters.values():
-        default = defaults.get(parameter.name, parameter.default)
-        if parameter.name in skip or default is parameter.empty or parameter.kind is parameter.VAR_KEYWORD:
+        default = defaults.get(parameter.name, _default(function, parameter))
+        if parameter.name in skip or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
-        hint, text = hints[parameter.name], texts.get(parameter.name, "")
+        if default is parameter.empty and required:
+            default = tyro.MISSING
+        if default is parameter.empty:
+            continue
+        hint = hints[parameter.name] if parameter.name in hints else _type_of(default)
+        text = texts.get(parameter.name, "")
+        if hint is None:
+            continue
         for part in getattr(hint, "__metadata__", ()):
             if isinstance(part, Option):
                 hint, text = typing.get_args(hint)[0], _plain_text(part.text)
@@ -68,7 +86,55 @@ def _same(value: Any) -> Any:
     return value
 
 
+def _hints(function: Any) -> dict[str, Any]:
+    """Return name of an argument -> its annotation; those that name nothing that is known are left out."""
+    target = _without_partial(function)
+    if inspect.isclass(target) and not dataclasses.is_dataclass(target):
+        target = target.__init__
+    elif not inspect.isclass(target) and not hasattr(target, "__annotations__"):
+        target = type(target).__call__  # an object that can be called
+    try:
+        return typing.get_type_hints(target, localns=AS_TEXT, include_extras=True)
+    except NameError:  # an annotation of names that are imported for type checkers alone
+        found: dict[str, Any] = {}
+        for name, hint in target.__annotations__.items():
+            holder = type("Holder", (), {"__annotations__": {name: hint}, "__module__": target.__module__})
+            with contextlib.suppress(NameError):
+                found |= typing.get_type_hints(holder, localns=AS_TEXT, include_extras=True)
+        return found
+
+
+def _without_partial(function: Any) -> Any:
+    return _without_partial(function.func) if isinstance(function, partial) else function
+
+
+def _type_of(default: Any) -> Any:
+    """Return the type of an option whose argument has no annotation; None where no command line can say its values.
+
+    >>> _type_of(3), _type_of(("a", "b")), _type_of(None), _type_of(print)
+    (<class 'int'>, tuple[str, ...], int | float | str | None, None)
+    """
+    if default is None:
+        return int | float | str | None
+    if default is tyro.MISSING:
+        return int | float | str
+    if isinstance(default, bool | int | float | str | PurePath):
+        return str if isinstance(default, PurePath) else type(default)
+    kinds = {type(value) for value in default} if isinstance(default, tuple | list) else set()
+    if len(kinds) == 1 and kinds <= {bool, int, float, str}:
+        return tuple[kinds.pop(), ...]  # type: ignore[misc]
+    return None
+
+
+def _default(function: Any, parameter: inspect.Parameter) -> Any:
+    """Return the default of an argument; signatures of dataclasses hide those that a factory makes."""
+    fields = {f.name: f for f in dataclasses.fields(function)} if dataclasses.is_dataclass(function) else {}
+    factory = fields[parameter.name].default_factory if parameter.name in fields else dataclasses.MISSING
+    return parameter.default if factory is dataclasses.MISSING else factory()
+
+
 def _descriptions(function: Any) -> dict[str, str]:
+    function = _without_partial(function)
     classes = reversed(function.__mro__) if inspect.isclass(function) else [function]
     texts: dict[str, str] = {}
     for part in classes:
@@ -105,7 +171,7 @@ def early(argv: Sequence[str], *names: str) -> dict[str, str | None]:
     """Return options that decide which other options there are, such as ``--env``, before the others are parsed."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in names:
-        parser.add_argument(f"--{name}")
+        parser.add_argument(*{f"--{name}", f"--{name.replace('_', '-')}"}, dest=name)
     return vars(parser.parse_known_args(list(argv))[0])
 
 
@@ -126,11 +192,22 @@ def parse(kind: type, argv: Sequence[str], command: str, default: Any = None) ->
 
 
 def task_options(env_id: str) -> type:
-    """Return the options of an environment's task, from the signature of the task class."""
-    task = env_spec(env_id).kwargs.get("task")
-    if not isinstance(task, str):
+    """Return the options of an environment, from the signature of what makes its task, or of its entry point.
+
+    The defaults are those that it is registered with.
+    """
+    spec = env_spec(env_id)
+    given = {name: value for name, value in spec.kwargs.items() if name != "task"}
+    task = spec.kwargs.get("task")
+    if isinstance(task, Task):
         return dataclasses.make_dataclass("Task", [])
-    return options_type("Task", task_class(task), skip=("split",))
+    if task is not None:
+        function: Any = task_class(task)
+    else:
+        function = (
+            load_object(spec.entry_point, "entry_point") if isinstance(spec.entry_point, str) else spec.entry_point
+        )
+    return options_type("Task", function, skip=("split", *LANE_ARGUMENTS), defaults=given, required=True)
 
 
 def guidance_options(length: float) -> type:

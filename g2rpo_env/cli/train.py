@@ -18,8 +18,7 @@ from g2rpo_env.agents.loop import run_updates
 from g2rpo_env.agents.policy.loading import pretrained_tokenizer
 from g2rpo_env.agents.policy.sampling import check_temperature
 from g2rpo_env.agents.progress import Meter, Progress
-from g2rpo_env.agents.recipe import Recipe
-from g2rpo_env.agents.recipes import fit_controller
+from g2rpo_env.agents.rehearsal import rehearse
 from g2rpo_env.agents.response import FRACTIONS
 from g2rpo_env.agents.warm_start import WarmStart, check_base, load_or_warm_start
 from g2rpo_env.cli.interrupt import catch_stop_request
@@ -31,12 +30,12 @@ from g2rpo_env.cli.options import (
     early,
     guidance_options,
     nested,
-    options_type,
     parse,
     task_options,
     use_threads,
     values,
 )
+from g2rpo_env.cli.parts import Named
 from g2rpo_env.errors import ConfigurationError, ResumeError
 from g2rpo_env.experiments.environments import make_envs, prepare_torch
 from g2rpo_env.guidance import find_guidance
@@ -48,8 +47,6 @@ from g2rpo_env.reveal.plan import CAPS
 from g2rpo_env.task import Task
 from g2rpo_env.tokenizer import encode
 
-PARTS = tuple(f.name for f in dataclasses.fields(Recipe))
-
 
 @dataclass(kw_only=True)
 class TrainOptions(EnvOptions, TorchOptions):
@@ -58,7 +55,13 @@ class TrainOptions(EnvOptions, TorchOptions):
     The options of the task depend on --env, those of the parts on --recipe: give both before --help to see them.
     """
 
-    recipe: Annotated[str, tyro.conf.arg(help=f"Name of the recipe: {', '.join(recipes.RECIPES)}.")] = "g2rpo-a"
+    recipe: Annotated[
+        str,
+        tyro.conf.arg(
+            help=f"Name of the recipe: {', '.join(recipes.RECIPES)}; or module:function of one of yours, which returns a "
+            "Recipe."
+        ),
+    ] = "g2rpo-a"
     updates: int = 200
     """Updates of the whole run, those before a resume included."""
     seed: int = 0
@@ -104,22 +107,14 @@ def main(argv: Sequence[str]) -> None:
 
 
 def make_options_type(argv: Sequence[str]) -> type:
-    """Return the options that fit the environment and the recipe that ``argv`` names."""
-    named = early(argv, "env", "recipe")
-    recipe = recipes.get(named["recipe"] or TrainOptions.recipe)
-    groups = [("task", *nested(task_options(named["env"] or TrainOptions.env), prefix=""))]
-    if recipe.needs_guidance:
-        length = DEFAULT_LENGTH if recipe.controller is None else recipe.controller.length
-        groups.append(("guidance", *nested(guidance_options(length))))
-    for name in PARTS:
-        part = getattr(recipe, name)
-        if part is None:
-            continue
-        # A controller starts from the length of the guidance wrapper, which is an option of its own already.
-        kind = options_type(name, type(part), skip=("length",), defaults=values(part))
-        if dataclasses.fields(kind):
-            groups.append((name, *nested(kind)))
-    doc = {"__doc__": TrainOptions.__doc__}
+    """Return the options that fit the environment, the recipe and the parts that ``argv`` names."""
+    named = Named.from_argv(argv, TrainOptions.recipe)
+    groups = [("task", *nested(task_options(early(argv, "env")["env"] or TrainOptions.env), prefix=""))]
+    if named.needs_guidance:
+        controller = None if "controller" in named.parts else named.recipe.controller
+        groups.append(("guidance", *nested(guidance_options(controller.length if controller else DEFAULT_LENGTH))))
+    doc = {"__doc__": TrainOptions.__doc__, "named": named}
+    groups += named.option_groups()
     return dataclasses.make_dataclass("Train", groups, bases=(TrainOptions,), namespace=doc, kw_only=True)
 
 
@@ -130,20 +125,6 @@ def make_environment(options: Any) -> Any:
         task["tokenizer"] = pretrained_tokenizer(options.policy)
     guidance = values(options.guidance) if hasattr(options, "guidance") else None
     return make_envs(options.env, options.problems, options.group_size, task, guidance)
-
-
-def build_recipe(options: Any, guidance: Any) -> Recipe:
-    """Return the recipe of some options; its controller is fitted to the guidance wrapper."""
-    recipe = recipes.get(options.recipe)
-    changed = {
-        name: dataclasses.replace(getattr(recipe, name), **values(getattr(options, name)))
-        for name in PARTS
-        if hasattr(options, name)
-    }
-    recipe = dataclasses.replace(recipe, **changed)
-    if recipe.controller is None:
-        return recipe
-    return dataclasses.replace(recipe, controller=fit_controller(recipe.controller, guidance))
 
 
 def to_plain(options: Any) -> dict[str, Any]:
@@ -185,7 +166,8 @@ class Training:
             self.agent = load_newest(saved, self.envs, options.device)
             use_threads(self.agent.policy, self.threads)
         else:
-            recipe = build_recipe(options, find_guidance(self.envs))
+            recipe = options.named.build(options, find_guidance(self.envs))
+            rehearse(recipe, self.envs.unwrapped)  # here too, and not after a warm start of minutes
             self.agent = GRPO(self._make_policy(), self.envs, seed=options.seed, recipe=recipe)
         self.without_gradient = 0
         self.progress = Progress(options.updates, self.agent.updates)
@@ -196,7 +178,7 @@ class Training:
         """Start a run: parse, make everything, then the folder, so that a mistake in the options leaves none behind."""
         options = parse(make_options_type(argv), argv, "train")
         check_options(options)
-        name = f"{options.recipe}-{options.env.rpartition('/')[2]}-{options.seed}"
+        name = f"{options.recipe.rpartition(':')[2]}-{options.env.rpartition('/')[2]}-{options.seed}"
         out = options.out or Path("runs") / name
         RunFolder.check_free(out)
         training = cls(options, RunFolder(out))

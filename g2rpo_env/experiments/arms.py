@@ -16,7 +16,7 @@ from g2rpo_env.controllers.base import Controller
 from g2rpo_env.controllers.schedules import Replay
 from g2rpo_env.curriculum import Ramp
 from g2rpo_env.experiments.environments import make_envs
-from g2rpo_env.naming import load_class
+from g2rpo_env.naming import load_object
 from g2rpo_env.report.plots import Curves
 
 
@@ -254,4 +254,4 @@ def load_agent(name: str) -> Callable[..., Agent]:
     Raises:
         ConfigurationError: it cannot be imported.
     """
-    return load_class(name, "algorithm")
+    return load_object(name, "algorithm")

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
+from gymnasium.wrappers import OrderEnforcing
 
+from g2rpo_env.core import TokenEnv
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.guidance import VectorGuidanceWrapper
 from g2rpo_env.naming import suggest
 from g2rpo_env.registration import env_ids
+from g2rpo_env.vector import TokenVectorEnv
 
 
 def env_spec(env_id: str) -> Any:
@@ -48,18 +51,31 @@ def make_envs(
         group_size: Members per problem, >= 1.
         task: Arguments of the task.
         guidance: Arguments of the guidance wrapper, or None for no guidance.
+
+    Raises:
+        ConfigurationError: an argument breaks its rule, or the id makes no lanes of tokens.
     """
     if problems < 1 or group_size < 1:
         raise ConfigurationError(f"problems={problems} and group_size={group_size} must be at least 1")
-    envs = gym.make_vec(
-        env_spec(env_id),
-        num_envs=problems * group_size,
-        group_size=group_size,
-        autoreset_mode="DISABLED",
-        copy=False,
-        **task,
-    )
+    spec, lanes = env_spec(env_id), problems * group_size
+    options: dict[str, Any] = {"group_size": group_size, "autoreset_mode": "DISABLED", "copy": False}
+    if spec.vector_entry_point is None:
+        envs: Any = _make_lanes(spec, lanes, options, task)
+    else:
+        envs = gym.make_vec(spec, num_envs=lanes, **options, **task)
     return envs if guidance is None else VectorGuidanceWrapper(envs, **guidance)
+
+
+def _make_lanes(spec: Any, lanes: int, options: Mapping[str, Any], task: Mapping[str, Any]) -> TokenVectorEnv:
+    """Return the vector environment of an id that is registered with a single one alone, such as a function's."""
+    env = gym.make(spec, disable_env_checker=True, **task)
+    env = env.env if isinstance(env, OrderEnforcing) else env  # gym.make adds it, and lanes do the same
+    if type(env) is not TokenEnv:
+        raise ConfigurationError(
+            f"env={spec.id!r} must make a TokenEnv, or be registered with a vector_entry_point that makes a "
+            f"TokenVectorEnv: it makes a {type(env).__name__}, which has no lanes (g2rpo_env.register_task does both)"
+        )
+    return TokenVectorEnv(env.task, lanes, vocabulary=env.vocabulary, **options)
 
 
 def prepare_torch(threads: int | None = None) -> None:

@@ -383,10 +383,13 @@ def test_a_regularizer_may_take_a_mean_over_the_tokens_of_the_step(
 
 def test_what_is_not_finite_leaves_the_numbers_of_parts_too(make_agent: Any) -> None:
     class Broken(Scaled):
+        factor = 1.0
+
         def scores(self, log_probs_NT: torch.Tensor, batch: Batch) -> torch.Tensor:
-            return super().scores(log_probs_NT, batch) * math.nan
+            return super().scores(log_probs_NT, batch) * self.factor
 
     agent = make_agent(loss=Broken())
+    Broken.factor = math.nan  # it was right when it was rehearsed
     with pytest.raises(NonFiniteError, match="update 1: loss=nan"):
         agent.update()
     assert float(agent.parts.loss.scale) == 0.5 and agent.parts.loss.scale.grad is None

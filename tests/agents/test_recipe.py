@@ -19,7 +19,7 @@ from g2rpo_env.agents.parts.selection.filters import DropUniform
 from g2rpo_env.agents.parts.shaping.rewards import EnvironmentReward, TruncationPenalty
 from g2rpo_env.agents.parts.token_weights.means import TokenMean
 from g2rpo_env.agents.parts.token_weights.revealed import TopEntropy
-from g2rpo_env.agents.recipe import MODULES, Optimizer, part_to_config
+from g2rpo_env.agents.recipe import MODULES, Optimizer, part_to_config, warn_of_unfindable
 from g2rpo_env.controllers.schedules import Replay
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.naming import public_classes
@@ -71,6 +71,30 @@ def test_a_part_is_saved_by_its_public_name_and_one_of_the_users_by_its_module()
 def test_a_part_of_the_users_survives_json() -> None:
     recipe = Recipe(shaping=Halved(EnvironmentReward()))
     assert Recipe.from_config(json.loads(json.dumps(recipe.to_config()))) == recipe
+
+
+def test_a_part_that_no_other_program_finds_is_named(recwarn: pytest.WarningsRecorder) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Local(Halved):
+        """A part that is defined inside a function."""
+
+    warn_of_unfindable(part_to_config(Halved(EnvironmentReward())), "shaping")
+    warn_of_unfindable(None, "credit")
+    assert not recwarn.list
+    with pytest.warns(
+        UserWarning, match=r"shaping.inner='.*<locals>.Local' is saved by .*: it is defined inside a func"
+    ):
+        warn_of_unfindable(part_to_config(Halved(Local(EnvironmentReward()))), "shaping")
+    with pytest.warns(
+        UserWarning, match=r"loss='__main__:Mine' is saved by a name that no other program finds: .*module"
+    ):
+        warn_of_unfindable({"class": "__main__:Mine", "options": {}}, "loss")
+
+
+@pytest.mark.parametrize("value", [np.ones(2), len, {1, 2}, object()])
+def test_an_option_that_json_does_not_know_is_named(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match="shaping=Halved: inner=.* must be numbers, texts, lists"):
+        part_to_config(Halved(value), "shaping")
 
 
 def test_parts_that_plain_data_does_not_name_are_the_usual_ones() -> None:

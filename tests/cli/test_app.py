@@ -45,7 +45,7 @@ def test_python_m_is_the_same_command():
         (["evaluate", "nowhere"], "source='nowhere' must be a run folder"),
         (["complete", "nowhere", "1+1="], "source='nowhere' must be a run folder"),
         (["compare", "--algorithms", "grpo,ppoo"], "algorithm='ppoo' must be one of"),
-        (["compare", "--algorithms", "nowhere:Agent"], "must name a class that can be imported"),
+        (["compare", "--algorithms", "nowhere:Agent"], "must name something that can be imported"),
         (["compare", "--learning-rates", "1", "2"], "learning_rates=(1.0, 2.0)"),
     ],
 )

@@ -1,6 +1,7 @@
 """Options come from the library's signatures and docstrings, with their defaults, and nothing is written twice."""
 
 import dataclasses
+import functools
 import inspect
 import typing
 from typing import Annotated, TypedDict, Unpack
@@ -78,6 +79,82 @@ def test_who_where_and_which_are_named_by_a_text():
 def _help(options, name):
     fields = {field.name: field for field in dataclasses.fields(options)}
     return typing.get_args(fields[name].type)[1].help
+
+
+class Box:
+    """A class of a user's, which no command line can make."""
+
+    def __call__(self, wide: "int" = 3, deep=4) -> None:
+        """Be called."""
+
+
+def bare(
+    needed, split="train", tokenizer=None, size=16, rate=0.5, loud=True, names=("a", "b"), mixed=(1, "a"), make=len
+):
+    """A factory without annotations."""
+
+
+def half(size: int = 1, box: "Unknown" = Box(), other: "Unknown | None" = None) -> None:  # noqa: F821, B008
+    """A factory with annotations of names that only type checkers see."""
+
+
+def test_an_argument_without_an_annotation_has_the_type_of_its_default():
+    kind = options_type("Bare", bare, skip=("split",), required=True)
+    names = [field.name for field in dataclasses.fields(kind)]
+    assert names == ["needed", "tokenizer", "size", "rate", "loud", "names"]  # nobody can say mixed and make
+    argv = [
+        "--needed",
+        "7",
+        "--tokenizer",
+        "there",
+        "--size",
+        "3",
+        "--rate",
+        "1",
+        "--no-loud",
+        "--names",
+        "x",
+        "y",
+        "z",
+    ]
+    found = values(parse(kind, argv, "test"))
+    assert found == {
+        "needed": 7, "tokenizer": "there", "size": 3, "rate": 1.0, "loud": False, "names": ("x", "y", "z"),
+    }  # fmt: skip
+    assert values(parse(kind, ["--needed", "a"], "test"))["tokenizer"] is None
+    with pytest.raises(SystemExit):
+        parse(kind, [], "test")
+
+
+@pytest.mark.parametrize(
+    ("function", "argv", "expected"),
+    [
+        (half, ["--size", "2"], {"size": 2, "other": None}),
+        (functools.partial(bare, "x", size=8), ["--rate", "0.1"], {"size": 8, "rate": 0.1}),
+        (functools.partial(functools.partial(half, size=2), size=4), [], {"size": 4}),
+        (lambda size=16, **others: None, ["--size", "4"], {"size": 4}),
+        (Box(), ["--wide", "5"], {"wide": 5, "deep": 4}),
+    ],
+)
+def test_options_of_whatever_has_a_signature(function, argv, expected):
+    found = values(parse(options_type("Any", function), argv, "test"))
+    assert expected.items() <= found.items() and "others" not in found
+
+
+def test_what_an_id_is_registered_with_is_a_default():
+    options = {"entry_point": "g2rpo_env.core:TokenEnv", "vector_entry_point": "g2rpo_env.vector:TokenVectorEnv"}
+    kwargs = {"task": "g2rpo_env.envs.arithmetic:Addition", "digits": 2}
+    try:
+        gym.register("tests/Short-v0", kwargs=kwargs, **options)
+        gym.register("tests/Done-v0", kwargs={"task": Addition(digits=2)}, **options)
+        assert values(task_options("tests/Short-v0")())["digits"] == 2
+        assert (
+            make_envs("tests/Short-v0", 1, 2, values(task_options("tests/Short-v0")())).unwrapped.task.source.low == 2
+        )
+        assert values(task_options("tests/Done-v0")()) == {}
+    finally:
+        for env_id in ("tests/Short-v0", "tests/Done-v0"):
+            gym.registry.pop(env_id, None)
 
 
 def test_options_are_found_before_the_others_are_known():

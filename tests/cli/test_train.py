@@ -5,7 +5,10 @@ import json
 import os
 import re
 import signal
+import sys
+from pathlib import Path
 
+import gymnasium as gym
 import pytest
 import torch
 from arguments import QUIET, TINY
@@ -423,3 +426,43 @@ def test_a_full_disk_in_the_middle_of_a_line_is_one_line_too(train, monkeypatch)
     monkeypatch.setattr(RunFolder, "record", fails)
     status, text, _ = train("run", "--updates", 1)
     assert status == 1 and "No space left on device" in text
+DOCS = Path(__file__).parents[2] / "docs" / "environments.md"
+
+
+def docs_task():
+    """The task of the docs as a user pastes it: the lines behind the prompts of its blocks."""
+    section = DOCS.read_text(encoding="utf-8").partition("## A task of your own")[2].partition("Before you train")[0]
+    lines = re.findall(r"^(?:>>>|\.\.\.) ?(.*)$", section, re.MULTILINE)
+    end = next(i for i, line in enumerate(lines) if line.startswith("own ="))
+    return "import g2rpo_env\n" + "\n".join(lines[:end])
+
+
+UNTYPED = """
+def make_untyped(split="train", tokenizer=None, max_new_tokens=16):
+    return Task(Reversed(split), AfterTheMark(), tokenizer=tokenizer, max_new_tokens=max_new_tokens)
+
+
+def make_loose(split="train", **options):
+    return make_task(split, **options)
+"""
+
+
+@pytest.mark.parametrize("name", ["make_task", "make_untyped", "make_loose"])
+def test_the_task_of_the_docs_trains_as_it_is_pasted(command, tmp_path, monkeypatch, name):
+    text = docs_task() + UNTYPED
+    text += f"\ng2rpo_env.register_task('Reversed-v0', f'{{__name__}}:{name}', namespace='pasted')\n"
+    (tmp_path / "pasted_task.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    argv = ["train", "--env", "pasted_task:pasted/Reversed-v0", *TINY[2:], *QUIET, "--out", tmp_path / "run"]
+    argv += ["--evaluate-every", 0]
+    argv += [] if name == "make_loose" else ["--max-new-tokens", 12]
+    try:
+        status, out, err = command(*argv, "--guidance.length", 2, "--updates", 1)
+        assert status == 0, err
+        assert "3 problems in the train split" in out
+        if name == "make_untyped":
+            assert command("train", "--resume", tmp_path / "run", "--updates", 2)[0] == 0
+            assert command("evaluate", tmp_path / "run", "--problems", 1)[0] == 0
+    finally:
+        gym.registry.pop("pasted/Reversed-v0", None)
+        sys.modules.pop("pasted_task", None)

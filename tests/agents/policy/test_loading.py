@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from g2rpo_env.agents import CausalLMPolicy, collect
-from g2rpo_env.agents.policy.loading import check_device, pretrained_tokenizer, torch_dtype
-from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.agents.policy.loading import check_device, check_intact, pretrained_tokenizer, torch_dtype
+from g2rpo_env.errors import ConfigurationError, ResumeError
 
 
 def test_a_policy_loads_in_bfloat16_and_samples(make_envs: Any, make_policy: Any, tmp_path: Path) -> None:

@@ -1,0 +1,165 @@
+"""Recipes and parts by name: ``--recipe my_module:my_recipe``, ``--controller SelfTuning``, ``--loss my:Loss``.
+
+A name decides which options there are, so it is read before the options are: ``--controller SelfTuning`` gives
+``--controller.gain`` and the others of that class.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import tyro
+
+from g2rpo_env.agents import recipes
+from g2rpo_env.agents.recipe import Recipe
+from g2rpo_env.cli.options import early, nested, options_type, values
+from g2rpo_env.controllers.base import Controller
+from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.naming import CONTROLLERS, find_class, public_classes
+
+SLOTS = tuple(f.name for f in dataclasses.fields(Recipe))
+
+MODULES: dict[str, tuple[str, ...]] = {
+    "strategy": ("g2rpo_env.agents.parts.strategies",),
+    "shaping": ("g2rpo_env.agents.parts.shaping",),
+    "selection": ("g2rpo_env.agents.parts.selection",),
+    "advantage": ("g2rpo_env.agents.parts.advantages",),
+    "credit": (),
+    "token_weight": ("g2rpo_env.agents.parts.token_weights",),
+    "loss": ("g2rpo_env.agents.parts.losses",),
+    "reference": ("g2rpo_env.agents.parts.references",),
+    "regularizer": (),
+    "controller": (CONTROLLERS,),
+}
+"""Slot whose part can be named -> modules that offer parts for it; the optimizer is always the same class."""
+
+
+def offered_parts(slot: str) -> dict[str, type]:
+    """Return the parts that the library offers for a slot, by name.
+
+    >>> sorted(offered_parts("selection"))
+    ['DropUniform', 'KeepAll', 'KeepCorrect', 'SplitGuided', 'SplitReveals']
+    """
+    return {name: kind for name, kind in public_classes(MODULES[slot]).items() if _fits(slot, kind)}
+
+
+def _fits(slot: str, kind: Any) -> bool:
+    """Whether a class makes parts of a slot; the modules also offer records and protocols."""
+    if slot == "controller":
+        return isinstance(kind, type) and issubclass(kind, Controller) and not inspect.isabstract(kind)
+    return isinstance(kind, type) and "__call__" in dir(kind) and dataclasses.is_dataclass(kind)
+
+
+def _help(slot: str) -> str:
+    names = ", ".join(offered_parts(slot))
+    return f"Part in the place of the recipe's: {names + '; or ' if names else ''}module:Name of a dataclass of yours."
+
+
+def part_names_type() -> type:
+    """Return a dataclass with an option for the name of the part in each slot."""
+    fields: list[Any] = [
+        (slot, Annotated[str | None, tyro.conf.arg(help=_help(slot))], dataclasses.field(default=None))
+        for slot in MODULES
+    ]
+    return dataclasses.make_dataclass("Parts", fields)
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+    """The recipe and the parts that a command line names.
+
+    Attributes:
+        recipe: The recipe, with its own parts.
+        parts: Slot -> class of the part that takes the place of the recipe's.
+    """
+
+    recipe: Recipe
+    parts: Mapping[str, type]
+
+    @classmethod
+    def from_argv(cls, argv: Sequence[str], recipe: str) -> Named:
+        """Return what ``argv`` names.
+
+        Args:
+            argv: The arguments.
+            recipe: Name of the recipe where ``argv`` names none.
+
+        Raises:
+            ConfigurationError: nothing has such a name, or what has it does not fit.
+        """
+        named = early(argv, "recipe", *MODULES)
+        found = {slot: find_part(slot, name) for slot in MODULES if (name := named[slot]) is not None}
+        return cls(recipes.get(named["recipe"] or recipe), found)
+
+    @property
+    def needs_guidance(self) -> bool:
+        """Whether the environment must be in a guidance wrapper."""
+        without: dict[str, Any] = dict.fromkeys(self.parts)
+        kept = dataclasses.replace(self.recipe, **without)
+        named = [getattr(kind, "requires", ()) for kind in self.parts.values()]
+        return kept.needs_guidance or "controller" in self.parts or any("guidance" in _names(one) for one in named)
+
+    def option_groups(self) -> list[tuple[str, Any, Any]]:
+        """Return a group of options for each part that has some, and one for the names of parts."""
+        groups: list[tuple[str, Any, Any]] = [("parts", *nested(part_names_type(), prefix=""))]
+        for slot in SLOTS:
+            part = getattr(self.recipe, slot)
+            kind = self.parts.get(slot, type(part))
+            if part is None and slot not in self.parts:
+                continue
+            # A controller starts from the length of the guidance wrapper, which is an option of its own already.
+            # Its bound is None here: the longest reveal in the unit of the wrapper, which is not known yet.
+            own = {"max_length": None} if slot == "controller" else {}
+            defaults = own if slot in self.parts else values(part)
+            options = options_type(slot, kind, skip=("length",), defaults=defaults, required=True)
+            if dataclasses.fields(options):
+                groups.append((slot, *nested(options)))
+        return groups
+
+    def build(self, options: Any, guidance: Any) -> Recipe:
+        """Return the recipe with its parts as the options say; its controller is fitted to the guidance wrapper.
+
+        Args:
+            options: What was parsed with :meth:`option_groups`.
+            guidance: The guidance wrapper, or None.
+
+        Raises:
+            ConfigurationError: a part cannot be saved.
+        """
+        changed = {}
+        for slot in SLOTS:
+            given = values(getattr(options, slot)) if hasattr(options, slot) else {}
+            if slot in self.parts:
+                if slot == "controller" and "max_length" in given and given["max_length"] is None:
+                    given["max_length"] = guidance.longest
+                changed[slot] = self.parts[slot](**given)
+            elif given:
+                changed[slot] = dataclasses.replace(getattr(self.recipe, slot), **given)
+        recipe = dataclasses.replace(self.recipe, **changed)
+        if recipe.controller is not None:
+            recipe = dataclasses.replace(recipe, controller=recipes.fit_controller(recipe.controller, guidance))
+        recipe.to_config()  # raises here, and not at the first checkpoint
+        return recipe
+
+
+def _names(requires: Any) -> Any:
+    return requires if isinstance(requires, frozenset | set | tuple | list) else ()
+
+
+def find_part(slot: str, name: str) -> type:
+    """Return the class of a part by its public name or ``"module:Name"``.
+
+    Raises:
+        ConfigurationError: nothing has that name, or it is no part of that slot.
+    """
+    argument = f"--{slot.replace('_', '-')}"
+    if ":" not in name and not MODULES[slot]:
+        raise ConfigurationError(f"{argument}={name!r} must be module:Name of a dataclass of yours")
+    kind = find_class(name, MODULES[slot], argument)
+    if not _fits(slot, kind):
+        rule = "derived from Controller" if slot == "controller" else "that is a dataclass with __call__"
+        raise ConfigurationError(f"{argument}={name!r} must name a class {rule}")
+    return kind
