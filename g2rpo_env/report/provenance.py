@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from g2rpo_env._version import __version__
-from g2rpo_env.envs.files import SUFFIXES, file_sha256
+from g2rpo_env.envs.files import file_sha256
+from g2rpo_env.envs.formats import SUFFIXES
 
 PACKAGES = ("torch", "transformers", "tokenizers", "gymnasium", "numpy")
 """Packages whose versions are kept beside those of Python and of this library."""
