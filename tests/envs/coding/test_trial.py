@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from g2rpo_env.envs.coding.references import Obstacle, Session
+from g2rpo_env.envs.coding.references import Session
 from g2rpo_env.envs.coding.serving import Server
 from g2rpo_env.envs.coding.trial import Score, TestError, free_names, run_asserts, run_check
 
