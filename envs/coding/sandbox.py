@@ -80,8 +80,8 @@ class Sandbox:
 
     Args:
         workers: Programs checked at the same time.
-        timeout: Seconds for loading a program and all calls of its tests; with ``cases``, of each run. What it waits for
-            a core does not count.
+        timeout: Seconds for loading a program and all calls of its tests; with ``cases``, of each run. What it waits
+            for a core does not count.
         memory_mb: Address space of a program in MiB.
         disk_mb: Size of its private folder in MiB.
         namespaces: Use namespaces where the system allows them; False is the fallback, for tests of it.

@@ -72,6 +72,7 @@ class Stop(Control):
 
 def main(argv: Sequence[str]) -> None:
     """Answer requests from descriptor 0 until it closes."""
+    sys.setrecursionlimit(3000)  # functions of tests and programs may call each other in turn
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the owner decides
     owner = socket.socket(fileno=os.dup(0))
     worker = Worker(owner, **json.loads(argv[0]))
@@ -459,8 +460,9 @@ def judge_doubts(session: Session) -> tuple[str, str]:
     Where the tests name a class of the program, they may compare its objects so, and nobody can tell. Where they ask
     for plain data, an object that says of itself that it is the right answer is a wrong one.
     """
-    message = f"only the program's own {session.doubts[0]} says that it is right"
-    if session.objects_wanted:
+    doubt = next((doubt for doubt in session.doubts if doubt.plain), session.doubts[0])
+    message = f"only the program's own {doubt.asked} says that it is right"
+    if session.objects_wanted or not doubt.plain:
         raise Obstacle(message)
     return "wrong", message
 
