@@ -15,13 +15,15 @@ import builtins
 import contextlib
 import copy
 import functools
+import importlib
 import inspect
 import json
 import operator
 import sys
 import types
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -30,6 +32,8 @@ from g2rpo_env.envs.coding.links import Links, base_of, is_array
 
 MAX_NESTED = 150
 """Questions within questions, as functions of the tests that call the program again."""
+MAX_TOLD = 32 << 20
+"""Bytes of messages with classes in them that one program may send."""
 _PATCHABLE = ("input", "print", "open")
 _ORIGINAL = {name: getattr(builtins, name) for name in _PATCHABLE}
 _ITERATORS = tuple(type(value) for value in ((_ for _ in ()), iter([]), iter(()), iter({}), iter(set()), map(str, ())))
@@ -55,6 +59,14 @@ class ProgramExit(SystemExit):
     """The program called exit, which does not end the tests."""
 
 
+@dataclass(frozen=True)
+class Doubt:
+    """An answer that only the program's own code gave: what was asked, and whether of what should be plain data."""
+
+    asked: str
+    plain: bool
+
+
 class Session(wire.Peer):
     """What the tests' side knows of one program.
 
@@ -73,7 +85,7 @@ class Session(wire.Peer):
         self.exchange, self.libraries = exchange, libraries
         self.links = Links(0, enabled=not copies)
         self.answers = 0
-        self.doubts: list[str] = []
+        self.doubts: list[Doubt] = []
         self.changed = False
         self.modules: set[str] = set()
         """Modules that the tests may use unimported."""
@@ -84,6 +96,7 @@ class Session(wire.Peer):
         self.ended: Control | None = None
         self.classes: dict[tuple[int, bool], Any] = {}
         self.described: dict[int, Any] = {}
+        self.told = 0
         self.stand_ins: WeakValueDictionary[int, Any] = WeakValueDictionary()
         self.functions: dict[int, Any] = {}
         self.function_numbers: dict[int, int] = {}
@@ -98,6 +111,8 @@ class Session(wire.Peer):
         """Return the answer to a question: the value, or raise the exception that it raised there."""
         if self.ended is not None:
             raise self.ended
+        if self.reading:
+            raise wire.WireError("a question within an answer")
         if self.depth >= MAX_NESTED:
             self.end(Obstacle(f"calls are nested deeper than {MAX_NESTED} across the boundary"))
         self.depth += 1
@@ -142,9 +157,24 @@ class Session(wire.Peer):
     def judge(self, target: Any, name: str, *args: Any) -> Any:
         """Return what an operator gives; where the other operand is the test's, it decides nothing for sure."""
         found = self.special(target, name, *args)
-        ours = not any(isinstance(type(arg), RemoteType) for arg in args)
-        if ours and found is not NotImplemented and found is not False and not isinstance(type(found), RemoteType):
-            self.doubts.append(f"{type(target).__name__}.{name}")
+        if _has_ours(args) and found is not NotImplemented and found is not False:
+            if not is_stand_in(found) or not getattr(target, "_g2rpo_made", False):
+                self.doubts.append(Doubt(f"{type(target).__name__}.{name}", True))
+        return found
+
+    def call_method(self, target: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return what a method returns; that of an object which the test has not made may say what it likes."""
+        found = self.ask("method", target, (name, *args), kwargs)
+        made = isinstance(target, RemoteType | Named) or target._g2rpo_made or hasattr(target._g2rpo_real, name)
+        if not made and not is_stand_in(found) and found not in (None, False) and _has_ours((*args, *kwargs.values())):
+            self.doubts.append(Doubt(f"{type(target).__name__}.{name}", any(hasattr(kind, name) for kind in _BASES)))
+        return found
+
+    def call_object(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return what a call of an object returns, such as of a function that a function returned."""
+        found = self.call(target, args, kwargs)
+        if not target._g2rpo_given and not is_stand_in(found) and found not in (None, False) and _has_ours(args):
+            self.doubts.append(Doubt(f"{type(target).__name__}.__call__", True))
         return found
 
     # -- messages ----------------------------------------------------------------------------------------------------
@@ -183,9 +213,11 @@ class Session(wire.Peer):
             ):
                 self.end(Obstacle(f"the program needs a class of the tests: {error}"))
             if isinstance(error, StopIteration) and not ends:
-                self.doubts.append("StopIteration")  # in a loop over calls it would end the test
+                self.doubts.append(Doubt("StopIteration", True))  # in a loop over calls it would end the test
             raise error
         (value,) = parts or (None,)
+        if operation in ("call", "name") and is_stand_in(value):
+            object.__setattr__(value, "_g2rpo_given", True)
         return value
 
     def _read(self, data: bytes, kinds: tuple[str, ...]) -> tuple[str, list[Any], dict[str, Any]]:
@@ -197,11 +229,16 @@ class Session(wire.Peer):
                 raise wire.WireError("malformed answer")
             more: dict[str, Any] = message.pop() if len(message) > 1 and _is_extras(message[-1]) else {}
             budget = [wire.MAX_NODES, self]
-            self.described.update((entry[0], entry) for entry in more.get("classes", ()))
+            if classes := more.get("classes", ()):
+                self.told += len(data)
+                if self.told > MAX_TOLD:
+                    raise wire.WireError("too much is told about classes")
+                for entry in classes:
+                    self.described.setdefault(entry[0], entry)
             numbers = self.links.read_changes(more.get("changes", ()), budget)
             parts = [wire.value_of(part, 0, budget) for part in message[1:]]
-            if "exception" in more:
-                more["exception"] = wire.value_of(more["exception"], 0, budget)
+            if "raised" in more:
+                more["raised"] = wire.value_of(more["raised"], 0, budget)
             self.links.drop(more.get("dropped", ()))
             self.links.settle(wire.new_budget(self))
         except wire.MALFORMED as error:
@@ -219,7 +256,7 @@ class Session(wire.Peer):
         thrown = more.get("thrown")
         if type(thrown) is int and 0 <= thrown < len(self.thrown):
             return self.thrown[thrown]
-        found = more.get("exception")
+        found = more.get("raised")
         return found if isinstance(found, BaseException) else exception_of(parts)
 
     # -- functions of the tests --------------------------------------------------------------------------------------
@@ -284,6 +321,13 @@ class Session(wire.Peer):
             if not self.libraries:
                 self.end(NeedsLibraries())
             return {"ndarray": [value.dtype.str, list(value.shape), value.tobytes().hex()]}
+        if value is ...:
+            return {"global": ["builtins", "Ellipsis"]}
+        if kind.__module__ in sys.stdlib_module_names and base_of(kind) is not None:
+            return None
+        return self._write_function(value, kind)
+
+    def _write_function(self, value: Any, kind: type) -> Any:
         if kind is types.ModuleType:
             return {"global": [value.__name__, ""]}
         if callable(value) and (name := _public_name(value)):
@@ -292,49 +336,44 @@ class Session(wire.Peer):
             return self.write_function(value)
         if isinstance(value, Iterator) and kind.__module__ in ("builtins", "itertools"):
             return {"generator": self._number_of(value, _Next(value))}
-        if type(value) in (type(...),):
-            return {"global": ["builtins", "Ellipsis"]}
-        if kind.__module__ in sys.stdlib_module_names and base_of(kind) is not None:
-            return None
         self.end(Obstacle(f"a {kind.__name__} of the tests cannot be passed to the program"))
 
     def read(self, tag: str, inner: Any, depth: int, budget: list[Any]) -> Any:
         """See wire.Peer; whatever the tag says, what it gives is plain data, a stand-in, or harmless."""
         if tag == "link":
             return self.links.read(inner, depth, budget)
-        if tag == "ref":
-            raise LookupError(tag)
-        if tag == "global":
-            module, name = inner
-            if (found := wire.find_global(module, name)) is None:
-                raise LookupError(name)
-            return found
         if tag == "class":
             return self.class_of(inner)
-        if tag == "module":
-            name, number, kind = inner
-            return sys.modules[name] if name in wire.HARMLESS else self._object(number, kind)
-        if tag == "ndarray":
-            number, kind, dtype, shape, data = inner
-            numpy = sys.modules.get("numpy")
-            if numpy is None:
-                return self._object(number, kind)
-            return numpy.frombuffer(bytearray.fromhex(data), _dtype(dtype)).reshape(*map(int, shape))
-        number, kind, *rest = inner
-        if tag == "object":
-            return self._object(number, kind, *rest)
-        cls = self.class_of(kind)
-        if tag == "valued":
-            content = wire.value_of(rest[0], depth + 1, budget)
-            base: Any = type(content)
-            if base not in (int, float, complex, str, bytes, tuple, frozenset) or not issubclass(cls, base):
-                raise wire.WireError("a value that is none of its class")
-            return self._mark(base.__new__(cls, content), number)
-        if tag == "twin":
-            return self._twin(number, cls, rest, depth, budget)
-        if tag == "exception":
-            return self._error(number, cls, *rest)
-        raise LookupError(tag)
+        if tag in ("valued", "twin"):
+            number, kind, *trees = inner
+            make = self._valued if tag == "valued" else self._twin
+            return make(number, self.class_of(kind), trees, depth, budget)
+        return _READERS[tag](self, *inner)
+
+    def _global(self, module: Any, name: Any) -> Any:
+        if (found := wire.find_global(module, name)) is None:
+            raise LookupError(name)
+        return found
+
+    def _module(self, name: Any, number: Any, kind: Any) -> Any:
+        if name == "numpy":
+            with contextlib.suppress(ImportError):
+                return importlib.import_module(name)
+        return sys.modules[name] if name in wire.HARMLESS and name in sys.modules else self._object(number, kind)
+
+    def _array(self, number: Any, kind: Any, dtype: Any, shape: Any, data: Any) -> Any:
+        try:
+            numpy = importlib.import_module("numpy")
+        except ImportError:
+            return self._object(number, kind)
+        return numpy.frombuffer(bytearray.fromhex(data), _dtype(dtype)).reshape(*map(int, shape))
+
+    def _valued(self, number: Any, cls: Any, trees: list[Any], depth: int, budget: list[Any]) -> Any:
+        (content,) = (wire.value_of(tree, depth + 1, budget) for tree in trees)
+        base: Any = type(content)
+        if base not in (int, float, complex, str, bytes, tuple, frozenset) or not issubclass(cls, base):
+            raise wire.WireError("a value that is none of its class")
+        return self._mark(base.__new__(cls, content), number)
 
     def _object(self, number: Any, kind: Any, hashed: Any = None) -> Any:
         found = self.stand_ins.get(number)
@@ -357,14 +396,15 @@ class Session(wire.Peer):
         self.links.learn(number, value, trees[0], depth, budget)
         return value
 
-    def _error(self, number: Any, cls: Any, message: Any, args: Any) -> BaseException:
+    def _raised(self, number: Any, kind: Any, message: Any, args: Any) -> BaseException:
+        cls = self.class_of(kind)
         if not issubclass(cls, BaseException):
             raise wire.WireError("an exception that is none")
         message, args = str(message)[:400], [part for part in args if type(part) in (int, str, float, bool)]
         if isinstance(cls, RemoteType):
             error = self._mark(cls.__new__(cls), number)
             object.__setattr__(error, "_g2rpo_message", message)
-            error.args = tuple(args)
+            BaseException.args.__set__(error, tuple(args))  # type: ignore[attr-defined]
             return error
         return build_error(cls, message, args)
 
@@ -390,15 +430,21 @@ class Session(wire.Peer):
             self.classes.update({(number, real): found} if known else {(number, True): found, (number, False): found})
         return found
 
-    def _make_class(self, number: int, name: str, bases: Any, names: Any, module: str, text: Any, known: Any) -> Any:
+    def _bases(self, bases: Any) -> list[Any]:
+        """Return the bases of a stand-in's class: stand-ins' classes, builtin ones, and what makes it one itself."""
         above: list[Any] = []
         for base in bases:
             found = self.class_of(base) if type(base) is int else wire.find_global(*base) or _EXITS[base[1]]
             if isinstance(found, RemoteType) or found in _BASES or issubclass(found, BaseException):
                 above.append(found)
-        plain = not any(issubclass(base, (*_BASES, BaseException)) for base in above)
         if not any(issubclass(base, Reference) for base in above):
-            above.insert(0, Comparing if plain else Reference)
+            builtin = any(issubclass(base, (*_BASES, BaseException)) for base in above)
+            above.insert(0, Reference if builtin else Comparing)
+        return above
+
+    def _make_class(self, number: int, name: str, bases: Any, names: Any, module: str, text: Any, known: Any) -> Any:
+        above = self._bases(bases)
+        plain = not any(issubclass(base, (*_BASES, BaseException)) for base in above)
         own = {str(key): str(what) for key, what in names} if known is not object else {}
         body = {key: _forward(key, what) for key, what in own.items() if _is_forwarded(key)}
         if plain:
@@ -408,8 +454,11 @@ class Session(wire.Peer):
         inherited = set().union(*(getattr(base, "_g2rpo_own", ()) for base in above))
         body |= {"_g2rpo_own": frozenset(inherited | set(own)), "_g2rpo_number": number, "_g2rpo_session": self}
         body |= {"__module__": module, "__doc__": text if type(text) is str else None, "__qualname__": name}
+        body["_g2rpo_real"] = real = known or _REAL.get(name) or _standard_class(module, name)
         if known or name in _REAL:
-            body["__class__"] = property(lambda self, real=known or _REAL[name]: real)
+            body["__class__"] = property(lambda self, real=real: real)
+        if name == "module":
+            body["__getattr__"] = _refuse_module
         if name in _REAL:
             body["__doc__"] = property(lambda self: self._g2rpo_session.get(self, "__doc__"))
             body["__module__"] = property(lambda self: self._g2rpo_session.get(self, "__module__"))
@@ -430,6 +479,13 @@ _FUNCTIONS = (
 """What the program may get as a function that asks back; other objects are more than what they do when called."""
 
 
+_READERS: dict[str, Callable[..., Any]] = {
+    "global": Session._global, "module": Session._module, "ndarray": Session._array, "object": Session._object,
+    "exception": Session._raised,
+}  # fmt: skip
+"""How what a program sends is read, by tag."""
+
+
 def _builtin(name: str) -> Any:
     return getattr(builtins, name)
 
@@ -438,7 +494,7 @@ def _is_extras(part: Any) -> bool:
     return type(part) is dict and (not part or bool(set(part) & _EXTRAS)) and set(part) <= _EXTRAS
 
 
-_EXTRAS = {"changes", "dropped", "classes", "printed", "exception", "thrown"}
+_EXTRAS = {"changes", "dropped", "classes", "printed", "raised", "thrown"}
 
 
 def _public_name(value: Any) -> list[str] | None:
@@ -525,6 +581,11 @@ def build_error(cls: Any, message: str, args: list[Any]) -> BaseException:
     return error
 
 
+def _standard_class(module: str, name: str) -> Any:
+    found = getattr(sys.modules.get(module), name, None) if module.split(".")[0] in sys.stdlib_module_names else None
+    return found if isinstance(found, type) else None
+
+
 def _exception_class(module: str, name: str) -> Any:
     """Return an exception class of a module of the standard library that the tests have imported, else None."""
     if module.split(".")[0] in sys.stdlib_module_names - {"unittest"}:
@@ -537,7 +598,8 @@ def _exception_class(module: str, name: str) -> Any:
 # -- stand-ins --------------------------------------------------------------------------------------------------------
 
 _BASES: tuple[Any, ...] = (
-    int, float, complex, str, bytes, tuple, frozenset, list, dict, set, bytearray, deque, OrderedDict, Counter, defaultdict
+    int, float, complex, str, bytes, tuple, frozenset, list, dict, set, bytearray, deque, OrderedDict, Counter,
+    defaultdict,
 )  # fmt: skip
 _COMPARED = ("__eq__", "__ne__")
 _ORDERED = ("__lt__", "__le__", "__gt__", "__ge__")
@@ -553,9 +615,9 @@ _SPECIAL = frozenset(
     "__trunc__ __floor__ __ceil__ __repr__ __str__ __format__ __bytes__ __hash__ __missing__".split()
 )
 _READABLE = frozenset(
-    "__name__ __qualname__ __doc__ __module__ __dict__ __annotations__ __defaults__ __kwdefaults__ __wrapped__ __code__ "
-    "__self__ __func__ __closure__ __slots__ __members__ __match_args__ __version__ __all__ __notes__ __cause__ "
-    "__isabstractmethod__ __abstractmethods__ __post_init__ __init__".split()
+    "__name__ __qualname__ __doc__ __module__ __dict__ __annotations__ __defaults__ __kwdefaults__ __wrapped__ "
+    "__code__ __self__ __func__ __closure__ __slots__ __members__ __match_args__ __version__ __all__ __notes__ "
+    "__cause__ __isabstractmethod__ __abstractmethods__ __post_init__ __init__".split()
 )
 _REAL: dict[str, Any] = {
     "function": types.FunctionType, "generator": types.GeneratorType, "coroutine": types.CoroutineType,
@@ -575,7 +637,7 @@ def _forward(name: str, what: str) -> Any:
     if name == "__contains__":
         return _contains
     if name == "__call__":
-        return lambda self, *args, **kwargs: self._g2rpo_session.call(self, args, kwargs)
+        return lambda self, *args, **kwargs: self._g2rpo_session.call_object(self, args, kwargs)
     if name == "__hash__":
         return _hash
     if name in _SPECIAL:
@@ -607,6 +669,19 @@ def _await(self: Any) -> Any:
 
 def _raise(self: Any, *error: Any) -> Any:
     raise error[0]
+
+
+def _refuse_module(self: Any, name: str) -> Any:
+    raise Obstacle(f"the tests use {name!r} of a module that only the program has imported")
+
+
+def is_stand_in(value: Any) -> bool:
+    """Return whether a value is an object of the program."""
+    return isinstance(type(value), RemoteType)
+
+
+def _has_ours(values: Iterable[Any]) -> bool:
+    return any(not is_stand_in(value) for value in values)
 
 
 def number_of(value: Any) -> int:
@@ -696,6 +771,11 @@ class Reference:
     _g2rpo_own: frozenset[str] = frozenset()
     _g2rpo_hash: int | None = None
     _g2rpo_made = False
+    """Whether a test has made it, by calling its class."""
+    _g2rpo_given = False
+    """Whether a call returned it."""
+    _g2rpo_real: Any = None
+    """The class of the standard library that its class says to be."""
     _g2rpo_message = ""
 
     def __getattr__(self, name: str) -> Any:
@@ -830,7 +910,7 @@ class Method(Named):
         self._g2rpo_owner = owner
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._g2rpo_session.ask("method", self._g2rpo_owner, (self._g2rpo_name, *args), kwargs)
+        return self._g2rpo_session.call_method(self._g2rpo_owner, self._g2rpo_name, args, kwargs)
 
     def _found(self) -> Any:
         return self._g2rpo_session.get(self._g2rpo_owner, self._g2rpo_name)

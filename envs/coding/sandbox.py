@@ -30,6 +30,7 @@ from typing import Any
 
 from g2rpo_env.envs.coding import wire
 from g2rpo_env.envs.coding.checks import CodeCheck, CodeOutcome, CodeVerdict
+from g2rpo_env.envs.coding.clock import PATIENCE
 from g2rpo_env.envs.coding.scratch import empty
 from g2rpo_env.errors import ConfigurationError, SandboxUnavailableError
 
@@ -39,6 +40,9 @@ MAX_PROGRAM = 1 << 20
 """Bytes of a program; longer ones are refused unread."""
 GRACE = 10.0
 """Seconds beyond its own deadline that a worker may take before it is replaced."""
+
+START = 300.0
+"""Seconds that a worker may take to start, on a machine that has other things to do."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,8 @@ class Sandbox:
 
     Args:
         workers: Programs checked at the same time.
-        timeout: Seconds of wall time for loading a program and all calls of its tests; with ``cases``, of each run.
+        timeout: Seconds for loading a program and all calls of its tests; with ``cases``, of each run. What it waits
+            for a core does not count.
         memory_mb: Address space of a program in MiB.
         disk_mb: Size of its private folder in MiB.
         namespaces: Use namespaces where the system allows them; False is the fallback, for tests of it.
@@ -227,7 +232,7 @@ class Pool:
                 return worker.check(check), worker
             except TimeoutError:
                 worker.close()
-                return report_lost(CodeOutcome.TIMEOUT, "the tests did not end", self.level), None
+                return report_lost(CodeOutcome.SANDBOX_ERROR, "the tests did not end", self.level), None
             except (EOFError, OSError):
                 status = worker.close()
                 if status == -signal.SIGXCPU:  # tests that no exception could stop
@@ -334,7 +339,7 @@ class WorkerProcess:
                 env={"LANG": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}, start_new_session=True,
             )  # fmt: skip
         try:
-            opened = json.loads(wire.receive_frame(self.sock, time.monotonic() + 60))
+            opened = json.loads(wire.receive_frame(self.sock, time.monotonic() + START))
         except (EOFError, OSError, wire.WireError) as error:
             self.close()
             raise SandboxUnavailableError(f"a worker of the sandbox did not start: {error}") from None
@@ -350,7 +355,9 @@ class WorkerProcess:
         """Return the verdict of the worker; raises EOFError, OSError or TimeoutError if there is none."""
         runs = max(1, len(check.cases))
         wire.send_frame(self.sock, json.dumps(check.request()).encode(), time.monotonic() + GRACE)
-        answer = json.loads(wire.receive_frame(self.sock, time.monotonic() + 4 * self.timeout * runs + GRACE))
+        answer = json.loads(
+            wire.receive_frame(self.sock, time.monotonic() + 3 * PATIENCE * self.timeout * runs + GRACE)
+        )
         return CodeVerdict(**{**answer, "outcome": CodeOutcome(answer["outcome"])})
 
     def hang_up(self) -> None:

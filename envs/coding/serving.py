@@ -140,7 +140,7 @@ class Server(wire.Peer):
             if type(thrown) is int:
                 extras["thrown"] = thrown
                 return self.write_message("error", plain[1:], extras)
-            extras["exception"] = wire.tree_of(error, 0, wire.new_budget(self))
+            extras["raised"] = wire.tree_of(error, 0, wire.new_budget(self))
             return self.write_message("error", plain[1:], extras)
         except BaseException:
             return json.dumps(plain).encode()
@@ -197,36 +197,22 @@ class Server(wire.Peer):
         """See wire.Peer."""
         if tag == "link":
             return self.links.read(inner, depth, budget)
+        if tag == "attribute":
+            target, name = inner
+            return getattr(wire.value_of(target, depth, budget), name)
         if tag == "ref":
             if type(inner) is str:
                 return self.find(inner)
             return self.objects[inner] if inner in self.objects else self.links.objects[inner]
-        if tag == "attribute":
-            target, name = inner
-            return getattr(wire.value_of(target, depth, budget), name)
-        if tag == "global":
-            module, name = inner
-            found = importlib.import_module(module)
-            for part in name.split(".") if name else ():
-                found = getattr(found, part)
-            return found
-        if tag == "callback":
-            number, name, parameters = inner
-            if number not in self.proxies:
-                self.proxies[number] = make_proxy(lambda *a, **k: self.call_back(number, a, k), name, parameters)
-            return self.proxies[number]
         if tag == "generator":
-            if inner not in self.proxies:
-                self.proxies[inner] = self.items_of(inner)
-            return self.proxies[inner]
-        if tag == "ndarray":
-            numpy = importlib.import_module("numpy")
-            dtype, shape, data = inner
-            return numpy.frombuffer(bytearray.fromhex(data), dtype).reshape(shape)
-        if tag == "thrown":
-            number, kind, message = inner
-            return make_thrown(number, kind, message)
-        raise LookupError(tag)
+            return self.proxies.setdefault(inner, self.items_of(inner))
+        return _READERS[tag](self, *inner)
+
+    def proxy(self, number: int, name: str, parameters: list[Any]) -> Any:
+        """Return the function that stands for one of the tests."""
+        if number not in self.proxies:
+            self.proxies[number] = make_proxy(lambda *a, **k: self.call_back(number, a, k), name, parameters)
+        return self.proxies[number]
 
     # -- asking back -------------------------------------------------------------------------------------------------
 
@@ -261,6 +247,19 @@ class Server(wire.Peer):
             with contextlib.suppress(Exception):  # an honest one may not like it
                 same = not bool(left == Unequal())  # or it would equal anything
         return same, state_of(left, {}, 0), state_of(right, {}, 0)
+
+
+def import_global(server: Server, module: str, name: str) -> Any:
+    """Return what a module calls by a name."""
+    found = importlib.import_module(module)
+    for part in name.split(".") if name else ():
+        found = getattr(found, part)
+    return found
+
+
+def make_array(server: Server, dtype: str, shape: list[int], data: str) -> Any:
+    """Return an array of numpy."""
+    return importlib.import_module("numpy").frombuffer(bytearray.fromhex(data), dtype).reshape(shape)
 
 
 class Unequal:
@@ -383,7 +382,7 @@ def make_proxy(call: Callable[..., Any], name: str, parameters: list[Any]) -> An
     return proxy
 
 
-def make_thrown(number: int, kind: str, message: str) -> BaseException:
+def make_thrown(server: Server, number: int, kind: str, message: str) -> BaseException:
     """Return an exception that stands for one of the tests' own."""
     base = getattr(builtins, kind, Exception)
     try:
@@ -391,6 +390,11 @@ def make_thrown(number: int, kind: str, message: str) -> BaseException:
     except TypeError:
         error = type(kind, (Exception,), {"__thrown__": number})(message)
     return error
+
+
+_READERS: dict[str, Callable[..., Any]] = {
+    "global": import_global, "callback": Server.proxy, "ndarray": make_array, "thrown": make_thrown,
+}  # fmt: skip
 
 
 class Turns:
@@ -419,7 +423,7 @@ class Turns:
             self.send(self.token + data)
 
     def ask(self, data: bytes) -> bytes:
-        """Ask the other side in the middle of its own question, answer what it asks meanwhile, and return its answer."""
+        """Ask the other side in the middle of its own question, and return its answer; what it asks is answered."""
         with self.lock:
             self.give(data)
             while True:

@@ -208,11 +208,12 @@ def packages_of(text: str) -> tuple[str, ...]:
     return tuple(sorted(found - sys.stdlib_module_names))
 
 
+_FILES = rb"open|[Pp]ath|os"
+_ENVIRONMENT = rb"environ|getenv"
 UNREACHED: dict[str, bytes] = {
-    "patch": rb"", "monkeypatch": rb"", "seed": rb"random", "environ": rb"environ|getenv", "putenv": rb"environ|getenv",
-    "chdir": rb"os|path", "tempfile": rb"open|[Pp]ath|os", "open": rb"open|[Pp]ath|os",
-    "write_text": rb"open|[Pp]ath|os", "tmp_path": rb"open|[Pp]ath|os", "stdin": rb"input|stdin", "setrecursionlimit": rb"", "getsource": rb"",
-    "perf_counter": rb"sleep", "setattr": rb"import",
+    "patch": rb"", "monkeypatch": rb"", "setrecursionlimit": rb"", "getsource": rb"", "setattr": rb"import",
+    "seed": rb"random", "environ": _ENVIRONMENT, "putenv": _ENVIRONMENT, "chdir": _FILES, "tempfile": _FILES,
+    "open": _FILES, "write_text": _FILES, "tmp_path": _FILES, "stdin": rb"input|stdin", "perf_counter": rb"sleep",
 }  # fmt: skip
 """What tests may do to the process they share with a program, and what a program mentions that sees it."""
 

@@ -235,6 +235,10 @@ def _tag(value: Any, kind: type, depth: int, budget: list[Any]) -> Any:
         text = str(value) if kind is Decimal else f"{_hex(value.numerator, budget)}/{_hex(value.denominator, budget)}"
         _spend(len(text), budget)
         return {kind.__name__: text}
+    return _standard(value, kind, depth, budget)
+
+
+def _standard(value: Any, kind: type, depth: int, budget: list[Any]) -> Any:
     if kind in _DICTS:
         return {_DICTS[kind]: _pairs(value, depth, budget)}
     if kind is defaultdict:
@@ -244,6 +248,10 @@ def _tag(value: Any, kind: type, depth: int, budget: list[Any]) -> Any:
         return {name: [tree_of(part, depth + 1, budget) for part in parts(value)]}
     if kind in _ITERATORS and budget[3] is None:
         return _items(value, depth, budget)
+    return _foreign(value, kind, depth, budget)
+
+
+def _foreign(value: Any, kind: type, depth: int, budget: list[Any]) -> Any:
     bare = _scalar(value, kind)
     if bare is value and budget[3] is not None:
         tag = budget[3].write(value, kind, depth, budget)
@@ -338,12 +346,16 @@ _NOT_HARMLESS = frozenset(
 
 def global_name(value: Any) -> list[str] | None:
     """Return module and name of a harmless function or type of the standard library, None for anything else."""
-    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
-    if module is None and hasattr(value, "__objclass__"):
-        module = value.__objclass__.__module__
+    module, name = module_of(value), getattr(value, "__qualname__", None)
     if type(module) is str and type(name) is str and find_global(module, name) is value:
         return [module, name]
     return None
+
+
+def module_of(value: Any) -> Any:
+    """Return the name of the module of a function or type; that of its type for a method such as ``str.upper``."""
+    module = getattr(value, "__module__", None)
+    return getattr(getattr(value, "__objclass__", None), "__module__", None) if module is None else module
 
 
 def find_global(module: str, name: str) -> Any:
@@ -354,10 +366,10 @@ def find_global(module: str, name: str) -> Any:
         return type(None)
     found: Any = sys.modules[module]
     for part in name.split("."):
-        if part.startswith("_"):
-            return None
-        found = getattr(found, part, None)
-    return found if callable(found) else None
+        found = None if part.startswith("_") else vars(found).get(part) if hasattr(found, "__dict__") else None
+    # What a module has only imported, such as another module, is none of its own.
+    mine = callable(found) and module_of(found) == module and getattr(found, "__qualname__", None) == name
+    return found if mine else None
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------

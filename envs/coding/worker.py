@@ -10,7 +10,7 @@ and ends when the socket to its owner closes; its jails end with it. Standard li
 #   is no plain data equals nothing. A program that answers no call has not passed.
 # - A program that is late, also one that stops reading or writing: wall time for loading and all calls
 #   (Remote.check_time), and a guard on this process itself, because tests can run long on answers that are allowed
-#   (guard). Time that the sample waited for a core is given back, at most `timeout` once more.
+#   (guard). Time that the sample waited for a core is given back (clock.py).
 # - Floods of output, answers and, without a file system of the sample's own, files (Remote.look_up).
 # - Texts of the program in messages: bounded and printable (printable, trial.brief).
 # - A level of isolation that the system claims and does not keep: the first sample tries it (Worker._probe).
@@ -36,12 +36,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from g2rpo_env.envs.coding import jail, wire
+from g2rpo_env.envs.coding.clock import PATIENCE, Clock
 from g2rpo_env.envs.coding.outputs import same_output
 from g2rpo_env.envs.coding.references import Control, NeedsLibraries, Obstacle, Session
 from g2rpo_env.envs.coding.scratch import empty, measure_hidden, within
@@ -71,6 +72,7 @@ class Stop(Control):
 
 def main(argv: Sequence[str]) -> None:
     """Answer requests from descriptor 0 until it closes."""
+    sys.setrecursionlimit(3000)  # functions of tests and programs may call each other in turn
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the owner decides
     owner = socket.socket(fileno=os.dup(0))
     worker = Worker(owner, **json.loads(argv[0]))
@@ -136,6 +138,12 @@ class Worker:
         self.jails: dict[bool, JailProcess] = {}
         self.needs_libraries = re.compile(rb"\b(" + "|".join(libraries).encode() + rb")\b") if libraries else None
         self.level = ""
+        self.clock: Clock | None = None
+        self.past_turns = 0.0
+
+    def turns(self) -> float:
+        """Return how long programs have had the word since the last check began, in seconds."""
+        return self.past_turns + (self.clock.passed() if self.clock else 0.0)
 
     def open(self) -> Result:
         """Start the first jail at the strongest level that the system allows, and say which it is."""
@@ -150,7 +158,7 @@ class Worker:
                 self.level = level
                 self.jails[False] = self._start(level, [])
                 self._probe()
-            except (OSError, EOFError, Stop) as error:
+            except (OSError, EOFError, Stop, Obstacle) as error:
                 self.level = ""
                 failures.append(f"{level}: {error}")
             else:
@@ -207,9 +215,10 @@ class Worker:
         program = request["program"].encode("latin-1")
         score, usage = Score(), {"memory": 0, "cpu": 0.0}
         outcome, message = "sandbox_error", ""
+        self.clock, self.past_turns = None, 0.0
         try:
             prepare(request["test"] or "", request["setup"], request["asserts"])
-            with guard(4 * self.timeout * max(1, len(request["cases"]))):
+            with guard(2 * self.timeout * max(1, len(request["cases"])), self.turns):
                 outcome, message = self._outcome(request, program, score, usage)
         except Stop as stop:
             outcome, message = stop.outcome, stop.message
@@ -343,8 +352,8 @@ class Remote:
 
     def __init__(self, worker: Worker, sample: Sample) -> None:
         self.sample, self.pid = sample.sock, sample.pid
-        self.deadline = time.monotonic() + worker.timeout
-        self.most_waiting = worker.timeout
+        self.clock = Clock(worker.timeout, sample.pid)
+        worker.past_turns, worker.clock = worker.turns(), self.clock
         self.watched = worker.scratch if worker.level != jail.FULL else None
         self.disk, self.owner = worker.disk, worker.owner
         self.token = b""
@@ -370,10 +379,9 @@ class Remote:
     def ask(self, data: bytes) -> None:
         """Send a frame with a new token, which the answer must repeat: none can be given before the question."""
         self.token = os.urandom(jail.TOKEN)
+        self.clock.start()
         try:
-            wire.send_frame(self.sample, self.token + data, self.deadline)
-        except TimeoutError:
-            raise Stop("timeout", "the program took too long") from None
+            wire.send_frame(self, self.token + data)
         except OSError:
             raise Stop("crash", "the process ended") from None
 
@@ -382,15 +390,13 @@ class Remote:
         self.watch()
 
     def check_time(self) -> None:
-        """Stop a program whose time is over; time that it waited for a core is given back, up to the limit itself."""
-        now = time.monotonic()
-        if now < self.deadline:
-            return
-        waited = min(waiting_of(self.pid), self.most_waiting)
-        self.most_waiting = 0.0
-        if waited < 0.01:
+        """Stop a program whose time is over."""
+        try:
+            over = self.clock.is_over()
+        except TimeoutError as error:
+            raise Obstacle(str(error)) from None
+        if over:
             raise Stop("timeout", "the program took too long")
-        self.deadline = now + waited
 
     def watch(self) -> None:
         """Stop a program whose files take more than they may, where nothing else bounds them."""
@@ -416,20 +422,33 @@ class Remote:
 
     def pause(self) -> float:
         """Return how long to wait before looking at time and files again, in seconds."""
-        left = max(0.0, self.deadline - time.monotonic())
+        left = self.clock.left()
         return left if self.watched is None else min(left, WATCH)
+
+    def recv(self, size: int) -> bytes:
+        """Return some bytes of the program's side, and look at the time and the rest while waiting for them."""
+        while self.sample not in (ready := select.select([self.sample, self.owner], [], [], self.pause())[0]):
+            self.look_up(ready)
+        return self.sample.recv(size)
+
+    def sendall(self, data: bytes) -> None:
+        """Send bytes to the program's side, and look at the time and the rest while it does not take them."""
+        rest = memoryview(data)
+        rest = rest[self.sample.send(rest, socket.MSG_DONTWAIT) :]
+        while rest:
+            ready, writable, _ = select.select([self.owner], [self.sample], [], self.pause())
+            if writable:
+                rest = rest[self.sample.send(rest, socket.MSG_DONTWAIT) :]
+            self.look_up(ready)
 
     def _receive(self) -> bytes:
         try:
-            while self.sample not in (ready := select.select([self.sample, self.owner], [], [], self.pause())[0]):
-                self.look_up(ready)
-            data = wire.receive_frame(self.sample, self.deadline)
-        except TimeoutError:
-            raise Stop("timeout", "the program took too long") from None
+            data = wire.receive_frame(self)
         except (EOFError, OSError):
             raise Stop("crash", "the process ended before it answered") from None
         except wire.WireError as error:
             raise Stop("refused", str(error)) from None
+        self.clock.stop()
         if data[: jail.TOKEN] != self.token:
             raise Stop("refused", "an answer to no question")
         return data[jail.TOKEN :]
@@ -441,8 +460,9 @@ def judge_doubts(session: Session) -> tuple[str, str]:
     Where the tests name a class of the program, they may compare its objects so, and nobody can tell. Where they ask
     for plain data, an object that says of itself that it is the right answer is a wrong one.
     """
-    message = f"only the program's own {session.doubts[0]} says that it is right"
-    if session.objects_wanted:
+    doubt = next((doubt for doubt in session.doubts if doubt.plain), session.doubts[0])
+    message = f"only the program's own {doubt.asked} says that it is right"
+    if session.objects_wanted or not doubt.plain:
         raise Obstacle(message)
     return "wrong", message
 
@@ -498,7 +518,7 @@ class JailProcess:
             )  # fmt: skip
         self.dead, self.slot = False, 0
         self.spare: Sample | None = None
-        state, message = json.loads(wire.receive_frame(self.control, time.monotonic() + 30))
+        state, message = json.loads(wire.receive_frame(self.control, time.monotonic() + PATIENCE * 10))
         if state != "ready":
             self.close()
             raise OSError(message)
@@ -544,7 +564,7 @@ class JailProcess:
         return {"status": status, "cpu": cpu, "memory": memory}
 
     def _read(self, size: int) -> bytes:
-        self.control.settimeout(30)
+        self.control.settimeout(PATIENCE * 10)
         data = b""
         while len(data) < size:
             part = self.control.recv(size - len(data))
@@ -564,11 +584,20 @@ class JailProcess:
 
 
 @contextlib.contextmanager
-def guard(seconds: float) -> Iterator[None]:
-    """Stop tests that run past the deadline themselves: by an exception, or where that cannot reach, by the kernel."""
+def guard(seconds: float, excused: Callable[[], float] = float) -> Iterator[None]:
+    """Stop tests that run past the deadline themselves: by an exception, or where that cannot reach, by the kernel.
+
+    Args:
+        seconds: What they may take, and a second more.
+        excused: Gives the seconds so far in which they waited for the program, whose time is its own.
+    """
+    began, clock = time.monotonic(), Clock(seconds, os.getpid())
 
     def stop_tests(signum: int, frame: Any) -> None:
-        raise Stop("timeout", "the tests took too long")
+        left = began + seconds + 1.0 + excused() + clock.waited() - time.monotonic()
+        if left <= 0:
+            raise Stop("timeout", "the tests took too long")
+        signal.setitimer(signal.ITIMER_REAL, left + 0.01)
 
     used = resource.getrusage(resource.RUSAGE_SELF)
     soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
@@ -581,15 +610,6 @@ def guard(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
         resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
-
-
-def waiting_of(pid: int) -> float:
-    """Return how many seconds a process has waited for a core; 0 where the kernel does not say."""
-    try:
-        with open(f"/proc/{pid}/schedstat") as file:
-            return int(file.read().split()[1]) / 1e9
-    except (OSError, IndexError, ValueError):
-        return 0.0
 
 
 def printable(text: str) -> str:
