@@ -104,7 +104,7 @@ class Rows:
             raise ConfigurationError(f"split={split!r} must be one of {', '.join(SPLITS)}")
         tables = load_tables(self.data, config=self.config)
         splits, left_out = self.shares.apply(self._problems(tables))
-        return CodeSource(CodeSplits(tables, splits, left_out), split)
+        return CodeSource(CodeSplits(tables.name, splits, left_out), split)
 
     def _problems(self, tables: Tables) -> dict[str, list[tuple[CodeProblem, bytes]]]:
         found: dict[str, list[tuple[CodeProblem, bytes]]] = {}
@@ -263,12 +263,12 @@ class CodeSplits:
     """The problems of a data set in splits.
 
     Attributes:
-        tables: The rows.
+        data: Their name, for messages.
         splits: Split -> its problems.
         left_out: Training and validation problems left out because their prompt is in a later split too.
     """
 
-    tables: Tables
+    data: str
     splits: dict[str, list[CodeProblem]]
     left_out: int
 
@@ -283,7 +283,7 @@ class CodeSource(RowSource):
             "A file whose name says no split holds training rows: name it test.jsonl, give a folder with a file for "
             "each split, or take problems out of the training rows with test_fraction and validation_fraction"
         )
-        super().__init__(pick_split(rows.splits, split, rows.tables.name, remedy), split)
+        super().__init__(pick_split(rows.splits, split, rows.data, remedy), split)
         self.rows = rows
 
     def with_split(self, split: str) -> CodeSource:

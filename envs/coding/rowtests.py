@@ -189,7 +189,9 @@ def _entry(entry_point: str, where: str) -> Tests:
     """Return the entry point by its bare name, and what makes a method callable so."""
     found = _ENTRY.fullmatch(entry_point.strip())
     if found is None:
-        raise DataError(f"{where}: field 'entry_point' must be the name of a function, got {entry_point!r:.80}")
+        raise DataError(
+            f"{where}: entry_point={entry_point!r:.80} must be the name of a function, or of a method: Solution().name"
+        )
     owner, name = found.groups()
     return {"entry_point": name, **({"tail": METHOD.format(name=name, owner=owner)} if owner else {})}
 

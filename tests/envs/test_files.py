@@ -82,7 +82,7 @@ def test_a_name_is_of_the_hub_unless_it_looks_like_a_path(tmp_path: Path) -> Non
         (["test.jsonl", "test_socratic.jsonl", "sources.jsonl"], {"test": 1}),  # the exact name goes first
         (["train_a.jsonl", "train_b.jsonl"], {"train": 2}),
         (["train.jsonl", "dataset_info.json", ".cache/train.csv", "__MACOSX/train.csv"], {"train": 1}),
-        (["train.jsonl", "test.csv", "dev.tsv"], {"train": 1, "test": 1, "validation": 1}),
+        (["train.jsonl", "test.csv", "dev.json"], {"train": 1, "test": 1, "validation": 1}),
     ],
 )
 def test_a_folder_has_its_files_by_split(tmp_path: Path, names: list[str], expected: dict[str, int]) -> None:

@@ -1,5 +1,6 @@
 """GSM8K: rows become problems as they should, by hand on a few rows and as counted on the real ones."""
 
+import gzip
 import json
 import re
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from standins import GSM8K_ROWS, write_rows
 
-from g2rpo_env import GuidanceWrapper, Problem, char_tokenizer
+from g2rpo_env import GuidanceWrapper, Outcome, Problem, char_tokenizer
 from g2rpo_env.encoding import encode_problem, first_occurrence, measure
 from g2rpo_env.envs.mathematics.gsm8k import GSM8K, Rows
 from g2rpo_env.errors import BudgetError, ConfigurationError, DataError
@@ -58,8 +59,10 @@ def test_socratic_rows_come_from_files_of_their_own(tmp_path: Path) -> None:
     write_rows(tmp_path / "test_socratic.jsonl", [("Q?", text)])
     source = Rows(tmp_path, socratic=True, validation_fraction=0).load("test")
     assert source.get("test/0").steps == ("How many are left? ** 5-2=3 are left.\n", "And then? ** 3-1=2.\n")
-    with pytest.raises(DataError, match="train_socratic.jsonl' is not a file"):
-        GSM8K(tmp_path, socratic=True)
+    with pytest.raises(ConfigurationError, match=r"split='train' .* is empty; there are test \(1\)"):
+        Rows(tmp_path, socratic=True, validation_fraction=0).load("train")
+    with pytest.raises(DataError, match="must hold files such as train.jsonl"):
+        GSM8K(tmp_path)
 
 
 def test_the_hub_has_a_configuration_for_socratic_rows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +127,7 @@ def test_another_template_moves_no_problem_from_test_to_validation(gsm8k_folder:
 def test_without_a_share_test_is_all_rows_and_validation_is_refused(gsm8k_folder: Path) -> None:
     rows = Rows(gsm8k_folder, validation_fraction=0)
     assert rows.load("test").num_problems == 40
-    with pytest.raises(ConfigurationError, match="split='validation' is empty with validation_fraction=0"):
+    with pytest.raises(ConfigurationError, match="split='validation' of .* is empty; .*validation_fraction is"):
         rows.load("validation")
 
 
@@ -133,12 +136,47 @@ def test_a_warm_start_uses_the_training_rows(gsm8k_folder: Path) -> None:
     assert ids(rows.load("warmstart").longest()) == ids(rows.load("train").longest())
 
 
-def test_a_single_file_serves_as_the_split_it_is_given_for(gsm8k_folder: Path) -> None:
-    source = Rows(gsm8k_folder / "test.jsonl", validation_fraction=0.5).load("validation")
-    assert source.num_problems == 40 and source.split == "validation"
-    assert source.with_split("validation") is source
-    with pytest.raises(ConfigurationError, match="split='train' cannot be made from .*test.jsonl', one file"):
-        source.with_split("train")
+def test_a_single_file_is_the_split_of_its_name(gsm8k_folder: Path) -> None:
+    train, test = Rows(gsm8k_folder / "train.jsonl"), Rows(gsm8k_folder / "test.jsonl", validation_fraction=0.5)
+    assert ids(train.load("train").longest()) == [f"train/{n}" for n in range(5)]
+    for split in ("validation", "test"):
+        with pytest.raises(
+            ConfigurationError, match=rf"split='{split}' of .* is empty; there are train \(5\)\. Give a folder"
+        ):
+            train.load(split)
+    with pytest.raises(ConfigurationError, match="split='train' of .*test.jsonl' is empty"):
+        test.load("train")
+    found = [ids(test.load(split).longest()) for split in ("validation", "test")]
+    assert sorted(found[0] + found[1]) == sorted(f"test/{n}" for n in range(40)) and all(found)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "train.jsonl"])
+def test_test_rows_are_taken_out_of_training_rows_on_request(gsm8k_folder: Path, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes((gsm8k_folder / "test.jsonl").read_bytes())
+    rows = Rows(path, test_fraction=0.5, validation_fraction=0.5)
+    found = [ids(rows.load(split).longest()) for split in ("train", "validation", "test")]
+    assert sorted(sum(found, [])) == sorted(f"{path.stem}/{n}" for n in range(40)) and all(found)
+    assert rows.load("train").with_split("test").num_problems == len(found[2])
+
+
+def test_a_training_question_that_is_in_test_too_is_left_out(gsm8k_folder: Path, tmp_path: Path) -> None:
+    test = (gsm8k_folder / "test.jsonl").read_bytes()
+    (tmp_path / "train.jsonl").write_bytes((gsm8k_folder / "train.jsonl").read_bytes() + test.splitlines()[0])
+    (tmp_path / "test.jsonl").write_bytes(test)
+    assert Rows(tmp_path).load("train").num_problems == 5
+
+
+@pytest.mark.parametrize("layout", ["main/train.jsonl", "gsm8k_train.jsonl", "data/train-00000-of-00001.jsonl"])
+def test_other_layouts_and_packed_files_are_read(gsm8k_folder: Path, tmp_path: Path, layout: str) -> None:
+    raw = (gsm8k_folder / "train.jsonl").read_bytes()
+    path = tmp_path / "data set" / f"{layout}.gz"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(gzip.compress(raw))
+    path.with_name(path.name.replace("train", "test")).write_bytes((gsm8k_folder / "test.jsonl").read_bytes())
+    rows = Rows(tmp_path / "data set")
+    assert ids(rows.load("train").longest()) == [f"train/{n}" for n in range(5)]
+    assert rows.load("test").num_problems + rows.load("validation").num_problems == 40
 
 
 def test_a_task_on_another_split_is_measured_anew(gsm8k_folder: Path) -> None:
@@ -155,7 +193,11 @@ def test_a_task_on_another_split_is_measured_anew(gsm8k_folder: Path) -> None:
 @pytest.mark.parametrize(
     "options,words",
     [
-        ({"template": "no place"}, r"template='no place' must hold '\{question\}' exactly once"),
+        ({"template": "no place"}, r"template='no place' must hold '\{question\}' exactly once, or be one of plain"),
+        ({"template": "chat"}, "template='chat' needs a tokenizer with a chat template"),
+        ({"system": "Be brief."}, "system='Be brief.' must come with template='chat'"),
+        ({"format_weight": 0.1}, "format_weight=0.1 must come with template='think'"),
+        ({"test_fraction": 2}, r"test_fraction=2 must lie in \[0, 1\]"),
         ({"template": "{question} {question}"}, "exactly once"),
         ({"validation_fraction": 1}, r"validation_fraction=1 must lie in \[0, 1\)"),
         ({"validation_fraction": -0.1}, "validation_fraction=-0.1"),
@@ -186,15 +228,48 @@ def test_bad_files_are_named_with_their_line(tmp_path: Path, text: str, words: s
 
 
 def test_a_folder_without_the_file_and_a_file_that_is_not_there_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="train.jsonl' is not a file"):
+    with pytest.raises(DataError, match="must hold files that end in .jsonl"):
         GSM8K(tmp_path)
-    with pytest.raises(DataError, match="none.jsonl' must be a folder with train.jsonl and test.jsonl, or a .jsonl"):
+    with pytest.raises(DataError, match="none.jsonl' is not a file"):
         GSM8K(tmp_path / "none.jsonl")
 
 
 def test_a_problem_that_does_not_fit_is_named(gsm8k_folder: Path) -> None:
     with pytest.raises(BudgetError, match=r"problem 'train/0' is longer than the budget: prompt 42 \+ revealable 21"):
         GSM8K(gsm8k_folder, max_new_tokens=100, max_length=150)
+
+
+# -- templates ------------------------------------------------------------------------------------------------------
+
+
+def test_named_templates_are_those_of_the_other_data_sets(gsm8k_folder: Path) -> None:
+    tasks = {name: GSM8K(gsm8k_folder, template=name) for name in ("plain", "boxed", "think")}
+    problems = {name: task.source.get("train/1") for name, task in tasks.items()}
+    assert problems["boxed"].prompt.endswith("put the final answer in \\boxed{}.\n")
+    assert problems["think"].steps[0].startswith("<think>\nThe bus")
+    assert problems["think"].final == "#### 1,234\n</think>\n<answer>1234</answer>"
+    for name, task in tasks.items():
+        assert [v.correct for v in task.grade([problems[name]] * 2, [problems[name].solution, "#### 3"])] == [
+            True,
+            False,
+        ]
+    texts = ["\\boxed{1234}", "The answer is 1,234."]
+    assert [v.correct for v in tasks["boxed"].grade([problems["boxed"]] * 2, texts)] == [True, True]
+    assert [v.outcome for v in tasks["plain"].grade([problems["plain"]] * 2, texts)] == [Outcome.NO_ANSWER] * 2
+    weighed = GSM8K(gsm8k_folder, template="think", format_weight=0.5)
+    (verdict,) = weighed.grade([problems["think"]], [problems["think"].solution])
+    assert verdict.correct and verdict.reward == 1.5
+
+
+def test_a_chat_template_stands_around_the_question(gsm8k_folder: Path, chat_tokenizer: Any) -> None:
+    task = GSM8K(gsm8k_folder, tokenizer=chat_tokenizer, template="chat", system="Be brief.")
+    encoded = task.encode(task.source.get("train/0"))
+    assert decode(chat_tokenizer, encoded.prompt_T) == (
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nAnn has 3 boxes of 4 pens. How many pens?"
+        "<|im_end|>\n<|im_start|>assistant\n"
+    )
+    problem = task.source.get("train/0")
+    assert [v.correct for v in task.grade([problem] * 2, ["The answer is 12.", problem.solution])] == [True, True]
 
 
 # -- environments ---------------------------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ from standins import data_set_rows
 from g2rpo_env import GuidanceWrapper, TokenEnv
 from g2rpo_env.envs.files import Tables
 from g2rpo_env.envs.mathematics.layout import Layout
-from g2rpo_env.envs.mathematics.math_dataset import MathDataset, MathRows, checksums, question_key
+from g2rpo_env.envs.mathematics.math_dataset import MathDataset, MathRows, checksums
+from g2rpo_env.envs.splits import question_key
 from g2rpo_env.errors import ConfigurationError, DataError
 
 ROWS = data_set_rows("MathDataset-v0", range(60))
@@ -55,6 +56,25 @@ def test_a_file_becomes_a_task(tmp_path: Path) -> None:
     assert problem.prompt == f"What is {number}+1?\n" and problem.answer == str(number + 1)
     assert problem.steps == ("Add 1. ", f"It is {number}+1.") and problem.difficulty == number
     assert problem.final == f"\nSo the final answer is $\\boxed{{{number + 1}}}$."
+
+
+def test_annotations_of_a_calculator_are_no_part_of_a_solution(tmp_path: Path) -> None:
+    rows = [
+        {"question": f"{n}?", "answer": f"1+{n}=<<1+{n}={n + 1}>>{n + 1}\nIt is 1 << x >> 2.\n#### {n + 1}"}
+        for n in (3, 4)
+    ]
+    path = write(tmp_path / "rows.jsonl", rows)
+    options: dict[str, Any] = {
+        "solution": "answer",
+        "answer": None,
+        "mark": "####",
+        "steps": "lines",
+        "test_fraction": 0,
+    }
+    task = MathDataset(path, validation_fraction=0, **options)
+    assert task.source.get("train/0").steps == ("1+3=4\n", "It is 1 << x >> 2.\n")
+    kept = MathDataset(path, validation_fraction=0, calculator=True, **options)
+    assert kept.source.get("train/0").steps[0] == "1+3=<<1+3=4>>4\n"
 
 
 def test_fields_may_have_any_name_and_the_answer_may_be_in_the_solution(tmp_path: Path) -> None:

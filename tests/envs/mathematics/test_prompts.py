@@ -7,32 +7,10 @@ import pytest
 from g2rpo_env import Problem, Task, TokenEnv, TokenVectorEnv, Verdict
 from g2rpo_env.encoding import measure
 from g2rpo_env.envs.dataset import RowSource
-from g2rpo_env.envs.mathematics.prompts import TEMPLATES, chat_frame, template_text
+from g2rpo_env.envs.mathematics.prompts import TEMPLATES, chat_frame, template_frame, template_text
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.tokenizer import char_tokenizer, decode, encode
 from g2rpo_env.verdict import Outcome
-
-CHAT = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-
-
-@pytest.fixture(scope="module")
-def chat_tokenizer() -> Any:
-    """Bytes, two special tokens of a chat, and a template like Qwen's."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    words = ["<pad>", "<eos>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    tokenizer = Tokenizer(models.BPE(vocab={word: i for i, word in enumerate(words)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken("<|im_start|>"), AddedToken("<|im_end|>")])
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<pad>")
-    fast.chat_template = CHAT
-    return fast
-
 
 # -- templates ------------------------------------------------------------------------------------------------------
 
@@ -88,15 +66,19 @@ def test_a_literal_special_token_in_a_problem_is_text_and_the_frame_alone_is_spe
     assert size.prompt == len(encoded.prompt_T) and task.length == size.prompt + size.revealable + 4
 
 
-def test_a_tokenizer_without_a_chat_template_is_refused(chat_tokenizer: Any) -> None:
+def test_a_tokenizer_without_a_chat_template_is_refused(chat_tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match="template='chat' needs a tokenizer with a chat template"):
         chat_frame(char_tokenizer())
-    chat_tokenizer.chat_template = "{{ messages[0]['content'] }}{{ messages[0]['content'] }}"
-    try:
-        with pytest.raises(ConfigurationError, match="must hold the text of the user exactly once"):
-            chat_frame(chat_tokenizer)
-    finally:
-        chat_tokenizer.chat_template = CHAT
+    monkeypatch.setattr(chat_tokenizer, "chat_template", "{{ messages[0]['content'] }}{{ messages[0]['content'] }}")
+    with pytest.raises(ConfigurationError, match="must hold the text of the user exactly once"):
+        chat_frame(chat_tokenizer)
+
+
+def test_only_the_chat_template_has_a_frame_and_a_message_of_the_system(chat_tokenizer: Any) -> None:
+    assert template_frame(chat_tokenizer, "plain", None) == ((), ())
+    assert template_frame(chat_tokenizer, "chat", "Hi") == chat_frame(chat_tokenizer, "Hi")
+    with pytest.raises(ConfigurationError, match="system='Hi' must come with template='chat'"):
+        template_frame(chat_tokenizer, "plain", "Hi")
 
 
 def test_a_frame_of_ids_that_are_no_tokens_is_refused() -> None:
