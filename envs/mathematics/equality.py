@@ -15,7 +15,7 @@ from g2rpo_env.envs.mathematics.exact import ratio, rational
 from g2rpo_env.envs.mathematics.extraction import RULES, extract
 from g2rpo_env.envs.mathematics.formulas import same, same_equation
 from g2rpo_env.envs.mathematics.normalisation import Answer, normalise
-from g2rpo_env.envs.mathematics.parts import between, distinct, piecewise, split, squeeze
+from g2rpo_env.envs.mathematics.parts import between, distinct, piecewise, split, squeeze, unit_vectors
 from g2rpo_env.envs.mathematics.pool import SymbolicWorker
 from g2rpo_env.envs.mathematics.regions import same_region
 from g2rpo_env.envs.mathematics.units import canonical
@@ -37,19 +37,26 @@ _SENTENCE = re.compile(r"[a-z]{4} [a-z]{2,} ")
 _CLOCK = re.compile(r"(\d+):(\d\d)([ap]?)", re.IGNORECASE)
 _FOR_ALGEBRA = re.compile(r"[<>]|\\(?:le|ge|in|cup|infty|mathbb|pm|begin)")
 _LABEL = re.compile(r"(?:[oO]ption |[cC]hoice )?\(?([A-Ea-e])\)?(?:\)\s.*|[.:]\s.*)?")
-_WORDS = re.compile(r"[A-Za-z]{2,}(?:(?:, ?| )[A-Za-z]{2,})*")
+_WORDS = re.compile(r"[A-Za-z]{2,}(?:(?:, ?| (?:an? )?)[A-Za-z]{2,})*")
 _FACTORS = re.compile(r"(?!no|on|up|in|an|it|is)[a-z]{2}|[a-d]{3}|[k-n]{3}|[p-t]{3}|[u-z]{3}")
 """Short words that are products of variables rather."""
 _ARTICLE = re.compile(r"(?:an?|the) (?=[a-z])")
 _OPENING_WORD = re.compile(r"(yes|no|true|false)\s*[,.;:(!-]\s*(?=[a-z])", re.IGNORECASE)
+_FILLERS = frozenset(
+    "the a an it is are this that they there be on at in to of function functions number numbers triangle triangles line "
+    "lines series sequence limit integral solution solutions answer value day matrix graph".split()
+)
 _ENDING = re.compile(r"(?:s|es|ed|ing|ent|e)$")
 _LETTERS = re.compile(r"\(?[A-E]\)?(?:(?:\s*,\s*|\s*,?\s*and\s+|\s*)\(?[A-E]\)?)+")
 _CAPITAL = re.compile(r"[A-E]")
-_CHOICE = re.compile(r"\(?([A-E])\)[\s:.]*(?=\S)(.+)", re.DOTALL)
+_CHOICE = re.compile(r"(?:\(?([A-E])\)|[A-E][.:]\s)[\s:.]*(?=\S)(.+)", re.DOTALL)
 _POINT_NAME = re.compile(r"[A-Z]\s*(?==?\s*\([^()]*,[^()]*\)$)=?\s*")
 _COMMA = re.compile(r"-?(?:\d+,(?:\d{1,2}|\d{4,})|0,\d+)")
+_TWO_DIGITS = re.compile(r"\d,\d")
+_SPOKEN_MIXED = re.compile(r"(-?\d+) and (\d+/\d+)")
 _SEPARATING_COMMA = re.compile(r"(?<!\d),|,(?!\d)|\.")
 _INDIAN = re.compile(r"-?\d{1,2}(?:,\d\d)+,\d{3}(?:\.\d+)?")
+_LONE_UNIT = re.compile(r"(-?[\d.]+)\s*([A-Za-z])")
 _NINES = re.compile(r"-?\s*\\frac\{\d+\}\{(9+0*)\}")
 _INTEGRATION = re.compile(r"(.*)\+\s*[CcKk]", re.DOTALL)
 _SUM_OF_NAMES = re.compile(r"(?=.*[a-zA-Z])(?:.*[-+^*]|\s*\d)", re.DOTALL)
@@ -223,6 +230,7 @@ class MathVerifier:
         return finding
 
     def _decide(self, gold: Answer, answer: Answer) -> Finding:
+        gold, answer = _with_unit(gold, answer), _with_unit(answer, gold)
         if self.units and gold.unit and answer.unit and canonical(gold.unit) != canonical(answer.unit):
             return Finding.DIFFERENT
         if gold.percent != answer.percent:
@@ -252,6 +260,9 @@ class MathVerifier:
             if (chosen[0] is None) != (chosen[1] is None):  # "(B) 12" and "12"
                 texts = (match[2] if match else text for match, text in zip(chosen, (gold, answer), strict=True))
                 return self._texts(*texts, effort.deeper())
+            vectors = unit_vectors(gold), unit_vectors(answer)
+            if bool(vectors[0]) != bool(vectors[1]) and split(answer if vectors[0] else gold)[0] not in ("", "{}"):
+                return self._texts(vectors[0] or gold, vectors[1] or answer, effort.deeper())
             pieces = piecewise(gold), piecewise(answer)
             if pieces[0] and pieces[1]:
                 return self._pieces(pieces[0], pieces[1], effort.deeper())
@@ -283,7 +294,7 @@ class MathVerifier:
         if _LETTERS.fullmatch(gold) and _LETTERS.fullmatch(answer) and not (gold.isalpha() and answer.isalpha()):
             return _settle(sorted(_CAPITAL.findall(gold)) == sorted(_CAPITAL.findall(answer)))  # "A, C" and "AC"
         if _is_words(gold) or _is_words(answer):
-            return _settle(_words(gold) == _words(answer) or _same_stem(gold.lower(), answer.lower()))
+            return _settle(_same_words(gold, answer))
         return None
 
     def _formulas(self, gold: str, answer: str) -> Finding | None:
@@ -398,13 +409,19 @@ def _without_names(gold: str, answer: str) -> tuple[str, str]:
     """Drop ``x =`` or ``f(x) =`` where only one of the two, or both alike, have it."""
     gold, answer = _swap(gold), _swap(answer)
     left, right = between("=", gold), between("=", answer)
-    if re.search(r"[<>,]|\\[lgn]e\b|\b(?:and|or)\b", re.sub(r"\([^()]*\)", "", gold + answer)):
+    if re.search(
+        r"[<>,]|\\[lgn]e\b|\b(?:and|or)\b", re.sub(r"\([^()]*\)|\\\{[^{}]*\\\}|\[[^\[\]]*\]", "", gold + answer)
+    ):
         return gold, answer
     named = [len(side) > 1 and _VARIABLE.fullmatch(side[0]) is not None for side in (left, right)]
     if all(named):
         one, other = _DEFINITION.fullmatch(left[0].strip()), _DEFINITION.fullmatch(right[0].strip())
         if one and other and one[1] == other[1] and one[2] not in right[-1]:  # f(x) = x+1 and f(t) = t+1
             return left[-1].strip(), re.sub(rf"(?<![a-zA-Z\\]){other[2]}(?![a-zA-Z])", one[2], right[-1].strip())
+        if bool(one) != bool(other):  # f(x) = 2x and y = 2x
+            definition, name = (one, right[0]) if one else (other, left[0])
+            if definition and re.fullmatch(r"\s*[yzw]\s*", name) and definition[2] != name.strip():
+                return left[-1].strip(), right[-1].strip()
         names = squeeze(left[0]), squeeze(right[0])
         if names[0] == names[1] or (any("_" not in name for name in names) and _base(names[0]) == _base(names[1])):
             return left[-1].strip(), right[-1].strip()
@@ -436,6 +453,14 @@ def _split_assignment(text: str) -> str:
     return text
 
 
+def _with_unit(answer: Answer, other: Answer) -> Answer:
+    """Return ``30 N`` with its unit where the other one has the same: 30 newtons."""
+    match = _LONE_UNIT.fullmatch(answer.text) if other.unit and not answer.unit else None
+    if match and canonical(match[2]) and canonical(match[2]) == canonical(other.unit):
+        return Answer(match[1], match[2], answer.percent)
+    return answer
+
+
 def _total(text: str) -> str:
     """Return the end of a chain of numbers: ``3*4 = 12`` is 12."""
     sides = between("=", text)
@@ -448,19 +473,22 @@ def _alike(gold: str, answer: str) -> tuple[str, str]:
     ``1,22`` is 1.22 beside a decimal with a point, and ``1,5; 2`` are two numbers; ``12,34,567`` is grouped as in India
     beside a whole number; ``+-`` is a ``\\\\pm`` beside one.
     """
-    return _read_beside(gold, answer, 2), _read_beside(answer, gold, 1)
+    return _read_beside(gold, answer, True), _read_beside(answer, gold, False)
 
 
-def _read_beside(text: str, other: str, places: int) -> str:
-    """Return one of them; with fewer ``places`` behind its comma it is a list."""
+def _read_beside(text: str, other: str, is_gold: bool) -> str:
+    """Return one of them; a ground truth ``3,5`` stays a list."""
     if "+-" in text and "\\pm" in other:
         text = text.replace("+-", "\\pm ")
+    if (mixed := _SPOKEN_MIXED.fullmatch(text)) and rational(other) is not None:
+        return f"{mixed[1]} {mixed[2]}"
     if "," not in text:
         return text
     if "." in other and ";" in text and not _SEPARATING_COMMA.search(text):
         return text.replace(",", ".").replace(";", ",")
     value = rational(other)
-    if value is not None and "." in other and _COMMA.fullmatch(text) and len(text.partition(",")[2]) >= places:
+    decimal = rational(text.replace(",", ".")) if value is not None and _COMMA.fullmatch(text) else None
+    if decimal is not None and (decimal == value or "." in other) and not (is_gold and _TWO_DIGITS.fullmatch(text)):
         return text.replace(",", ".")
     if value is not None and value.denominator == 1 and _INDIAN.fullmatch(text):
         return text.replace(",", "")
@@ -501,6 +529,16 @@ def _is_answer_word(text: str) -> bool:
     return text.lower() in ("yes", "no", "true", "false")
 
 
+def _same_words(gold: str, answer: str) -> bool:
+    """Whether two texts say the same, one perhaps in a sentence: "even" and "It is an even function"."""
+    if _words(gold) == _words(answer):
+        return True
+    cores = [[word for word in re.findall(r"[a-z]+", text.lower()) if word not in _FILLERS] for text in (gold, answer)]
+    if not all(cores) or not (_is_words(gold) and _is_words(answer)):
+        return False
+    return cores[0] == cores[1] or (len(cores[0]) == len(cores[1]) == 1 and _same_stem(cores[0][0], cores[1][0]))
+
+
 def _same_stem(left: str, right: str) -> bool:
     """Whether two words are forms of one: "diverges" and "divergent"."""
     if not (left.isalpha() and right.isalpha()):
@@ -528,8 +566,9 @@ def _same_time(gold: str, answer: str) -> bool:
     if left[2] != right[2]:
         return False
     half, hours = left[3].lower() + right[3].lower(), (int(left[1]), int(right[1]))
-    if len(half) == 1 and max(hours) > 12:  # 15:45 is 3:45 PM
-        return abs(hours[0] - hours[1]) == 12 and half == "p" and (hours[0] > 12) == (not left[3])
+    if len(half) == 1 and (max(hours) > 12 or min(hours) == 0):  # 15:45 is 3:45 PM
+        named, other = hours if left[3] else hours[::-1]
+        return named <= 12 and named % 12 + 12 * (half == "p") == other
     return hours[0] == hours[1] and half in ("", "a", "p", "aa", "pp")
 
 

@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from g2rpo_env.envs.mathematics.normalisation import DISPLAYS, last_statement, without_tags
+from g2rpo_env.envs.mathematics.normalisation import DISPLAYS, in_digits, last_statement, without_tags
 
 TAIL = 4000
 """Characters from the end that are searched: an answer further up is not final."""
 WHOLE = 60
 """A completion of at most so many characters without a full word may be the bare answer."""
 
-BOX = re.compile(r"\\+(?:f?box(?:ed)?|framebox)(?![a-zA-Z])\s*")
+BOX = re.compile(r"(?<!\\)\\+(?:f?box(?:ed)?|framebox)(?![a-zA-Z])\s*")
 _BETWEEN_BOXES = re.compile(
     r"(?:[\s,;$.]|\\q?quad(?![a-z])|\\[,;: ()\[\]\\]|\\text\{\s*(?:and|or)\s*\}|\b(?:and|or)\b|"
     r"\b[a-zA-Z](?:_\{?\d\}?)?\s*=)*"
@@ -28,7 +28,7 @@ _TWO_ARGUMENTS = re.compile(r"\\(?:[dtc]?frac|[dt]?binom)")
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt)?|mbox|math(?:rm|bf|it|sf))\s*\{([^{}]*)\}")
 _VERBS = (
     r"(?:(?:should|must|will|would|has to|can only) be|is|are|equals?|becomes|of|lautet|ist|beträgt|est|es|é|è|是|为|為|は)"
-    r"(?![a-zA-Z])|(?:comes?|works?) out (?:to|as)(?: be)?\b|:|=|："
+    r"(?![a-zA-Z])：?|(?:comes?|works?) out (?:to|as)(?: be)?\b|:|=|："
 )
 ANSWER = (
     r"(?<![a-z])(?:answer|ans\.?|antwort|lösung|réponse|respuesta|resposta|risposta|ответ|答案|答え|答)\**"
@@ -45,6 +45,16 @@ _REASON = re.compile(
     r"[,;(]?\s*\b(?:because|since|as|which|where|so|rather than|instead of)\b|\s\((?=[a-z]{3,} )|[,;]?\s*\(?\b(?:and |but )?not\b"
 )
 _IN_PARENTHESES = re.compile(r"[a-zA-Z -]+\(([$\d][\d.,/ %$]*)\)")
+_YES_OR_NO = re.compile(r"(yes|no|true|false)\b(?=[,.:;!])", re.IGNORECASE)
+_BOLD_WORDS = re.compile(r"\*\*[A-Za-z' -]+[.!]?\*\*[.!]?")
+_OTHER_SCRIPT = re.compile(r"(?=[\u0590-\u0dff\u0e00-\u0fff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])[^\W\d_]")
+_AFTER_NUMBER = re.compile(r"(?<=[0-9%])\s?[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+$|\s+[:;]-?[)D]$")
+_LETTER_STATED = re.compile(
+    r"\b(?:choose|select|pick|option|choice)\s*:?\s*\(?([A-E])\)?(?!\w)(?!\W{0,3}(?:is|are|would|can|cannot|does|gives)\b(?!\s+(?:the\s+)?"
+    r"(?:correct|right|answer|best)))|(?<![\w(])\(?([A-E])\)?\s+is\s+(?:the\s+)?(?:correct|right|answer|best)"
+)
+_IN_WORDS = re.compile(r"\b(?:is|are|equals|get|gets|has|have)\s+([a-zA-Z -]{3,60})[.!]?\s*$")
+_NEGATED = re.compile(r"(?:\bnot|n't|\bnever)\s+(?:\w+\s+)?$")
 _STARS = re.compile(r"(?<![\w)])(?:\*\*|__)|(?:\*\*|__)(?![\w(])")
 _MATH = re.compile(
     r"\$\$([^$]{1,1500})\$\$|\$([^$\n]{1,1500})\$|\\\[(.{1,1500}?)\\\]|\\\((.{1,1500}?)\\\)|"
@@ -54,11 +64,14 @@ _MATH = re.compile(
 _SENTENCE_INSIDE = re.compile(r"[0-9)][.!?]\s+[A-Z]|(?<!\\)\b[a-z]{2,}[,;]? [a-z]{2,}\b(?![^{]*\})")
 _BETWEEN_FORMULAS = re.compile(r"\s*(?:,|,?\s*\b(?:and|or)\b)\s*")
 _CONDITION = re.compile(r"\b(?:since|as|if|when|with|for|where|let|from|because|given|at)\b[^.$]*$", re.IGNORECASE)
-_LEAD = re.compile(r"^(?:so|thus|hence|therefore|then)\b,?\s+(?:(?:we|I) (?:get|have|find|obtain)\s+)?", re.IGNORECASE)
+_LEAD = re.compile(
+    r"^(?:(?:so|thus|hence|therefore|then)\b,?\s+)?(?:(?:(?:we|I) (?:get|have|find|obtain|choose|pick)|it(?: is|'s)|(?:this|that) is)\s+)?",
+    re.IGNORECASE,
+)
 _BARE_WORDS = re.compile(r"[A-Za-z'-]+(?: [A-Za-z'-]+){0,2}\.?")
 _VALUE = (
     r"-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?:[ \u00a0\u2009\u202f]\d{3})+(?!\d)|\d{1,99})(?:\.\d{1,300}|,\d{1,2}(?![\d,]))?"
-    r"(?:/\d{1,300}|:\d{1,3}(?!\d))?%?|-?\.\d{1,99}"
+    r"(?:(?:/| out of )\d{1,300}|:\d{1,3}(?!\d))?%?|-?\.\d{1,99}"
 )
 _NUMBER = re.compile(rf"(?<![0-9A-Za-z_.])(?:[(\[]\s*(?:{_VALUE})(?:,\s*(?:{_VALUE})){{1,5}}\s*[)\]]|{_VALUE})")
 _STATED = re.compile(
@@ -70,6 +83,8 @@ _CORRECTIONS = frozenset({"wait", "actually", "but", "no", "not", "wrong", "inst
 _SENTENCE_END = re.compile(r"\.(?:\s|$)|\n|<\||</?[a-z]+>|。")
 _THOUGHT = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
 """What stands behind thinking aloud is the answer; only where it holds none, the thoughts are searched too."""
+_BLANKS = re.compile(r"([^\S\n])[^\S\n]{2,}")
+_LINES = re.compile(r"\n[^\S\n]?\n(?:[^\S\n]?\n)+")
 _SPACES = re.compile(r"\s{8,}")
 _WORD = re.compile(r"(?<!\\)\b[^\W\d_]{4,}")
 
@@ -93,7 +108,7 @@ def extract(text: str, rules: Sequence[str]) -> Extraction | None:
     tail = text[-TAIL:]
     thought = [found.end() for found in _THOUGHT.finditer(tail)]
     for part in (tail[thought[-1] :], tail) if thought else (tail,):
-        part = without_tags(part)
+        part = _LINES.sub("\n\n", _BLANKS.sub(r"\1", without_tags(part)))
         for rule in rules:
             answer = RULES[rule](part)
             if answer is not None:
@@ -109,6 +124,9 @@ def _inner(rule: str, answer: str) -> str:
     if found is None:
         sentence = _TEXT.sub(r" \1 ", answer)  # \\boxed{\\text{The answer is 18}}
         found = phrase(sentence) if _PHRASE.search(sentence) else None
+        end = sentence.rpartition(" is ")[2]
+        if found is None and end != sentence and re.search(r"\d", end) and _prose(sentence):
+            found = end
     return answer if found is None else found
 
 
@@ -229,7 +247,8 @@ def phrase(text: str) -> str | None:
     for match in _PHRASE.finditer(text):
         found = match
     if found is None:
-        return None
+        letters = [next(filter(None, match.groups())) for match in _LETTER_STATED.finditer(text)]
+        return letters[-1] if letters else None
     rest = text[found.end() :]
     rest = rest.lstrip()
     formulas = ""
@@ -243,7 +262,7 @@ def phrase(text: str) -> str | None:
         return formulas
     sentence = _SENTENCE_END.split(rest, maxsplit=1)[0]
     sentence = (_REASON.split(sentence, maxsplit=1)[0].strip() or sentence).strip("* \"'")
-    sentence = _STARS.sub("", sentence)
+    sentence = _AFTER_NUMBER.sub("", _STARS.sub("", sentence))
     if match := _IN_PARENTHESES.fullmatch(sentence):  # "forty-two (42)"
         return match[1]
     if _prose(_MATH.sub("", sentence)) and " is " in sentence:  # "the volume of $ABC$ is 120"
@@ -256,11 +275,21 @@ def whole(text: str) -> str | None:
     text = _LEAD.sub("", text.strip())
     if len(text) <= 30 and _BARE_WORDS.fullmatch(text):
         return text
-    return text if text and len(text) <= WHOLE and not _prose(text) and not _MATH.search(text) else None
+    if text and len(text) <= WHOLE and not _prose(text) and not _MATH.search(text):
+        return text
+    if len(text) <= 200 and (opening := _YES_OR_NO.match(text)) and not re.search(r"\d", text):
+        return opening[1]
+    last = text.rpartition("\n")[2].strip()
+    return last if last != text and len(last) <= WHOLE and _BOLD_WORDS.fullmatch(last) else None
 
 
 def _prose(text: str) -> bool:
-    return _WORD.search(text) is not None or len(re.findall(r"(?<!\\)\b(?:[^\W\d_]|'){2,}", text)) > 3
+    return (
+        _WORD.search(text) is not None
+        or _OTHER_SCRIPT.search(text) is not None
+        and re.search(r"\d", text) is not None
+        or len(re.findall(r"(?<!\\)\b(?:[^\W\d_]|'){2,}", text)) > 3
+    )
 
 
 def formula(text: str) -> str | None:
@@ -305,10 +334,18 @@ def number(text: str) -> str | None:
     text = text.replace("\u2212", "-")
     found = list(_NUMBER.finditer(text))
     if not found:
-        return None
+        words = _IN_WORDS.search(text[-100:])
+        return words[1] if words and in_digits(words[1]) != words[1] else None
     begins = [match.end() for match in _SENTENCE_END.finditer(text, 0, found[-1].start())]
     stated = [match for match in _STATED.finditer(text, begins[-1] if begins else 0)]
-    return next((group for group in stated[-1].groups() if group), None) if stated else found[-1][0]
+    start = (
+        next(match.start(n) for n in (1, 2) if match.start(n) >= 0)
+        if (match := stated[-1] if stated else None)
+        else found[-1].start()
+    )
+    if _NEGATED.search(text, max(0, start - 30), start):
+        return None
+    return next(match[0] for match in [_NUMBER.match(text, start)] if match)
 
 
 RULES = {

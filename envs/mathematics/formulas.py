@@ -40,6 +40,12 @@ _ALIASES = {
     "ln": "ln",
     "sqrt": "sqrt",
     "abs": "abs",
+    "floor": "floor",
+    "ceil": "ceil",
+    "cis": "cis",
+    "tg": "tan",
+    "ctg": "cot",
+    "lg": "lg",
 }
 _NAMES = {*_FUNCTIONS, *_ALIASES}
 _GREEK = frozenset(
@@ -454,6 +460,9 @@ class _Parser(TokenReader):
         if name == "log" and self.peek() == "_":
             self.take()
             base = self.atom()
+        if name == "lg":
+            name, base = "log", lambda point: point.context.mpf(10)
+        self.imaginary |= name == "cis"
         self.logarithm |= name == "log" and base is None
         exponent: Node | None = None
         if self.peek() == "^":
@@ -634,6 +643,8 @@ def _function(point: Point, name: str, inner: Any) -> Any:
         return abs(inner) if name == "abs" else nearest if close else getattr(context, name)(inner)
     if inner != 0 and context.mag(inner) > (12 if name in ("exp", "sinh", "cosh", "tanh") else 250):
         raise _UndefinedError
+    if name == "cis":
+        return context.expj(inner)
     if name in ("ln", "log"):
         found = context.ln(inner)
         return found / context.ln(10) if name == "log" and point.common_logarithm else found

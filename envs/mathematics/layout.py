@@ -25,7 +25,7 @@ TAG_RULES = ("tag", "boxed", "hashes", "phrase")
 """The same where a template asks for ``<answer>``."""
 BOX_CLOSING = "So the final answer is $\\boxed{{answer}}$."
 
-_STATEMENT = re.compile(rf"\\+f?(?:rame)?box|<answer>|####|{ANSWER}", re.IGNORECASE)
+_STATEMENT = re.compile(rf"(?<!\\)\\+f?(?:rame)?box|<answer>|####|{ANSWER}", re.IGNORECASE)
 _UNFINISHED = re.compile(r"(?:answer|ans|option|choice|is|####|<answer>|box(?:ed)?)\W*$", re.IGNORECASE)
 _LETTER = re.compile(r"\(?[A-Ea-e]\)?")
 _PROSE = re.compile(r"(?<!\\)\b[A-Za-z]{4,}")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from g2rpo_env.envs.mathematics.parts import between
-from g2rpo_env.envs.mathematics.units import cut_bare, cut_group
+from g2rpo_env.envs.mathematics.units import canonical, cut_bare, cut_group
 
 _SYMBOLS = {
     **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"), "π": r"\pi ", "∞": r"\infty ", "°": r"^\circ ", "≤": r"\le ",
@@ -18,7 +18,8 @@ _SYMBOLS = {
     "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "\u2044": "/",
     **dict.fromkeys("⩽≦", r"\le "), **dict.fromkeys("⩾≧", r"\ge "), "∓": r"\mp ", "ℂ": r"\mathbb{C}",
     **dict.fromkeys("∙•✕✖⨯∗", r"\cdot "), **dict.fromkeys("⟨〈", "("), **dict.fromkeys("⟩〉", ")"),
-    "∛": r"\sqrt[3]", "∜": r"\sqrt[4]", "∣": "|", "∎": "", "′": "'", "℃": r"^\circ C", "℉": r"^\circ F",
+    "∛": r"\sqrt[3]", "∜": r"\sqrt[4]", "∣": "|", "∎": "", "˚": r"^\circ ", "∶": ":", "△": r"\triangle ",
+    "′": "'", "℃": r"^\circ C", "℉": r"^\circ F",
     "٫": ".", "٬": ",", "。": ".", "、": ",", "⇒": r"\Rightarrow ", "→": r"\to ",
     "∕": "/", "º": r"^\circ ", "…": "...", "∖": r"\setminus ", "∠": r"\angle ",
     **dict.fromkeys("\u201c\u201d\u2018\u2019「」『』«»", ""),
@@ -49,7 +50,6 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(r"(?<=[0-9])\{,\}(?=[0-9]{3}(?![0-9]))"), ","),
     (re.compile(r"(?<=[0-9])\{,\}(?=[0-9])"), "."),
     (re.compile(r"(?<!\\)\\[,;: ]|\\q?quad|~"), " "),
-    (re.compile(r"\s{2,}"), " "),  # long runs would cost the patterns below quadratic time
     (
         re.compile(r"(?<![0-9A-Za-z_}])[0-9]{1,3}(?:['_][0-9]{3})+(?![0-9_{])"),
         lambda match: re.sub("['_]", "", match[0]),
@@ -86,7 +86,7 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(r"\\mathbb\s*\{?\s*R\s*\}?|(?<=\\in )\s*R(?![a-zA-Z])"), r"\\mathbb R "),
     (
         re.compile(
-            r"^\s*\\?\{\s*[a-z]\s*(?:\\in\s*\\mathbb R\s*)?(?::|\\mid(?![a-z])|\||,)\s*([^{}]*[<>=\\][^{}]*?)\\?\}\s*$"
+            r"^\s*\\?\{\s*[a-z]\s*(?:\\in\s*\\mathbb R\s*)?(?::|\\mid(?![a-z])|\|)\s*([^{}]*(?:[<>=]|\\(?:le|ge|ne))[^{}]*?)\\?\}\s*$"
         ),
         r"\1",
     ),
@@ -95,7 +95,14 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(r"\\mathbb R "), r"\\mathbb{R}"),
     (re.compile(r"^<([^<>=]*,[^<>=]*)>$"), r"(\1)"),
     (re.compile(r"(?<=[)\]}])\s*U\s*(?=[(\[\\{])"), r"\\cup "),
-    (re.compile(r"\\[dtc]frac"), r"\\frac"),
+    (re.compile(r"\\(?:[dtc]|nice|s)frac(?![a-z])"), r"\\frac"),
+    (re.compile(r"\\(?:wide)?hat\s*\{?\s*\\?([ijk])(?:math)?\s*\}?"), r"\1"),
+    (re.compile(r"(?<![a-zA-Z\\])C\(\s*([0-9a-z]{1,9})\s*,\s*([0-9a-z]{1,9})\s*\)"), r"\\binom{\1}{\2}"),
+    (re.compile(r"(?:\{\}\s*)?[\^_]\s*\{?([0-9a-z]{1,9})\}?\s*C\s*_\s*\{?([0-9a-z]{1,9})\}?"), r"\\binom{\1}{\2}"),
+    (re.compile(r"(?<![0-9a-zA-Z])([0-9]+)C([0-9]+)(?![0-9a-zA-Z])"), r"\\binom{\1}{\2}"),
+    (re.compile(r"(?<![0-9])([0-9]+) out of ([0-9]+)(?![0-9])"), r"\1/\2"),
+    (re.compile(r"(?<=[0-9])(\s*)((?:[mcdk]?m|ft|in|yd|mi))([23])(?=\s*$)"), r"\1\2^\3"),
+    (re.compile(r"^\s*\{\s*\}\s*$"), r"\\emptyset"),
     (re.compile(r"\\[dt]binom"), r"\\binom"),
     (re.compile(rf"\\(?:{_STYLES})\s*\{{([^{{}}]*)\}}"), r"\1"),
     (re.compile(r"\\(?:R|mathbb\s*R)(?![a-zA-Z])"), r"\\mathbb{R}"),
@@ -132,9 +139,10 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(r"(?<![a-zA-Z\\])infinity\b|(?<![a-zA-Z\\])inf\b(?!$)|^\s*\+?inf\s*$"), r"\\infty"),
     (re.compile(r"(?<![a-zA-Z\\])pi(?![a-zA-Z])"), r"\\pi"),
     (re.compile(r"(?<![0-9a-zA-Z])([0-9]+(?:\.[0-9]+)?)[eE]([+-]?[0-9]{1,4})(?![0-9a-zA-Z.])"), r"\1\\cdot 10^{\2}"),
-    (re.compile(r"(?<=[0-9])\s*[xX]\s*(?=10\s*\^)"), r"\\cdot "),
+    (re.compile(r"(?<=[0-9])\s*[xX]\s*(?=10\s*(?:\^|\*\*))"), r"\\cdot "),
+    (re.compile(r"(?<![0-9,])([0-9]{1,30}),([0-9]{1,30})(?=\s*(?:\\cdot|\*)\s*10\s*(?:\^|\*\*))"), r"\1.\2"),
     (re.compile(rf"_\s*\{{?\s*({'|'.join(_BASES)})\s*\}}?(?![a-z])"), lambda match: f"_{_BASES[match[1]]}"),
-    (re.compile(r"(?<=[0-9a-zA-Z])_\s*\{\s*\(?([0-9]+)\)?\s*\}(?=\s*$)"), r"_\1"),
+    (re.compile(r"(?<=[0-9a-zA-Z)])_\s*\{\s*\(?([0-9]+)\)?\s*\}(?=\s*$)"), r"_\1"),
     (re.compile(r"^\s*\(([0-9a-fA-F]+)\)_([0-9]+)\s*$"), r"\1_\2"),
     (
         re.compile(rf"^\s*([0-9a-fA-F]+)\s*,?\s*\(?(?:in )?base[- ]([0-9]+|{'|'.join(_BASES)})\)?\s*$", re.IGNORECASE),
@@ -150,9 +158,23 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(r"^\s*([0-9]+)\s+to\s+([0-9]+)\s*$"), r"\1:\2"),
     (re.compile(rf"(?<={_DIGIT}) (?={_DIGIT}{{3}}(?!{_DIGIT}))"), ""),
 ]
+_BLANKS = re.compile(r"\s{2,}")
 _WORDINGS = [
     (re.compile(r"(?:all )?real numbers|all reals?", re.IGNORECASE), r"\mathbb{R}"),
-    (re.compile(r"no (?:real )?solutions?|(?:the )?empty set", re.IGNORECASE), r"\emptyset"),
+    (
+        re.compile(
+            r"(?:all )?(?:real numbers|reals) (?:except|but|other than|besides) (?:for )?([^a-z]+)", re.IGNORECASE
+        ),
+        r"\mathbb{R}\setminus\{#\}",
+    ),
+    (
+        re.compile(
+            r"(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?)(?: exist)?|(?:the )?empty set|none",
+            re.IGNORECASE,
+        ),
+        r"\emptyset",
+    ),
+    (re.compile(r"dne|does(?: not|n't) exist", re.IGNORECASE), "does not exist"),
 ]
 _LEADING = re.compile(
     r"^[*_#>\s]*(?:(?:the )?(?:final |correct )?(?:answer|ans|result)\.?[*_\s]*(?:is(?![a-z])|[:=])[*_:\s]*)?(?:\s|=(?!=)|\\approx(?![a-z])|≈|\\equiv(?![a-z])|approximately\b|about\b|roughly\b)*",
@@ -167,6 +189,7 @@ _MARKUP = re.compile(r"([*_`\"']{1,3})(.+)\1", re.DOTALL)
 _TAG = re.compile(
     r"</?(?:b|strong|i|em|u|p|span|mark|code|font|center|div|big|small|ins)(?:\s[^<>]{0,80})?/?>|<br ?/?>", re.I
 )
+_STRUCK = re.compile(r"~~[^~\n]{1,200}~~")
 _SCRIPT_TAG = re.compile(r"<(su[bp])>([^<>]{1,80})</\1>", re.IGNORECASE)
 _ENTITY = re.compile(r"&(?:[a-zA-Z]{2,8}|#[0-9]{1,6});")
 _LINE_OVER = re.compile("(?:[0-9][\u0304\u0305\u0307])+")
@@ -175,11 +198,13 @@ _CURRENCIES = {"$": "dollar", "€": "euro", "£": "gbp", "¥": "yen", "₹": "i
 _MONEY = re.compile(r"(?:^|(?<=[0-9\s\\*]))[$€£¥₹](?=\s?[0-9.]|\W*$)")
 _REPEATING = re.compile(r"(?<![0-9])([0-9]*)\.([0-9]*)\\(?:overline|bar|dot)\s*\{?([0-9]+)\}?")
 _ENDLESS = re.compile(r"(?<![0-9])([0-9]*)\.([0-9]{0,30}?)([0-9]{1,12}?)\3{2,}\s*(?:\.\.\.|\\l?dots(?![a-z]))")
+_TWO_UNITS = re.compile(r"([0-9]{1,9})\s*([a-zA-Z]{1,9})\.?,?\s*(?:and\s+)?([0-9]{1,9})\s*([a-zA-Z]{1,9})\.?")
 _MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
 _DAY_FIRST = re.compile(
     rf"(?:the )?([0-9]{{1,2}})(?:st|nd|rd|th)?(?: of)? ({_MONTHS})((?:,? [0-9]{{4}})?)", re.IGNORECASE
 )
 _DAY_LAST = re.compile(rf"({_MONTHS}) ([0-9]{{1,2}})(?:st|nd|rd|th)?((?:,? [0-9]{{4}})?)", re.IGNORECASE)
+_DOZEN = re.compile(r"(?<![0-9.])([0-9]{1,9}) dozen\b")
 _LARGE = re.compile(r"(?<![0-9.])([0-9]{1,15})(?:\.([0-9]{1,15}))?\s+(hundred|thousand|million|billion|trillion)\b")
 _ZEROS = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _THOUSANDS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9,])")
@@ -211,20 +236,27 @@ def normalise(text: str, lenient: bool = False) -> Answer:
     money = next((_CURRENCIES[sign] for sign in _MONEY.findall(text)[:1]), "") if text.count("$") < 2 else ""
     if _DISPLAY.search(text) and "\\{" not in text:
         text = last_statement(text)
-    text = _LEADING.sub("", _strip_marks(_unicode(without_tags(text)).strip()))
-    text, unit = cut_group(re.sub(r"(?<!\.)\.$", "", text))
+    text = _LEADING.sub("", _strip_marks(_unicode(without_tags(text))[-4000:].strip()))
+    text, unit = cut_group(re.sub(r"(?<!\.)\.$", "", _BLANKS.sub(" ", text)))
     for pattern, replacement in _REPLACEMENTS:
         text = pattern.sub(replacement, text)
+        if "  " in text:
+            text = _BLANKS.sub(" ", text)  # long runs would cost the next patterns quadratic time
     if not re.search(r"[(\[{]\s*[0-9]", text.replace("\\frac{", "").replace("\\sqrt{", "").replace("^{", "")):
         text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
     text = _strip_ends(_ENDLESS.sub(_expand_repeating, _REPEATING.sub(_expand_repeating, " ".join(text.split()))))
     for pattern, replacement in _WORDINGS:
-        text = replacement if pattern.fullmatch(text) else text
+        if match := pattern.fullmatch(text):
+            text = replacement.replace("#", match[match.lastindex or 0])
+    if double := _TWO_UNITS.fullmatch(text):
+        units = canonical(double[2]), canonical(double[4])
+        if all(units):
+            return Answer(f"{double[1]} {units[0]} {double[3]} {units[1]}")
     if date := _DAY_FIRST.fullmatch(text):
         text = f"{date[2]} {date[1]}{date[3]}"
     if date := _DAY_LAST.fullmatch(text):
         return Answer(f"{date[1].capitalize()} {int(date[2])}{date[3].replace(',', '')}")
-    text = in_digits(text)
+    text = _DOZEN.sub(lambda match: str(12 * int(match[1])), in_digits(text))
     text = _LARGE.sub(_large, _CURRENCY.sub("", text))
     text, bare = cut_bare(text, lenient)
     percent = text.endswith("%")
@@ -238,6 +270,7 @@ def without_tags(text: str) -> str:
     >>> without_tags("x<sup>2</sup> &lt; <b>14</b>"), without_tags("a<b")
     ('x^{2} < 14', 'a<b')
     """
+    text = _STRUCK.sub("", text) if "~~" in text else text
     if "</" in text:
         text = _SCRIPT_TAG.sub(lambda match: f"{'^' if match[1].lower() == 'sup' else '_'}{{{match[2]}}}", text)
         text = _TAG.sub("", text)
@@ -294,15 +327,19 @@ _NUMBER_WORDS = re.compile(
 )
 
 
+_MINUS_WORD = re.compile(r"(?:minus|negative)\s+", re.IGNORECASE)
+
+
 def in_digits(text: str) -> str:
     """Return a text that begins with a number in words with that number in digits; other texts as they are.
 
     >>> in_digits("twelve"), in_digits("two hundred and five people"), in_digits("two thirds"), in_digits("a circle")
     ('12', '205 people', '2/3', 'a circle')
     """
-    match = _NUMBER_WORDS.fullmatch(text) if text[:1].isalpha() and len(text) < 120 else None
+    sign = _MINUS_WORD.match(text)
+    match = _NUMBER_WORDS.fullmatch(text, sign.end() if sign else 0) if text[:1].isalpha() and len(text) < 120 else None
     if match is None:
-        return text
+        return "1/2" if text.lower() == "half" else text
     words = [word for word in re.split(r"[- ]+", match[1].lower()) if word and word != "and"]
     above = None
     if match[2]:
@@ -312,7 +349,7 @@ def in_digits(text: str) -> str:
     if value is None or (match[2] and above is None) or (words in ([], ["a"]) and not match[2]):
         return text  # several numbers, an article
     number = str(value) if above is None else f"{value or ''} {above}/{_PARTS[match[2].lower()]}".strip()
-    return f"{number} {match[3].strip()}".strip()
+    return f"{'-' if sign else ''}{number} {match[3].strip()}".strip()
 
 
 def _value(words: list[str]) -> int | None:
@@ -376,8 +413,12 @@ def _compatible(character: str, kind: str) -> str:
     return plain
 
 
+_EXCLAMATION = re.compile(r"(?<=[a-zA-Z]{3})!+$|(?<=\bno)!+$", re.IGNORECASE)
+
+
 def _strip_ends(text: str) -> str:
     text = text.strip().rstrip(".,;:\\").strip() if not text.rstrip().endswith("\\\\") else text.strip()
+    text = _EXCLAMATION.sub("", text)
     while len(text) > 1 and text[0] == "{" and _closes_at_end(text):
         text = text[1:-1].strip()
         if "," in text and len(between(",", text)) > 1:

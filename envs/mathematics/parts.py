@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 
-_JOIN = re.compile(r"\s*[,;]?\s*(?:\\text\{\s*)?(?<![a-zA-Z\\])(?:and|or)(?![a-z])(?:\s*\})?\s*|;")
+_JOIN = re.compile(r"\s*[,;]?\s*(?:\\text\{\s*)?(?<![a-zA-Z\\])(?:and|or)(?![a-z])(?:\s*\})?\s*|\s*,?\s*\\?&\s*|;")
 _BRACKETS = (("\\{", "\\}", "{}"), ("(", ")", "()"), ("[", "]", "[]"), ("(", "]", "(]"), ("[", ")", "[)"))
 _MATRIX = re.compile(r"\\begin\{pmatrix\}(.*)\\end\{pmatrix\}", re.DOTALL)
+_NUMBERS = re.compile(r"\[\s*([-0-9./]+(?:\s+[-0-9./]+)+(?:\s*;\s*[-0-9./]+(?:\s+[-0-9./]+)+)+)\s*\]")
+_TERM = re.compile(r"([-+]?\s*[^-+ijk]*?)\s*([ijk])(?![a-z])")
+_TERMS = re.compile(r"(?:\s*[-+]?\s*[^-+ijk]{0,30}[ijk](?![a-z])\s*){2,3}")
 _CASES = re.compile(r"(?:[a-zA-Z]\([a-z]\)\s*=)?\s*\\begin\{cases\}(.*)\\end\{cases\}", re.DOTALL)
 _CONDITION = re.compile(r"^\s*(?:if|for|when|where|otherwise|else)?\b\s*")
 MAX_CASES = 8
@@ -56,6 +59,8 @@ def matrix(text: str) -> list[list[str]] | None:
         rows = [[cell.strip() for cell in row.split("&")] for row in match[1].split("\\\\") if row.strip()]
     elif match := _ROWS.fullmatch("".join(text.split())):
         rows = [row.split(",") for row in match[1][1:-1].split("],[")]
+    elif match := _NUMBERS.fullmatch(text):  # [1 2; 3 4]
+        rows = [row.split() for row in match[1].split(";")]
     if not rows or len({len(row) for row in rows}) != 1 or not all(cell for row in rows for cell in row):
         return None
     return rows
@@ -72,6 +77,20 @@ def piecewise(text: str) -> list[tuple[str, str]]:
     if not rows or len(rows) > MAX_CASES or any(len(row) != 2 for row in rows):
         return []
     return [(value.strip(" ,;"), _CONDITION.sub("", condition).strip(" ,;.")) for value, condition in rows]
+
+
+def unit_vectors(text: str) -> str:
+    """Return a sum of multiples of the unit vectors i, j and k as a tuple, ``""`` for all else.
+
+    >>> unit_vectors("i - 2j + 3k"), unit_vectors("2i+j"), unit_vectors("2i")
+    ('(1,-2,3)', '(2,1)', '')
+    """
+    terms = _TERM.findall(text) if len(text) <= 100 and _TERMS.fullmatch(text) else []
+    values = {name: "".join(factor.split()).removeprefix("+") for factor, name in terms}
+    if len(terms) < 2 or len(values) < len(terms):
+        return ""
+    found = (values.get(name, "0") for name in ("ijk" if "k" in values else "ij"))
+    return f"({','.join({'': '1', '-': '-1'}.get(value, value) for value in found)})"
 
 
 def _outer(text: str) -> bool:

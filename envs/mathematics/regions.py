@@ -94,6 +94,18 @@ def _without_member(text: str) -> tuple[str, str]:
 
 def _intersect(text: str) -> tuple[str, list[Interval]]:
     """Return the variable of parts that "and" joins, and the intervals that lie in all of them."""
+    listed = between(",", text)
+    if len(listed) > 1 and all(len(_SIGN.findall(part)) == 1 for part in listed):
+        try:  # x<0, x>3 lies in none of both: either is meant
+            name, found = _intersect(" and ".join(listed))
+        except _RefusedError:
+            found = []
+        if found:
+            return name, found
+        parts = [_part(part) for part in listed]
+        if len({name for name, _ in parts}) > 1:
+            raise _RefusedError
+        return parts[0][0], [interval for _, intervals in parts for interval in intervals]
     name, found = _part(_AND.split(text)[0])
     for part in _AND.split(text)[1:]:
         other, intervals = _part(part)
