@@ -350,3 +350,16 @@ FAMILIES = {
 
 USED = [name for name, family in FAMILIES.items() if family.refused is None]
 REFUSED = [name for name, family in FAMILIES.items() if family.refused is not None]
+
+
+def with_holes() -> Any:
+    """Bytes in which ids 5 to 9 are no token, and a token of the id 400: more ids than tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<pad>", "<eos>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    vocab = {word: i if i < 5 else i + 5 for i, word in enumerate(words)} | {"is": 400}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[("i", "s")]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<pad>")
