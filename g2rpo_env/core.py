@@ -42,14 +42,14 @@ class TokenEnv(gym.Env[Observation, np.int64]):
     **Observation** ``Dict(tokens: Box int32 (L,), length: Box int32 (1,))``: the context, append-only up to
     ``length``; what lies beyond is 0 and means nothing. Read ``length``: a step may append more than one token.
 
-    **Action** ``Discrete(V)``: the next token id, V the largest id and one; an id that is no token, which few tokenizers
-    have, writes nothing. With ``vocabulary`` ``Discrete(A)``, an index into it. Observations hold token ids either way.
+    **Action** ``Discrete(V)``: the next token id, V the largest id and one; an id that is no token (few tokenizers have
+    such) writes nothing. With ``vocabulary`` ``Discrete(A)``, an index into it. Observations hold token ids either way.
 
     **Reward** once, at the end of the episode: 1.0 if the final answer is right, else 0.0, unless the task documents
     otherwise.
 
-    **Termination** the policy ended its answer, with one of :attr:`end_tokens` or a stop string. **Truncation** the budget of
-    ``max_new_tokens`` sampled tokens is spent; such an answer is graded like any other. Never both.
+    **Termination** the policy ended its answer, with one of :attr:`end_tokens` or a stop string. **Truncation** the
+    budget of ``max_new_tokens`` sampled tokens is spent; such an answer is graded like any other. Never both.
 
     **Info** at reset: ``problem_id`` (str), ``group``, ``member``, ``prompt_length``, ``reveal_length`` (int).
     During an episode: empty. At its end: ``completion`` (text after the prompt, reveal included), ``correct`` (bool),

@@ -38,7 +38,10 @@ def test_a_template_may_be_one_of_several(tokenizer: Any) -> None:
     ("template", "message"),
     [
         ("{{ raise_exception('only tools here') }}", "refuses the conversation: only tools here"),
-        ("{{ messages[0]['content'].nothing.more }}", "refuses the conversation: 'str object' has no attribute 'nothing'"),
+        (
+            "{{ messages[0]['content'].nothing.more }}",
+            "refuses the conversation: 'str object' has no attribute 'nothing'",
+        ),
         ("{% for m in messages %}", "refuses the conversation: "),
         ("{{ messages[0]['content'][:3] }}", "must hold the text of the user exactly once"),
         ("{{ messages[0]['content'] * 2 }}", "must hold the text of the user exactly once"),
@@ -52,9 +55,8 @@ def test_a_template_that_cannot_be_used_says_why(tokenizer: Any, template: str, 
 
 
 def test_a_template_that_reads_parts_gets_parts(tokenizer: Any) -> None:
-    tokenizer.chat_template = (
-        "{% for m in messages %}<|im_start|>{% for part in m['content'] %}{{ part['text'] }}{% endfor %}<|im_end|>{% endfor %}"
-    )
+    parts = "{% for part in m['content'] %}{{ part['text'] }}{% endfor %}"
+    tokenizer.chat_template = "{% for m in messages %}<|im_start|>" + parts + "<|im_end|>{% endfor %}"
     assert render_chat(tokenizer, ASKED) == f"<|im_start|>{USER}<|im_end|>"
     assert tokenizer.convert_ids_to_tokens(end_of_turn(tokenizer)) == "<|im_end|>"
 

@@ -491,7 +491,7 @@ def test_the_problem_and_the_context_of_the_episode_can_be_read() -> None:
     assert env.context.tolist() == ids("58+67=8+7")
 
 
-# -- several end tokens, and ids without a token --------------------------------------------------------------------------
+# -- several end tokens, and ids without a token ----------------------------------------------------------------------
 
 
 def test_an_answer_ends_at_every_end_token_that_was_added() -> None:

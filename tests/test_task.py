@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tokenizer_families import FAMILIES
 
 from g2rpo_env import Outcome, Problem, Task, Verdict
-from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.encoding import Frame
+from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.envs.dataset import RowSource
 from g2rpo_env.errors import BudgetError, ConfigurationError, UnknownProblemError
 from g2rpo_env.task import CHUNK, load_task
@@ -275,7 +275,7 @@ def test_an_empty_prompt_is_refused_when_its_episode_starts() -> None:
             wide.start("e", reveal)
 
 
-# -- beginnings and ends ----------------------------------------------------------------------------------------------------
+# -- beginnings and ends ----------------------------------------------------------------------------------------------
 
 
 def test_the_beginning_of_contexts_is_the_tokenizers_the_frames_or_ones_own() -> None:

@@ -202,7 +202,7 @@ def test_a_bad_vocabulary_is_named(vocabulary: Any) -> None:
         reduced_vocabulary(char_tokenizer(), vocabulary)
 
 
-# -- ids without a token --------------------------------------------------------------------------------------------------
+# -- ids without a token ----------------------------------------------------------------------------------------------
 
 
 def test_ids_may_have_holes_and_exceed_the_number_of_tokens() -> None:
@@ -218,7 +218,7 @@ def test_ids_may_have_holes_and_exceed_the_number_of_tokens() -> None:
     assert vocabulary_size(char_tokenizer()) == 258 and not unused_ids(char_tokenizer()).size
 
 
-# -- beginnings, ends, and a context that changes -------------------------------------------------------------------------
+# -- beginnings, ends, and a context that changes ---------------------------------------------------------------------
 
 
 def test_the_beginning_is_what_stands_before_a_text_alone() -> None:
@@ -246,6 +246,8 @@ def test_one_copy_is_made_of_a_tokenizer_that_begins_with_a_space_and_none_of_ot
     assert llama.convert_ids_to_tokens(encode(llama, "is", begins=True)[0].tolist()) == ["▁is"]
     assert llama.convert_ids_to_tokens(encode(llama, "is")[0].tolist()) == ["is"]
     assert decode(llama, encode(llama, "is", begins=True)[0], begins=True) == "is"
-    assert [ids.tolist() for ids in encode_many(llama, ["is", " 1"])] == [encode(llama, t)[0].tolist() for t in ("is", " 1")]
+    assert [ids.tolist() for ids in encode_many(llama, ["is", " 1"])] == [
+        encode(llama, t)[0].tolist() for t in ("is", " 1")
+    ]
     begun = [ids.tolist() for ids in encode_many(llama, ["is", " 1"], begins=True)]
     assert begun == [encode(llama, text, begins=True)[0].tolist() for text in ("is", " 1")]

@@ -753,7 +753,7 @@ def test_masks_leave_out_special_tokens_but_the_end_token() -> None:
     assert vector(2, vocabulary="01").action_masks().all()
 
 
-# -- several end tokens, and ids without a token --------------------------------------------------------------------------
+# -- several end tokens, and ids without a token ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", ["DISABLED", "SAME_STEP", "NEXT_STEP"])

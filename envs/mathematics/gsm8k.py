@@ -16,11 +16,11 @@ from itertools import compress
 from pathlib import Path
 from typing import Unpack
 
+from g2rpo_env.encoding import text_frame
 from g2rpo_env.envs.dataset import PlacedRow, Row, RowSource, read_hub, read_jsonl
 from g2rpo_env.envs.mathematics.numeric import MARK, NumberVerifier, parse_number
 from g2rpo_env.envs.mathematics.steps import lines
 from g2rpo_env.envs.options import TaskOptions, accept_options
-from g2rpo_env.encoding import text_frame
 from g2rpo_env.errors import ConfigurationError, DataError
 from g2rpo_env.problem import SPLITS, Problem
 from g2rpo_env.task import Task

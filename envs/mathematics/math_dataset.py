@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
+from g2rpo_env.encoding import text_frame
 from g2rpo_env.envs.dataset import PlacedRow, Row, RowSource
 from g2rpo_env.envs.files import Tables, load_tables
 from g2rpo_env.envs.mathematics.equality import MathVerifier
@@ -15,7 +16,6 @@ from g2rpo_env.envs.mathematics.layout import BOX_CLOSING, RULES, TAG_RULES, Lay
 from g2rpo_env.envs.mathematics.prompts import TEMPLATES, chat_frame, template_text
 from g2rpo_env.envs.options import MathOptions, accept_options, task_options
 from g2rpo_env.envs.rewards import Accuracy, Rewards, ThinkFormat
-from g2rpo_env.encoding import text_frame
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.problem import SPLITS, Problem
 from g2rpo_env.task import Task

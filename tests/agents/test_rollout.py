@@ -374,7 +374,7 @@ def test_an_error_about_logits_names_the_step_and_the_episode(
         collect(policy, envs, seed=0)
 
 
-# -- end tokens of the policy ---------------------------------------------------------------------------------------------
+# -- end tokens of the policy -----------------------------------------------------------------------------------------
 
 
 def ends_at(policy: Any, tokens: list[int]) -> Any:

@@ -505,7 +505,7 @@ def test_an_agent_guides_as_the_wrapper_it_is_given_does(who: Any) -> None:
     agent.learn(1)
 
 
-# -- beginnings and ends ----------------------------------------------------------------------------------------------------
+# -- beginnings and ends ----------------------------------------------------------------------------------------------
 
 
 def test_an_agent_ends_answers_at_every_end_token_of_its_policy() -> None:

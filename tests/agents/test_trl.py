@@ -259,7 +259,7 @@ def test_registered_ids_work_too() -> None:
     assert set(out) >= {"prompt_ids", "completion_ids", "logprobs", "env_mask"}
 
 
-# -- beginnings and ends ----------------------------------------------------------------------------------------------------
+# -- beginnings and ends ----------------------------------------------------------------------------------------------
 
 
 def test_a_text_that_trl_wrote_past_an_end_token_is_graded_up_to_it() -> None:

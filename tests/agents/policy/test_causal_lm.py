@@ -200,7 +200,7 @@ def test_a_reduced_vocabulary_is_refused(make_envs: Any, make_policy: Any) -> No
         collect(policy, envs)
 
 
-# -- beginnings, ends, ids without a token ----------------------------------------------------------------------------------
+# -- beginnings, ends, ids without a token ----------------------------------------------------------------------------
 
 
 def says(model: Any, after: dict[int, int], otherwise: int) -> Any:

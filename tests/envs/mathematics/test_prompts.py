@@ -138,7 +138,9 @@ def test_a_refused_system_message_moves_into_the_turn_of_the_user() -> None:
 
 def test_a_template_that_leaves_the_system_message_out_gets_it_in_the_turn_of_the_user(chat_tokenizer: Any) -> None:
     other = copy.deepcopy(chat_tokenizer)
-    other.chat_template = "{% for m in messages if m['role'] == 'user' %}<|im_start|>{{ m['content'] }}<|im_end|>{% endfor %}"
+    other.chat_template = (
+        "{% for m in messages if m['role'] == 'user' %}<|im_start|>{{ m['content'] }}<|im_end|>{% endfor %}"
+    )
     with pytest.warns(UserWarning, match="exactly once"):
         frame = chat_frame(other, "Be brief.")
     assert decode(other, prompt_of(other, "Q", frame)) == "<|im_start|>Be brief.\n\nQ<|im_end|>"

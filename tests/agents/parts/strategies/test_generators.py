@@ -312,7 +312,7 @@ def test_bad_options_are_named(make: Any, words: str) -> None:
         make()
 
 
-# -- several end tokens -----------------------------------------------------------------------------------------------------
+# -- several end tokens -----------------------------------------------------------------------------------------------
 
 
 def test_generate_ends_where_the_environment_does(make_envs: Any, make_policy: Any) -> None:
