@@ -33,8 +33,8 @@ def collect(
     """Sample episodes to their ends and return the groups: one episode per lane, or more of them than lanes.
 
     The tokens of an episode come from a random stream keyed by (root seed, group, member): they depend neither on
-    the number of lanes nor on their order, nor on ``refill``. An answer ends at the end tokens of the environment and at
-    those of the policy, which the environment keeps, see :func:`fit_policy`.
+    the number of lanes nor on their order, nor on ``refill``. An answer ends at the end tokens of the environment and
+    at those of the policy, which the environment keeps, see :func:`fit_policy`.
 
     Args:
         policy: The policy.

@@ -40,6 +40,7 @@ GROUND = (
     "naming",
     "problem",
     "verdict",
+    "chat",
     "tokenizer",
     "encoding",
     "episode",

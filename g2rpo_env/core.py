@@ -42,14 +42,14 @@ class TokenEnv(gym.Env[Observation, np.int64]):
     **Observation** ``Dict(tokens: Box int32 (L,), length: Box int32 (1,))``: the context, append-only up to
     ``length``; what lies beyond is 0 and means nothing. Read ``length``: a step may append more than one token.
 
-    **Action** ``Discrete(V)``: the next token id, V the largest id and one; with ``vocabulary`` ``Discrete(A)``, an index
-    into it. Observations hold token ids either way.
+    **Action** ``Discrete(V)``: the next token id, V the largest id and one; an id that is no token (few tokenizers have
+    such) writes nothing. With ``vocabulary`` ``Discrete(A)``, an index into it. Observations hold token ids either way.
 
     **Reward** once, at the end of the episode: 1.0 if the final answer is right, else 0.0, unless the task documents
     otherwise.
 
-    **Termination** the policy ended its answer, with one of :attr:`end_tokens` or a stop string. **Truncation** the budget of
-    ``max_new_tokens`` sampled tokens is spent; such an answer is graded like any other. Never both.
+    **Termination** the policy ended its answer, with one of :attr:`end_tokens` or a stop string. **Truncation** the
+    budget of ``max_new_tokens`` sampled tokens is spent; such an answer is graded like any other. Never both.
 
     **Info** at reset: ``problem_id`` (str), ``group``, ``member``, ``prompt_length``, ``reveal_length`` (int).
     During an episode: empty. At its end: ``completion`` (text after the prompt, reveal included), ``correct`` (bool),
@@ -96,7 +96,6 @@ class TokenEnv(gym.Env[Observation, np.int64]):
         self._group = 0
         self._running = False
         self._may_end = self.task.may_end()
-        self._unused = frozenset(self.task.unused_ids.tolist()) if self.vocabulary is None else frozenset()
         self._tokens, self._roles = self._allocate()
         self._length = 0
         self._shown_length = np.zeros(1, np.int32)  # (1,), as observations have it
@@ -221,10 +220,9 @@ class TokenEnv(gym.Env[Observation, np.int64]):
             token = operator.index(action)  # not int(), which takes 2.7 for 2
         except TypeError:
             token = -1
-        if not 0 <= token < self._actions or token in self._unused:
+        if not 0 <= token < self._actions:
             rule = action_rule(self.vocabulary)
-            none = " and there is no token of that id" if token in self._unused else ""
-            raise InvalidActionError(f"action={action!r} must be {rule} in [0, {self._actions}){none}")
+            raise InvalidActionError(f"action={action!r} must be {rule} in [0, {self._actions})")
         if self.vocabulary is not None:
             token = int(self.vocabulary[token])
         self._tokens[self._length] = token

@@ -286,7 +286,8 @@ def as_frame(
     elif isinstance(frame, Frame):
         made = frame
     else:
-        made = Frame(*(np.asarray(ids, np.int32) for ids in frame), begins=not len(frame[0]))
+        before, after = (np.asarray(ids, np.int32) for ids in frame)
+        made = Frame(before, after, begins=not len(before))
     given = {"frame": [*made.before, *made.after], "begin_tokens": begin_tokens or ()}
     for name, ids in given.items():
         if any(not 0 <= token < vocab_size for token in ids):

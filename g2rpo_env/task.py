@@ -92,8 +92,8 @@ class Task:
             with role 3, and the policy goes on; the budget is for all tries, and the last one is graded.
         reply: Its text, (problem, text of the try, verdict) -> text; needed for ``max_tries`` > 1.
         max_reply_tokens: A longer reply is cut, >= 1.
-        frame: What stands around every prompt: a :class:`~g2rpo_env.encoding.Frame`, such as that of a chat template, or
-            token ids before and after it. None for none.
+        frame: What stands around every prompt: a :class:`~g2rpo_env.encoding.Frame`, such as that of a chat template,
+            or token ids before and after it. None for none.
         begin_tokens: Token ids at the beginning of every context. None takes what the tokenizer itself puts before a
             text, such as ``<bos>``, or nothing where there is a frame, which has them; ``()`` nothing. These and the
             frame's are the only special tokens in a context, because the text of problems is encoded as data.

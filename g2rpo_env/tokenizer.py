@@ -199,7 +199,7 @@ def unused_ids(tokenizer: PreTrainedTokenizerFast) -> np.ndarray:
     return np.setdiff1d(np.arange(vocabulary_size(tokenizer)), list(tokenizer.get_vocab().values()))
 
 
-# -- beginning a text, and continuing one -------------------------------------------------------------------------------
+# -- beginning a text, and continuing one -----------------------------------------------------------------------------
 
 
 class _Backends(NamedTuple):
@@ -322,7 +322,7 @@ def begins_behind_special_tokens(tokenizer: Any) -> bool:
     return behind[1:] == encode(tokenizer, "a", begins=True)[0].tolist()
 
 
-# -- text to tokens and back --------------------------------------------------------------------------------------------
+# -- text to tokens and back ------------------------------------------------------------------------------------------
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, text: str, begins: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -362,9 +362,7 @@ def _backend(tokenizer: Any, begins: bool) -> Any:
     return backends.begin if begins else backends.go_on
 
 
-def encode_many(
-    tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], begins: bool = False
-) -> list[np.ndarray]:
+def encode_many(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], begins: bool = False) -> list[np.ndarray]:
     """Return the ids that :func:`encode` gives for each text, int32 (T,) each, all made at once and not to be changed.
 
     Raises:
@@ -404,8 +402,8 @@ def encode_batch(
 def decode(tokenizer: PreTrainedTokenizerFast, ids: np.ndarray, begins: bool = False) -> str:
     """Return the exact text of token ids; special tokens appear by name.
 
-    It is the text that they add to a context, or that of the context that they begin. Always valid Unicode: bytes that make no character, and lone surrogates that a tokenizer may produce, become
-    U+FFFD.
+    It is the text that they add to a context, or that of the context that they begin. Always valid Unicode: bytes that
+    make no character, and lone surrogates that a tokenizer may produce, become U+FFFD.
     """
     ids = np.asarray(ids)
     if tokenizer is char_tokenizer():

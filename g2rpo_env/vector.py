@@ -112,7 +112,6 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         """int32 (A,), the token id of each action of a reduced vocabulary, or None."""
         self._actions = self.task.vocab_size if self.vocabulary is None else len(self.vocabulary)
         self._ends = _end_table(self.task)
-        self._unused = self.task.unused_ids if self.vocabulary is None else self.task.unused_ids[:0]
         self.reveal_plan: RevealPlan | None = None
         """Guidance at the next resets, autoreset included; a guidance wrapper sets it."""
         self.single_observation_space, self.single_action_space = token_spaces(self.task, self._actions)
@@ -450,12 +449,6 @@ class TokenVectorEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
                     f"in [0, {self._actions})"
                 )
             actions = np.where(self._active, actions, 0)
-        if self._unused.size and (bad := self._active & np.isin(actions, self._unused)).any():
-            lane = int(bad.argmax())
-            raise InvalidActionError(
-                f"action={int(actions[lane])} of lane {lane} must be {action_rule(self.vocabulary)} in "
-                f"[0, {self._actions}) and there is no token of that id"
-            )
         return actions if self.vocabulary is None else self.vocabulary[actions]
 
     def _end_tries(

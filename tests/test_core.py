@@ -15,8 +15,10 @@ from broken import made
 from gymnasium.utils.env_checker import check_env
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizer_families import with_holes
 
 from g2rpo_env import GuidanceWrapper, Outcome, Problem, Task, TokenEnv, Verdict, render
+from g2rpo_env.checks import check_env as check_task_env
 from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.envs.dataset import RowSource
 from g2rpo_env.errors import (
@@ -487,3 +489,30 @@ def test_the_problem_and_the_context_of_the_episode_can_be_read() -> None:
     assert env.problem.answer == "125" and env.context.tolist() == ids("58+67=8+7")
     env.context[:] = 0  # a copy
     assert env.context.tolist() == ids("58+67=8+7")
+
+
+# -- several end tokens, and ids without a token ----------------------------------------------------------------------
+
+
+def test_an_answer_ends_at_every_end_token_that_was_added() -> None:
+    env = addition(max_new_tokens=6)
+    for end in (EOS, 0):
+        env.add_end_tokens([0])
+        env.reset(seed=0)
+        seen, reward, terminated, truncated, info = play(env, [*ids("#1"), end, 5])
+        assert (len(seen), terminated, truncated, info["completion"]) == (3, True, False, "#1")
+    assert env.end_tokens == {0, EOS} and env.action_masks()[0]
+    check_env(env, skip_render_check=True)
+    reduced = TokenEnv(Addition(digits=2, end_tokens=[0]), vocabulary=[0, EOS, 20, 21])
+    assert reduced.action_masks().tolist() == [True, False, True, True]
+    reduced.reset(seed=0)
+    assert not reduced.step(1)[2] and reduced.step(0)[2]
+
+
+def test_an_id_that_is_no_token_writes_nothing_and_is_masked() -> None:
+    env = addition(tokenizer=with_holes())
+    assert env.action_space.n == 401 and env.observation_space["tokens"].high.max() == 400
+    env.reset(seed=0)
+    assert not env.action_masks()[[5, 399]].any() and env.action_masks()[400]
+    assert play(env, [5, 400, 399, EOS])[-1]["completion"] == "is"
+    check_task_env(env)

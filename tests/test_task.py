@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizer_families import FAMILIES
 
 from g2rpo_env import Outcome, Problem, Task, Verdict
+from g2rpo_env.encoding import Frame
 from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.envs.dataset import RowSource
 from g2rpo_env.errors import BudgetError, ConfigurationError, UnknownProblemError
@@ -301,3 +303,49 @@ def test_an_empty_prompt_is_refused_when_its_episode_starts() -> None:
     for reveal in (0, 1):
         with pytest.raises(ConfigurationError, match="'e' must have a prompt of at least one token"):
             wide.start("e", reveal)
+
+
+# -- beginnings and ends ----------------------------------------------------------------------------------------------
+
+
+def test_the_beginning_of_contexts_is_the_tokenizers_the_frames_or_ones_own() -> None:
+    gemma = FAMILIES["Gemma"].tokenizer
+    bos, text = gemma.bos_token_id, encode(gemma, "Q\n")[0].tolist()
+    for options, begin in (
+        ({}, [bos]),
+        ({"begin_tokens": ()}, []),
+        ({"begin_tokens": [5, bos]}, [5, bos]),
+        ({"frame": ((6,), ())}, [6]),
+        ({"frame": ((6,), ()), "begin_tokens": [bos]}, [bos, 6]),
+        ({"frame": Frame(np.array([6], np.int32), np.zeros(0, np.int32))}, [6]),
+    ):
+        made = task(SHORT_PROMPT, tokenizer=gemma, **options)
+        assert made.lookup("a").prompt_T.tolist() == made.start("a").tokens_T.tolist() == [*begin, *text]
+        assert made.length == len(begin) + 2 + 9 + 10
+    for name in ("begin_tokens", "end_tokens"):
+        with pytest.raises(ConfigurationError, match=f"{name}=.* must hold"):
+            task(SHORT_PROMPT, **{name: [258]})
+    with pytest.raises(ConfigurationError, match="end_tokens=.*at least one"):
+        task(SHORT_PROMPT, end_tokens=())
+
+
+def test_end_tokens_are_added_unless_they_were_chosen() -> None:
+    made = task(SHORT_PROMPT, stop_strings=("<",))
+    assert made.end_tokens == {1} and made.with_end_tokens([1]) is made
+    more = made.with_end_tokens([1, 0, 258, 9999])  # no token has an id from 258 on
+    assert (made.end_tokens, more.end_tokens) == ({1}, {0, 1})
+    assert more.may_end() == made.may_end() | {0} and more.answer_tokens[:2].all()
+    assert made.answer_tokens.tolist()[:2] == [False, True]
+    answer_T = np.array([*encode(char_tokenizer(), "ab")[0], 0])
+    assert (made.completion(answer_T, False), more.completion(answer_T, False)) == ("ab<pad>", "ab")
+    assert more.with_split("train").end_tokens == pickle.loads(pickle.dumps(more)).end_tokens == {0, 1}
+    chosen = task(SHORT_PROMPT, end_tokens=[0])
+    assert chosen.end_tokens == {0} and chosen.with_end_tokens([1]) is chosen
+    with pytest.raises(ConfigurationError, match="must hold ids of tokens"):
+        made.with_end_tokens([-1])
+
+
+def test_a_problem_longer_by_its_beginning_does_not_fit() -> None:
+    assert task(SHORT_PROMPT, max_length=21).length == 21
+    with pytest.raises(BudgetError, match="prompt 3"):
+        task(SHORT_PROMPT, max_length=21, begin_tokens=[0])

@@ -9,10 +9,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizer_families import prepending, with_beginning, with_holes
 
 from g2rpo_env import char_tokenizer, load_tokenizer
 from g2rpo_env.errors import ConfigurationError, TokenizerError
-from g2rpo_env.tokenizer import decode, encode, encode_batch, encode_many, reduced_vocabulary, same_vocabulary
+from g2rpo_env.tokenizer import (
+    beginning,
+    begins_with_space,
+    decode,
+    encode,
+    encode_batch,
+    encode_many,
+    known_end_tokens,
+    reduced_vocabulary,
+    same_vocabulary,
+    unused_ids,
+    vocabulary_size,
+)
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=40)
 SPECIAL = st.sampled_from(["<eos>", "<pad>", "\n", "\n5", "=8", "8+", " ", "é", "🙂", "<", "os>"])
@@ -187,3 +200,54 @@ def test_a_reduced_vocabulary_is_a_text_or_ids() -> None:
 def test_a_bad_vocabulary_is_named(vocabulary: Any) -> None:
     with pytest.raises(ConfigurationError, match="vocabulary="):
         reduced_vocabulary(char_tokenizer(), vocabulary)
+
+
+# -- ids without a token ----------------------------------------------------------------------------------------------
+
+
+def test_ids_may_have_holes_and_exceed_the_number_of_tokens() -> None:
+    tokenizer = load_tokenizer(with_holes())
+    assert (len(tokenizer), vocabulary_size(tokenizer)) == (259, 401)
+    assert unused_ids(tokenizer).tolist() == [5, 6, 7, 8, 9, *range(263, 400)]
+    assert decode(tokenizer, encode(tokenizer, "it is é")[0]) == "it is é" and 400 in encode(tokenizer, "is")[0]
+    assert reduced_vocabulary(tokenizer, [1, 400]).tolist() == [1, 400]
+    with pytest.raises(ConfigurationError, match="must hold ids of tokens: 7 is none"):
+        reduced_vocabulary(tokenizer, [1, 7])
+    with pytest.raises(ConfigurationError, match=r"distinct ids in \[0, 401\)"):
+        reduced_vocabulary(tokenizer, [1, 401])
+    assert vocabulary_size(char_tokenizer()) == 258 and not unused_ids(char_tokenizer()).size
+
+
+# -- beginnings, ends, and a context that changes ---------------------------------------------------------------------
+
+
+def test_the_beginning_is_what_stands_before_a_text_alone() -> None:
+    tokenizer = copy.deepcopy(char_tokenizer())
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<a>", "<b>", "<c>"]})
+    assert beginning(tokenizer).tolist() == [] and beginning(char_tokenizer()).dtype == np.int32
+    assert beginning(with_beginning(tokenizer, "<a> <b> $A <c>")).tolist() == [258, 259]
+    assert beginning(with_beginning(tokenizer, "$A <c>")).tolist() == []
+
+
+def test_a_tokenizer_that_gets_a_template_or_a_token_is_asked_again() -> None:
+    tokenizer = copy.deepcopy(char_tokenizer())
+    assert known_end_tokens(tokenizer) == {1}
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<end>"]})
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}<end>{% endfor %}"
+    assert known_end_tokens(tokenizer) == {1, 258}
+    assert decode(tokenizer, encode(tokenizer, "a<end>")[0]) == "a<end>" and 258 not in encode(tokenizer, "a<end>")[0]
+
+
+def test_one_copy_is_made_of_a_tokenizer_that_begins_with_a_space_and_none_of_others() -> None:
+    llama, plain = prepending([]), copy.deepcopy(char_tokenizer())
+    assert begins_with_space(llama) and not begins_with_space(plain) and not begins_with_space(char_tokenizer())
+    tokens, ends = encode(llama, " is é")
+    assert decode(llama, tokens) == " is é" and ends.tolist() == [3, 4, 5, 5]
+    assert llama.convert_ids_to_tokens(encode(llama, "is", begins=True)[0].tolist()) == ["▁is"]
+    assert llama.convert_ids_to_tokens(encode(llama, "is")[0].tolist()) == ["is"]
+    assert decode(llama, encode(llama, "is", begins=True)[0], begins=True) == "is"
+    assert [ids.tolist() for ids in encode_many(llama, ["is", " 1"])] == [
+        encode(llama, t)[0].tolist() for t in ("is", " 1")
+    ]
+    begun = [ids.tolist() for ids in encode_many(llama, ["is", " 1"], begins=True)]
+    assert begun == [encode(llama, text, begins=True)[0].tolist() for text in ("is", " 1")]

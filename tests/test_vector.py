@@ -10,9 +10,11 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizer_families import with_holes
 
 import g2rpo_env.task
 from g2rpo_env import Outcome, Task, TokenEnv, TokenVectorEnv, VectorGuidanceWrapper, Verdict
+from g2rpo_env.checks import check_vector_env
 from g2rpo_env.envs.arithmetic import Addition, AdditionSource
 from g2rpo_env.envs.generated import MarkVerifier
 from g2rpo_env.errors import ConfigurationError, InvalidActionError, ResetNeededError, UnknownProblemError
@@ -749,3 +751,26 @@ def test_masks_leave_out_special_tokens_but_the_end_token() -> None:
     masks[:] = False
     assert envs.action_masks().any()  # a copy
     assert vector(2, vocabulary="01").action_masks().all()
+
+
+# -- several end tokens, and ids without a token ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["DISABLED", "SAME_STEP", "NEXT_STEP"])
+def test_lanes_end_at_every_end_token_that_was_added(mode: str) -> None:
+    envs = vector(3, autoreset_mode=mode)
+    envs.reset(seed=0)
+    assert not envs.step([0, X, X])[2].any()
+    envs.add_end_tokens([0])  # in the middle of the episodes
+    _, _, terminated, truncated, info = envs.step([0, EOS, X])
+    assert terminated.tolist() == [True, True, False] and not truncated.any()
+    final = info["final_info"] if mode == "SAME_STEP" else info
+    assert final["completion"][:2].tolist() == ["<pad>", "y"]
+    assert envs.end_tokens == {0, EOS} and envs.action_masks()[:, 0].all()
+    again = pickle.loads(pickle.dumps(envs))
+    again.reset(seed=1)
+    assert again.step([0, 0, 0])[2].all()
+
+
+def test_lanes_of_a_vocabulary_with_holes_keep_the_rules() -> None:
+    check_vector_env(TokenVectorEnv(Addition(digits=1, tokenizer=with_holes()), 4, group_size=2))

@@ -1,4 +1,4 @@
-"""Tokenizers of the families that people use, tiny: their classes and parts, over characters, bytes and a few merges."""
+"""Tokenizers of the families that people use, tiny: their classes and parts, over characters, bytes, a few merges."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def byte_level(special: Sequence[str], split: bool = True, **options: Any) -> An
 
 
 def prepending(special: Sequence[str], bos: str | None = "<s>", **options: Any) -> Any:
-    """A SentencePiece tokenizer as the tokenizer.json of Llama 2, Mistral and TinyLlama has it: ``Prepend``, ``Strip``."""
+    """A SentencePiece tokenizer as Llama 2, Mistral and TinyLlama have it in tokenizer.json: ``Prepend``, ``Strip``."""
     from tokenizers import Tokenizer, decoders, models, normalizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -56,9 +56,7 @@ def prepending(special: Sequence[str], bos: str | None = "<s>", **options: Any) 
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     strip = decoders.Strip(" ", 1, 0)
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), strip]
-    )
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), strip])
     if bos is not None:
         tokenizer.post_processor = processors.TemplateProcessing(single=f"{bos} $A", special_tokens=[(bos, vocab[bos])])
     names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
@@ -187,17 +185,20 @@ QWEN = (
     )
 )
 GEMMA = (
-    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
+    "{% endif %}"
     "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
     "{{ raise_exception('Conversation roles must alternate') }}{% endif %}"
     "<start_of_turn>{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n{{ m['content'] | trim }}<end_of_turn>\n"
     "{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
 LLAMA2 = (
-    "{% if messages[0]['role'] == 'system' %}{% set system = '<<SYS>>\\n' + messages[0]['content'] + '\\n<</SYS>>\\n\\n' %}"
+    "{% if messages[0]['role'] == 'system' %}"
+    "{% set system = '<<SYS>>\\n' + messages[0]['content'] + '\\n<</SYS>>\\n\\n' %}"
     "{% set messages = messages[1:] %}{% else %}{% set system = '' %}{% endif %}{% for m in messages %}"
-    "{% if m['role'] == 'user' %}{{ bos_token + '[INST] ' + (system if loop.index0 == 0 else '') + m['content'].strip() + "
-    "' [/INST]' }}{% else %}{{ ' ' + m['content'].strip() + ' ' + eos_token }}{% endif %}{% endfor %}"
+    "{% if m['role'] == 'user' %}{{ bos_token + '[INST] ' + (system if loop.index0 == 0 else '') + "
+    "m['content'].strip() + ' [/INST]' }}"
+    "{% else %}{{ ' ' + m['content'].strip() + ' ' + eos_token }}{% endif %}{% endfor %}"
 )
 LLAMA3 = (
     "{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m['role'] }}<|end_header_id|>\n\n"
@@ -350,3 +351,16 @@ FAMILIES = {
 
 USED = [name for name, family in FAMILIES.items() if family.refused is None]
 REFUSED = [name for name, family in FAMILIES.items() if family.refused is not None]
+
+
+def with_holes() -> Any:
+    """Bytes in which ids 5 to 9 are no token, and a token of the id 400: more ids than tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<pad>", "<eos>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    vocab = {word: i if i < 5 else i + 5 for i, word in enumerate(words)} | {"is": 400}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[("i", "s")]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<pad>")

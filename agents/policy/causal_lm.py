@@ -229,8 +229,8 @@ class CausalLMPolicy:
 
     @property
     def end_tokens(self) -> frozenset[int]:
-        """Tokens that end an answer: those of ``generation_config`` and ``config``, a list or one, that of the tokenizer,
-        and the end of turn of its chat template. Rollouts let an environment end answers at each of them.
+        """Tokens that end an answer: those of ``generation_config`` and ``config``, a list or one, that of the
+        tokenizer, and the end of turn of its chat template. Rollouts let an environment end answers at each of them.
         """
         return find_end_tokens(self.model, self.tokenizer, self.vocab_size)
 
@@ -413,8 +413,8 @@ class CausalLMPolicy:
             max_new_tokens: Budget, >= 1.
             greedy: Take the likeliest token; otherwise sample.
             seed: Of the sampling.
-            begin_tokens: Token ids before the text. None takes the special tokens that the tokenizer puts before a text,
-                such as ``<bos>``; () none.
+            begin_tokens: Token ids before the text. None takes the special tokens that the tokenizer puts before a
+                text, such as ``<bos>``; () none.
 
         Raises:
             ConfigurationError: ``prompt`` is empty or ``max_new_tokens`` below 1.

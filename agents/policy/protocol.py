@@ -42,8 +42,8 @@ class SamplingPolicy(Protocol):
     """A policy that episodes can be sampled with: all that ``collect`` and ``evaluate`` ask for.
 
     A decoder gives logits, :meth:`sampling_log_probs` makes a distribution of them, and the rollout draws from that, by
-    the random stream of each episode. A policy may have ``end_tokens``, token ids of which each ends an answer: rollouts
-    add them to those of the environment.
+    the random stream of each episode. A policy may have ``end_tokens``, token ids of which each ends an answer:
+    rollouts add them to those of the environment.
     """
 
     def check_fits(self, envs: Any) -> None:

@@ -96,8 +96,8 @@ def _render_with_system(tokenizer: PreTrainedTokenizerFast, system: str) -> str:
     except ConfigurationError as refusal:
         text = render_chat(tokenizer, [_user(f"{SYSTEM}\n\n{USER}")])
         warnings.warn(
-            f"system={system!r:.40} stands at the beginning of the user's turn, for as a message of its own it does not "
-            f"do: {refusal}",
+            f"system={system!r:.40} stands at the beginning of the user's turn, since it cannot be a message of its "
+            f"own: {refusal}",
             stacklevel=2,
         )
         return text

@@ -372,3 +372,52 @@ def test_an_error_about_logits_names_the_step_and_the_episode(
     watched(policy, 8, monkeypatch, broken)
     with pytest.raises(NonFiniteError, match=r"step 3 of the episode with problem_id='.+', group=1, member=1"):
         collect(policy, envs, seed=0)
+
+
+# -- end tokens of the policy -----------------------------------------------------------------------------------------
+
+
+def ends_at(policy: Any, tokens: list[int]) -> Any:
+    """The policy, whose model names these end tokens."""
+    policy.model.generation_config.eos_token_id = tokens
+    return policy
+
+
+@pytest.mark.parametrize("guidance", [None, {"length": 3, "ratio": 0.5}])
+def test_an_episode_ends_at_every_end_token_of_the_policy(make_envs: Any, make_policy: Any, guidance: Any) -> None:
+    envs = make_envs(16, 4, max_new_tokens=40, guidance=guidance)
+    policy = ends_at(make_policy(envs), [1, *range(2, 60)])
+    episodes = collect(policy, envs, seed=0).episodes
+    assert envs.unwrapped.end_tokens == {1, *range(2, 60)} and any(e.terminated for e in episodes)
+    for episode in episodes:
+        place_K = np.flatnonzero(episode.sampled_T)
+        ended_K = np.isin(episode.tokens_T[place_K], range(1, 60))
+        assert not ended_K[:-1].any() and ended_K[-1] == episode.terminated != episode.truncated
+        with torch.no_grad():
+            logits = policy.model(torch.from_numpy(episode.tokens_T.astype(np.int64))[None]).logits[0]
+        own = policy.log_probs(logits)[place_K - 1, episode.tokens_T[place_K]]
+        assert np.abs(own.numpy() - episode.logprob_T[place_K]).max() < 1e-4
+
+
+def test_a_rollout_keeps_to_end_tokens_that_were_chosen(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(8, 4, max_new_tokens=20, end_tokens=[0])
+    policy = ends_at(make_policy(envs), [1, *range(2, 60)])
+    episodes = collect(policy, envs, seed=0).episodes
+    assert envs.unwrapped.end_tokens == {0}
+    assert all(e.terminated == (e.tokens_T[-1] == 0) for e in episodes)
+    assert any(1 <= token < 60 for e in episodes for token in e.tokens_T[e.sampled_T])
+
+
+def test_a_policy_without_end_tokens_adds_none(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(4, 4)
+    own = make_policy(envs)
+
+    class Plain:
+        """The methods of the protocol and no more."""
+
+        check_fits, decoder, keep, sampling_log_probs = (
+            own.check_fits, own.decoder, own.keep, own.sampling_log_probs
+        )  # fmt: skip
+
+    collect(Plain(), envs, seed=0)  # type: ignore[arg-type]
+    assert envs.unwrapped.end_tokens == {1}

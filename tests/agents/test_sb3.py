@@ -16,6 +16,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
+from tokenizer_families import with_holes
 
 import g2rpo_env
 from g2rpo_env import Feedback, Outcome, Task, TokenVectorEnv, Verdict
@@ -501,4 +502,28 @@ def test_an_agent_guides_as_the_wrapper_it_is_given_does(who: Any) -> None:
     agent = PPOAgent(tiny(envs), envs)
     own = agent.vec_env.envs
     assert own.arguments == envs.arguments and own.unwrapped.task.length == envs.unwrapped.task.length
+    agent.learn(1)
+
+
+# -- beginnings and ends ----------------------------------------------------------------------------------------------
+
+
+def test_an_agent_ends_answers_at_every_end_token_of_its_policy() -> None:
+    envs = make_native(budget=8)
+    policy = CausalLMPolicy.tiny(envs, hidden_size=16, layers=1)
+    policy.model.generation_config.eos_token_id = [1, *range(2, 100)]
+    agent = PPOAgent(policy, envs)
+    assert agent.vec_env.base.end_tokens == {1, *range(2, 100)}
+    agent.vec_env.reset()
+    done = agent.vec_env.step(np.array([1, 2, 99, 100]))[2]
+    assert done.tolist() == [True, True, True, False]
+
+
+def test_an_agent_never_writes_ids_that_are_no_token() -> None:
+    envs: Any = TokenVectorEnv(Task(AdditionSource(1), Parity(), tokenizer=with_holes(), max_new_tokens=5), LANES)
+    policy = CausalLMPolicy.tiny(envs, hidden_size=16, layers=1)
+    agent = PPOAgent(policy, envs)
+    observation = agent.model.policy.obs_to_tensor(agent.vec_env.reset())[0]
+    chances = agent.model.policy.get_distribution(observation).distribution.probs
+    assert float(chances[:, envs.task.unused_ids].detach().sum()) == 0.0
     agent.learn(1)

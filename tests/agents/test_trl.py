@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from tokenizer_families import FAMILIES
 
 import g2rpo_env
 from g2rpo_env import Outcome, Task, TokenVectorEnv, Verdict
@@ -256,3 +257,26 @@ def test_registered_ids_work_too() -> None:
     dataset = problem_dataset(envs.unwrapped.task, 4)
     out = GuidedRollout(envs, dataset)(batch_of(dataset), fake_trainer(tiny(envs)))
     assert set(out) >= {"prompt_ids", "completion_ids", "logprobs", "env_mask"}
+
+
+# -- beginnings and ends ----------------------------------------------------------------------------------------------
+
+
+def test_a_text_that_trl_wrote_past_an_end_token_is_graded_up_to_it() -> None:
+    task = Addition(digits=1, end_tokens=[1, 0])
+    problem_id = problem_dataset(task, 1)["problem_id"][0]
+    right = encode(task.tokenizer, task.lookup(problem_id).problem.solution)[0].tolist()
+    junk = encode(task.tokenizer, "#9")[0].tolist()
+    assert verifier_reward(task)([[*right, 0, *junk], [*right, *junk]], [problem_id] * 2) == [1.0, 0.0]
+
+
+def test_an_episode_for_trl_begins_as_the_tokenizer_begins_a_text() -> None:
+    tokenizer = copy.deepcopy(FAMILIES["Gemma"].tokenizer)
+    envs = lanes(tokenizer=tokenizer)
+    dataset = problem_dataset(envs.unwrapped.task, 2)
+    policy = tiny(envs)
+    policy.model.generation_config.eos_token_id = [1, 6, 40]
+    fields = GuidedRollout(envs, dataset)(batch_of(dataset), fake_trainer(policy))
+    for prompt, ids in zip(batch_of(dataset), fields["prompt_ids"], strict=True):
+        assert ids == tokenizer(prompt)["input_ids"] and ids[0] == tokenizer.bos_token_id
+    assert envs.unwrapped.end_tokens == {1, 6, 40}

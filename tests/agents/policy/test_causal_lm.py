@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from tokenizer_families import FAMILIES, with_holes
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from g2rpo_env.agents import CausalLMPolicy, collect
 from g2rpo_env.errors import BudgetError, ConfigurationError, VocabularyMismatchError
-from g2rpo_env.tokenizer import char_tokenizer, encode
+from g2rpo_env.tokenizer import beginning, char_tokenizer, encode, unused_ids
 
 
 def llama(vocab_size: int, seed: int = 0, **options: Any) -> LlamaForCausalLM:
@@ -27,7 +29,7 @@ def llama(vocab_size: int, seed: int = 0, **options: Any) -> LlamaForCausalLM:
         num_key_value_heads=1,
         max_position_embeddings=options.pop("max_position_embeddings", 512),
         bos_token_id=None,
-        eos_token_id=1,
+        eos_token_id=options.pop("eos_token_id", 1),
         pad_token_id=0,
         **options,
     )
@@ -196,3 +198,88 @@ def test_a_reduced_vocabulary_is_refused(make_envs: Any, make_policy: Any) -> No
     envs = gym.make_vec("g2rpo_env/Addition-v0", num_envs=2, group_size=2, vocabulary="0123456789#")
     with pytest.raises(VocabularyMismatchError, match="reduced vocabulary of 12 actions"):
         collect(policy, envs)
+
+
+# -- beginnings, ends, ids without a token ----------------------------------------------------------------------------
+
+
+def says(model: Any, after: dict[int, int], otherwise: int) -> Any:
+    """A model whose next token is certain, by the last one."""
+    original = model.forward
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        out = original(*args, **kwargs)
+        ids = kwargs.get("input_ids", args[0] if args else None)
+        chosen = torch.full_like(ids, otherwise)
+        for last, token in after.items():
+            chosen[ids == last] = token
+        out.logits = torch.zeros_like(out.logits).scatter_(-1, chosen[..., None], 50.0)
+        return out
+
+    model.forward = forward
+    return model
+
+
+@pytest.mark.parametrize("name", ["Gemma", "Llama 2", "OPT", "GLM, two tokens", "language code", "encoder with bytes"])
+def test_a_completion_reads_what_the_tokenizer_puts_before_a_text(name: str) -> None:
+    tokenizer = FAMILIES[name].tokenizer
+    policy, read = CausalLMPolicy(llama(500), tokenizer, own_decoder=False), []
+    policy.model.register_forward_pre_hook(lambda m, a, k: read.extend(k["input_ids"][0].tolist()), with_kwargs=True)
+    policy.model.model.register_forward_pre_hook(
+        lambda m, a, k: read.extend(k["input_ids"][0].tolist()) if k["input_ids"].shape[1] > 1 else None,
+        with_kwargs=True,
+    )
+    policy.complete("What is", max_new_tokens=1)
+    begin = beginning(tokenizer).tolist()
+    assert begin and read == [*begin, *encode(tokenizer, "What is", begins=True)[0]]
+    read.clear()
+    policy.complete("What is", max_new_tokens=1, begin_tokens=())
+    assert read == encode(tokenizer, "What is", begins=True)[0].tolist()
+
+
+@pytest.mark.parametrize("where", ["list", "one", "config", "template"])
+def test_a_completion_ends_where_generate_does_and_at_the_end_of_a_turn(where: str) -> None:
+    tokenizer = copy.deepcopy(char_tokenizer())
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<end_of_turn>"]})
+    turn, seven = tokenizer.convert_tokens_to_ids("<end_of_turn>"), int(encode(tokenizer, "7")[0][0])
+    model = says(llama(300), {seven: turn}, seven)
+    if where == "template":
+        tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}<end_of_turn>{% endfor %}"
+    elif where == "config":
+        model.config.eos_token_id = [1, turn]
+    else:
+        model.generation_config.eos_token_id = [1, turn] if where == "list" else turn
+    policy = CausalLMPolicy(model, tokenizer, own_decoder=False)
+    assert policy.end_tokens == {1, turn} and policy.complete("3+4=", 8) == "7"
+
+
+def test_one_end_token_that_is_text_to_the_tokenizer_is_the_default_of_another_model() -> None:
+    model = llama(300)
+    model.config.eos_token_id = model.generation_config.eos_token_id = 40
+    policy = CausalLMPolicy(model, char_tokenizer())
+    assert policy.end_tokens == {1}
+    model.generation_config.eos_token_id = [40, 299]  # a list is meant; 299 is beyond the tokenizer
+    assert policy.end_tokens == {1, 40}
+
+
+def test_a_completion_is_what_it_adds_to_the_text() -> None:
+    tokenizer = FAMILIES["Llama 2"].tokenizer
+    space, one = tokenizer.convert_tokens_to_ids("▁"), tokenizer.convert_tokens_to_ids("1")
+    colon = tokenizer.convert_tokens_to_ids(":")
+    model = says(llama(500, eos_token_id=2), {colon: space, space: one, one: 2}, one)
+    assert CausalLMPolicy(model, tokenizer, own_decoder=False).complete("def f():", 8) == " 1"
+
+
+def test_ids_without_a_token_are_never_sampled() -> None:
+    tokenizer = with_holes()
+    with pytest.raises(VocabularyMismatchError, match="vocab_size=400, the tokenizer 401"):
+        CausalLMPolicy(llama(400), tokenizer)
+    policy = CausalLMPolicy(llama(401), tokenizer)
+    unused = unused_ids(tokenizer)
+    log_probs = policy.sampling_log_probs(torch.zeros(2, 401))
+    assert torch.isinf(log_probs[:, unused]).all() and float(log_probs.exp().sum()) == pytest.approx(2)
+    envs = gym.make_vec(
+        "g2rpo_env/Addition-v0", num_envs=8, group_size=4, digits=1, max_new_tokens=30, tokenizer=tokenizer
+    )
+    tokens = np.concatenate([e.tokens_T for e in collect(policy, envs, seed=0).episodes])
+    assert not np.isin(tokens, unused).any() and len(tokens) > 100

@@ -310,3 +310,21 @@ def test_a_server_that_is_not_there_is_named(envs: Any, policy: CausalLMPolicy) 
 def test_bad_options_are_named(make: Any, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         make()
+
+
+# -- several end tokens -----------------------------------------------------------------------------------------------
+
+
+def test_generate_ends_where_the_environment_does(make_envs: Any, make_policy: Any) -> None:
+    for options, ends in (({}, set(range(1, 50))), ({"end_tokens": [7]}, {7})):
+        envs = make_envs(8, 4, max_new_tokens=12, **options)
+        envs.reset(seed=0)
+        policy = make_policy(envs)
+        policy.model.generation_config.eos_token_id = list(range(1, 50))
+        episodes = HuggingFace()(policy, envs).episodes
+        assert envs.unwrapped.end_tokens == ends
+        for episode in episodes:
+            sampled = episode.tokens_T[episode.sampled_T]
+            assert episode.terminated == (int(sampled[-1]) in ends) and not ends & set(sampled[:-1].tolist())
+        request = VLLMServer("m").request(policy, envs.unwrapped, Beginning(np.zeros(1, np.int64), 0, 0, 0))
+        assert request["stop_token_ids"] == sorted(ends)
