@@ -9,7 +9,6 @@ import torch
 
 from g2rpo_env.errors import ConfigurationError
 
-
 POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx")
 """Names under which configurations give the number of positions, the first that is there counts."""
 
