@@ -29,6 +29,7 @@ from torch import nn
 
 from g2rpo_env.agents.evaluation import Evaluation, evaluate
 from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
+from g2rpo_env.agents.policy.scoring import is_plain
 from g2rpo_env.agents.rollout import fit_policy
 from g2rpo_env.controllers.base import Controller, Feedback
 from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, ResumeError
@@ -323,6 +324,11 @@ class CausalLMExtractor(BaseFeaturesExtractor):
     """
 
     def __init__(self, observation_space: spaces.Dict, policy: CausalLMPolicy) -> None:
+        if not is_plain(policy.model):
+            raise ConfigurationError(
+                f"policy.model={type(policy.model).__name__} must give the last hidden states times the weight of its "
+                "head as logits, without a scale, a cap or a bias"
+            )
         super().__init__(observation_space, policy.model.get_output_embeddings().in_features)
         self.transformer = policy.model.base_model
         self.policy = policy

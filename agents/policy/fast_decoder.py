@@ -53,6 +53,8 @@ def reason_against(model: Any) -> str | None:
         return f"rope_type={rope!r} depends on the length of the sequence"
     if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
         return "a module has a forward hook"
+    if any("forward" in vars(module) for module in model.modules()):
+        return "a module has a forward of its own"  # as libraries give it that move weights between devices
     if (name := _unusual_linear(model)) is not None:
         return f"{name} is an adapter or quantised"
     parameters = list(model.parameters())

@@ -55,6 +55,11 @@ class GrowingLayer(DynamicLayer):
         super().batch_select_indices(indices)
         self._buffers = None
 
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        """Keep some rows, some of them perhaps several times; the buffers are made anew at the next token."""
+        super().reorder_cache(beam_idx)
+        self._buffers = None
+
     def select_tokens(self, indices: torch.Tensor) -> None:
         """Keep some columns, that is tokens, of all rows; the buffers are made anew at the next token."""
         keys, values = self.states()

@@ -53,12 +53,33 @@ def add_lora(
         raise ConfigurationError("model must have no adapter yet")
     peft = _peft()
     config = peft.LoraConfig(
-        r=rank, lora_alpha=2 * rank if alpha is None else alpha, target_modules=targets, task_type="CAUSAL_LM"
+        r=rank,
+        lora_alpha=2 * rank if alpha is None else alpha,
+        target_modules=targets,
+        exclude_modules=_routers(model) if targets == "all-linear" else None,
+        task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # not those of GPUs
-        adapted = peft.get_peft_model(model, config)
+        try:
+            adapted = peft.get_peft_model(model, config)
+        except ValueError as error:
+            raise ConfigurationError(f"peft gives model={type(model).__name__} no adapter: {error}") from error
     return adapted.eval()  # peft's own dropout stays off, too
+
+
+@torch.no_grad()
+def _routers(model: Any) -> list[str] | None:
+    """Return the names of layers that transformers derives from a linear one and that give more than a tensor.
+
+    Some mixtures of experts have such routers. An adapter would take what they give for the outputs of a linear layer.
+    """
+    names = set()
+    for name, module in model.named_modules():
+        derived = isinstance(module, torch.nn.Linear) and type(module).__module__.startswith("transformers.models.")
+        if derived and not isinstance(module(module.weight.new_zeros((1, module.in_features))), torch.Tensor):
+            names.add(name.rpartition(".")[2])
+    return sorted(names) or None
 
 
 def has_adapter(model: Any) -> bool:

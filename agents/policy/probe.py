@@ -2,7 +2,7 @@
 
 Models come with windows, position biases, recurrent states, rotary factors that depend on the length of the call, and
 whatever comes next. A cache that lanes share, or padding, may be wrong for them without any error. So nothing is known
-by name here. Before a model is used, a few tokens in two lanes go through the way that would be used: prompts of
+by name here. Before a model is used, a few tokens in three lanes go through the way that would be used: prompts of
 unequal length, a lane that takes several tokens at once, one that waits, one that starts again. What comes out must
 equal the model's own forward over each lane alone, without a cache. If it does not, the next way is tried, which is
 slower; a warning says so.
@@ -33,6 +33,7 @@ import torch
 
 from g2rpo_env.agents.policy.decoder import Decoder
 from g2rpo_env.agents.policy.fast_decoder import FastDecoder
+from g2rpo_env.agents.policy.level_decoder import LevelDecoder
 from g2rpo_env.agents.policy.loading import count_logits, find_positions, text_config
 from g2rpo_env.agents.policy.scoring import score
 from g2rpo_env.agents.policy.whole_decoder import WholeDecoder
@@ -42,8 +43,8 @@ SHORT = 11
 """Tokens of the longest lane of a short probe."""
 
 FULL, HALF, OF_ORDER = 1e-4, (0.05, 0.3), 0.25
-"""Largest difference that is rounding, as a share of the spread of a token's log-probabilities: in 32 bits and more, and
-in 16, where it is this share of what the exchange of two tokens does, within bounds.
+"""Largest difference that is rounding, as a share of the spread of a token's log-probabilities: in 32 bits and more; in
+16 its bounds, within which it is this share of what the exchange of two tokens does.
 """
 
 HARMLESS = ("_id", "_ids", "_index", "_size", "_dim", "_rank", "_layers", "_heads", "_theta", "_experts", "vocab")
@@ -56,6 +57,7 @@ class Stepping(enum.Enum):
 
     OWN = "the own decode path"
     SHARED = "a cache that lanes share"
+    LEVEL = "a cache for each batch of lanes that are equally long"
     WHOLE = "whole contexts, those of equal length together, without a cache"
     ALONE = "whole contexts, one at a time, without a cache"
 
@@ -64,6 +66,7 @@ class Stepping(enum.Enum):
         return {
             Stepping.OWN: lambda: FastDecoder(model, num_lanes, cuda_graphs=False),
             Stepping.SHARED: lambda: Decoder(model, num_lanes),
+            Stepping.LEVEL: lambda: LevelDecoder(model, num_lanes),
             Stepping.WHOLE: lambda: WholeDecoder(model, num_lanes),
             Stepping.ALONE: lambda: WholeDecoder(model, num_lanes, together=False),
         }[self]()
@@ -206,7 +209,11 @@ def _find(model: Any, length: int, ways: Sequence[Any], differences: Callable[..
     if found is not ways[0]:
         _say(
             f"{type(model).__name__}: "
-            + (f"lanes are stepped by {found.value}" if isinstance(found, Stepping) else f"rows are scored {found.value}")
+            + (
+                f"lanes are stepped by {found.value}"
+                if isinstance(found, Stepping)
+                else f"rows are scored {found.value}"
+            )
             + f", which is slower, for {ways[0].value} would not give the model's own log-probabilities"
         )
     return found
@@ -233,10 +240,10 @@ def _probe_length(model: Any, kind: _Kind, length: int) -> int:
 
 @dataclass(frozen=True)
 class _Lanes:
-    """Tokens of a probe: one long lane, two short episodes of another one, and what the model gives for them alone.
+    """Tokens of a probe: a long lane, two short episodes of another one, and a third lane, and the model alone on them.
 
     Attributes:
-        tokens: int64 (n,), (8,) and (6,).
+        tokens: int64 (n,), (8,), (6,) and (8,).
         places: int64, per episode where logits are known.
         logits: float64 (places, V), per episode.
     """
@@ -316,7 +323,7 @@ def _untouched(model: Any) -> Iterator[None]:
 
 
 def _tokens(model: Any, width: int) -> list[np.ndarray]:
-    """Return ordinary tokens for three episodes, those that the configuration calls special left out."""
+    """Return tokens for the episodes; those that the configuration calls special are left out, but for padding."""
     special: set[int] = set()
 
     def look(name: str, value: Any) -> None:
@@ -330,13 +337,18 @@ def _tokens(model: Any, width: int) -> list[np.ndarray]:
     most = min(count_logits(model), 50_000)
     ordinary = np.array([token for token in range(most) if token not in special], np.int64)
     random = np.random.default_rng(0)
-    return [random.choice(ordinary, length) for length in (width, 8, 6)]
+    tokens = [random.choice(ordinary, length) for length in (width, 8, 6, 8)]
+    padding = getattr(text_config(model), "pad_token_id", None)
+    if isinstance(padding, int) and 0 <= padding < most:
+        for ids in tokens:
+            ids[2] = padding  # a policy may sample it, and some models give it no position
+    return tokens
 
 
 def _own_forward(model: Any, tokens: list[np.ndarray]) -> tuple[_Lanes, list[float], float]:
     """Return the logits of the model alone, how far those of shorter calls are off, and how much order matters."""
     width = len(tokens[0])
-    places = [np.array([5, *range(width - 5, width)]), np.arange(8), np.arange(6)]
+    places = [np.array([5, *range(width - 5, width)]), np.arange(8), np.arange(6), np.arange(8)]
     logits = [_logits_at(model, ids, at) for ids, at in zip(tokens, places, strict=True)]
     prefixes = []
     for number in (0, 3):  # place 5, and the last but two
@@ -389,37 +401,40 @@ def _difference(got_V: torch.Tensor, want_V: torch.Tensor) -> float:
 
 
 def _step_differences(model: Any, lanes: _Lanes, way: Stepping) -> list[float]:
-    """Return how far the logits of a rollout over two lanes are off."""
-    first, width = len(lanes.tokens[0]) - 4, len(lanes.tokens[0])
-    tokens = np.zeros((2, width), np.int64)
-    tokens[0], tokens[1, :8] = lanes.tokens[0], lanes.tokens[1]
-    decoder = way.make(model, 2)
+    """Return how far the logits of a rollout over three lanes are off."""
+    width = len(lanes.tokens[0])
+    tokens, length = np.zeros((3, width), np.int64), np.zeros(3, np.int64)
+    episodes = [0, 1, 3]  # of each lane
+    decoder = way.make(model, 3)
     found = []
 
-    def feed(long: int, short: int | None, episode: int = 1) -> None:
-        fed = [(0, long - 1), *([] if short is None else [(episode, short - 1)])]
-        length = np.array([long, short or 0])
-        got = decoder.advance(tokens, length, np.arange(len(fed))).double()
-        for (which, place), row in zip(fed, got, strict=True):
-            want = lanes.logits[which][int(np.flatnonzero(lanes.places[which] == place)[0])]
-            found.append(_difference(row, want))
+    def feed(*lengths: int) -> None:
+        """Feed the lanes up to these lengths, 0 for one that waits."""
+        fed = np.flatnonzero(lengths)
+        for lane in fed:
+            length[lane] = lengths[lane]
+            ids = lanes.tokens[episodes[lane]]
+            tokens[lane, : len(ids)] = ids
+        got = decoder.advance(tokens, length, fed).double()
+        for lane, row in zip(fed, got, strict=True):
+            which, place = episodes[lane], length[lane] - 1
+            found.append(_difference(row, lanes.logits[which][int(np.flatnonzero(lanes.places[which] == place)[0])]))
 
-    feed(first, 4)
-    feed(first + 1, 8)  # several tokens at once, and equal lengths in a short probe
-    feed(first + 2, None)
-    tokens[1] = 0
-    tokens[1, :6] = lanes.tokens[2]
+    feed(width - 4, 4, 4)  # two that are equally long
+    feed(width - 3, 8, 5)  # one takes several tokens at once
+    feed(width - 2, 0, 6)  # and waits
+    tokens[1], length[1], episodes[1] = 0, 0, 2
     decoder.restart(np.array([1]))
-    feed(first + 3, 5, 2)
-    feed(first + 4, 6, 2)
+    feed(width - 1, 5, 7)
+    feed(width, 6, 8)
     return found
 
 
 def _score_differences(model: Any, lanes: _Lanes, way: Scoring) -> list[float]:
     """Return how far the log-probabilities of tokens in rows of unequal length are off, each a share of the spread."""
     width = len(lanes.tokens[0])
-    tokens = torch.zeros((3, width), dtype=torch.int64)
-    mask, where = torch.zeros((3, width), dtype=torch.bool), torch.zeros((3, width), dtype=torch.bool)
+    tokens = torch.zeros((len(lanes.tokens), width), dtype=torch.int64)
+    mask, where = torch.zeros_like(tokens, dtype=torch.bool), torch.zeros_like(tokens, dtype=torch.bool)
     for row, (ids, places) in enumerate(zip(lanes.tokens, lanes.places, strict=True)):
         tokens[row, : len(ids)], mask[row, : len(ids)] = torch.from_numpy(ids), True
         where[row, places[:-1] + 1] = True  # what stands after the places

@@ -36,6 +36,17 @@ BENCHMARKS: dict[str, Callable[..., list[Measurement]]] = {
 }
 """Name -> function of the number of repeats that returns the measurements."""
 
+
+def _family_table() -> str:
+    """Return the table of a module that needs torch and transformers."""
+    from g2rpo_env.bench.families import make_table
+
+    return make_table()
+
+
+TABLES: dict[str, Callable[[], str]] = {"families": _family_table}
+"""Name -> function that returns a table in Markdown, of what is right rather than how fast it is."""
+
 TITLES = {
     "env": "Stepping, one process",
     "sandbox": "Checking programs",

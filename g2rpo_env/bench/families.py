@@ -191,7 +191,9 @@ FAMILIES: dict[str, Family] = {
     ),
     "Mamba": Family("MambaForCausalLM", {}, "recurrent"),
     "Mamba 2": Family(
-        "Mamba2ForCausalLM", {"num_heads": 8, "head_dim": 8, "state_size": 8, "n_groups": 1, "chunk_size": WINDOW}, "recurrent"
+        "Mamba2ForCausalLM",
+        {"num_heads": 8, "head_dim": 8, "state_size": 8, "n_groups": 1, "chunk_size": WINDOW},
+        "recurrent",
     ),
     "Mistral": Family("MistralForCausalLM", {"sliding_window": WINDOW}, "window"),
     "Mistral 3, images": Family(
@@ -226,10 +228,10 @@ FAMILIES: dict[str, Family] = {
     "Phi": Family("PhiForCausalLM"),
     "Phi-3": Family("Phi3ForCausalLM"),
     "Phi-3, longrope within": Family(
-        "Phi3ForCausalLM", {"rope_parameters": {**LONGROPE, "original_max_position_embeddings": 128}}, "shorter than 128"
+        "Phi3ForCausalLM", {"rope_parameters": LONGROPE, "original_max_position_embeddings": 128}, "shorter than 128"
     ),
     "Phi-3, longrope across": Family(
-        "Phi3ForCausalLM", {"rope_parameters": {**LONGROPE, "original_max_position_embeddings": 20}}, "longer than 20"
+        "Phi3ForCausalLM", {"rope_parameters": LONGROPE, "original_max_position_embeddings": 20}, "longer than 20"
     ),
     "PhiMoE": Family("PhimoeForCausalLM", EXPERTS, "experts"),
     "Qwen2": Family("Qwen2ForCausalLM"),
@@ -246,7 +248,12 @@ FAMILIES: dict[str, Family] = {
     "Qwen3, experts": Family("Qwen3MoeForCausalLM", EXPERTS, "experts"),
     "Qwen3-Next": Family(
         "Qwen3NextForCausalLM",
-        {**LINEAR, **EXPERTS, "shared_expert_intermediate_size": 32, "layer_types": ["linear_attention", "full_attention"]},
+        {
+            **LINEAR,
+            **EXPERTS,
+            "shared_expert_intermediate_size": 32,
+            "layer_types": ["linear_attention", "full_attention"],
+        },
         "recurrent and attention, experts",
     ),
     "Qwen3-VL": Family(
@@ -259,10 +266,14 @@ FAMILIES: dict[str, Family] = {
         "composite",
     ),
     "Qwen3.5": Family(
-        "Qwen3_5ForCausalLM", {**LINEAR, "layer_types": ["linear_attention", "full_attention"]}, "recurrent and attention"
+        "Qwen3_5ForCausalLM",
+        {**LINEAR, "layer_types": ["linear_attention", "full_attention"]},
+        "recurrent and attention",
     ),
     "RecurrentGemma": Family(
-        "RecurrentGemmaForCausalLM", {"attention_window_size": WINDOW, "lru_width": 32, "num_hidden_layers": 3}, "recurrent, window"
+        "RecurrentGemmaForCausalLM",
+        {"attention_window_size": WINDOW, "lru_width": 32, "num_hidden_layers": 3},
+        "recurrent, window",
     ),
     "RoBERTa decoder": Family("RobertaForCausalLM", {"is_decoder": True}, "positions from the padding token"),
     "RWKV": Family("RwkvForCausalLM", {"attention_hidden_size": 32}, "recurrent"),
@@ -347,7 +358,7 @@ def measure_difference(policy: CausalLMPolicy) -> tuple[float, int]:
 
     What a rollout records and what training computes are both compared, each episode alone.
     """
-    envs: Any = make_envs("g2rpo_env/Addition-v0", 2, 4, {"digits": (1, 4), "max_new_tokens": 12})
+    envs: Any = make_envs("g2rpo_env/Addition-v0", 2, 4, {"digits": (1, 4), "max_new_tokens": 24})
     envs = VectorGuidanceWrapper(envs, length=7, ratio=0.5, unit="tokens")
     episodes = collect(policy, envs, seed=1).episodes
     width = max(len(episode.tokens_T) for episode in episodes)
@@ -410,7 +421,12 @@ def make_table(names: Sequence[str] = tuple(FAMILIES)) -> str:
     return "\n".join(line.replace("  ", " ") for line in lines)
 
 
-BY = {Stepping.SHARED: "shared cache", Stepping.WHOLE: "whole contexts", Stepping.ALONE: "whole contexts, alone"}
+BY = {
+    Stepping.SHARED: "shared cache",
+    Stepping.LEVEL: "cache per length",
+    Stepping.WHOLE: "whole contexts",
+    Stepping.ALONE: "whole contexts, alone",
+}
 """How the path for any model steps, in short."""
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
-from g2rpo_env.bench.benchmarks import BENCHMARKS, TITLES, WITH_TORCH
+from g2rpo_env.bench.benchmarks import BENCHMARKS, TABLES, TITLES, WITH_TORCH
 from g2rpo_env.bench.sandbox import soak
 from g2rpo_env.cli.options import parse
 from g2rpo_env.errors import ConfigurationError
@@ -23,7 +23,7 @@ class BenchOptions:
 
     what: Positional[str] = "env"
     """Benchmark: env, sandbox, verify (pairs in the folder that G2RPO_DATA names), rollout, and step, update
-    and memory (these three with the extra ``benchmark``)."""
+    and memory (these three with the extra ``benchmark``); or families, a table of the models that can be used."""
     json: Path | None = None
     """File for the measurements."""
     repeats: int = 5
@@ -44,8 +44,13 @@ class BenchOptions:
 def main(argv: Sequence[str]) -> None:
     """Measure, print the table and write the file."""
     options = parse(BenchOptions, argv, "bench")
+    if options.what in TABLES:
+        if options.json is not None:
+            raise ConfigurationError(f"json={str(options.json)!r} must be left out with {options.what}")
+        print(TABLES[options.what]())
+        return
     if options.what not in BENCHMARKS:
-        raise ConfigurationError(f"what={options.what!r} must be one of {', '.join(BENCHMARKS)}")
+        raise ConfigurationError(f"what={options.what!r} must be one of {', '.join([*BENCHMARKS, *TABLES])}")
     if options.repeats < 1:
         raise ConfigurationError(f"repeats={options.repeats} must be at least 1")
     if options.soak is not None and (options.what != "sandbox" or options.soak < 1):

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
+from g2rpo_env.agents.policy.loading import count_logits
 from g2rpo_env.agents.rollout import EpisodeRecorder, fit_policy, sampling_stream, token_vector_env
 from g2rpo_env.episode import Episode, Groups, group_episodes
 from g2rpo_env.errors import ConfigurationError, GenerationError
@@ -220,7 +221,7 @@ def generate(
         scores[:, unused] = -torch.inf
         return scores
 
-    padded = policy.model.config.vocab_size > policy.vocab_size or unused
+    padded = count_logits(policy.model) > policy.vocab_size or unused
     out: Any = policy.model.generate(  # type: ignore[operator]
         ids.to(policy.device),
         attention_mask=mask.to(policy.device),

@@ -252,7 +252,10 @@ class Changed(LlamaForCausalLM):
     [
         (lambda: MistralForCausalLM(MistralConfig(vocab_size=300, num_key_value_heads=2, **SIZES)), "Mistral"),
         (lambda: Changed(LlamaConfig(vocab_size=300, **SIZES)), "Changed"),
-        (lambda: qwen3(num_key_value_heads=4, use_sliding_window=True, sliding_window=99, max_window_layers=1), "full attention"),
+        (
+            lambda: qwen3(num_key_value_heads=4, use_sliding_window=True, sliding_window=99, max_window_layers=1),
+            "full attention",
+        ),
         (lambda: llama(rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}), "dynamic"),
         (with_adapter, "up_proj is an adapter"),
         (with_hook, "hook"),

@@ -81,10 +81,11 @@ def test_a_tokenizer_without_a_chat_template_is_refused(chat_tokenizer: Any, mon
 
 
 def test_only_the_chat_template_has_a_frame_and_a_message_of_the_system(chat_tokenizer: Any) -> None:
-    assert template_frame(chat_tokenizer, "plain", None) == ((), ())
-    assert template_frame(chat_tokenizer, "chat", "Hi") == chat_frame(chat_tokenizer, "Hi")
+    assert frame_prompt(chat_tokenizer, "plain") == ("plain", None)
+    text, frame = frame_prompt(chat_tokenizer, "chat", "Hi")
+    assert text == "chat" and str(frame) == str(chat_frame(chat_tokenizer, "Hi"))
     with pytest.raises(ConfigurationError, match="system='Hi' must come with template='chat'"):
-        template_frame(chat_tokenizer, "plain", "Hi")
+        frame_prompt(chat_tokenizer, "plain", "Hi")
 
 
 def test_a_frame_of_ids_that_are_no_tokens_is_refused() -> None:
