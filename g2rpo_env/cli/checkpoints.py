@@ -116,6 +116,8 @@ def find_model(name: str | Path) -> Model:
             raise ConfigurationError(f"model={str(name)!r} must be a run folder with a checkpoint, and has none yet")
         return Model(str(name), str(found[-1]), home)
     below = find_models(path)
+    if len(below) == 1:
+        return find_model(below[0])
     if below:
         names = ", ".join(str(one.relative_to(path)) for one in below)
         raise ConfigurationError(f"model={str(name)!r} must be one model, and holds {len(below)}: {names}")
