@@ -24,7 +24,7 @@ from g2rpo_env.experiments.bases import FACTS
 from g2rpo_env.experiments.environments import make_envs, prepare_torch
 from g2rpo_env.report.run_folder import CONFIG, RunFolder
 
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model*.bin")
 """Files that hold the weights of a Hugging Face folder, in one piece or several."""
 
 DEPTH = 4
@@ -50,10 +50,11 @@ class Model:
         check_torch_options(options)
         prepare_torch()
         path = Path(self.weights) / CONFIG_FILE
-        config = _read_json(path).get("policy") if path.is_file() else None
+        said = _read_json(path) if path.is_file() else {}
+        config = said.get("policy", {name: said[name] for name in ("temperature",) if name in said})
         given = {"temperature": temperature, "dtype": options.dtype}
         changed = {name: value for name, value in given.items() if value is not None}
-        policy = CausalLMPolicy.from_pretrained(self.weights, device=options.device, **{**(config or {}), **changed})
+        policy = CausalLMPolicy.from_pretrained(self.weights, device=options.device, **{**config, **changed})
         use_threads(policy, options.threads)
         return policy
 
@@ -115,7 +116,10 @@ def find_model(name: str | Path) -> Model:
         if not found:
             raise ConfigurationError(f"model={str(name)!r} must be a run folder with a checkpoint, and has none yet")
         return Model(str(name), str(found[-1]), home)
-    below = find_models(path)
+    is_one = (path / CONFIG).is_file() or lora.is_adapter(path)  # a damaged one: what lies in it is another model
+    below = [] if is_one else find_models(path)
+    if len(below) == 1:
+        return find_model(below[0])
     if below:
         names = ", ".join(str(one.relative_to(path)) for one in below)
         raise ConfigurationError(f"model={str(name)!r} must be one model, and holds {len(below)}: {names}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -85,7 +86,12 @@ class Setting:
     def get_environment(self) -> dict[str, Any]:
         """Return the environment as plain data, for the folders of bases and runs: a later command finds it there."""
         options = {"env": self.env, "task": self.task, "guidance": self.guidance}
-        return json.loads(json.dumps(options, default=str))
+
+        def convert(value: Any) -> Any:  # options such as traces are objects, and may be given as mappings too
+            is_object = dataclasses.is_dataclass(value) and not isinstance(value, type)
+            return dataclasses.asdict(value) if is_object else str(value)
+
+        return json.loads(json.dumps(options, default=convert))
 
     def make_envs(self, *, guided: bool) -> Any:
         """Return the training environment."""

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 
 from g2rpo_env.agents import Evaluation, evaluate, paired_difference
-from g2rpo_env.agents.evaluation import LANES, interval95, mean_over_seeds, summarise
+from g2rpo_env.agents.evaluation import (
+    LANES,
+    UnreadWatch,
+    choose_examples,
+    explain_unread,
+    interval95,
+    mean_over_seeds,
+    summarise,
+)
 from g2rpo_env.envs.arithmetic import sort_problem
 from g2rpo_env.envs.generated import split_of
 from g2rpo_env.errors import ConfigurationError
@@ -316,3 +324,98 @@ def test_progress_counts_the_steps_of_answers_and_ends_at_the_last_batch(make_en
     # three batches of up to four problems: 0, 1 and 2 as they begin, and never beyond the three
     assert done == sorted(done) and {total for _, total in told} == {3}
     assert {0, 1, 2} <= set(done) and 2 < done[-1] <= 3
+
+
+# -- what the answers are like -----------------------------------------------------------------------------------------
+
+
+class Reader:
+    """A verifier that finds no answer in completions with an even number of bytes, and fails on those of 5."""
+
+    def __call__(self, problems: Any, completions: Any) -> list[Verdict]:
+        return [
+            Verdict(self.read(len(c.encode())), answer=None if len(c.encode()) % 2 == 0 else c) for c in completions
+        ]
+
+    @staticmethod
+    def read(length: int) -> Outcome:
+        if length == 5:
+            return Outcome.ERROR
+        return Outcome.NO_ANSWER if length % 2 == 0 else Outcome.CORRECT if length % 3 == 0 else Outcome.WRONG
+
+
+def test_outcomes_are_counted_and_three_answers_kept(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(8, 4, digits=2, verifier=Reader())
+    policy = make_policy(envs, scale=4.0)
+    task = envs.unwrapped.task
+    found = evaluate(policy, envs, problems=20)
+    texts = [policy.complete(f"{i}=", task.max_new_tokens) for i in found.problem_ids]
+    outcomes = [Reader.read(len(text.encode())) for text in texts]
+    assert found.outcomes == {outcome: outcomes.count(outcome) for outcome in Outcome}
+    assert len(set(outcomes)) > 1 and sum(found.outcomes.values()) == 20
+    assert found.max_new_tokens == task.max_new_tokens
+    kept = [found.problem_ids.index(answer.problem_id) for answer in found.examples]
+    assert len(set(outcomes)) >= 3 and kept == sorted(outcomes.index(outcome) for outcome in set(outcomes))[:3]
+    for row, answer in zip(kept, found.examples, strict=True):
+        assert (answer.completion, answer.outcome) == (texts[row], outcomes[row])
+    plain = json.loads(json.dumps(found.to_config()))
+    assert plain["outcomes"]["no_answer"] == outcomes.count(Outcome.NO_ANSWER)
+    assert plain["truncated"] == found.truncated and len(plain["examples"]) == 3
+
+
+def test_examples_are_the_first_of_each_finding_and_then_the_first_ones() -> None:
+    def answer(outcome: Outcome) -> Any:
+        return type("Answer", (), {"verdict": Verdict(outcome), "outcome": outcome})
+
+    answers = [answer(o) for o in (Outcome.WRONG, Outcome.WRONG, Outcome.WRONG, Outcome.NO_ANSWER, Outcome.WRONG)]
+    assert choose_examples(answers) == [answers[0], answers[1], answers[3]]
+    assert choose_examples(answers[:2]) == answers[:2] and choose_examples([]) == []
+    every = [answer(outcome) for outcome in Outcome]
+    assert choose_examples(every) == every[:3]
+
+
+def test_a_form_that_never_fits_is_said_with_what_to_do() -> None:
+    text = explain_unread(22, 20, 24, 256)
+    assert text is not None and "22 of 24 answers hold no final answer" in text
+    assert "20 of 24 were cut off at max_new_tokens=256" in text and text.endswith("raise max_new_tokens")
+    text = explain_unread(2, 13, 24)
+    assert (
+        text is not None and text.startswith("13 of 24 answers were cut off at the budget") and "template" not in text
+    )
+    assert explain_unread(12, 12, 24) is None and explain_unread(0, 0, 0) is None
+
+
+def test_a_training_is_warned_once(make_envs: Any, make_policy: Any) -> None:
+    said: list[str] = []
+    watch = UnreadWatch(said.append, 9)
+    watch({"update": 1, "episodes": 8, "no_answer": 0.5, "truncated": 0.0}, 0.1)
+    watch({"update": 2, "episodes": 8, "no_answer": None, "truncated": None}, 0.1)
+    watch({"update": 3, "sampled_tokens": 8}, 0.1)  # of an agent that counts no answers
+    assert said == []
+    for update in (4, 5):
+        watch({"update": update, "episodes": 8, "no_answer": 0.75, "truncated": 0.0}, 0.1)
+    assert len(said) == 1 and said[0].startswith("Update 4: 6 of 8 answers hold no final answer")
+
+
+# -- bounds that never fall --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("problems,samples", [(32, 4), (8, 16), (128, 1)])
+@pytest.mark.parametrize("spread", [False, True])
+def test_one_more_correct_answer_lowers_no_bound(problems: int, samples: int, spread: bool) -> None:
+    order = np.arange(problems * samples)
+    order = order.reshape(samples, problems).T.ravel() if spread else order
+    answers, bounds = np.zeros(problems * samples), [interval95(np.zeros(problems))]
+    for position in order:
+        answers[position] = 1
+        bounds.append(interval95(answers.reshape(problems, samples).mean(axis=1)))
+    assert (np.diff(bounds, axis=0) >= 0).all() and (np.array(bounds)[:, 0] <= np.array(bounds)[:, 1]).all()
+    # none of 32: Wilson's upper bound z^2 / (n + z^2); a success in one of four samples cannot tell more than that
+    assert bounds[0][1] == pytest.approx(3.8415 / (problems + 3.8415), abs=1e-4)
+
+
+def test_a_few_successes_among_many_samples_have_an_interval_of_their_problems() -> None:
+    share_P = np.array([0.25] + [0.0] * 31)
+    always, ever = interval95(np.zeros(32)), interval95(np.array([1.0] + [0.0] * 31))
+    low, high = interval95(share_P)
+    assert always[0] <= low <= ever[0] and always[1] <= high <= ever[1]

@@ -6,6 +6,8 @@ import pytest
 from rich.console import Console
 
 from g2rpo_env import TokenEnv
+from g2rpo_env.cli.checkpoints import find_model
+from g2rpo_env.cli.options import TorchOptions
 from g2rpo_env.cli.play import play_episode
 from g2rpo_env.envs.arithmetic import Addition
 
@@ -55,3 +57,20 @@ def test_a_spent_budget_ends_the_episode(line):
     console = Console(file=io.StringIO(), width=100)
     assert play_episode(env, iter([line]), console)
     assert "truncated: the budget is spent" in console.file.getvalue()
+
+
+def test_a_model_answers_on_the_environment_of_its_run(command, trained, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO(":tokens\n:model\n"))
+    status, text, _ = command("play", trained, "--threads", 1)
+    assert status == 0 and "the model goes on from here" in text
+    prompt = next(line for line in text.splitlines() if line.endswith("=") and "+" in line)
+    assert len(prompt) == len("1+2=")  # one digit, as in the training
+    model = find_model(trained)
+    expected = model.load_policy(TorchOptions(threads=1)).complete(prompt, 17).rstrip("\n").splitlines()[0]
+    assert prompt + expected in text and "verdict" in text
+
+
+def test_an_input_that_ends_too_early_is_said(command, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    status, text, _ = command("play", "--digits", "1")
+    assert status == 0 and "(the input has ended before the answer was handed in)" in text

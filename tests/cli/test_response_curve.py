@@ -35,4 +35,12 @@ def test_without_a_model_a_tiny_one_is_warm_started(command, tmp_path):
 
 def test_something_must_name_the_environment(command, tmp_path):
     status, _, error = command("response", "--out", tmp_path / "x")
-    assert status == 1 and "env must be given" in error and not (tmp_path / "x").exists()
+    assert status == 1 and "env must be given" in error and "or name a model" in error and not (tmp_path / "x").exists()
+
+
+def test_the_model_may_come_first_and_its_folder_names_the_environment(command, trained, tmp_path):
+    folder = RunFolder(trained).checkpoints()[-1]
+    status, text, error = command("response", folder, *OPTIONS, "--out", tmp_path / "out")
+    assert status == 0 and "4 test problems" in text, error
+    status, _, error = command("response", tmp_path / "missing", *OPTIONS, "--out", tmp_path / "none")
+    assert status == 1 and "no such folder" in error and not (tmp_path / "none").exists()

@@ -24,7 +24,11 @@ def test_a_base_is_made_for_its_seed(setting, tmp_path, monkeypatch):
     lines = []
     folder = make_base(setting, None, WARM, tmp_path / "base", lines.append)
     found = json.loads((folder / "warm_start.json").read_text())
-    assert set(found) == {"steps", "success"} and 0 <= found["success"] <= 1
+    assert (
+        set(found) == {"steps", "success", "env", "task", "guidance"}
+        and found["env"] == setting.env
+        and 0 <= found["success"] <= 1
+    )
     assert lines[0].startswith(f"Base, seed 0: {found['steps']} steps, sampled success ")
     assert CausalLMPolicy.from_pretrained(folder).model is not None
 

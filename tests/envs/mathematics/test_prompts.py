@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tokenizer_families import FAMILIES
 
@@ -12,7 +13,7 @@ from g2rpo_env import GuidanceWrapper, Problem, Task, TokenEnv, TokenVectorEnv, 
 from g2rpo_env.encoding import encode_prompts, measure
 from g2rpo_env.envs.dataset import RowSource
 from g2rpo_env.envs.mathematics.math_dataset import MathDataset
-from g2rpo_env.envs.mathematics.prompts import TEMPLATES, chat_frame, template_text
+from g2rpo_env.envs.mathematics.prompts import TEMPLATES, chat_frame, frame_prompt, template_text
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.reveal.placement import InPrompt
 from g2rpo_env.tokenizer import char_tokenizer, decode, encode
