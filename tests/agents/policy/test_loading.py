@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from g2rpo_env.agents import CausalLMPolicy, collect
-from g2rpo_env.agents.policy.loading import check_device, pretrained_tokenizer, torch_dtype
-from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.agents.policy.loading import check_device, check_intact, pretrained_tokenizer, torch_dtype
+from g2rpo_env.errors import ConfigurationError, ResumeError
 
 
 def test_a_policy_loads_in_bfloat16_and_samples(make_envs: Any, make_policy: Any, tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_folder_without_a_tokenizer_is_refused_by_name(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
-def test_a_file_that_was_cut_short_is_named(make_envs, make_policy, tmp_path, name):
+def test_a_file_that_was_cut_short_is_named(make_envs: Any, make_policy: Any, tmp_path: Path, name: str) -> None:
     make_policy(make_envs()).save_pretrained(tmp_path)
     check_intact(tmp_path)
     path = tmp_path / name
