@@ -10,6 +10,7 @@ import numpy as np
 
 import g2rpo_env
 from g2rpo_env.agents import CausalLMPolicy, collect, recipes
+from g2rpo_env.render import marked_text
 
 
 def bring_your_own_algorithm() -> float:
@@ -49,8 +50,8 @@ def look_inside() -> g2rpo_env.Groups:
     for group in groups:
         print(f"group {group.group}, problem {group.problem_id}, rewards {group.reward_G}")
         for episode in group.episodes:
-            roles = "".join("prse"[role] for role in episode.role_T)  # prompt, revealed, sampled, environment
-            print(f"    member {episode.member}  {roles}  {episode.verdict.outcome}")
+            text = marked_text(envs.unwrapped.task.tokenizer, episode.tokens_T, episode.role_T)  # revealed in brackets
+            print(f"    member {episode.member}  {text!a}  {episode.verdict.outcome}")
     print(f"{groups.sampled_tokens} tokens sampled, {groups.revealed_tokens} revealed")
     return groups
 

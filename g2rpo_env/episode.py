@@ -103,7 +103,9 @@ class Episode:
             "version": RECORD_VERSION,
             "tokens": self.tokens_T.tolist(),
             "roles": self.role_T.tolist(),
-            "logprobs": [round(float(x), 6) if s else None for x, s in zip(self.logprob_T, self.sampled_T, strict=True)],
+            "logprobs": [
+                round(float(x), 6) if s else None for x, s in zip(self.logprob_T, self.sampled_T, strict=True)
+            ],
             "problem_id": self.problem_id,
             "group": self.group,
             "member": self.member,

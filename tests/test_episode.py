@@ -92,6 +92,16 @@ def test_a_record_comes_back_from_json_as_it_was(
     assert equal(Episode.from_record(json.loads(json.dumps(one.to_record()))), one)
 
 
+def test_only_sampled_tokens_have_a_log_probability_in_a_record() -> None:
+    roles = np.array([Role.PROMPT, Role.REVEALED, Role.SAMPLED, Role.ENVIRONMENT, Role.SAMPLED], np.int8)
+    logprob_T = np.array([0, 0, -0.5, 0, 0], np.float32)  # the last one was certain
+    one = episode(tokens_T=np.arange(5, dtype=np.int32), role_T=roles, logprob_T=logprob_T)
+    record = json.loads(json.dumps(one.to_record()))
+    assert record["logprobs"] == [None, None, -0.5, None, 0.0]
+    assert equal(Episode.from_record(record), one)
+    assert equal(Episode.from_record({**record, "logprobs": [0.0, 0.0, -0.5, 0.0, 0.0]}), one)  # as they were before
+
+
 def test_records_hold_no_clock_times_so_that_equal_runs_write_equal_files() -> None:
     slow = episode(verdict=Verdict(Outcome.CORRECT, "125", seconds=9.0))
     assert json.dumps(slow.to_record()) == json.dumps(episode().to_record())

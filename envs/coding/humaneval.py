@@ -137,7 +137,7 @@ class HumanEvalSource(RowSource):
 
 
 class HumanEval(CodeTask):
-    """The task of ``g2rpo_env/HumanEval-v0``.
+    """The task of ``g2rpo_env/HumanEval-v0``: a signature and a docstring in, the body of the function out.
 
     A completion continues the prompt, and ends before :data:`STOP_STRINGS`. Models that write fenced blocks need
     ``stop_strings=()``, because a block holds such texts itself. Steps are the logical lines of the solution.

@@ -144,7 +144,7 @@ class GSM8KSource(RowSource):
 
 
 class GSM8K(Task):
-    """The task of ``g2rpo_env/GSM8K-v0``.
+    """The task of ``g2rpo_env/GSM8K-v0``: word problems of primary school, with worked solutions.
 
     Splits: ``train`` = all rows of train.jsonl (7,473; ``warmstart`` is the same rows), ``validation`` = the test rows
     whose question hashes below ``validation_fraction``, ``test`` = the others. ``validation_fraction=0`` makes

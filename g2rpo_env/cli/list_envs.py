@@ -12,26 +12,49 @@ from typing import Any, cast
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from tyro.conf import Positional
 
 from g2rpo_env.cli.options import parse, task_options
+from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.experiments.environments import env_spec
+from g2rpo_env.naming import suggest
 from g2rpo_env.registration import env_ids
 from g2rpo_env.task import Task, task_class
 
 
 @dataclass
 class ListOptions:
-    """List the registered environments and the options of their tasks."""
+    """List the registered environments, or those that a word finds with all the options of their tasks."""
+
+    word: Positional[str | None] = None
+    """Shows the environments whose id or first line holds this word, with all their options; or "all"."""
 
 
 def main(argv: Sequence[str]) -> None:
-    """Print a table of ids, and under each its options with their defaults."""
-    parse(ListOptions, argv, "list")
+    """Print a line per id; where a word is given, the options of those that it finds, with their defaults."""
+    word = parse(ListOptions, argv, "list").word
+    summaries = {env_id: _summary(env_id) for env_id in env_ids()}
     console = Console()
+<<<<<<< HEAD
     for env_id in env_ids():
         task = env_spec(env_id).kwargs["task"]
         kind = type(task) if isinstance(task, Task) else task_class(task)
         console.print(f"[bold]{env_id}[/bold]  {escape(_summary(kind))}")
+=======
+    if word is None:
+        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True)
+        for env_id, summary in summaries.items():
+            table.add_row(f"[bold]{env_id}[/bold]", escape(summary))
+        console.print(table)
+        console.print("g2rpo-env list WORD shows the options of those that hold the word, g2rpo-env list all of all.")
+        return
+    found = [one for one, text in summaries.items() if word == "all" or word.lower() in f"{one} {text}".lower()]
+    if not found:
+        raise ConfigurationError(f"word={word!r} must be in one of {', '.join(summaries)}{suggest(word, summaries)}")
+    for env_id in found:
+        console.print(f"[bold]{env_id}[/bold]  {escape(summaries[env_id])}")
+>>>>>>> i19-cli-train
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 2))
         for field in dataclasses.fields(task_options(env_id)):
             default = cast(Any, field.default_factory)()
@@ -40,5 +63,8 @@ def main(argv: Sequence[str]) -> None:
         console.print(table)
 
 
-def _summary(kind: object) -> str:
-    return (inspect.getdoc(kind) or "").split("\n", 1)[0].replace("``", "")
+def _summary(env_id: str) -> str:
+    """Return the first line about the task of an id, without the id."""
+    text = (inspect.getdoc(task_class(env_spec(env_id).kwargs["task"])) or "").split("\n", 1)[0].replace("``", "")
+    text = text.removeprefix(f"The task of {env_id}").lstrip(":. ")
+    return text[:1].upper() + text[1:]

@@ -22,8 +22,13 @@ from g2rpo_env.envs.options import Option
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.experiments.environments import env_spec
 from g2rpo_env.guidance import VectorGuidanceWrapper
+<<<<<<< HEAD
 from g2rpo_env.naming import load_object
 from g2rpo_env.task import Task, task_class
+=======
+from g2rpo_env.naming import suggest
+from g2rpo_env.task import task_class
+>>>>>>> i19-cli-train
 
 # What a command line can say of these types is a text: a folder or a name.
 AS_TEXT = {name: str for name in ("PreTrainedTokenizerFast", "Path", "Assignment", "Placement", "RevealFilter")}
@@ -186,6 +191,55 @@ def parse(kind: type, argv: Sequence[str], command: str, default: Any = None) ->
     """
     given = {} if default is None else {"default": default}
     return tyro.cli(kind, args=list(argv), prog=f"g2rpo-env {command}", **given)
+
+
+HELP = ("-h", "--help")
+
+
+def help_topic(argv: Sequence[str]) -> str | None:
+    """Return the word behind ``--help``, ``""`` where none stands there; None where no help is asked for."""
+    for place, argument in enumerate(argv):
+        if argument in HELP:
+            after = argv[place + 1 : place + 2]
+            return after[0] if after and not after[0].startswith("-") else ""
+    return None
+
+
+def show_topic(kind: type, common: Collection[str], topic: str, command: str) -> None:
+    """Print a part of the help of a command, and exit as ``--help`` does.
+
+    Args:
+        kind: Dataclass of the options; fields that are dataclasses are the topics.
+        common: Options that the help begins with; ``run`` is the topic of all that are in no other.
+        topic: ``""`` for the common options, ``all``, or the name of a topic.
+        command: Name of the command.
+
+    Raises:
+        ConfigurationError: there is no such topic.
+    """
+    hints = typing.get_type_hints(kind, include_extras=True)
+    names = [field.name for field in dataclasses.fields(kind)]
+    groups = [name for name in names if dataclasses.is_dataclass(_bare(hints[name]))]
+    topics = ["run", *(name.replace("_", "-") for name in groups), "all"]
+    if topic and topic not in topics:
+        raise ConfigurationError(f"help={topic!r} must be one of {', '.join(topics)}{suggest(topic, topics)}")
+    wanted = {"": common, "all": names, "run": [name for name in names if name not in groups]}
+    shown = wanted.get(topic, [topic.replace("-", "_")])
+    hidden = [(n, Annotated[hints[n], tyro.conf.Suppress], _default(kind, n)) for n in names if n not in shown]
+    doc = f"{inspect.getdoc(kind)}\n\nMore options: --help TOPIC, one of {', '.join(topics)}."
+    part = dataclasses.make_dataclass(kind.__name__, hidden, bases=(kind,), namespace={"__doc__": doc})
+    parse(part, ["--help"], command)
+
+
+def _bare(hint: Any) -> Any:
+    return typing.get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
+
+
+def _default(kind: Any, name: str) -> Any:
+    field = kind.__dataclass_fields__[name]
+    if field.default_factory is dataclasses.MISSING:
+        return dataclasses.field(default=field.default)
+    return dataclasses.field(default_factory=field.default_factory)
 
 
 # -- environments -----------------------------------------------------------------------------------------------------

@@ -29,8 +29,10 @@ from g2rpo_env.cli.options import (
     check_torch_options,
     early,
     guidance_options,
+    help_topic,
     nested,
     parse,
+    show_topic,
     task_options,
     use_threads,
     values,
@@ -53,6 +55,7 @@ class TrainOptions(EnvOptions, TorchOptions):
     """Train a recipe on an environment and keep everything in a run folder.
 
     The options of the task depend on --env, those of the parts on --recipe: give both before --help to see them.
+    --help shows the common options, --help TOPIC those of a topic.
     """
 
     recipe: Annotated[
@@ -99,6 +102,9 @@ class TrainOptions(EnvOptions, TorchOptions):
 
 def main(argv: Sequence[str]) -> None:
     """Train, or go on training."""
+    topic = help_topic(argv)
+    if topic is not None:
+        show_topic(make_options_type(argv), COMMON, topic, "train")
     given = early(argv, "resume")
     if given["resume"] is not None:
         Training.resume(Path(given["resume"]), argv).run()
@@ -139,6 +145,12 @@ def to_plain(options: Any) -> dict[str, Any]:
 
     return convert(dataclasses.asdict(options))
 
+
+COMMON = (
+    "env", "recipe", "updates", "seed", "out", "resume", "policy", "problems", "group_size", "task", "device", "dtype",
+    "threads", "skip_base",
+)  # fmt: skip
+"""Options that ``train --help`` begins with; the others are in topics."""
 
 # Options that change nothing of what a run computes.
 NOT_COMPARED = ("updates", "out", "resume", "response_problems", "skip_base")

@@ -212,6 +212,8 @@ def compare(
     for seed in seeds:
         one = replace(setting, seed=seed)
         given = base[seed] if isinstance(base, Mapping) else base
+        if given is None:
+            report(f"Warm start of a base, seed {seed} ...")
         start = make_base(one, given, warm or WarmStart(), out[seed] / BASE, report)
         with Meter(f"Accuracy of the base, seed {seed}") as meter:
             bases[seed] = evaluate_base(one, start, place.device, place.dtype, meter)

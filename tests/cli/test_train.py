@@ -13,7 +13,7 @@ import pytest
 import torch
 from arguments import QUIET, TINY
 
-from g2rpo_env.agents import CausalLMPolicy
+from g2rpo_env.agents import CausalLMPolicy, recipes
 from g2rpo_env.cli import train as module
 from g2rpo_env.report.run_folder import RunFolder
 
@@ -426,6 +426,7 @@ def test_a_full_disk_in_the_middle_of_a_line_is_one_line_too(train, monkeypatch)
     monkeypatch.setattr(RunFolder, "record", fails)
     status, text, _ = train("run", "--updates", 1)
     assert status == 1 and "No space left on device" in text
+<<<<<<< HEAD
 DOCS = Path(__file__).parents[2] / "docs" / "environments.md"
 
 
@@ -466,3 +467,36 @@ def test_the_task_of_the_docs_trains_as_it_is_pasted(command, tmp_path, monkeypa
     finally:
         gym.registry.pop("pasted/Reversed-v0", None)
         sys.modules.pop("pasted_task", None)
+=======
+
+
+# -- help --------------------------------------------------------------------------------------------------------------
+
+
+def help_of(command, capsys, *argv):
+    with pytest.raises(SystemExit) as ended:
+        command("train", *argv)
+    assert ended.value.code in (0, None)
+    return capsys.readouterr().out
+
+
+def test_help_begins_with_the_common_options_and_has_the_rest_by_topic(command, capsys):
+    common = help_of(command, capsys, "--help")
+    assert "--env" in common and "--digits" in common and "--skip-base" in common
+    assert "--warm.success" not in common and "--evaluate-every" not in common
+    assert "More options: --help TOPIC, one of run, warm, task, guidance," in " ".join(common.split())
+    warm = help_of(command, capsys, "--recipe", "grpo", "--help", "warm")
+    assert "--warm.success" in warm and "--env" not in warm.replace("--env,", "")
+    run = help_of(command, capsys, "-h", "run")
+    assert "--evaluate-every" in run and "--digits" not in run
+    everything = help_of(command, capsys, "--help", "all")
+    for name in ("--env", "--evaluate-every", "--warm.success", "--optimizer.epochs", "--guidance.ratio"):
+        assert name in everything
+
+
+def test_a_topic_that_there_is_not_is_named_and_recipes_stand_in_the_help(command, capsys):
+    status, _, error = command("train", "--help", "warn")
+    assert status == 1 and "help='warn' must be one of run, warm, task" in error and "did you mean 'warm'" in error
+    text = help_of(command, capsys, "--help")
+    assert all(name in text for name in recipes.RECIPES)
+>>>>>>> i19-cli-train

@@ -47,7 +47,7 @@ def test_a_folder_without_a_tokenizer_is_refused_by_name(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
-def test_a_file_that_was_cut_short_is_named(make_envs, make_policy, tmp_path, name):
+def test_a_file_that_was_cut_short_is_named(make_envs: Any, make_policy: Any, tmp_path: Path, name: str) -> None:
     make_policy(make_envs()).save_pretrained(tmp_path)
     check_intact(tmp_path)
     path = tmp_path / name
