@@ -35,12 +35,6 @@ def main(argv: Sequence[str]) -> None:
     word = parse(ListOptions, argv, "list").word
     summaries = {env_id: _summary(env_id) for env_id in env_ids()}
     console = Console()
-<<<<<<< HEAD
-    for env_id in env_ids():
-        task = env_spec(env_id).kwargs["task"]
-        kind = type(task) if isinstance(task, Task) else task_class(task)
-        console.print(f"[bold]{env_id}[/bold]  {escape(_summary(kind))}")
-=======
     if word is None:
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         table.add_column(no_wrap=True)
@@ -54,7 +48,6 @@ def main(argv: Sequence[str]) -> None:
         raise ConfigurationError(f"word={word!r} must be in one of {', '.join(summaries)}{suggest(word, summaries)}")
     for env_id in found:
         console.print(f"[bold]{env_id}[/bold]  {escape(summaries[env_id])}")
->>>>>>> i19-cli-train
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 2))
         for field in dataclasses.fields(task_options(env_id)):
             default = cast(Any, field.default_factory)()
@@ -65,6 +58,8 @@ def main(argv: Sequence[str]) -> None:
 
 def _summary(env_id: str) -> str:
     """Return the first line about the task of an id, without the id."""
-    text = (inspect.getdoc(task_class(env_spec(env_id).kwargs["task"])) or "").split("\n", 1)[0].replace("``", "")
+    task = env_spec(env_id).kwargs["task"]
+    kind = type(task) if isinstance(task, Task) else task_class(task)
+    text = (inspect.getdoc(kind) or "").split("\n", 1)[0].replace("``", "")
     text = text.removeprefix(f"The task of {env_id}").lstrip(":. ")
     return text[:1].upper() + text[1:]

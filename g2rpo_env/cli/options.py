@@ -22,13 +22,8 @@ from g2rpo_env.envs.options import Option
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.experiments.environments import env_spec
 from g2rpo_env.guidance import VectorGuidanceWrapper
-<<<<<<< HEAD
-from g2rpo_env.naming import load_object
+from g2rpo_env.naming import load_object, suggest
 from g2rpo_env.task import Task, task_class
-=======
-from g2rpo_env.naming import suggest
-from g2rpo_env.task import task_class
->>>>>>> i19-cli-train
 
 # What a command line can say of these types is a text: a folder or a name.
 AS_TEXT = {name: str for name in ("PreTrainedTokenizerFast", "Path", "Assignment", "Placement", "RevealFilter")}

@@ -426,7 +426,6 @@ def test_a_full_disk_in_the_middle_of_a_line_is_one_line_too(train, monkeypatch)
     monkeypatch.setattr(RunFolder, "record", fails)
     status, text, _ = train("run", "--updates", 1)
     assert status == 1 and "No space left on device" in text
-<<<<<<< HEAD
 DOCS = Path(__file__).parents[2] / "docs" / "environments.md"
 
 
@@ -467,7 +466,6 @@ def test_the_task_of_the_docs_trains_as_it_is_pasted(command, tmp_path, monkeypa
     finally:
         gym.registry.pop("pasted/Reversed-v0", None)
         sys.modules.pop("pasted_task", None)
-=======
 
 
 # -- help --------------------------------------------------------------------------------------------------------------
@@ -499,4 +497,3 @@ def test_a_topic_that_there_is_not_is_named_and_recipes_stand_in_the_help(comman
     assert status == 1 and "help='warn' must be one of run, warm, task" in error and "did you mean 'warm'" in error
     text = help_of(command, capsys, "--help")
     assert all(name in text for name in recipes.RECIPES)
->>>>>>> i19-cli-train
