@@ -43,8 +43,8 @@ _FACTORS = re.compile(r"(?!no|on|up|in|an|it|is)[a-z]{2}|[a-d]{3}|[k-n]{3}|[p-t]
 _ARTICLE = re.compile(r"(?:an?|the) (?=[a-z])")
 _OPENING_WORD = re.compile(r"(yes|no|true|false)\s*[,.;:(!-]\s*(?=[a-z])", re.IGNORECASE)
 _FILLERS = frozenset(
-    "the a an it is are this that they there be on at in to of function functions number numbers triangle triangles line "
-    "lines series sequence limit integral solution solutions answer value day matrix graph".split()
+    "the a an it is are this that they there be on at in to of function functions number numbers triangle triangles "
+    "line lines series sequence limit integral solution solutions answer value day matrix graph".split()
 )
 _ENDING = re.compile(r"(?:s|es|ed|ing|ent|e)$")
 _LETTERS = re.compile(r"\(?[A-E]\)?(?:(?:\s*,\s*|\s*,?\s*and\s+|\s*)\(?[A-E]\)?)+")

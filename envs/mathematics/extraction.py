@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from g2rpo_env.envs.mathematics.normalisation import DISPLAYS, in_digits, last_statement, without_tags
+from g2rpo_env.envs.mathematics.normalisation import DISPLAYS, last_statement, without_tags
+from g2rpo_env.envs.mathematics.words import in_digits
 
 TAIL = 4000
 """Characters from the end that are searched: an answer further up is not final."""
@@ -27,7 +28,8 @@ _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _TWO_ARGUMENTS = re.compile(r"\\(?:[dtc]?frac|[dt]?binom)")
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt)?|mbox|math(?:rm|bf|it|sf))\s*\{([^{}]*)\}")
 _VERBS = (
-    r"(?:(?:should|must|will|would|has to|can only) be|is|are|equals?|becomes|of|lautet|ist|beträgt|est|es|é|è|是|为|為|は)"
+    r"(?:(?:should|must|will|would|has to|can only) be|is|are|equals?|becomes|of|lautet|ist|beträgt|est|es|é|è|"
+    r"是|为|為|は)"
     r"(?![a-zA-Z])：?|(?:comes?|works?) out (?:to|as)(?: be)?\b|:|=|："
 )
 ANSWER = (
@@ -42,7 +44,8 @@ _PHRASE = re.compile(
     re.IGNORECASE,
 )
 _REASON = re.compile(
-    r"[,;(]?\s*\b(?:because|since|as|which|where|so|rather than|instead of)\b|\s\((?=[a-z]{3,} )|[,;]?\s*\(?\b(?:and |but )?not\b"
+    r"[,;(]?\s*\b(?:because|since|as|which|where|so|rather than|instead of)\b|\s\((?=[a-z]{3,} )|"
+    r"[,;]?\s*\(?\b(?:and |but )?not\b"
 )
 _IN_PARENTHESES = re.compile(r"[a-zA-Z -]+\(([$\d][\d.,/ %$]*)\)")
 _YES_OR_NO = re.compile(r"(yes|no|true|false)\b(?=[,.:;!])", re.IGNORECASE)
@@ -65,18 +68,21 @@ _SENTENCE_INSIDE = re.compile(r"[0-9)][.!?]\s+[A-Z]|(?<!\\)\b[a-z]{2,}[,;]? [a-z
 _BETWEEN_FORMULAS = re.compile(r"\s*(?:,|,?\s*\b(?:and|or)\b)\s*")
 _CONDITION = re.compile(r"\b(?:since|as|if|when|with|for|where|let|from|because|given|at)\b[^.$]*$", re.IGNORECASE)
 _LEAD = re.compile(
-    r"^(?:(?:so|thus|hence|therefore|then)\b,?\s+)?(?:(?:(?:we|I) (?:get|have|find|obtain|choose|pick)|it(?: is|'s)|(?:this|that) is)\s+)?",
+    r"^(?:(?:so|thus|hence|therefore|then)\b,?\s+)?"
+    r"(?:(?:(?:we|I) (?:get|have|find|obtain|choose|pick)|it(?: is|'s)|(?:this|that) is)\s+)?",
     re.IGNORECASE,
 )
 _BARE_WORDS = re.compile(r"[A-Za-z'-]+(?: [A-Za-z'-]+){0,2}\.?")
 _VALUE = (
-    r"-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?:[ \u00a0\u2009\u202f]\d{3})+(?!\d)|\d{1,99})(?:\.\d{1,300}|,\d{1,2}(?![\d,]))?"
+    r"-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?:[ \u00a0\u2009\u202f]\d{3})+(?!\d)|\d{1,99})"
+    r"(?:\.\d{1,300}|,\d{1,2}(?![\d,]))?"
     r"(?:(?:/| out of )\d{1,300}|:\d{1,3}(?!\d))?%?|-?\.\d{1,99}"
 )
 _NUMBER = re.compile(rf"(?<![0-9A-Za-z_.])(?:[(\[]\s*(?:{_VALUE})(?:,\s*(?:{_VALUE})){{1,5}}\s*[)\]]|{_VALUE})")
 _STATED = re.compile(
-    r"\b(?:there (?:are|is|were|will be)|is|are|was|equals?|gets?|makes?|gives?|has|have|needs?|leaves?|costs?|pays?|earns?|"
-    rf"spends?|becomes?|obtain|find|so|thus|hence|therefore)\s+(?:only |about |exactly )?\$?({_NUMBER.pattern})|=\s*\$?({_NUMBER.pattern})"
+    r"(?:\b(?:there (?:are|is|were|will be)|is|are|was|equals?|gets?|makes?|gives?|has|have|needs?|leaves?|costs?|"
+    r"pays?|earns?|spends?|becomes?|obtain|find|so|thus|hence|therefore)\s+(?:only |about |exactly )?|=\s*)"
+    rf"\$?({_NUMBER.pattern})"
 )
 _CONCLUSION = re.compile(r"\b(?:therefore|thus|hence|so)\b[^$\\]*[0-9]", re.IGNORECASE)
 _CORRECTIONS = frozenset({"wait", "actually", "but", "no", "not", "wrong", "instead", "rather", "then", "so", "hence"})
@@ -133,8 +139,8 @@ def _inner(rule: str, answer: str) -> str:
 def find_boxes(text: str) -> Iterator[tuple[int, int, str]]:
     """Yield start, end and content of the boxes of a text; one within another is a part of its content.
 
-    A box without braces holds what stands next without a space in it, as in ``\\\\boxed 2`` and ``\\\\boxed\\\\frac12``; a
-    word behind it makes it none.
+    A box without braces holds what stands next without a space in it, as in ``\\boxed 2`` or ``\\boxed\\frac12``; a word
+    behind it makes it none.
     """
     position = 0
     while match := BOX.search(text, position):
@@ -192,7 +198,7 @@ def _group_end(text: str, at: int) -> int:
 
 
 def boxed(text: str) -> str | None:
-    """Return the content of the last box that is not empty; boxes with only commas, "and" or "or" between are a list."""
+    """Return the content of the last box that is not empty; boxes that commas, "and" or "or" join are a list."""
     if "box" not in text:
         return None
     boxes = [box for box in find_boxes(text) if box[2].strip()]
@@ -337,15 +343,11 @@ def number(text: str) -> str | None:
         words = _IN_WORDS.search(text[-100:])
         return words[1] if words and in_digits(words[1]) != words[1] else None
     begins = [match.end() for match in _SENTENCE_END.finditer(text, 0, found[-1].start())]
-    stated = [match for match in _STATED.finditer(text, begins[-1] if begins else 0)]
-    start = (
-        next(match.start(n) for n in (1, 2) if match.start(n) >= 0)
-        if (match := stated[-1] if stated else None)
-        else found[-1].start()
-    )
-    if _NEGATED.search(text, max(0, start - 30), start):
+    starts = [match.start(1) for match in _STATED.finditer(text, begins[-1] if begins else 0)]
+    chosen = _NUMBER.match(text, starts[-1]) if starts else found[-1]
+    if chosen is None or _NEGATED.search(text, max(0, chosen.start() - 30), chosen.start()):
         return None
-    return next(match[0] for match in [_NUMBER.match(text, start)] if match)
+    return chosen[0]
 
 
 RULES = {
