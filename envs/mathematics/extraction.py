@@ -139,8 +139,8 @@ def _inner(rule: str, answer: str) -> str:
 def find_boxes(text: str) -> Iterator[tuple[int, int, str]]:
     """Yield start, end and content of the boxes of a text; one within another is a part of its content.
 
-    A box without braces holds what stands next without a space in it, as in ``\\boxed 2`` or ``\\boxed\\frac12``; a word
-    behind it makes it none.
+    A box without braces holds what stands next without a space in it, as in ``\\boxed 2`` or ``\\boxed\\frac12``; a
+    word makes it none.
     """
     position = 0
     while match := BOX.search(text, position):
@@ -281,12 +281,14 @@ def whole(text: str) -> str | None:
     text = _LEAD.sub("", text.strip())
     if len(text) <= 30 and _BARE_WORDS.fullmatch(text):
         return text
+    last = text.rpartition("\n")[2].strip()
+    if last != text and len(last) <= WHOLE and _BOLD_WORDS.fullmatch(last):
+        return last
     if text and len(text) <= WHOLE and not _prose(text) and not _MATH.search(text):
         return text
     if len(text) <= 200 and (opening := _YES_OR_NO.match(text)) and not re.search(r"\d", text):
         return opening[1]
-    last = text.rpartition("\n")[2].strip()
-    return last if last != text and len(last) <= WHOLE and _BOLD_WORDS.fullmatch(last) else None
+    return None
 
 
 def _prose(text: str) -> bool:
