@@ -39,7 +39,8 @@ ANSWER = (
 """Words that say that the answer follows."""
 _PHRASE = re.compile(
     rf"(?:{ANSWER}|(?<![a-z])(?:result|ergebnis|résultat|resultado|risultato|correct (?:option|choice))\**"
-    rf"\s*(?:{_VERBS}))\s*\**\s*(?::\s*)?(?:(?:just|simply|exactly|therefore|thus|then|indeed)\s+)?|"
+    rf"\s*(?:{_VERBS}))\s*\**\s*(?::\s*)?"
+    r"(?:(?:just|simply|exactly|therefore|thus|then|indeed|probably|(?:most )?likely)\s+)?|"
     r"solutions?\s*(?:is|are|:)\s*(?::\s*)?(?=[-$\\(0-9])|(?:^|\n)#{0,6} {0,3}\*{0,3}(?:final )?answer\*{0,3} {0,3}\n+",
     re.IGNORECASE,
 )
@@ -49,12 +50,15 @@ _REASON = re.compile(
 )
 _IN_PARENTHESES = re.compile(r"[a-zA-Z -]+\(([$\d][\d.,/ %$]*)\)")
 _YES_OR_NO = re.compile(r"(yes|no|true|false)\b(?=[,.:;!])", re.IGNORECASE)
+_IS_WORD = re.compile(r"\b(?:is|are|was)\s+((?:an? |the )?[A-Za-z'-]+)[.!]?\s*$")
+_NO_STATEMENT = re.compile(r"[\d$\\]|\b(?:since|because|wrong|incorrect|know|sure)\b")
 _BOLD_WORDS = re.compile(r"\*\*[A-Za-z' -]+[.!]?\*\*[.!]?")
 _OTHER_SCRIPT = re.compile(r"(?=[\u0590-\u0dff\u0e00-\u0fff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])[^\W\d_]")
 _AFTER_NUMBER = re.compile(r"(?<=[0-9%])\s?[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+$|\s+[:;]-?[)D]$")
 _LETTER_STATED = re.compile(
     r"\b(?:choose|select|pick|option|choice)\s*:?\s*\(?([A-E])\)?(?!\w)(?!\W{0,3}(?:is|are|would|can|cannot|does|gives)\b(?!\s+(?:the\s+)?"
-    r"(?:correct|right|answer|best)))|(?<![\w(])\(?([A-E])\)?\s+is\s+(?:the\s+)?(?:correct|right|answer|best)"
+    r"(?:correct|right|answer|best)))|(?<![\w(])\(?([A-E])\)?\s+is\s+(?:the\s+)?(?:correct|right|answer|best)|"
+    r"\bit(?:'s| is)\s+\(?([A-E])\)?(?=[.!]?\s*$)"
 )
 _IN_WORDS = re.compile(r"\b(?:is|are|equals|get|gets|has|have)\s+([a-zA-Z -]{3,60})[.!]?\s*$")
 _NEGATED = re.compile(r"(?:\bnot|n't|\bnever)\s+(?:\w+\s+)?$")
@@ -256,7 +260,7 @@ def phrase(text: str) -> str | None:
         letters = [next(filter(None, match.groups())) for match in _LETTER_STATED.finditer(text)]
         return letters[-1] if letters else None
     rest = text[found.end() :]
-    rest = rest.lstrip()
+    rest = rest.lstrip("} \t\r\n")  # \\text{Answer: } 21
     formulas = ""
     end = 0
     for formula in _formulas(rest):
@@ -288,6 +292,8 @@ def whole(text: str) -> str | None:
         return text
     if len(text) <= 200 and (opening := _YES_OR_NO.match(text)) and not re.search(r"\d", text):
         return opening[1]
+    if len(text) <= 200 and (stated := _IS_WORD.search(text)) and not _NO_STATEMENT.search(text):
+        return stated[1]
     return None
 
 

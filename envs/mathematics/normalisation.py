@@ -22,7 +22,8 @@ _SYMBOLS = {
     **dict.fromkeys("∙•✕✖⨯∗", r"\cdot "), **dict.fromkeys("⟨〈", "("), **dict.fromkeys("⟩〉", ")"),
     "∛": r"\sqrt[3]", "∜": r"\sqrt[4]", "∣": "|", "∎": "", "˚": r"^\circ ", "∶": ":", "△": r"\triangle ",
     "′": "'", "℃": r"^\circ C", "℉": r"^\circ F",
-    "٫": ".", "٬": ",", "。": ".", "、": ",", "⇒": r"\Rightarrow ", "→": r"\to ",
+    "٫": ".", "٬": ",", "。": ".", "、": ",", **dict.fromkeys("⇒⟹➜➡", r"\Rightarrow "), "∴": r"\therefore ",
+    "→": r"\to ",
     "∕": "/", "º": r"^\circ ", "…": "...", "∖": r"\setminus ", "∠": r"\angle ",
     **dict.fromkeys("\u201c\u201d\u2018\u2019「」『』«»", ""),
 }  # fmt: skip
@@ -103,7 +104,11 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(r"(?<![a-zA-Z\\])C\(\s*([0-9a-z]{1,9})\s*,\s*([0-9a-z]{1,9})\s*\)"), r"\\binom{\1}{\2}"),
     (re.compile(r"(?:\{\}\s*)?[\^_]\s*\{?([0-9a-z]{1,9})\}?\s*C\s*_\s*\{?([0-9a-z]{1,9})\}?"), r"\\binom{\1}{\2}"),
     (re.compile(r"(?<![0-9a-zA-Z])([0-9]+)C([0-9]+)(?![0-9a-zA-Z])"), r"\\binom{\1}{\2}"),
-    (re.compile(r"(?<![0-9])([0-9]+) out of ([0-9]+)(?![0-9])"), r"\1/\2"),
+    (re.compile(r"(?<![0-9])([0-9]+) (?:out of|over) ([0-9]+)(?![0-9])"), r"\1/\2"),
+    (re.compile(r"(?<![0-9a-z])([0-9]*) ?root ([0-9]+)(?![0-9])"), r"\1\\sqrt{\2}"),
+    (re.compile(r"(?<![a-zA-Z\\])log(2|3|5|10)(?=\()"), r"\\log_{\1}"),
+    (re.compile(r"^\s*(?:[a-z]\s*:\s*)?[a-z]\s*\\mapsto(?![a-z])"), ""),
+    (re.compile(r"^\s*([0-9]{1,2})\s*([aApP])(?:\.\s?[mM]\.?|[mM])\s*$"), r"\1:00\2"),
     (re.compile(r"(?<=[0-9])(\s*)((?:[mcdk]?m|ft|in|yd|mi))([23])(?=\s*$)"), r"\1\2^\3"),
     (re.compile(r"^\s*\{\s*\}\s*$"), r"\\emptyset"),
     (re.compile(r"\\[dt]binom"), r"\\binom"),
@@ -179,9 +184,11 @@ _WORDINGS = [
     ),
     (re.compile(r"dne|does(?: not|n't) exist", re.IGNORECASE), "does not exist"),
 ]
+_QUOTE = re.compile(r"^(?:(?:[#>]+\s|\\Rightarrow(?![a-z]))\s*)+")
 _LEADING = re.compile(
     r"^[*_#>\s]*(?:(?:the )?(?:final |correct )?(?:answer|ans|result)\.?[*_\s]*(?:is(?![a-z])|[:=])[*_:\s]*)?"
-    r"(?:\s|=(?!=)|\\approx(?![a-z])|≈|\\equiv(?![a-z])|approximately\b|about\b|roughly\b)*",
+    r"(?:\s|=(?!=)|\\approx(?![a-z])|≈|\\equiv(?![a-z])|\\(?:Rightarrow|implies|therefore)(?![a-z])|"
+    r"approximately\b|about\b|roughly\b)*",
     re.IGNORECASE,
 )
 DISPLAYS = "equation|align(?:ed|at)?|gather(?:ed)?|eqnarray|multline|split"
@@ -198,7 +205,7 @@ _SCRIPT_TAG = re.compile(r"<(su[bp])>([^<>]{1,80})</\1>", re.IGNORECASE)
 _ENTITY = re.compile(r"&(?:[a-zA-Z]{2,8}|#[0-9]{1,6});")
 _LINE_OVER = re.compile("(?:[0-9][\u0304\u0305\u0307])+")
 _CURRENCY = re.compile(r"^(?:USD?|EUR|GBP|CAD|AUD|Rs\.?|US)\s*\$?\s*(?=[0-9])")
-_CURRENCIES = {"$": "dollar", "€": "euro", "£": "gbp", "¥": "yen", "₹": "inr"}
+_CURRENCIES = {"$": "dollar", "€": "euro", "£": "pound", "¥": "yen", "₹": "inr"}
 _MONEY = re.compile(r"(?:^|(?<=[0-9\s\\*]))[$€£¥₹](?=\s?[0-9.]|\W*$)")
 _REPEATING = re.compile(r"(?<![0-9])([0-9]*)\.([0-9]*)\\(?:overline|bar|dot)\s*\{?([0-9]+)\}?")
 _ENDLESS = re.compile(r"(?<![0-9])([0-9]*)\.([0-9]{0,30}?)([0-9]{1,12}?)\3{2,}\s*(?:\.\.\.|\\l?dots(?![a-z]))")
@@ -253,7 +260,8 @@ def _spell(text: str) -> str:
     """Return a text in ASCII, without what only says how it looks or that it is the answer."""
     if _DISPLAY.search(text) and "\\{" not in text:
         text = last_statement(text)
-    return _LEADING.sub("", _strip_marks(_unicode(without_tags(text))[-4000:].strip()))
+    text = _unicode(without_tags(text))[-4000:].strip()
+    return _LEADING.sub("", _strip_marks(_QUOTE.sub("", text)))
 
 
 def _currency(text: str) -> str:
@@ -325,7 +333,9 @@ def _unicode(text: str) -> str:
             parts.append(str(unicodedata.digit(character)))
         elif kind in ("Cs", "Cc") and character not in "\n\t":
             parts.append("\ufffd")  # stands for what is no text; never equal to an answer
-        elif kind in ("Cf", "Sc") and character != "$":  # what cannot be seen; currencies
+        elif (
+            kind in ("Cf", "Sc") and character != "$"
+        ) or "\ufe00" <= character <= "\ufe0f":  # what cannot be seen; currencies
             continue
         elif kind == "So" and "\u2190" <= character and unicodedata.normalize("NFKC", character) == character:
             continue  # ticks and other pictures

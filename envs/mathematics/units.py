@@ -6,10 +6,10 @@ import re
 
 _SAME = """
 mm millimeter millimetre; cm centimeter centimetre; dm decimeter decimetre; m meter metre; km kilometer kilometre;
-in inch; ft foot feet; yd yard; mi mile; g gram gm gr; mg milligram; kg kilogram kilo; lb pound; oz ounce; t tonne ton;
-s sec second; min minute; h hr hour; d day; wk week; mo month; yr year;
+in inch; ft foot feet; yd yard; mi mile; g gram gm gr; mg milligram; kg kilogram kilo; lb pound gbp; oz ounce;
+t tonne ton; s sec second; min minute; h hr hour; d day; wk week; mo month; yr year;
 ml milliliter millilitre; l liter litre; gal gallon;
-dollar usd buck; cent penny pence; euro eur; gbp; yen jpy; inr rupee; degree deg;
+dollar usd buck; cent penny pence; euro eur; yen jpy; inr rupee; degree deg;
 mi/h mph; km/h kph kmh kmph; celsius c; fahrenheit f; n newton; j joule;
 w watt; v volt; k kelvin; hz hertz; pa pascal; rad radian; a ampere amp; mol mole
 """
@@ -94,7 +94,7 @@ def cut_bare(text: str, lenient: bool) -> tuple[str, str]:
         return text, ""
     unit = match[2] + "".join(match[3].split())
     known = _ORDINARY.fullmatch(words[0]) or (len(words[0]) > 1 and canonical(unit) != "")
-    loose = lenient and _is_number(match[1]) and (len(words[0]) > 2 or words[0] in _LETTERS)
+    loose = lenient and _is_number(match[1].rpartition("=")[2]) and (len(words[0]) > 2 or words[0] in _LETTERS)
     return (match[1].strip(), unit) if known or loose else (text, "")
 
 

@@ -10,7 +10,8 @@ from g2rpo_env.envs.mathematics.words import day_of_month, in_digits
     [
         ("forty-two", "42"), ("Twelve", "12"), ("two hundred and five people", "205 people"), ("a dozen", "12"),
         ("three dozen eggs", "36 eggs"), ("3 dozen", "36"), ("ninety-nine thousand one hundred", "99100"),
-        ("2.5 million", "2500000"), ("one half", "1/2"), ("half", "1/2"), ("two-thirds", "2/3"), ("one and one half", "1 1/2"),
+        ("2.5 million", "2500000"), ("one half", "1/2"), ("half", "1/2"), ("two-thirds", "2/3"),
+        ("one and one half", "1 1/2"),
         ("two and a half hours", "2 1/2 hours"), ("minus three", "-3"), ("negative one half", "-1/2"),
     ],
 )  # fmt: skip
