@@ -37,7 +37,7 @@ from g2rpo_env.envs.mathematics.regions import read, same_region
         ("x<0, x>3", "x<0 or x>3", True),
         ("x>0, x<3", "(0,3)", True),
         ("[0;1[", "[0,1)", True),
-        ("[0,5;1]", r"[\frac{1}{2},1]", True),
+        (r"(-\infty;0,5]", r"x\le\frac{1}{2}", True),
         ("x>2", "5", None),
     ],
 )
