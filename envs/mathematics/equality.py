@@ -43,8 +43,8 @@ _FACTORS = re.compile(r"(?!no|on|up|in|an|it|is)[a-z]{2}|[a-d]{3}|[k-n]{3}|[p-t]
 _ARTICLE = re.compile(r"(?:an?|the) (?=[a-z])")
 _OPENING_WORD = re.compile(r"(yes|no|true|false)\s*[,.;:(!-]\s*(?=[a-z])", re.IGNORECASE)
 _FILLERS = frozenset(
-    "the a an it is are this that they there be on at in to of function functions number numbers triangle triangles line "
-    "lines series sequence limit integral solution solutions answer value day matrix graph".split()
+    "the a an it is are this that they there be on at in to of function functions number numbers triangle triangles "
+    "line lines series sequence limit integral solution solutions answer value day matrix graph".split()
 )
 _ENDING = re.compile(r"(?:s|es|ed|ing|ent|e)$")
 _LETTERS = re.compile(r"\(?[A-E]\)?(?:(?:\s*,\s*|\s*,?\s*and\s+|\s*)\(?[A-E]\)?)+")
@@ -56,7 +56,7 @@ _TWO_DIGITS = re.compile(r"\d,\d")
 _SPOKEN_MIXED = re.compile(r"(-?\d+) and (\d+/\d+)")
 _SEPARATING_COMMA = re.compile(r"(?<!\d),|,(?!\d)|\.")
 _INDIAN = re.compile(r"-?\d{1,2}(?:,\d\d)+,\d{3}(?:\.\d+)?")
-_LONE_UNIT = re.compile(r"(-?[\d.]+)\s*([A-Za-z])")
+_LONE_UNIT = re.compile(r"(-?[0-9.]{1,30})\s*([A-Za-z])((?:\s*\^\s*\{?\s*[0-9]\s*\}?)?)")
 _NINES = re.compile(r"-?\s*\\frac\{\d+\}\{(9+0*)\}")
 _INTEGRATION = re.compile(r"(.*)\+\s*[CcKk]", re.DOTALL)
 _SUM_OF_NAMES = re.compile(r"(?=.*[a-zA-Z])(?:.*[-+^*]|\s*\d)", re.DOTALL)
@@ -212,7 +212,9 @@ class MathVerifier:
         if len(answer) > 4000:
             return Finding.EQUAL if gold == answer else Finding.UNPARSEABLE_ANSWER
         boxed = extract(answer, ("boxed",)) if "box" in answer else None
-        right = normalise(answer if boxed is None else boxed.answer, _LETTER.search(left.text) is None)
+        right = normalise(
+            answer if boxed is None else boxed.answer, _LETTER.search(left.text.rpartition("=")[2]) is None
+        )
         if not left.text:
             return Finding.UNPARSEABLE_GOLD
         if not any(map(str.isalnum, right.text)):
@@ -423,6 +425,8 @@ def _without_names(gold: str, answer: str) -> tuple[str, str]:
             if definition and re.fullmatch(r"\s*[yzw]\s*", name) and definition[2] != name.strip():
                 return left[-1].strip(), right[-1].strip()
         names = squeeze(left[0]), squeeze(right[0])
+        if any(len(name) > 3 and name.isalpha() for name in names):  # slope = 2 and m = 2
+            return left[-1].strip(), right[-1].strip()
         if names[0] == names[1] or (any("_" not in name for name in names) and _base(names[0]) == _base(names[1])):
             return left[-1].strip(), right[-1].strip()
     if named[0] and len(right) == 1:
@@ -456,8 +460,9 @@ def _split_assignment(text: str) -> str:
 def _with_unit(answer: Answer, other: Answer) -> Answer:
     """Return ``30 N`` with its unit where the other one has the same: 30 newtons."""
     match = _LONE_UNIT.fullmatch(answer.text) if other.unit and not answer.unit else None
-    if match and canonical(match[2]) and canonical(match[2]) == canonical(other.unit):
-        return Answer(match[1], match[2], answer.percent)
+    unit = match[2] + match[3] if match else ""
+    if match and canonical(unit) and canonical(unit) == canonical(other.unit):
+        return Answer(match[1], unit, answer.percent)
     return answer
 
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from g2rpo_env.envs.mathematics.normalisation import DISPLAYS, in_digits, last_statement, without_tags
+from g2rpo_env.envs.mathematics.normalisation import DISPLAYS, last_statement, without_tags
+from g2rpo_env.envs.mathematics.words import in_digits
 
 TAIL = 4000
 """Characters from the end that are searched: an answer further up is not final."""
@@ -27,7 +28,8 @@ _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _TWO_ARGUMENTS = re.compile(r"\\(?:[dtc]?frac|[dt]?binom)")
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt)?|mbox|math(?:rm|bf|it|sf))\s*\{([^{}]*)\}")
 _VERBS = (
-    r"(?:(?:should|must|will|would|has to|can only) be|is|are|equals?|becomes|of|lautet|ist|beträgt|est|es|é|è|是|为|為|は)"
+    r"(?:(?:should|must|will|would|has to|can only) be|is|are|equals?|becomes|of|lautet|ist|beträgt|est|es|é|è|"
+    r"是|为|為|は)"
     r"(?![a-zA-Z])：?|(?:comes?|works?) out (?:to|as)(?: be)?\b|:|=|："
 )
 ANSWER = (
@@ -37,21 +39,26 @@ ANSWER = (
 """Words that say that the answer follows."""
 _PHRASE = re.compile(
     rf"(?:{ANSWER}|(?<![a-z])(?:result|ergebnis|résultat|resultado|risultato|correct (?:option|choice))\**"
-    rf"\s*(?:{_VERBS}))\s*\**\s*(?::\s*)?(?:(?:just|simply|exactly|therefore|thus|then|indeed)\s+)?|"
+    rf"\s*(?:{_VERBS}))\s*\**\s*(?::\s*)?"
+    r"(?:(?:just|simply|exactly|therefore|thus|then|indeed|probably|(?:most )?likely)\s+)?|"
     r"solutions?\s*(?:is|are|:)\s*(?::\s*)?(?=[-$\\(0-9])|(?:^|\n)#{0,6} {0,3}\*{0,3}(?:final )?answer\*{0,3} {0,3}\n+",
     re.IGNORECASE,
 )
 _REASON = re.compile(
-    r"[,;(]?\s*\b(?:because|since|as|which|where|so|rather than|instead of)\b|\s\((?=[a-z]{3,} )|[,;]?\s*\(?\b(?:and |but )?not\b"
+    r"[,;(]?\s*\b(?:because|since|as|which|where|so|rather than|instead of)\b|\s\((?=[a-z]{3,} )|"
+    r"[,;]?\s*\(?\b(?:and |but )?not\b"
 )
 _IN_PARENTHESES = re.compile(r"[a-zA-Z -]+\(([$\d][\d.,/ %$]*)\)")
 _YES_OR_NO = re.compile(r"(yes|no|true|false)\b(?=[,.:;!])", re.IGNORECASE)
+_IS_WORD = re.compile(r"\b(?:is|are|was)\s+((?:an? |the )?[A-Za-z'-]+)[.!]?\s*$")
+_NO_STATEMENT = re.compile(r"[\d$\\]|\b(?:since|because|wrong|incorrect|know|sure)\b")
 _BOLD_WORDS = re.compile(r"\*\*[A-Za-z' -]+[.!]?\*\*[.!]?")
 _OTHER_SCRIPT = re.compile(r"(?=[\u0590-\u0dff\u0e00-\u0fff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])[^\W\d_]")
 _AFTER_NUMBER = re.compile(r"(?<=[0-9%])\s?[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+$|\s+[:;]-?[)D]$")
 _LETTER_STATED = re.compile(
     r"\b(?:choose|select|pick|option|choice)\s*:?\s*\(?([A-E])\)?(?!\w)(?!\W{0,3}(?:is|are|would|can|cannot|does|gives)\b(?!\s+(?:the\s+)?"
-    r"(?:correct|right|answer|best)))|(?<![\w(])\(?([A-E])\)?\s+is\s+(?:the\s+)?(?:correct|right|answer|best)"
+    r"(?:correct|right|answer|best)))|(?<![\w(])\(?([A-E])\)?\s+is\s+(?:the\s+)?(?:correct|right|answer|best)|"
+    r"\bit(?:'s| is)\s+\(?([A-E])\)?(?=[.!]?\s*$)"
 )
 _IN_WORDS = re.compile(r"\b(?:is|are|equals|get|gets|has|have)\s+([a-zA-Z -]{3,60})[.!]?\s*$")
 _NEGATED = re.compile(r"(?:\bnot|n't|\bnever)\s+(?:\w+\s+)?$")
@@ -65,18 +72,21 @@ _SENTENCE_INSIDE = re.compile(r"[0-9)][.!?]\s+[A-Z]|(?<!\\)\b[a-z]{2,}[,;]? [a-z
 _BETWEEN_FORMULAS = re.compile(r"\s*(?:,|,?\s*\b(?:and|or)\b)\s*")
 _CONDITION = re.compile(r"\b(?:since|as|if|when|with|for|where|let|from|because|given|at)\b[^.$]*$", re.IGNORECASE)
 _LEAD = re.compile(
-    r"^(?:(?:so|thus|hence|therefore|then)\b,?\s+)?(?:(?:(?:we|I) (?:get|have|find|obtain|choose|pick)|it(?: is|'s)|(?:this|that) is)\s+)?",
+    r"^(?:(?:so|thus|hence|therefore|then)\b,?\s+)?"
+    r"(?:(?:(?:we|I) (?:get|have|find|obtain|choose|pick)|it(?: is|'s)|(?:this|that) is)\s+)?",
     re.IGNORECASE,
 )
 _BARE_WORDS = re.compile(r"[A-Za-z'-]+(?: [A-Za-z'-]+){0,2}\.?")
 _VALUE = (
-    r"-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?:[ \u00a0\u2009\u202f]\d{3})+(?!\d)|\d{1,99})(?:\.\d{1,300}|,\d{1,2}(?![\d,]))?"
+    r"-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?:[ \u00a0\u2009\u202f]\d{3})+(?!\d)|\d{1,99})"
+    r"(?:\.\d{1,300}|,\d{1,2}(?![\d,]))?"
     r"(?:(?:/| out of )\d{1,300}|:\d{1,3}(?!\d))?%?|-?\.\d{1,99}"
 )
 _NUMBER = re.compile(rf"(?<![0-9A-Za-z_.])(?:[(\[]\s*(?:{_VALUE})(?:,\s*(?:{_VALUE})){{1,5}}\s*[)\]]|{_VALUE})")
 _STATED = re.compile(
-    r"\b(?:there (?:are|is|were|will be)|is|are|was|equals?|gets?|makes?|gives?|has|have|needs?|leaves?|costs?|pays?|earns?|"
-    rf"spends?|becomes?|obtain|find|so|thus|hence|therefore)\s+(?:only |about |exactly )?\$?({_NUMBER.pattern})|=\s*\$?({_NUMBER.pattern})"
+    r"(?:\b(?:there (?:are|is|were|will be)|is|are|was|equals?|gets?|makes?|gives?|has|have|needs?|leaves?|costs?|"
+    r"pays?|earns?|spends?|becomes?|obtain|find|so|thus|hence|therefore)\s+(?:only |about |exactly )?|=\s*)"
+    rf"\$?({_NUMBER.pattern})"
 )
 _CONCLUSION = re.compile(r"\b(?:therefore|thus|hence|so)\b[^$\\]*[0-9]", re.IGNORECASE)
 _CORRECTIONS = frozenset({"wait", "actually", "but", "no", "not", "wrong", "instead", "rather", "then", "so", "hence"})
@@ -133,8 +143,8 @@ def _inner(rule: str, answer: str) -> str:
 def find_boxes(text: str) -> Iterator[tuple[int, int, str]]:
     """Yield start, end and content of the boxes of a text; one within another is a part of its content.
 
-    A box without braces holds what stands next without a space in it, as in ``\\\\boxed 2`` and ``\\\\boxed\\\\frac12``; a
-    word behind it makes it none.
+    A box without braces holds what stands next without a space in it, as in ``\\boxed 2`` or ``\\boxed\\frac12``; a
+    word makes it none.
     """
     position = 0
     while match := BOX.search(text, position):
@@ -192,7 +202,7 @@ def _group_end(text: str, at: int) -> int:
 
 
 def boxed(text: str) -> str | None:
-    """Return the content of the last box that is not empty; boxes with only commas, "and" or "or" between are a list."""
+    """Return the content of the last box that is not empty; boxes that commas, "and" or "or" join are a list."""
     if "box" not in text:
         return None
     boxes = [box for box in find_boxes(text) if box[2].strip()]
@@ -250,7 +260,7 @@ def phrase(text: str) -> str | None:
         letters = [next(filter(None, match.groups())) for match in _LETTER_STATED.finditer(text)]
         return letters[-1] if letters else None
     rest = text[found.end() :]
-    rest = rest.lstrip()
+    rest = rest.lstrip("} \t\r\n")  # \\text{Answer: } 21
     formulas = ""
     end = 0
     for formula in _formulas(rest):
@@ -275,12 +285,16 @@ def whole(text: str) -> str | None:
     text = _LEAD.sub("", text.strip())
     if len(text) <= 30 and _BARE_WORDS.fullmatch(text):
         return text
+    last = text.rpartition("\n")[2].strip()
+    if last != text and len(last) <= WHOLE and _BOLD_WORDS.fullmatch(last):
+        return last
     if text and len(text) <= WHOLE and not _prose(text) and not _MATH.search(text):
         return text
     if len(text) <= 200 and (opening := _YES_OR_NO.match(text)) and not re.search(r"\d", text):
         return opening[1]
-    last = text.rpartition("\n")[2].strip()
-    return last if last != text and len(last) <= WHOLE and _BOLD_WORDS.fullmatch(last) else None
+    if len(text) <= 200 and (stated := _IS_WORD.search(text)) and not _NO_STATEMENT.search(text):
+        return stated[1]
+    return None
 
 
 def _prose(text: str) -> bool:
@@ -337,15 +351,11 @@ def number(text: str) -> str | None:
         words = _IN_WORDS.search(text[-100:])
         return words[1] if words and in_digits(words[1]) != words[1] else None
     begins = [match.end() for match in _SENTENCE_END.finditer(text, 0, found[-1].start())]
-    stated = [match for match in _STATED.finditer(text, begins[-1] if begins else 0)]
-    start = (
-        next(match.start(n) for n in (1, 2) if match.start(n) >= 0)
-        if (match := stated[-1] if stated else None)
-        else found[-1].start()
-    )
-    if _NEGATED.search(text, max(0, start - 30), start):
+    starts = [match.start(1) for match in _STATED.finditer(text, begins[-1] if begins else 0)]
+    chosen = _NUMBER.match(text, starts[-1]) if starts else found[-1]
+    if chosen is None or _NEGATED.search(text, max(0, chosen.start() - 30), chosen.start()):
         return None
-    return next(match[0] for match in [_NUMBER.match(text, start)] if match)
+    return chosen[0]
 
 
 RULES = {

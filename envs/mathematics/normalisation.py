@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from g2rpo_env.envs.mathematics.parts import between
-from g2rpo_env.envs.mathematics.units import canonical, cut_bare, cut_group
+from g2rpo_env.envs.mathematics.units import cut_bare, cut_group, in_two_units
+from g2rpo_env.envs.mathematics.words import day_of_month, in_digits
 
 _SYMBOLS = {
-    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"), "π": r"\pi ", "∞": r"\infty ", "°": r"^\circ ", "≤": r"\le ",
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
+    "π": r"\pi ", "∞": r"\infty ", "°": r"^\circ ", "≤": r"\le ",
     "≥": r"\ge ", "≠": r"\ne ", "×": r"\cdot ", "⋅": r"\cdot ", "·": r"\cdot ", "÷": "/", "∪": r"\cup ",
     "∩": r"\cap ", "∅": r"\emptyset ", "∈": r"\in ", "ℝ": r"\mathbb{R}", "±": r"\pm ",
     "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "\u2044": "/",
@@ -20,7 +22,8 @@ _SYMBOLS = {
     **dict.fromkeys("∙•✕✖⨯∗", r"\cdot "), **dict.fromkeys("⟨〈", "("), **dict.fromkeys("⟩〉", ")"),
     "∛": r"\sqrt[3]", "∜": r"\sqrt[4]", "∣": "|", "∎": "", "˚": r"^\circ ", "∶": ":", "△": r"\triangle ",
     "′": "'", "℃": r"^\circ C", "℉": r"^\circ F",
-    "٫": ".", "٬": ",", "。": ".", "、": ",", "⇒": r"\Rightarrow ", "→": r"\to ",
+    "٫": ".", "٬": ",", "。": ".", "、": ",", **dict.fromkeys("⇒⟹➜➡", r"\Rightarrow "), "∴": r"\therefore ",
+    "→": r"\to ",
     "∕": "/", "º": r"^\circ ", "…": "...", "∖": r"\setminus ", "∠": r"\angle ",
     **dict.fromkeys("\u201c\u201d\u2018\u2019「」『』«»", ""),
 }  # fmt: skip
@@ -86,7 +89,8 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(r"\\mathbb\s*\{?\s*R\s*\}?|(?<=\\in )\s*R(?![a-zA-Z])"), r"\\mathbb R "),
     (
         re.compile(
-            r"^\s*\\?\{\s*[a-z]\s*(?:\\in\s*\\mathbb R\s*)?(?::|\\mid(?![a-z])|\|)\s*([^{}]*(?:[<>=]|\\(?:le|ge|ne))[^{}]*?)\\?\}\s*$"
+            r"^\s*\\?\{\s*[a-z]\s*(?:\\in\s*\\mathbb R\s*)?(?::|\\mid(?![a-z])|\|)"
+            r"\s*([^{}]*(?:[<>=]|\\(?:le|ge|ne))[^{}]*?)\\?\}\s*$"
         ),
         r"\1",
     ),
@@ -100,7 +104,11 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(r"(?<![a-zA-Z\\])C\(\s*([0-9a-z]{1,9})\s*,\s*([0-9a-z]{1,9})\s*\)"), r"\\binom{\1}{\2}"),
     (re.compile(r"(?:\{\}\s*)?[\^_]\s*\{?([0-9a-z]{1,9})\}?\s*C\s*_\s*\{?([0-9a-z]{1,9})\}?"), r"\\binom{\1}{\2}"),
     (re.compile(r"(?<![0-9a-zA-Z])([0-9]+)C([0-9]+)(?![0-9a-zA-Z])"), r"\\binom{\1}{\2}"),
-    (re.compile(r"(?<![0-9])([0-9]+) out of ([0-9]+)(?![0-9])"), r"\1/\2"),
+    (re.compile(r"(?<![0-9])([0-9]+) (?:out of|over) ([0-9]+)(?![0-9])"), r"\1/\2"),
+    (re.compile(r"(?<![0-9a-z])([0-9]*) ?root ([0-9]+)(?![0-9])"), r"\1\\sqrt{\2}"),
+    (re.compile(r"(?<![a-zA-Z\\])log(2|3|5|10)(?=\()"), r"\\log_{\1}"),
+    (re.compile(r"^\s*(?:[a-z]\s*:\s*)?[a-z]\s*\\mapsto(?![a-z])"), ""),
+    (re.compile(r"^\s*([0-9]{1,2})\s*([aApP])(?:\.\s?[mM]\.?|[mM])\s*$"), r"\1:00\2"),
     (re.compile(r"(?<=[0-9])(\s*)((?:[mcdk]?m|ft|in|yd|mi))([23])(?=\s*$)"), r"\1\2^\3"),
     (re.compile(r"^\s*\{\s*\}\s*$"), r"\\emptyset"),
     (re.compile(r"\\[dt]binom"), r"\\binom"),
@@ -176,8 +184,11 @@ _WORDINGS = [
     ),
     (re.compile(r"dne|does(?: not|n't) exist", re.IGNORECASE), "does not exist"),
 ]
+_QUOTE = re.compile(r"^(?:(?:[#>]+\s|\\Rightarrow(?![a-z]))\s*)+")
 _LEADING = re.compile(
-    r"^[*_#>\s]*(?:(?:the )?(?:final |correct )?(?:answer|ans|result)\.?[*_\s]*(?:is(?![a-z])|[:=])[*_:\s]*)?(?:\s|=(?!=)|\\approx(?![a-z])|≈|\\equiv(?![a-z])|approximately\b|about\b|roughly\b)*",
+    r"^[*_#>\s]*(?:(?:the )?(?:final |correct )?(?:answer|ans|result)\.?[*_\s]*(?:is(?![a-z])|[:=])[*_:\s]*)?"
+    r"(?:\s|=(?!=)|\\approx(?![a-z])|≈|\\equiv(?![a-z])|\\(?:Rightarrow|implies|therefore)(?![a-z])|"
+    r"approximately\b|about\b|roughly\b)*",
     re.IGNORECASE,
 )
 DISPLAYS = "equation|align(?:ed|at)?|gather(?:ed)?|eqnarray|multline|split"
@@ -194,19 +205,10 @@ _SCRIPT_TAG = re.compile(r"<(su[bp])>([^<>]{1,80})</\1>", re.IGNORECASE)
 _ENTITY = re.compile(r"&(?:[a-zA-Z]{2,8}|#[0-9]{1,6});")
 _LINE_OVER = re.compile("(?:[0-9][\u0304\u0305\u0307])+")
 _CURRENCY = re.compile(r"^(?:USD?|EUR|GBP|CAD|AUD|Rs\.?|US)\s*\$?\s*(?=[0-9])")
-_CURRENCIES = {"$": "dollar", "€": "euro", "£": "gbp", "¥": "yen", "₹": "inr"}
+_CURRENCIES = {"$": "dollar", "€": "euro", "£": "pound", "¥": "yen", "₹": "inr"}
 _MONEY = re.compile(r"(?:^|(?<=[0-9\s\\*]))[$€£¥₹](?=\s?[0-9.]|\W*$)")
 _REPEATING = re.compile(r"(?<![0-9])([0-9]*)\.([0-9]*)\\(?:overline|bar|dot)\s*\{?([0-9]+)\}?")
 _ENDLESS = re.compile(r"(?<![0-9])([0-9]*)\.([0-9]{0,30}?)([0-9]{1,12}?)\3{2,}\s*(?:\.\.\.|\\l?dots(?![a-z]))")
-_TWO_UNITS = re.compile(r"([0-9]{1,9})\s*([a-zA-Z]{1,9})\.?,?\s*(?:and\s+)?([0-9]{1,9})\s*([a-zA-Z]{1,9})\.?")
-_MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
-_DAY_FIRST = re.compile(
-    rf"(?:the )?([0-9]{{1,2}})(?:st|nd|rd|th)?(?: of)? ({_MONTHS})((?:,? [0-9]{{4}})?)", re.IGNORECASE
-)
-_DAY_LAST = re.compile(rf"({_MONTHS}) ([0-9]{{1,2}})(?:st|nd|rd|th)?((?:,? [0-9]{{4}})?)", re.IGNORECASE)
-_DOZEN = re.compile(r"(?<![0-9.])([0-9]{1,9}) dozen\b")
-_LARGE = re.compile(r"(?<![0-9.])([0-9]{1,15})(?:\.([0-9]{1,15}))?\s+(hundred|thousand|million|billion|trillion)\b")
-_ZEROS = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _THOUSANDS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9,])")
 _PLAIN = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 
@@ -230,13 +232,10 @@ def normalise(text: str, lenient: bool = False) -> Answer:
     >>> normalise("−12{,}000 dollars"), normalise("½").text, normalise("50\\\\%").percent
     (Answer(text='-12000', unit='dollars', percent=False), '\\\\frac{1}{2}', True)
     """
-    text = text.strip()[-4000:]
-    if _PLAIN.fullmatch(text):
-        return Answer(text)
-    money = next((_CURRENCIES[sign] for sign in _MONEY.findall(text)[:1]), "") if text.count("$") < 2 else ""
-    if _DISPLAY.search(text) and "\\{" not in text:
-        text = last_statement(text)
-    text = _LEADING.sub("", _strip_marks(_unicode(without_tags(text))[-4000:].strip()))
+    original = text.strip()[-4000:]
+    if _PLAIN.fullmatch(original):
+        return Answer(original)
+    text = _spell(original)
     text, unit = cut_group(re.sub(r"(?<!\.)\.$", "", _BLANKS.sub(" ", text)))
     for pattern, replacement in _REPLACEMENTS:
         text = pattern.sub(replacement, text)
@@ -248,20 +247,27 @@ def normalise(text: str, lenient: bool = False) -> Answer:
     for pattern, replacement in _WORDINGS:
         if match := pattern.fullmatch(text):
             text = replacement.replace("#", match[match.lastindex or 0])
-    if double := _TWO_UNITS.fullmatch(text):
-        units = canonical(double[2]), canonical(double[4])
-        if all(units):
-            return Answer(f"{double[1]} {units[0]} {double[3]} {units[1]}")
-    if date := _DAY_FIRST.fullmatch(text):
-        text = f"{date[2]} {date[1]}{date[3]}"
-    if date := _DAY_LAST.fullmatch(text):
-        return Answer(f"{date[1].capitalize()} {int(date[2])}{date[3].replace(',', '')}")
-    text = _DOZEN.sub(lambda match: str(12 * int(match[1])), in_digits(text))
-    text = _LARGE.sub(_large, _CURRENCY.sub("", text))
-    text, bare = cut_bare(text, lenient)
+    whole = day_of_month(text) or in_two_units(text)
+    if whole:
+        return Answer(whole)
+    text, bare = cut_bare(in_digits(_CURRENCY.sub("", text)), lenient)
     percent = text.endswith("%")
-    unit = " ".join(f"{bare} {unit}".lower().split()) or money
+    unit = " ".join(f"{bare} {unit}".lower().split()) or _currency(original)
     return Answer(_strip_ends(text.rstrip("%").strip()), unit, percent)
+
+
+def _spell(text: str) -> str:
+    """Return a text in ASCII, without what only says how it looks or that it is the answer."""
+    if _DISPLAY.search(text) and "\\{" not in text:
+        text = last_statement(text)
+    text = _unicode(without_tags(text))[-4000:].strip()
+    return _LEADING.sub("", _strip_marks(_QUOTE.sub("", text)))
+
+
+def _currency(text: str) -> str:
+    """Return the name of the currency whose sign a text has; two dollars are the delimiters of LaTeX."""
+    signs = _MONEY.findall(text) if text.count("$") < 2 else []
+    return _CURRENCIES[signs[0]] if signs else ""
 
 
 def without_tags(text: str) -> str:
@@ -280,8 +286,8 @@ def without_tags(text: str) -> str:
 def last_statement(text: str) -> str:
     """Return what the rows of a display equation come to: the last one, or all where each names another variable.
 
-    >>> last_statement(r"2x &= 8 \\\\\\\\ x &= 4"), last_statement(r"x &= 1 \\\\\\\\ y &= 2"), last_statement(r"x &= 2+1 \\\\\\\\ &= 3")
-    ('x = 4', 'x = 1, y = 2', 'x = 2+1 = 3')
+    >>> [last_statement(rows) for rows in (r"2x &= 8 \\\\ x &= 4", r"x &= 1 \\\\ y &= 2", r"x &= 3 \\\\ &= 5")]
+    ['x = 4', 'x = 1, y = 2', 'x = 3 = 5']
     """
     text = _DISPLAY.sub("", text)
     if "\\\\" not in text or "\\begin" in text:
@@ -312,71 +318,6 @@ def _expand_repeating(match: re.Match[str]) -> str:
     return rf"\frac{{{above}}}{{{'9' * len(period)}{'0' * len(fixed)}}}"
 
 
-_UNITS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_VALUES = {**{word: n for n, word in enumerate(_UNITS)}, **{word: 10 * n for n, word in enumerate(_TENS, 2)}}
-_VALUES |= {"a": 1, "fourty": 40, "dozen": 12}
-_PARTS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "eighth": 8, "tenth": 10}
-_NUMBER_WORDS = re.compile(
-    rf"((?:(?:{'|'.join((*_VALUES, *('hundred', 'thousand', 'million', 'billion', 'and')))})(?:[- ]+|$))+)"
-    rf"(?:({'|'.join(_PARTS)})s?(?: |$))?(|(?<=[- ])[a-zA-Z ]{{1,40}})",
-    re.IGNORECASE,
-)
-
-
-_MINUS_WORD = re.compile(r"(?:minus|negative)\s+", re.IGNORECASE)
-
-
-def in_digits(text: str) -> str:
-    """Return a text that begins with a number in words with that number in digits; other texts as they are.
-
-    >>> in_digits("twelve"), in_digits("two hundred and five people"), in_digits("two thirds"), in_digits("a circle")
-    ('12', '205 people', '2/3', 'a circle')
-    """
-    sign = _MINUS_WORD.match(text)
-    match = _NUMBER_WORDS.fullmatch(text, sign.end() if sign else 0) if text[:1].isalpha() and len(text) < 120 else None
-    if match is None:
-        return "1/2" if text.lower() == "half" else text
-    words = [word for word in re.split(r"[- ]+", match[1].lower()) if word and word != "and"]
-    above = None
-    if match[2]:
-        above = _value(words[-1:] if " and " in match[1].lower() else words)
-        words = words[:-1] if " and " in match[1].lower() else []
-    value = _value(words)
-    if value is None or (match[2] and above is None) or (words in ([], ["a"]) and not match[2]):
-        return text  # several numbers, an article
-    number = str(value) if above is None else f"{value or ''} {above}/{_PARTS[match[2].lower()]}".strip()
-    return f"{'-' if sign else ''}{number} {match[3].strip()}".strip()
-
-
-def _value(words: list[str]) -> int | None:
-    """Return the number that words state together; None if they state several, as in "one two"."""
-    value = total = 0
-    for word in words:
-        if word == "hundred":
-            value = (value or 1) * 100
-        elif word in _ZEROS:
-            total, value = total + (value or 1) * 10 ** _ZEROS[word], 0
-        elif word == "dozen":
-            value = (value or 1) * 12
-        elif value % 100 == 0 or (value % 100 >= 20 and value % 10 == 0 and _VALUES[word] < 10):
-            value += _VALUES[word]
-        else:
-            return None
-    return total + value
-
-
-def _large(match: re.Match[str]) -> str:
-    """Return ``2.5 million`` in digits."""
-    zeros, decimals = _ZEROS[match[3]], (match[2] or "").rstrip("0")
-    if len(decimals) > zeros:
-        return match[0]
-    return str(int(match[1] + decimals.ljust(zeros, "0")))
-
-
 def _unicode(text: str) -> str:
     if text.isascii() and "\0" not in text:
         return text
@@ -392,7 +333,9 @@ def _unicode(text: str) -> str:
             parts.append(str(unicodedata.digit(character)))
         elif kind in ("Cs", "Cc") and character not in "\n\t":
             parts.append("\ufffd")  # stands for what is no text; never equal to an answer
-        elif kind in ("Cf", "Sc") and character != "$":  # what cannot be seen; currencies
+        elif (
+            kind in ("Cf", "Sc") and character != "$"
+        ) or "\ufe00" <= character <= "\ufe0f":  # what cannot be seen; currencies
             continue
         elif kind == "So" and "\u2190" <= character and unicodedata.normalize("NFKC", character) == character:
             continue  # ticks and other pictures

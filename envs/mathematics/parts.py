@@ -69,7 +69,7 @@ def matrix(text: str) -> list[list[str]] | None:
 def piecewise(text: str) -> list[tuple[str, str]]:
     """Return value and condition of each case of a normalised function by cases, ``""`` for "otherwise"; else ``[]``.
 
-    >>> piecewise("\\begin{cases}x & if x>0 \\\\ 0 & otherwise\\end{cases}")
+    >>> piecewise("\\\\begin{cases}x & if x>0 \\\\\\\\ 0 & otherwise\\\\end{cases}")
     [('x', 'x>0'), ('0', '')]
     """
     match = _CASES.fullmatch(text)

@@ -15,6 +15,7 @@ _SIGN = re.compile(r"\\le(?![a-zA-Z])|\\ge(?![a-zA-Z])|\\ne(?![a-zA-Z])|[<>]")
 _MEMBER = re.compile(r"\s*([a-zA-Z])\s*\\in(?![a-zA-Z])\s*(.*)", re.DOTALL)
 _PLUS_MINUS = re.compile(r"\\pm\s*(.+)", re.DOTALL)
 _NAME = re.compile(r"[a-zA-Z]|\\[a-z]+(?<!\\pi)(?<!\\infty)")
+_ABSOLUTE = re.compile(r"\|\s*([a-zA-Z])\s*\|")
 _REALS = "\\mathbb{R}"
 _POSITIVE = frozenset(f"{_REALS}{mark}" for mark in ("^+", "^{+}", "_+", "_{+}"))
 _OR = re.compile(r"\bor\b|,?\s*\\cup(?![a-zA-Z])")
@@ -162,6 +163,14 @@ def _inequality(text: str) -> tuple[str, list[Interval]]:
     sides = [side.strip() for side in _SIGN.split(text)]
     if len(signs) == 1 and _NAME.fullmatch(sides[1]):  # 2 < x
         sides, signs = sides[::-1], [_FLIPPED[signs[0]]]
+    if len(signs) == 1 and (absolute := _ABSOLUTE.fullmatch(sides[0])) and signs[0] != "\\ne":
+        end = _end(sides[1])
+        if not end > 0:
+            raise _RefusedError
+        inside = signs[0] in ("<", "\\le")
+        if inside:
+            return absolute[1], [Interval(-end, end, signs[0] == "\\le", signs[0] == "\\le")]
+        return absolute[1], [*_half(_FLIPPED[signs[0]], -end), *_half(signs[0], end)]
     if len(signs) == 1 and _NAME.fullmatch(sides[0]):
         if signs[0] == "\\ne":
             return sides[0], _without([_end(side) for side in between(",", _PLUS_MINUS.sub(r"\1,-\1", sides[1]))])

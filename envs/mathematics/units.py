@@ -6,10 +6,11 @@ import re
 
 _SAME = """
 mm millimeter millimetre; cm centimeter centimetre; dm decimeter decimetre; m meter metre; km kilometer kilometre;
-in inch; ft foot feet; yd yard; mi mile; g gram gm gr; mg milligram; kg kilogram kilo; lb pound; oz ounce; t tonne ton;
-s sec second; min minute; h hr hour; d day; wk week; mo month; yr year;
+in inch; ft foot feet; yd yard; mi mile; g gram gm gr; mg milligram; kg kilogram kilo; lb pound gbp; oz ounce;
+t tonne ton; s sec second; min minute; h hr hour; d day; wk week; mo month; yr year;
 ml milliliter millilitre; l liter litre; gal gallon;
-dollar usd buck; cent penny pence; euro eur; gbp; yen jpy; inr rupee; degree deg; mi/h mph; km/h kph kmh kmph; celsius c; fahrenheit f; n newton; j joule;
+dollar usd buck; cent penny pence; euro eur; yen jpy; inr rupee; degree deg;
+mi/h mph; km/h kph kmh kmph; celsius c; fahrenheit f; n newton; j joule;
 w watt; v volt; k kelvin; hz hertz; pa pascal; rad radian; a ampere amp; mol mole
 """
 _CANONICAL = {
@@ -21,6 +22,7 @@ _POWERED = re.compile(r" (squared|cubed)\b")
 _FACTOR = re.compile(r"([a-z]+)\.?(?:\s*\^\s*\{?\s*|(?=[23](?![0-9])))?(-?[0-9])?")
 _AROUND = frozenset("degree degrees long wide tall high deep away apart old of a in total each altogether more".split())
 """Words beside a unit that say nothing about it."""
+_TWO_UNITS = re.compile(r"([0-9]{1,9})\s*([a-zA-Z]{1,9})\.?,?\s*(?:and\s+)?([0-9]{1,9})\s*([a-zA-Z]{1,9})\.?")
 _LETTERS = frozenset("msghLlNJWVK")
 """Letters that stand for a unit where a text says so; else they are variables."""
 _NO_UNIT = frozenset(
@@ -92,12 +94,23 @@ def cut_bare(text: str, lenient: bool) -> tuple[str, str]:
         return text, ""
     unit = match[2] + "".join(match[3].split())
     known = _ORDINARY.fullmatch(words[0]) or (len(words[0]) > 1 and canonical(unit) != "")
-    loose = lenient and _is_number(match[1]) and (len(words[0]) > 2 or words[0] in _LETTERS)
+    loose = lenient and _is_number(match[1].rpartition("=")[2]) and (len(words[0]) > 2 or words[0] in _LETTERS)
     return (match[1].strip(), unit) if known or loose else (text, "")
 
 
 def _is_number(text: str) -> bool:
     return re.search(r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", text)) is None
+
+
+def in_two_units(text: str) -> str:
+    """Return a quantity in two units with their short names, ``""`` for all else.
+
+    >>> in_two_units("2 hours and 30 minutes"), in_two_units("5 ft 3 in"), in_two_units("2 hours")
+    ('2 h 30 min', '5 ft 3 in', '')
+    """
+    match = _TWO_UNITS.fullmatch(text)
+    units = [canonical(match[2]), canonical(match[4])] if match else [""]
+    return f"{match[1]} {units[0]} {match[3]} {units[1]}" if match and all(units) else ""
 
 
 def canonical(unit: str) -> str:

@@ -129,6 +129,117 @@ def test_not_equal(gold: str, answer: str) -> None:
     assert finding(gold, answer) is not Finding.EQUAL
 
 
+MATRIX = r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"
+BY_CASES = r"\begin{cases}x+1&x>0\\0&x\le 0\end{cases}"
+SAME = {
+    "groups of digits": [
+        *(("1234567", text) for text in ["1 234 567", "1.234.567", "1'234'567", "1’234’567", "12,34,567", "1_234_567"]),
+        *(("1234567", text) for text in [r"1\,234\,567", r"1{,}234{,}567", "1\u2009234\u2009567", "1 234 567.00"]),
+        *(("1234.5", text) for text in ["1.234,5", "1 234,5", "1,234.5", "1'234.5"]),
+        *(("0.75", text) for text in ["0,75", r"0{,}75"]),
+        ("3.14159265", r"3.141\,592\,65"), ("12,5", "12.5"), ("1.5, 2.5", "1,5; 2,5"), ("1,22", "61/50"),
+    ],
+    "signs": [
+        *((r"\pm 3", text) for text in ["+/-3", "+-3", "± 3", "3, -3", "x = +/- 3", "plus or minus 3"]),
+        *(("-5", text) for text in ["–5", "—5", "\u20105", "－5", "minus 5", "negative five"]),
+        *(("3000", text) for text in ["3x10^3", "3·10^3", "3×10³", "3E+03", "3*10**3"]),
+        *((r"\sqrt[3]{2}", text) for text in ["∛2", "cbrt(2)", r"\sqrt[3]2", "2^(1/3)"]),
+        *((r"x\le 3", text) for text in ["x<=3", "x ≤ 3", "x ⩽ 3", "x =< 3", "x is at most 3", r"(-\infty,3]"]),
+        *(("1/3", text) for text in ["0.(3)", "0.3\u0305", r"0.\dot3", "one third", "0.333..."]),
+        (r"2\pm\sqrt5", "2 +- √5"), (r"\theta", "theta"), (r"x^2", "x<sup>2</sup>"), ("x<5", "x &lt; 5"),
+        (r"\sqrt3", "sqrt 3"), ("11/4", "2 and 3/4"), (r"\frac38", r"\nicefrac{3}{8}"), ("6/7", "6 out of 7"),
+        (r"\binom{10}{3}", "C(10,3)"), (r"\tan x", "tg x"), (r"2^n-1", r"\sum_{k=0}^{n-1}2^k"),
+        (r"2\left(\cos\frac{\pi}{4}+i\sin\frac{\pi}{4}\right)", r"2\operatorname{cis}45^\circ"),
+    ],
+    "matrices": [
+        *((MATRIX, MATRIX.replace(r"\\", space)) for space in [r"\\[2pt]", r"\\ [1ex] ", r"\\*", r"\\\hline ",
+        r"\cr "]),
+        (MATRIX, r"\left(\begin{smallmatrix}1&2\\3&4\end{smallmatrix}\right)"),
+        (MATRIX, r"\left(\begin{array}{c|c}1&2\\\hline 3&4\end{array}\right)"),
+        (MATRIX, r"\begin{pmatrix*}[r]1&2\\3&4\end{pmatrix*}"), (MATRIX, "[1 2; 3 4]"),
+        (BY_CASES, r"\begin{cases}0, & \text{if } x\leq 0,\\[2pt] x+1, & \text{otherwise.}\end{cases}"),
+        ("(1,-2,3)", r"\mathbf{i}-2\mathbf{j}+3\mathbf{k}"), ("(1,0,3)", r"\hat{i}+3\hat{k}"),
+        (r"\langle 1,2\rangle", "<1, 2>"),
+        ("6", r"\begin{aligned}x&=2\cdot3\\&=6\end{aligned}"),
+    ],
+    "units": [
+        *((r"5\text{ cm}^2", text) for text in ["5 cm²", "5 cm2", "5 square centimetres", "5 sq. cm"]),
+        *((r"9.8\text{ m/s}^2", text) for text in ["9.8 m s^{-2}", "9.8 m/s²"]),
+        *((r"\$12", text) for text in ["12 dollars", "$12.00", "USD 12", "12"]),
+        ("60 km/h", "60 kmh"), ("30 N", "30 newtons"), ("2 hours 30 minutes", "2h 30min"), ("30 years", "30 years old"),
+    ],
+    "bases": [
+        *(("1011_2", text) for text in [r"1011_{\text{two}}", "(1011)_2", "1011 (base 2)", "0b1011", "11_{10}"]),
+        ("AB_{16}", "ab_{16}"), (r"0.\overline{27}", "3/11"),
+    ],
+    "words": [
+        *(("12", text) for text in ["twelve", "a dozen", "Twelve people", "**12**", "<b>12</b>", "Answer: 12", "12 ✓",
+        "__12__"]),
+        ("1000000", "one million"), ("seven", "7"), ("-3", "minus three"), ("Yes", "Yes, it is."), ("no", "NO!"),
+        (r"\text{even}", "It is an even function"), (r"\text{divergent}", "diverges"),
+        (r"\emptyset", "there are no solutions"),
+        (r"\text{DNE}", "The limit does not exist"), ("May 5", "5th of May"), ("March 5, 2020", "5 March 2020"),
+        ("3:45 PM", "15:45"), ("0:15", "12:15 AM"), ("3:4", r"3\colon 4"), ("(B) 12", "12"),
+        ("12", r"\textbf{(B)}\ 12"), ("A, C", "AC"),
+    ],
+    "sets": [
+        (r"(-\infty,1)\cup(2,\infty)", "(-inf,1) U (2,inf)"), ("[0,1)", "[0;1["),
+        (r"(-\infty,0)\cup(3,\infty)", "x<0, x>3"),
+        (r"(2,\infty)", r"\{x\in\mathbb{R} \mid x>2\}"), (r"x\ne2", "all real numbers except 2"),
+        (r"\{1,2\}", r"S=\{2,1\}"),
+        (r"\{a,b\}", r"\{b,a\}"), ("1,2,3", "1, 2, & 3"), (r"1,2,\ldots,10", "1, 2, ..., 10"), ("f(x)=2x+3", "y=2x+3"),
+    ],
+}  # fmt: skip
+OTHER = {
+    "groups of digits": [
+        ("1234", "1.234"), ("1.234", "1234"), ("12345", "1,2345"), ("1234567", "1.234.568"), ("12", "1 2"),
+        ("3,5", "3.5"),
+        ("(3,5)", "3.5"), ("3.5", "(3,5)"), ("3.5", "5,3"), ("12345", "1,2,345"), ("1000000", "1,000,00"),
+        ("35", "3,5"),
+        ("1.5, 2.5", "1,5; 2,25"),
+    ],
+    "signs": [
+        (r"\pm 3", "3"), ("3", "±3"), (r"\pm 3", "3, -2"), ("3000", "3x10^4"), (r"\sqrt5", "∛5"), (r"x\le 3", "x < 3"),
+        ("1/3", "0.33"), (r"0.\overline{142857}", "0.142857"), (r"0.\overline{12}", r"0.1\overline{2}"),
+        ("0.1", "0.10000001"),
+        (r"\frac{n(n+1)}{2}", r"\sum_{k=1}^{n-1}k"), (r"\log_{10}5", r"\log_5 10"), ("x<5", "x &gt; 5"), ("-5", "5"),
+    ],
+    "matrices": [
+        (MATRIX, r"\begin{pmatrix}1&2\\[2pt]3&5\end{pmatrix}"), (MATRIX, r"\begin{vmatrix}1&2\\3&4\end{vmatrix}"),
+        (MATRIX, "[1 2 3 4]"), (BY_CASES, r"\begin{cases}x-1&x>0\\0&x\le 0\end{cases}"),
+        (BY_CASES, r"\begin{cases}x+1&x\ge 0\\0&x<0\end{cases}"), ("(1,2,3)", r"\mathbf{i}+2\mathbf{j}-3\mathbf{k}"),
+    ],
+    "units": [
+        ("5 cm^2", "5 cm^3"), ("5 cm^2", "5 cm"), ("60 km/h", "60 m/s"), (r"\$12", "€12"), (r"\$12", "12%"),
+        ("12 dollars", "12 cents"),
+        ("30 m/s", "30 m/s^2"), ("2 hours 30 minutes", "2 hours 20 minutes"), ("30 N", "30 joules"),
+    ],
+    "bases": [("1011_2", "1011_3"), ("1011_2", "0b1010"), ("2A_{16}", "43_{10}"), ("101_2", "101")],
+    "words": [
+        ("12", "eleven"), ("12", "one two"), ("seven", "8"), ("Yes", "No, it is not"),
+        (r"\text{increasing}", "not increasing"),
+        (r"\text{converges}", "does not converge"), (r"\text{even}", "even or odd"), (r"\text{No}", "none"),
+        ("May 5", "March 5"),
+        ("3:45 PM", "3:45 AM"), ("3:45 AM", "15:45"), ("12", r"\textbf{(B)}\ 14"), ("A, C", "A"),
+        (r"\text{does not exist}", "0"),
+    ],
+    "sets": [
+        ("(1,2)", r"\{1,2\}"), ("(1,2)", "{1,2}"), ("[0,1)", "[0;1]"), (r"(-\infty,0)\cup(3,\infty)", "x<0 and x>3"),
+        (r"\{0\}", r"\emptyset"), ("f(x)=2x+3", "y=2x-3"), (r"x\ne2", "x=2"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SAME)
+def test_the_same_in_another_spelling(kind: str) -> None:
+    assert [pair for pair in SAME[kind] if finding(*pair) is not Finding.EQUAL] == []
+
+
+@pytest.mark.parametrize("kind", OTHER)
+def test_what_looks_alike_stays_different(kind: str) -> None:
+    assert [(pair, finding(*pair)) for pair in OTHER[kind] if finding(*pair) is not Finding.DIFFERENT] == []
+
+
 def test_outcomes_that_are_not_the_answers_fault_are_not_valid() -> None:
     [no_gold, none, huge] = ARITHMETIC.check([("", "#### 5"), ("5", ""), ("5", r"\boxed{" + "9" * 200_000 + "}")])
     assert no_gold.finding is Finding.UNPARSEABLE_GOLD and not no_gold.valid

@@ -34,6 +34,51 @@ CASES = [
 ]
 
 
+BOXES = [
+    (r"$\boxed 2$", "2"), (r"$\boxed  7$.", "7"), (r"$\boxed\frac12$", r"\frac12"),
+    (r"$\boxed\frac{1}{2}$", r"\frac{1}{2}"),
+    (r"$\boxed 12.$", "12"), (r"$\boxed -3$", "-3"), (r"\boxed\sqrt[3]{2}", r"\sqrt[3]{2}"),
+    (r"\boxed\text{B} holds", r"\text{B}"),
+    (r"\boxed x^{10}$", "x^{10}"), (r"\boxed (1,2).", "(1,2)"), ("\\boxed\n{12}", "12"), (r"\fbox 5", "5"),
+    (r"\framebox{5}", "5"),
+    (r"\boxed{\boxed{4}}", "4"), (r"\boxed{x=\boxed 4}", "4"), (r"\boxed{3} then \boxed{}", "3"), (r"\boxed{10", "10"),
+    (r"\boxed{8} no: \boxed 9", "9"), (r"in \boxed notation", None), (r"\boxed", None), (r"\boxed{}", None),
+    (r"$x=\boxed{1}$ or $x=\boxed{2}$", "1, 2"), (r"\boxed{35} and so on. Then \boxed{4}", "4"),
+]  # fmt: skip
+PLACES = [
+    (r"\boxed{\text{The answer is 460}}", "460"), (r"\boxed{\text{The area is }12\text{ units}}", "12  units"),
+    ("<think>maybe \\boxed{4}</think>\nThe answer is 5.", "5"), ("<think>\\boxed{4}</think>", "4"),
+    ("\\boxed{}\nThe answer is 5.", "5"), ("The answer is 42, not 43.", "42"),
+    ("The answer is **42** dollars.", "42 dollars"),
+    ("The answer is forty-two (42).", "42"), ("The answer is <b>8</b>.", "8"), ("Answer: ~~7~~ 8", "8"),
+    ("Ans: 42", "42"),
+    ("So, x = 42", "x = 42"), ("Thus we get 6*7 = 42", "6*7 = 42"), ("Die Antwort lautet 3,5.", "3,5"),
+    ("La réponse est 42.", "42"),
+    ("La respuesta final es 6.", "6"), ("Ответ: 42", "42"), ("最终答案是：6", "6"), ("答えは6です。", "6"),
+    ("정답은 6입니다.", "6"),
+    ("Der Wert beträgt 3,5.", "3,5"), ("The point is (1, 2).", "(1, 2)"), ("The ratio is 2:3.", "2:3"),
+    ("I get 6.", "6."),
+    ("There are 42 ways to choose 3 of 9.", "42"), ("He has 36 left after spending 64.", "36"),
+    ("6 out of 7 are red", "6 out of 7"),
+    ("So the chance is one half.", "one half"), ("No, it is not prime.", "No"), ("Is it?\n\n**Yes.**", "**Yes.**"),
+    ("Therefore, option C is the correct answer.", "C"), ("Option C is wrong since it is negative.", None),
+    ("The answer isn't 6.", None), ("\\begin{align*}\n2x&=8\\\\\nx&=4\n\\end{align*}", "x=4"),
+    ("$$\\begin{aligned}x&=1\\\\y&=2\\end{aligned}$$", "x=1, y=2"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "answer"), BOXES)
+def test_boxes(text: str, answer: str | None) -> None:
+    found = extract(text, ("boxed",))
+    assert (found.answer if found else None) == answer
+
+
+@pytest.mark.parametrize(("text", "answer"), PLACES)
+def test_places(text: str, answer: str | None) -> None:
+    found = extract(text, tuple(RULES))
+    assert (found.answer if found else None) == answer
+
+
 @pytest.mark.parametrize(("text", "rule", "answer"), CASES)
 def test_each_rule_finds_its_answer(text: str, rule: str, answer: str) -> None:
     assert extract(text, tuple(RULES)) == Extraction(rule, answer)

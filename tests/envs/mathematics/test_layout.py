@@ -40,6 +40,12 @@ def test_a_solution_that_does_not_state_its_answer_gets_a_closing() -> None:
     assert (made.steps, made.final) == (("One.\n",), "#### 2")
 
 
+def test_a_box_without_braces_holds_the_answer() -> None:
+    for box, answer in ((r"\boxed 2", "2"), (r"\boxed\frac12", r"\frac12"), (r"\boxed  7", "7"), (r"\fbox 7", "7")):
+        made = problem({"question": "Q?", "solution": f"Look. So ${box}$."}, answer=None)
+        assert (made.answer, made.steps, made.final) == (answer, ("Look. ",), f"So ${box}$.")
+
+
 def test_a_box_with_something_else_is_hidden_and_a_closing_follows() -> None:
     made = problem({**ROW, "solution": r"One. \boxed{3} and more"})
     assert made.steps == ("One. ",) and made.final.startswith("\\boxed{3} and more\nSo the")
@@ -52,6 +58,17 @@ def test_what_states_the_answer_first_is_where_the_final_part_begins() -> None:
     assert made.steps == ("Look.\n",) and made.final.startswith("The answer is 2.\nCheck it.\n")
     row = {**ROW, "solution": "Look.\nAnswer:\n2\n"}
     assert problem(row, steps="lines").steps == ("Look.\n",)  # on two lines
+
+
+@pytest.mark.parametrize("steps", ["sentences", "lines"])
+@pytest.mark.parametrize(
+    "last",
+    [r"So $x=\boxed 2$.", r"So $x=\boxed  2$.", r"So $x=\fbox{2}$.", r"So $x=\framebox{2}$.", "So $x=\\boxed\n{2}$.",
+     "Die Antwort lautet 2.", "My answer: 2", "Ответ: 2"],
+)  # fmt: skip
+def test_no_step_holds_the_answer_however_it_is_marked(last: str, steps: str) -> None:
+    made = problem({**ROW, "solution": f"We halve $4$.\n{last}"}, steps=steps)
+    assert made.steps == ("We halve $4$.\n",) and made.final.startswith(last)
 
 
 def test_without_a_solution_nothing_can_be_revealed() -> None:

@@ -22,7 +22,6 @@ from g2rpo_env.envs.mathematics.normalisation import Answer, normalise
         (r"\dfrac34", r"\frac{3}{4}"),
         (r"\mathbf{5}", "5"),
         ("{{{5}}}", "5"),
-        (r"\$18", "18"),
         ("6.02E23", r"6.02\cdot 10^{23}"),
     ],
 )
@@ -33,6 +32,10 @@ def test_spellings(text: str, wanted: str) -> None:
 def test_units_and_percent_are_cut_and_named() -> None:
     assert normalise(r"25 \text{ square units}") == Answer("25", "square units")
     assert normalise("18 dollars") == Answer("18", "dollars")
+    assert normalise(r"\$18") == normalise("18 $") == Answer("18", "dollar") and normalise("€18") == Answer(
+        "18", "euro"
+    )
+    assert normalise("$18$") == Answer("18")  # LaTeX
     assert normalise("28 percent") == Answer("28", "", True)
     assert normalise("3 or 4").unit == ""
 

@@ -30,7 +30,14 @@ from g2rpo_env.envs.mathematics.regions import read, same_region
         (r"[-\frac{1}{2},\sqrt{2}]", r"-0.5\le t\le 2^{1/2}", True),
         ("(1,2)", "(1,2)", None),  # may be a point
         ("x>a", "(a,5)", None),
-        ("|x|<2", "(-2,2)", None),
+        ("|x|<2", "(-2,2)", True),
+        (r"|x|\le 2", "(-2,2)", False),
+        ("|x|>1", r"(-\infty,-1)\cup(1,\infty)", True),
+        ("|x|<-1", "(-1,1)", None),
+        ("x<0, x>3", "x<0 or x>3", True),
+        ("x>0, x<3", "(0,3)", True),
+        ("[0;1[", "[0,1)", True),
+        (r"(-\infty;0,5]", r"x\le\frac{1}{2}", True),
         ("x>2", "5", None),
     ],
 )

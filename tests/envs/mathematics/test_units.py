@@ -8,7 +8,7 @@ from g2rpo_env.envs.mathematics.units import canonical, cut_bare, cut_group
 @pytest.mark.parametrize(
     ("text", "rest", "unit"),
     [
-        (r"9\pi \text{ cm}^2", r"9\pi", "cm"),
+        (r"9\pi \text{ cm}^2", r"9\pi", "cm^2"),
         (r"5\ \mathrm{m/s^2}", "5", "m/s^2"),
         (r"5\text{ m}/\text{s}", "5", "m/s"),
         (r"100 \text{sq. ft.}", "100", "sq. ft."),
@@ -45,6 +45,10 @@ def test_words(text: str, strict: str, lenient: str) -> None:
 
 
 def test_one_spelling() -> None:
-    assert canonical("square centimetres") == canonical("cm^2") == "cm"
+    for unit in ("square centimetres", "cm^2", "cm2", "sq. cm", "centimeters squared"):
+        assert canonical(unit) == "cm^2"
+    for unit in ("m s^{-1}", "m/s", "meters per second"):
+        assert canonical(unit) == "m/s"
+    assert canonical("meters per second squared") == canonical("m/s/s") == "m/s^2" and canonical("cm long") == "cm"
     assert canonical("minutes") == canonical("min") and canonical("cm") != canonical("m")
     assert canonical("mph") == canonical("miles per hour") and canonical("oranges") == ""
