@@ -1,5 +1,6 @@
 """The program in a completion, and solutions cut at logical lines."""
 
+import gc
 import json
 from pathlib import Path
 from time import process_time
@@ -98,12 +99,15 @@ def test_a_thought_is_no_answer() -> None:
 )
 def test_hostile_texts_take_no_more_time_than_their_length(text: str) -> None:
     def cost(times: int) -> float:
-        start = process_time()
-        fenced_block((text + "\n") * times + "```{" + "." * 1000)
-        return process_time() - start
+        found = []
+        for _ in range(3):
+            gc.collect()
+            start = process_time()
+            fenced_block((text + "\n") * times + "```{" + "." * 1000)
+            found.append(process_time() - start)
+        return min(found)
 
-    cost(1)
-    assert cost(4) < 10 * max(cost(1), 0.005)
+    assert cost(4) < 12 * max(cost(1), 0.005)  # four times as long: a square would be sixteen times the cost
 
 
 @given(st.text(alphabet="`~\n pyx", max_size=60))
@@ -116,7 +120,7 @@ def test_a_completion_goes_on_with_the_head_and_a_whole_function_replaces_it() -
     assert PROBLEM.program("    return x\n") == HEAD + "    return x\n"
     assert PROBLEM.program("```\n    return x\n```") == HEAD + "    return x\n"
     assert PROBLEM.program("```\ndef f(x):\n    return 1\n```") == HEAD + "\ndef f(x):\n    return 1\n"
-    assert PROBLEM.program("```\ndef f2(x):\n    return 1\n```") == HEAD + "def f2(x):\n    return 1\n"
+    assert PROBLEM.program("```\ndef f2(x):\n    return 1\n```") == HEAD + "\ndef f2(x):\n    return 1\n"
     bare = CodeProblem("p", "q", (), "r", "r", head="def f(x):\n", entry_point="f", test="def check(candidate): pass")
     assert bare.program("```\ndef f(x): return 1\n```") == "def f(x): return 1\n"  # the head alone is no program
     assert bare.program("def f(x): return 1\n") == "def f(x): return 1\n"
