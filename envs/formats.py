@@ -196,11 +196,13 @@ def _json_values(text: str, path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _json_object(whole: dict[str, Any], path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield the rows of one object: columns, as pandas writes them too, a list of rows under one name, or one row."""
+    """Yield the rows of one object: one row, a list of rows under one name, columns, or what pandas writes."""
     parts = list(whole.values())
     rows: Iterable[Any]
     if set(whole) in ({"columns", "data"}, {"columns", "index", "data"}) and isinstance(whole["data"], list):
         rows = [dict(zip(whole["columns"], values, strict=True)) for values in whole["data"]]
+    elif set(whole) == {"schema", "data"} and isinstance(whole["data"], list):
+        rows = whole["data"]
     elif parts and all(isinstance(part, list) for part in parts):
         if all(name.lower() in SPLIT_WORDS for name in whole):
             raise DataError(f"{path}: holds several splits: write a file for each, such as train.jsonl and test.jsonl")
@@ -209,9 +211,12 @@ def _json_object(whole: dict[str, Any], path: Path) -> Iterator[tuple[str, Any]]
         else:
             rows = _columns(whole, path)
     elif parts and all(isinstance(part, dict) for part in parts):
-        if not all(key.isdigit() for part in parts for key in part) or len({tuple(part) for part in parts}) > 1:
+        if all(key.isdigit() for key in whole):
+            rows = parts
+        elif all(key.isdigit() for part in parts for key in part) and len({tuple(part) for part in parts}) == 1:
+            rows = _columns({name: list(part.values()) for name, part in whole.items()}, path)
+        else:
             raise DataError(f"{path}: an object of objects is no list of rows; write a list, or one object a line")
-        rows = _columns({name: list(part.values()) for name, part in whole.items()}, path)
     else:
         yield str(path), whole
         return

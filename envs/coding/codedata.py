@@ -18,6 +18,7 @@ from typing import Any, Unpack
 from g2rpo_env.envs.coding.checks import RULES
 from g2rpo_env.envs.coding.programs import (
     CodeProblem,
+    defined_names,
     fenced_block,
     find_head,
     is_open,
@@ -172,18 +173,24 @@ class Rows:
         name, value = self._field(row, "solution", where)
         if name == "output" and self._field(row, "prompt", where)[0] not in ("instruction", "input"):
             name = ""  # the output of an example
-        programs = read_programs(value, f"{where}: field {name!r}") if name else []
-        if not programs:  # problems to test on: there is nothing to reveal
+        texts = read_programs(value, f"{where}: field {name!r}") if name else []
+        if not texts:  # problems to test on: there is nothing to reveal
             return NO_SOLUTION
-        codes = [code if (block := fenced_block(code)) is None else block for code in programs]
-        for code in codes:
-            text_of({name: code}, name, where)
-            if is_program(problem.join(code)):
-                return code
-        raise DataError(
-            f"{where}: field {name!r} must hold a program of Python 3, alone or as the rest of a function that the "
-            f"prompt begins, got {codes[0]!r:.80}"
-        )
+        codes = [code if (block := fenced_block(code)) is None else block for code in texts]
+        bare = replace(problem, tail="")
+        programs = [(code, program) for code in codes if is_program(program := bare.join(code))]
+        if not programs:
+            raise DataError(
+                f"{where}: field {name!r} must hold a program of Python 3, alone or as the rest of a function that "
+                f"the prompt begins, got {codes[0]!r:.80}"
+            )
+        fitting = [code for code, program in programs if problem.entry_point in (None, *defined_names(program))]
+        if not fitting:
+            raise DataError(
+                f"{where}: field {name!r} must define {problem.entry_point!r}, which the tests call, "
+                f"got {codes[0]!r:.80}"
+            )
+        return text_of({name: fitting[0]}, name, where)
 
     def _tests(self, row: dict[str, Any], where: str) -> Tests:
         """Return the tests of a row, of the first role that it has."""

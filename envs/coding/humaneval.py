@@ -90,13 +90,25 @@ def load_problems(data: str | Path | None = None, plus: str | Path | None = None
         DataError: a file cannot be read, or HumanEval+ lacks a problem.
     """
     rows = read_installed_rows() if data is None else read_rows(data)
-    problems = [_problem(row, where) for where, row in rows]
+    problems = [_problem(row, where) for where, row in _by_id(rows).values()]
     if plus is None:
         return problems
-    inputs = {text_of(row, "task_id", where): (where, row) for where, row in read_rows(plus)}
+    inputs = _by_id(read_rows(plus))
     if missing := [p.problem_id for p in problems if p.problem_id not in inputs]:
         raise DataError(f"plus={str(plus)!r} lacks {len(missing)} problems, such as {missing[0]!r}")
     return [_with_inputs(p, *inputs[p.problem_id]) for p in problems]
+
+
+def _by_id(rows: Sequence[PlacedRow]) -> dict[str, PlacedRow]:
+    found: dict[str, PlacedRow] = {}
+    for where, row in rows:
+        task_id = text_of(row, "task_id", where)
+        if task_id in found:
+            raise DataError(
+                f"{where}: task_id {task_id!r} stands at {found[task_id][0]} too; give one file of a folder"
+            )
+        found[task_id] = where, row
+    return found
 
 
 def _problem(row: dict[str, Any], where: str) -> CodeProblem:

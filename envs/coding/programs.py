@@ -6,6 +6,7 @@ import ast
 import io
 import re
 import tokenize
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -101,6 +102,7 @@ def is_whole(code: str, head: str, entry_point: str | None = None) -> bool:
     return head.endswith("\n") or any(name in (entry_point, *opened) for name in _OPENS.findall(code))
 
 
+@lru_cache(maxsize=1024)
 def alone(head: str) -> str:
     """Return what of a head can stand alone: all of it, or what is before the function or class that it leaves open.
 
@@ -186,12 +188,31 @@ def _markdown() -> MarkdownIt:
 
 
 def is_program(text: str) -> bool:
-    """Whether a text of the data set is Python by itself."""
+    """Whether a text of the data set is Python by itself; nothing is run."""
     try:
-        ast.parse(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(text, "<data>", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
+
+
+def defined_names(program: str) -> set[str]:
+    """Return the names that a program of the data set binds anywhere: functions, methods, classes, variables, imports.
+
+    >>> sorted(defined_names("import math as m\\nclass A:\\n  def f(self): x = 1\\n"))
+    ['A', 'f', 'm', 'x']
+    """
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(program)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.alias):
+            names.add((node.asname or node.name).split(".")[0])
+    return names
 
 
 def is_open(code: str) -> bool:

@@ -345,6 +345,8 @@ def read_programs(value: Any, where: str) -> list[str]:
         if isinstance(decoded, str):
             return [_not_a_list(decoded, where)] if decoded.strip() else []
         value = decoded if _is_texts(decoded) or isinstance(decoded, dict) else [value]
+    if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+        value = {name: [one.get(name) for one in value] for name in ("language", "solution")}
     if isinstance(value, dict):
         texts, languages = value.get("solution"), value.get("language")
         if not (isinstance(texts, list) and isinstance(languages, list) and len(texts) == len(languages)):

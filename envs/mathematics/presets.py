@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -199,6 +200,7 @@ def prepare_aqua(row: Row, where: str) -> Row:
     Raises:
         DataError: the options are no list of texts, or none has the right letter.
     """
+    row = read_lists(row, "options")
     question, correct = text_of(row, "question", where), text_of(row, "correct", where).strip()
     options = row.get("options")
     if not isinstance(options, list | tuple) or not all(isinstance(option, str) for option in options):
@@ -259,6 +261,7 @@ def prepare_open_r1(row: Row, where: str) -> Row | None:
     Raises:
         DataError: there are no generations, or not one mark for each.
     """
+    row = read_lists(row, "generations", "correctness_math_verify", "correctness_llama")
     generations = row.get("generations")
     if not isinstance(generations, list) or not all(isinstance(text, str) for text in generations):
         raise DataError(f"{where}: field 'generations' must be a list of texts, got {generations!r:.80}")
@@ -277,6 +280,19 @@ def prepare_open_r1(row: Row, where: str) -> Row | None:
             + ", ".join(map(repr, row))
         )
     return None
+
+
+def read_lists(row: Row, *names: str) -> Row:
+    """Return a row whose fields that are JSON text of a list, as tables write one, are lists."""
+    lists = {}
+    for name in names:
+        value = row.get(name)
+        if isinstance(value, str) and value.lstrip().startswith("["):
+            try:
+                lists[name] = json.loads(value)
+            except ValueError:  # it stays a text, which is refused where a list is due
+                pass
+    return {**row, **lists}
 
 
 def rename_fields(row: Row, names: Mapping[str, str]) -> Row:

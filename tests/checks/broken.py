@@ -23,7 +23,7 @@ EOS = TASK.eos_token_id
 OPTIONS: dict[str, dict[str, Any]] = {
     "Addition-v0": {"digits": 2},
     "Chain-v0": {"operations": 3},
-    "CodeDataset-v0": {"max_new_tokens": 16},
+    "CodeDataset-v0": {"max_new_tokens": 16, "test_fraction": 0.4},
     "Countdown-v0": {"numbers": 3},
     "GSM8K-v0": {"max_new_tokens": 24},
     "HumanEval-v0": {"max_new_tokens": 16},

@@ -105,7 +105,9 @@ def test_json_may_lie_in_lines_in_an_array_in_an_object_or_one_behind_the_other(
     for number, text in enumerate((lines_of(ROWS).decode(), json.dumps(ROWS), json.dumps(ROWS, indent=1), pretty)):
         for kind in (".json", ".jsonl", ".ndjson"):
             assert rows_of(written(tmp_path, f"{number}{kind}", text.encode())) == ROWS
-    for number, whole in enumerate((columns, pandas, table, {"data": ROWS})):
+    index = {str(n): row for n, row in enumerate(ROWS)}
+    schema = {"schema": {"fields": []}, "data": ROWS}
+    for number, whole in enumerate((columns, pandas, table, index, schema, {"data": ROWS})):
         for indent in (None, 1):
             path = written(tmp_path, f"object{number}.json", json.dumps(whole, indent=indent).encode())
             assert rows_of(path) == ROWS and read_file(path)[1][0] == f"{path}, row 2"

@@ -145,6 +145,10 @@ PUBLIC: dict[str, dict[str, Any]] = {
         "question": "Print twice n.", "solutions": json.dumps(["print 2 * input()", DOUBLE]),
         "input_output": json.dumps(IO),
     },
+    "APPS, the entry point in the second": {
+        "question": "Double.", "solutions": json.dumps(["def double(nums): pass", METHOD]), "starter_code": "",
+        "input_output": json.dumps(CALLS),
+    },
     "APPS, lines": {
         "question": "Print twice n.", "solutions": json.dumps([DOUBLE]),
         "input_output": json.dumps({"inputs": [["3"], ["5"]], "outputs": [["6"], ["10"]]}),
@@ -250,6 +254,8 @@ def test_prompts_show_the_signature_and_messages_are_one_text(public: CodeDatase
         ({"interaction_format": "Ask."}, "the program talks with another one"),
         ({"solution": "['a', 'b']"}, "is a list in the spelling of Python"),
         ({"solution": "int main() {}"}, "must hold a program of Python 3, alone or as the rest"),
+        ({"solution": "return 2 * n"}, "must hold a program of Python 3"),
+        ({"solution": DOUBLE, "entry_point": "f", "test": "def check(c): assert c(1) == 2"}, "must define 'f'"),
         ({"solution": [1]}, "must be a text or a list of texts"),
         ({"test": "import unittest\nclass A(unittest.TestCase): pass", "entry_point": "f"}, "holds classes of tests"),
         ({"test": "import pytest\ndef test_a(): pass", "entry_point": "f"}, "needs pytest, which does not run"),

@@ -68,6 +68,16 @@ def test_a_bad_row_is_named(tmp_path: Path, changes: dict[str, object], message:
         load_problems(path)
 
 
+def test_a_task_that_stands_twice_is_named(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        (tmp_path / name).write_text(json.dumps(row()))
+    assert len(load_problems(tmp_path / "a.jsonl")) == 1
+    with pytest.raises(DataError, match="b.jsonl, line 1: task_id 'HumanEval/0' stands at .*a.jsonl, line 1 too"):
+        load_problems(tmp_path)
+    with pytest.raises(DataError, match="stands at .* too; give one file of a folder"):
+        load_problems(tmp_path / "a.jsonl", tmp_path)
+
+
 def plus(path: Path, **changes: object) -> Path:
     inputs = {"task_id": "HumanEval/0", "base_input": [[1]], "plus_input": [[2], [0.5]], "atol": 0}
     with gzip.open(path, "wt") as file:

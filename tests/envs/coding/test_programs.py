@@ -1,5 +1,6 @@
 """The program in a completion, and solutions cut at logical lines."""
 
+import gc
 import json
 from pathlib import Path
 from time import process_time
@@ -92,18 +93,21 @@ def test_a_thought_is_no_answer() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [">" * 20_000, "> " * 20 + "a\n" * 500, "- " * 20_000, "1. a\n" * 1000, "```\n~~~\n" * 1000, "- ```\n" * 1000]
-    + ["`" * 50_000, "a" * 50_000, "\t" * 50_000, "".join(" " * (2 * (n % 99)) + "- a\n" for n in range(600))]
+    [">" * 20_000, "> " * 20 + "a\n" * 200, "- " * 20_000, "1. a\n" * 400, "```\n~~~\n" * 500, "- ```\n" * 400]
+    + ["`" * 50_000, "a" * 50_000, "\t" * 50_000, "".join(" " * (2 * (n % 99)) + "- a\n" for n in range(300))]
     + ["</think" * 20_000, "<think>" + " \t" * 50_000, "{" * 50_000, "\n".join("`" * n for n in range(300))],
 )
 def test_hostile_texts_take_no_more_time_than_their_length(text: str) -> None:
     def cost(times: int) -> float:
-        start = process_time()
-        fenced_block((text + "\n") * times + "```{" + "." * 1000)
-        return process_time() - start
+        found = []
+        for _ in range(2):
+            gc.collect()
+            start = process_time()
+            fenced_block((text + "\n") * times + "```{" + "." * 1000)
+            found.append(process_time() - start)
+        return min(found)
 
-    cost(1)
-    assert cost(4) < 10 * max(cost(1), 0.005)
+    assert cost(4) < 12 * max(cost(1), 0.005)  # four times as long: a square would be sixteen times the cost
 
 
 @given(st.text(alphabet="`~\n pyx", max_size=60))
@@ -116,7 +120,7 @@ def test_a_completion_goes_on_with_the_head_and_a_whole_function_replaces_it() -
     assert PROBLEM.program("    return x\n") == HEAD + "    return x\n"
     assert PROBLEM.program("```\n    return x\n```") == HEAD + "    return x\n"
     assert PROBLEM.program("```\ndef f(x):\n    return 1\n```") == HEAD + "\ndef f(x):\n    return 1\n"
-    assert PROBLEM.program("```\ndef f2(x):\n    return 1\n```") == HEAD + "def f2(x):\n    return 1\n"
+    assert PROBLEM.program("```\ndef f2(x):\n    return 1\n```") == HEAD + "\ndef f2(x):\n    return 1\n"
     bare = CodeProblem("p", "q", (), "r", "r", head="def f(x):\n", entry_point="f", test="def check(candidate): pass")
     assert bare.program("```\ndef f(x): return 1\n```") == "def f(x): return 1\n"  # the head alone is no program
     assert bare.program("def f(x): return 1\n") == "def f(x): return 1\n"

@@ -116,6 +116,7 @@ def test_solutions_are_read_in_every_spelling() -> None:
     program = "print(1)\n"
     for value in (program, json.dumps(program), [program], json.dumps([program, ""]), [program, " "]):
         assert read_programs(value, "here") == [program]
+    assert read_programs([{"language": 2, "solution": "c"}, {"language": 3, "solution": program}], "here") == [program]
     assert read_programs({"language": [1, 3, 2], "solution": ["a", program, "c"]}, "here") == [program]
     for value in ("", "[]", [], '""', {"language": [2], "solution": ["c"]}):
         assert read_programs(value, "here") == []

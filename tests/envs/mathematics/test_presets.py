@@ -1,5 +1,6 @@
 """Data sets known by name: stand-ins row by row, and every real row played back through the environment."""
 
+import csv
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -115,6 +116,20 @@ def test_svamp_joins_its_question_and_reveals_its_equation(tmp_path: Path) -> No
 
 
 # -- AQuA -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["AQuA-v0", "OpenR1Math-v0", "SVAMP-v0"])
+def test_rows_of_a_table_give_the_same_problems(tmp_path: Path, name: str) -> None:
+    rows = data_set_rows(name, range(1, 5))
+    plain = KINDS[name](write(tmp_path / "train.jsonl", rows), **WHOLE, max_new_tokens=24)
+    with (tmp_path / "train.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows({k: json.dumps(v) if isinstance(v, list) else v for k, v in row.items()} for row in rows)
+    task = KINDS[name](tmp_path / "train.csv", **WHOLE, max_new_tokens=24)
+    assert [p.steps for p in task.source.longest()] == [p.steps for p in plain.source.longest()]
+    problems = list(task.source.longest())
+    assert all(v.correct for v in task.verifier(problems, [p.solution for p in problems]))
 
 
 def test_aqua_shows_its_options_and_hides_letter_and_value(tmp_path: Path) -> None:
