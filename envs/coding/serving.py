@@ -220,7 +220,7 @@ class Server(wire.Peer):
         """Return what a function of the tests returns."""
         if self.ask_back is None:
             raise RuntimeError("the tests cannot be asked now")
-        box = [number, list(args), kwargs]
+        box = [number, list(args), dict(kwargs)]
         del args, kwargs
         message = self.write_message("callback", box, {})
         del box
