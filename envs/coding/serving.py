@@ -72,7 +72,8 @@ class Server(wire.Peer):
 
     def perform(self, parts: list[Any], box: list[Any], extras: dict[str, Any]) -> None:
         """Put the result of a request into ``box``, and what it printed into ``extras`` if that was asked for."""
-        operation, target, args, kwargs, more = [*parts, *([], {"dict": []}, {})[len(parts) - 2 :]]
+        defaults: list[Any] = [[], {"dict": []}, {}]
+        operation, target, args, kwargs, more = parts + defaults[len(parts) - 2 :]
         function = self.operations[operation]
         given = self.read_message([target, args, kwargs], more)
         if operation == "call" and type(given[0]) is str:
