@@ -24,7 +24,7 @@ import types
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from weakref import WeakValueDictionary
 
 from g2rpo_env.envs.coding import wire
@@ -36,7 +36,6 @@ MAX_TOLD = 32 << 20
 """Bytes of messages with classes in them that one program may send."""
 _PATCHABLE = ("input", "print", "open")
 _ORIGINAL = {name: getattr(builtins, name) for name in _PATCHABLE}
-_ITERATORS = tuple(type(value) for value in ((_ for _ in ()), iter([]), iter(()), iter({}), iter(set()), map(str, ())))
 
 
 class Control(BaseException):
@@ -390,9 +389,10 @@ class Session(wire.Peer):
     def _twin(self, number: Any, cls: Any, trees: list[Any], depth: int, budget: list[Any]) -> Any:
         if not trees:
             return self.links.objects[number]
-        if not isinstance(cls, RemoteType) or base_of(cls) is None:
+        base: Any = base_of(cls)
+        if not isinstance(cls, RemoteType) or base is None:
             raise wire.WireError("a container that is none of its class")
-        value = self._mark(cls.__new__(cls), number)
+        value = self._mark(base.__new__(cls), number)
         self.links.learn(number, value, trees[0], depth, budget)
         return value
 
@@ -402,7 +402,7 @@ class Session(wire.Peer):
             raise wire.WireError("an exception that is none")
         message, args = str(message)[:400], [part for part in args if type(part) in (int, str, float, bool)]
         if isinstance(cls, RemoteType):
-            error = self._mark(cls.__new__(cls), number)
+            error: BaseException = self._mark(cast(Any, BaseException).__new__(cls), number)
             object.__setattr__(error, "_g2rpo_message", message)
             BaseException.args.__set__(error, tuple(args))  # type: ignore[attr-defined]
             return error
@@ -456,7 +456,7 @@ class Session(wire.Peer):
         body |= {"__module__": module, "__doc__": text if type(text) is str else None, "__qualname__": name}
         body["_g2rpo_real"] = real = known or _REAL.get(name) or _standard_class(module, name)
         if known or name in _REAL:
-            body["__class__"] = property(lambda self, real=real: real)
+            body["__class__"] = property(lambda self: real)
         if name == "module":
             body["__getattr__"] = _refuse_module
         if name in _REAL:
@@ -848,7 +848,7 @@ class Comparing(Reference):
         if same is not True:
             return False
         if mine != theirs or not mine[1]:
-            session.doubts.append(f"{type(self).__name__}.__eq__")
+            session.doubts.append(Doubt(f"{type(self).__name__}.__eq__", plain=False))
         return True
 
     def __ne__(self, other: Any) -> Any:

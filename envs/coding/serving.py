@@ -72,7 +72,8 @@ class Server(wire.Peer):
 
     def perform(self, parts: list[Any], box: list[Any], extras: dict[str, Any]) -> None:
         """Put the result of a request into ``box``, and what it printed into ``extras`` if that was asked for."""
-        operation, target, args, kwargs, more = [*parts, *([], {"dict": []}, {})[len(parts) - 2 :]]
+        defaults: list[Any] = [[], {"dict": []}, {}]
+        operation, target, args, kwargs, more = parts + defaults[len(parts) - 2 :]
         function = self.operations[operation]
         given = self.read_message([target, args, kwargs], more)
         if operation == "call" and type(given[0]) is str:
@@ -220,7 +221,7 @@ class Server(wire.Peer):
         """Return what a function of the tests returns."""
         if self.ask_back is None:
             raise RuntimeError("the tests cannot be asked now")
-        box = [number, list(args), kwargs]
+        box = [number, list(args), dict(kwargs)]
         del args, kwargs
         message = self.write_message("callback", box, {})
         del box

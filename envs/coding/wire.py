@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from fractions import Fraction
 from itertools import count, islice
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 MAX_FRAME = 4 << 20
@@ -91,13 +91,25 @@ class Peer:
 # -- frames -----------------------------------------------------------------------------------------------------------
 
 
-def send_frame(sock: socket.socket, data: bytes, deadline: float | None = None) -> None:
+class Stream(Protocol):
+    """What frames go through: a socket, or something that looks at more than the socket while it waits."""
+
+    def recv(self, size: int, /) -> bytes:
+        """Return at least one byte and at most ``size``, none at the end."""
+        ...
+
+    def sendall(self, data: bytes, /) -> None:
+        """Send bytes."""
+        ...
+
+
+def send_frame(sock: socket.socket | Stream, data: bytes, deadline: float | None = None) -> None:
     """Send one frame; raises TimeoutError at the deadline (of time.monotonic)."""
     _arm(sock, deadline)
     sock.sendall(struct.pack("<I", len(data)) + data)
 
 
-def receive_frame(sock: socket.socket, deadline: float | None = None, most: int = MAX_FRAME) -> bytes:
+def receive_frame(sock: socket.socket | Stream, deadline: float | None = None, most: int = MAX_FRAME) -> bytes:
     """Return one frame.
 
     Raises:
@@ -111,7 +123,7 @@ def receive_frame(sock: socket.socket, deadline: float | None = None, most: int 
     return bytes(_receive(sock, length, deadline))
 
 
-def _receive(sock: socket.socket, length: int, deadline: float | None) -> bytes | bytearray:
+def _receive(sock: socket.socket | Stream, length: int, deadline: float | None) -> bytes | bytearray:
     _arm(sock, deadline)
     data = sock.recv(min(length, 1 << 16))
     if len(data) == length:
@@ -126,7 +138,7 @@ def _receive(sock: socket.socket, length: int, deadline: float | None) -> bytes 
     return whole
 
 
-def _arm(sock: socket.socket, deadline: float | None) -> None:
+def _arm(sock: Any, deadline: float | None) -> None:
     if deadline is not None:
         left = deadline - time.monotonic()
         if left <= 0:
@@ -479,12 +491,14 @@ def _int(value: Any) -> int:
 
 def _time(parts: list[Any]) -> datetime.time:
     *start, zone, fold = parts
-    return datetime.time(*map(_int, start), tzinfo=zone, fold=fold)
+    hour, minute, second, part = map(_int, start)
+    return datetime.time(hour, minute, second, part, zone, fold=fold)
 
 
 def _datetime(parts: list[Any]) -> datetime.datetime:
     *start, zone, fold = parts
-    return datetime.datetime(*map(_int, start), tzinfo=zone, fold=fold)
+    year, month, day, hour, minute, second, part = map(_int, start)
+    return datetime.datetime(year, month, day, hour, minute, second, part, zone, fold=fold)
 
 
 def _array(parts: list[Any]) -> array.array[Any]:

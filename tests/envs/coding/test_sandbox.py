@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import gzip
 import json
 import multiprocessing
 import os
@@ -411,6 +412,109 @@ def test_human_eval_catches_a_mutant_of_each_solution() -> None:
 def test_mbpp_catches_a_mutant_of_each_solution(data_folder: Path) -> None:
     with opened(workers=2, timeout=1.0) as box:  # of mutants that run on
         assert never_caught(box, mbpp(data_folder), most=14) == []
+
+
+# -- published test forms ---------------------------------------------------------------------------------------------
+
+HELPERS = """
+import numpy as np
+
+def is_floats(x) -> bool:
+    if isinstance(x, float):
+        return True
+    if isinstance(x, (list, tuple)):
+        return all(isinstance(i, float) for i in x)
+    return isinstance(x, np.ndarray) and (x.dtype == np.float64 or x.dtype == np.float32)
+
+def assertion(out, exp, atol):
+    exact_match = out == exp
+    if atol == 0 and is_floats(exp):
+        atol = 1e-6
+    if not exact_match and atol != 0:
+        assert np.allclose(out, exp, rtol=1e-07, atol=atol)
+    else:
+        assert exact_match
+"""
+"""The helpers of evalplus/humanevalplus and evalplus/mbppplus on the Hub (Apache-2.0)."""
+
+
+def published(inputs: str, results: str, tolerance: float = 0) -> str:
+    """Return a test in the form of evalplus on the Hub, for sources of inputs and results."""
+    return (
+        f"{HELPERS}\ndef check(candidate):\n    inputs = {inputs}\n    results = {results}\n"
+        "    for i, (inp, exp) in enumerate(zip(inputs, results)):\n"
+        f"        assertion(candidate(*inp), exp, {tolerance})\n"
+    )
+
+
+def plus_checks(data_folder: Path, most: int) -> list[CodeCheck]:
+    """Return problems of HumanEval+ in that form with some of their inputs."""
+    found = []
+    with gzip.open(data_folder / "HumanEvalPlus/HumanEvalPlus-Mini.jsonl.gz", "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    for row in rows:
+        if row["entry_point"] == "find_zero":  # any root is right
+            continue
+        program = row["prompt"] + row["canonical_solution"]
+        space: dict = {}
+        exec(program, space)
+        inputs = (row["base_input"] + row["plus_input"])[:most]
+        results = [space[row["entry_point"]](*copy.deepcopy(given)) for given in inputs]
+        if len(repr(results)) < 200_000:
+            test = published(repr(inputs), repr(results), row["atol"])
+            found.append(CodeCheck(program, entry_point=row["entry_point"], test=test, name=row["task_id"]))
+    return found
+
+
+def mbpp_plus_checks(data_folder: Path) -> list[CodeCheck]:
+    """Return problems of MBPP whose asserts compare with literals, in the same form."""
+    found = []
+    for check in mbpp(data_folder):
+        calls = [ast.parse(text).body[0] for text in check.asserts]
+        pairs = [node.test for node in calls if isinstance(node, ast.Assert) and isinstance(node.test, ast.Compare)]
+        try:
+            inputs = [[ast.literal_eval(part) for part in pair.left.args] for pair in pairs]  # type: ignore[attr-defined]
+            results = [ast.literal_eval(pair.comparators[0]) for pair in pairs]
+        except (ValueError, AttributeError):
+            continue
+        entry = pairs[0].left.func.id if pairs else ""  # type: ignore[attr-defined]
+        if pairs and entry.isidentifier() and not check.setup:
+            test = published(repr(inputs), repr(results).replace("inf", "float('inf')"))
+            found.append(CodeCheck(check.program, entry_point=entry, test=test, name=check.name))
+    return found
+
+
+def stubs(check: CodeCheck) -> list[CodeCheck]:
+    """Return the check with functions in place of its program that do nothing, and that return their argument."""
+    bodies = ("pass", "return args[0] if args else None")
+    return [replace(check, program=f"def {check.entry_point}(*args, **kwargs):\n    {body}\n") for body in bodies]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("form", ["HumanEval+", "MBPP+"])
+def test_published_forms(data_folder: Path, form: str) -> None:
+    """Every canonical solution passes or is no verdict (1 % at most); no function that does nothing passes."""
+    checks = plus_checks(data_folder, 15) if form == "HumanEval+" else mbpp_plus_checks(data_folder)
+    with opened(workers=2, timeout=15.0) as box:
+        verdicts = box.check(checks)
+        failed = [(check.name, v) for check, v in zip(checks, verdicts, strict=True) if v.valid and not v.correct]
+        assert len(checks) > 150 and failed == []
+        assert sum(not v.valid for v in verdicts) <= 0.01 * len(checks)
+        lazy = [stub for check in checks for stub in stubs(check)]
+        passed = [(c.name, c.program) for c, v in zip(lazy, box.check(lazy), strict=True) if v.correct]
+    assert [entry for entry in passed if not in_plain_python(entry, checks)] == []
+
+
+def in_plain_python(entry: tuple[str, str | bytes], checks: list[CodeCheck]) -> bool:
+    """Whether a program passes in plain Python as well: the inputs of some problems are all fixed points."""
+    (check,) = (check for check in checks if check.name == entry[0])
+    space: dict = {}
+    exec(f"{entry[1]!s}\n{check.test}", space)
+    try:
+        space["check"](space[check.entry_point])
+    except Exception:
+        return False
+    return True
 
 
 # -- the owner --------------------------------------------------------------------------------------------------------

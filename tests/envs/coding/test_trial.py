@@ -8,7 +8,15 @@ import pytest
 
 from g2rpo_env.envs.coding.references import Session
 from g2rpo_env.envs.coding.serving import Server
-from g2rpo_env.envs.coding.trial import Score, TestError, free_names, run_asserts, run_check
+from g2rpo_env.envs.coding.trial import (
+    Score,
+    TestError,
+    free_names,
+    packages_of,
+    run_asserts,
+    run_check,
+    unreached,
+)
 
 
 class Near(Session):
@@ -102,7 +110,7 @@ def test_broken_tests_are_no_verdict_on_the_program(test: str, message: str) -> 
 def test_asserts_run_here_and_ask_only_for_calls() -> None:
     asserts = ["assert add(1, 2) == 3", "assert math.isclose(add(0.1, 0.2), 0.3)", "assert set([add(1, 1)]) == {2}"]
     score, asked = asserted(ADD, asserts)
-    assert (score.passed, score.failed, asked) == (3, 0, [])
+    assert (score.passed, score.failed, asked) == (3, 0, ["call"] * 3)
 
 
 def test_a_builtin_name_is_the_programs_only_where_nothing_else_is_tested() -> None:
@@ -113,30 +121,71 @@ def test_a_builtin_name_is_the_programs_only_where_nothing_else_is_tested() -> N
     assert asserted(liar, ["assert set([add(1, 1)]) == set([2])"])[0].failed == 1
 
 
-def test_objects_of_the_program_stay_there_and_the_right_side_stays_here() -> None:
-    source = "class P:\n    def __init__(s, x): s.x = x\ndef total(ps): return sum(p.x for p in ps)"
-    score, asked = asserted(source, ["assert total([P(1), P(2)]) == 3", "assert not total([P(1)]) == 2"])
-    assert score.passed == 2
-    assert asked == ["total([P(1), P(2)])", "total([P(1)])"]
+def test_objects_of_the_program_stay_there_and_plain_results_come_here() -> None:
+    source = "class P:\n    x = 3\n    def __init__(s, x): s.x = x\ndef total(ps): return sum(p.x for p in ps)"
+    score, asked = asserted(source, ["assert total([P(1), P(2)]) == 3", "p = P(4)\np.x += 1\nassert p.x == 5"])
+    assert (score.passed, score.failed) == (2, 0)
+    assert asked == ["name", "call", "name", "call", "call", "name", "call", "get", "set", "get"]
 
 
-def test_results_that_cannot_travel_are_used_where_they_are() -> None:
+def test_results_that_are_no_plain_data_can_be_used() -> None:
     source = "class P:\n    x = 3\ndef make(): return P()\ndef adder(n): return lambda x: x + n"
-    score, asked = asserted(source, ["assert make().x == 3", "assert adder(1)(2) == 3", "assert adder(1)(2) == 4"])
-    assert (score.passed, score.failed) == (2, 1) and "adder(1)(2)" in asked
+    score, _ = asserted(source, ["assert make().x == 3", "assert adder(1)(2) == 3", "assert adder(1)(2) == 4"])
+    assert (score.passed, score.failed) == (2, 1)
     assert asserted(source, ["assert make() == 3"])[0].failed == 1
 
 
-def test_a_setup_that_needs_the_program_runs_there() -> None:
+def test_a_setup_may_use_the_programs_classes() -> None:
     source = "class P:\n    def __init__(s, x): s.x = x\ndef get(p): return p.x"
-    score, asked = asserted(source, ["assert get(p) == 5", "assert get(p) != 6"], setup="p = P(5)")
-    assert score.passed == 2 and asked == ["p = P(5)", "get(p)", "get(p)"]
+    score, _ = asserted(source, ["assert get(p) == 5", "assert get(p) != 6"], setup="p = P(5)")
+    assert score.passed == 2
+    with pytest.raises(TestError, match="setup cannot be run: ZeroDivisionError"):
+        asserted(source, ["assert get(P(1)) == 1"], setup="1 / 0")
 
 
-def test_an_answer_is_never_told_to_the_program() -> None:
-    source = "class P: pass\ndef f(p): return 0.5"
-    with pytest.raises(TestError, match="without telling"):
-        asserted(source, ["assert math.isclose(f(P()), 0.5)"])
+def test_a_check_without_asserts_of_its_own_is_one_case() -> None:
+    helper = "def same(a, b):\n    assert a == b\n"
+    helper += "def check(candidate):\n    same(candidate(1, 2), 3)\n    same(candidate(0, 1), 1)\n"
+    for test in (helper, "def check(c):\n    if c(1, 2) != 3:\n        raise AssertionError('no')\n"):
+        score = checked(ADD, test)
+        assert (score.passed, score.failed, score.share) == (1, 0, 1.0)
+        assert checked("def add(a, b): return a * b", test).failed == 1
+
+
+def test_asserts_that_with_catches_are_part_of_the_test() -> None:
+    test = (
+        "import unittest\ndef check(candidate):\n    with unittest.TestCase().assertRaises(AssertionError):\n"
+        "        assert candidate(1, 1) == 3\n    assert candidate(1, 1) == 2\n"
+    )
+    assert checked(ADD, test).share == 1.0
+
+
+@pytest.mark.parametrize("ending", ["unittest.main(argv=['x'])", "unittest.main(argv=['x'], exit=False)"])
+def test_unittest_finds_the_tests_of_the_module(ending: str) -> None:
+    case = "import unittest\nclass T(unittest.TestCase):\n    def test(self): self.assertEqual(add(1, 2), 3)\n"
+    program = Near(ADD)
+    score = Score()
+    run_check(program, "add", f"{case}def check(candidate):\n    {ending}\n", "", score)
+    assert (score.passed, score.failed, program.answers) == (1, 0, 1)
+    assert (
+        checked("def add(a, b): return 0", f"{case}def check(candidate):\n    unittest.main(argv=['x'])\n").failed == 1
+    )
+
+
+def test_a_class_of_the_test_that_derives_from_one_of_the_program_is_made_there() -> None:
+    source = "class P:\n    def x(s): return 1"
+    body = "class Q(P):\n    def y(s): return s.x() + K\nassert Q().y() == 3"
+    assert asserted(source, [body], setup="K = 2")[0].passed == 1
+
+
+def test_what_tests_do_to_their_process_is_noticed_where_the_program_would_see_it() -> None:
+    test = "import random\nrandom.seed(1)\ndef check(c): pass"
+    assert unreached(test, "", [], b"import random") == "seed"
+    assert unreached(test, "", [], b"def f(): pass") == "" == unreached("x = 'seed'", "", [], b"random")
+
+
+def test_packages_of_tests_are_found() -> None:
+    assert packages_of("import numpy as np, math\nfrom scipy.stats import norm\nfrom . import x") == ("numpy", "scipy")
 
 
 def test_asserts_that_do_not_compile_are_no_verdict() -> None:

@@ -1,26 +1,11 @@
-"""Parts of the worker that need no jail: exceptions from afar, bounded folders, deadlines, printable messages."""
+"""Parts of the worker that need no jail: deadlines of tests, doubts, printable messages."""
 
 import time
 
 import pytest
 
 from g2rpo_env.envs.coding import worker
-from g2rpo_env.envs.coding.trial import CandidateError
-
-
-@pytest.mark.parametrize(
-    ("parts", "kind"),
-    [
-        (["ValueError", "ValueError", "no"], ValueError),
-        (["Own", "ValueError", "no"], CandidateError),  # its own class, which only claims to be builtin
-        (["SystemExit", "SystemExit", "0"], CandidateError),  # would end the worker's tests
-        (["UnicodeDecodeError", "UnicodeDecodeError", ""], CandidateError),  # takes five arguments
-        (["eval", "eval", "1"], CandidateError),
-        ([], CandidateError),
-    ],
-)
-def test_exceptions_from_afar_are_builtin_or_ours(parts: list, kind: type) -> None:
-    assert type(worker.exception_of(parts)) is kind
+from g2rpo_env.envs.coding.references import Doubt, Obstacle, Session
 
 
 def test_tests_that_run_on_are_stopped() -> None:
@@ -39,5 +24,16 @@ def test_messages_are_printable_and_bounded() -> None:
     assert len(worker.printable("é" * 1000)) == 400
 
 
-def test_waiting_time_of_no_process_is_zero() -> None:
-    assert worker.waiting_of(2**30) == 0.0
+def test_tests_are_not_charged_for_the_time_of_the_program() -> None:
+    began = time.monotonic()
+    with worker.guard(0.05 - 1.0, lambda: time.monotonic() - began):
+        time.sleep(0.3)
+
+
+def test_a_pass_by_the_programs_own_word_is_wrong_for_plain_data_and_no_verdict_for_objects() -> None:
+    session = Session(lambda message: b"")
+    session.doubts.append(Doubt("Any.__eq__", plain=True))
+    assert worker.judge_doubts(session)[0] == "wrong"
+    session.objects_wanted = True
+    with pytest.raises(Obstacle, match="only the program's own Any.__eq__"):
+        worker.judge_doubts(session)
