@@ -177,11 +177,11 @@ def accept_options(group: Any, *, without: Collection[str] = (), **changed: Any)
     ... def make_task(split: str = "train", **options: Any) -> Any:
     ...     return options
     >>> make_task(stop_strings=("!",))
-    {'max_length': 99, 'stop_strings': ('!',)}
+    {'max_length': 99, 'stop_strings': ('!',), 'begin_tokens': None, 'end_tokens': None}
     >>> make_task(max_lenght=10)
     Traceback (most recent call last):
         ...
-    TypeError: max_lenght=10 is no option of make_task: split, max_length, stop_strings; did you mean 'max_length'?
+    TypeError: max_lenght=10 is no option of make_task: split, max_length, stop_strings, begin_tokens, end_tokens; did you mean 'max_length'?
     """
     taken = {name: kind for name, kind in group.__annotations__.items() if name not in without}
     for name in (*without, *changed):
