@@ -173,15 +173,15 @@ def accept_options(group: Any, *, without: Collection[str] = (), **changed: Any)
     Raises:
         TypeError: the group lacks an option that is named here, or an :class:`Option`.
 
-    >>> @accept_options(TaskOptions, without=("tokenizer",), max_length=99)
+    >>> @accept_options(TaskOptions, without=("tokenizer", "begin_tokens", "end_tokens"), max_length=99)
     ... def make_task(split: str = "train", **options: Any) -> Any:
     ...     return options
     >>> make_task(stop_strings=("!",))
-    {'max_length': 99, 'stop_strings': ('!',), 'begin_tokens': None, 'end_tokens': None}
+    {'max_length': 99, 'stop_strings': ('!',)}
     >>> make_task(max_lenght=10)
     Traceback (most recent call last):
         ...
-    TypeError: max_lenght=10 is no option of make_task: split, max_length, stop_strings, begin_tokens, end_tokens; did you mean 'max_length'?
+    TypeError: max_lenght=10 is no option of make_task: split, max_length, stop_strings; did you mean 'max_length'?
     """
     taken = {name: kind for name, kind in group.__annotations__.items() if name not in without}
     for name in (*without, *changed):
