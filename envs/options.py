@@ -182,7 +182,7 @@ def accept_options(group: Any, *, without: Collection[str] = (), **changed: Any)
     Raises:
         TypeError: the group lacks an option that is named here, or an :class:`Option`.
 
-    >>> @accept_options(TaskOptions, without=("tokenizer",), max_length=99)
+    >>> @accept_options(TaskOptions, without=("tokenizer", "begin_tokens", "end_tokens"), max_length=99)
     ... def make_task(split: str = "train", **options: Any) -> Any:
     ...     return options
     >>> make_task(stop_strings=("!",))
