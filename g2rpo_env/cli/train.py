@@ -15,6 +15,7 @@ import tyro
 from g2rpo_env.agents import GRPO, CausalLMPolicy, recipes
 from g2rpo_env.agents.evaluation import UnreadWatch
 from g2rpo_env.agents.loop import run_updates
+from g2rpo_env.agents.policy import lora
 from g2rpo_env.agents.policy.loading import pretrained_tokenizer
 from g2rpo_env.agents.policy.sampling import check_temperature
 from g2rpo_env.agents.progress import Progress
@@ -345,5 +346,7 @@ def check_options(options: Any) -> None:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise ConfigurationError(f"{name}={value} must be at least 1")
+    if options.lora is not None:
+        lora.require_peft()
     check_temperature(options.temperature)
     check_torch_options(options)

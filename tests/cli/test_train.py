@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import sys
 
 import pytest
 import torch
@@ -250,3 +251,23 @@ def test_a_malformed_row_is_named_by_file_and_line(command, tmp_path):
     rows, out = tmp_path / "rows.jsonl", tmp_path / "run"
     status, _, error = command("train", "--env", "g2rpo_env/GSM8K-v0", "--data", rows, "--out", out)
     assert status == 1 and "rows.jsonl, line 2: not valid JSON" in error
+
+
+def test_an_adapter_without_its_library_is_refused_before_anything_is_made(train, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    status, text, folder = train("lora", "--lora", 2)
+    assert status == 1 and "LoRA needs peft" in text and not folder.exists()
+    assert "lora=0 must be at least 1" in train("lora", "--lora", 0)[1]
+
+
+def test_a_run_goes_on_with_the_threads_that_it_began_with(train, command):
+    folder = train("threads", "--updates", 1)[-1]
+    config = json.loads((folder / "config.json").read_text())
+    assert config["threads"] == 1
+    place = config["argv"].index("--threads")
+    config["argv"][place : place + 2] = []
+    config["options"]["threads"] = None
+    config["threads"] = 3  # as chosen for the machine that the run began on
+    (folder / "config.json").write_text(json.dumps(config))
+    assert command("train", "--resume", folder, "--updates", 2)[0] == 0
+    assert torch.get_num_threads() == 3
