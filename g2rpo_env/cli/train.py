@@ -14,7 +14,7 @@ import tyro
 
 from g2rpo_env.agents import GRPO, CausalLMPolicy, recipes
 from g2rpo_env.agents.evaluation import UnreadWatch
-from g2rpo_env.agents.loop import run_updates
+from g2rpo_env.agents.loop import Callback, run_updates
 from g2rpo_env.agents.policy import lora
 from g2rpo_env.agents.policy.loading import pretrained_tokenizer
 from g2rpo_env.agents.policy.sampling import check_temperature
@@ -276,7 +276,7 @@ class Training:
             if agent.updates == 0:
                 self._evaluate()
             unread = UnreadWatch(self._warn, self.envs.unwrapped.task.max_new_tokens)
-            callbacks = [self._record, self._measure, self._keep, self._show, unread]
+            callbacks: list[Callback] = [self._record, self._measure, self._keep, self._show, unread]
             run_updates(agent.update, self._has_more, callbacks)
         self.folder.close()
         self.folder.checkpoint(agent, agent.updates)
