@@ -306,7 +306,7 @@ def interval95(share_P: np.ndarray) -> tuple[float, float]:
     solved = (share_P >= 1).sum(), (share_P > 0).sum()
     always, ever = (_wilson95(int(number), len(share_P)) for number in solved)
     low, high = (
-        float(np.clip(value, *bounds)) for value, *bounds in zip(bootstrap95(share_P), always, ever, strict=True)
+        min(max(value, least), most) for value, least, most in zip(bootstrap95(share_P), always, ever, strict=True)
     )
     return low, high
 

@@ -158,8 +158,8 @@ class CausalLMPolicy:
         kind = torch_dtype(dtype)
         check_device(device)
         base = lora.base_of(name) if lora.is_adapter(name) else None
-        has_tokenizer = base is None or (Path(name) / "tokenizer_config.json").is_file()
-        tokenizer: Any = pretrained_tokenizer(name if has_tokenizer else base)
+        has_tokenizer = (Path(name) / "tokenizer_config.json").is_file()
+        tokenizer: Any = pretrained_tokenizer(name if base is None or has_tokenizer else base)
         try:
             model: Any = AutoModelForCausalLM.from_pretrained(str(base or name), dtype=kind)
         except (OSError, ValueError, SafetensorError) as error:

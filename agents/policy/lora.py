@@ -51,7 +51,7 @@ def add_lora(
         raise ConfigurationError(f"alpha={alpha} must be None or above 0")
     if has_adapter(model):
         raise ConfigurationError("model must have no adapter yet")
-    peft = _peft()
+    peft = require_peft()
     config = peft.LoraConfig(
         r=rank,
         lora_alpha=2 * rank if alpha is None else alpha,
@@ -167,7 +167,7 @@ def load(model: Any, folder: str | Path) -> Any:
     Raises:
         MissingDependencyError: peft is missing.
     """
-    adapted = _peft().PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+    adapted = require_peft().PeftModel.from_pretrained(model, str(folder), is_trainable=True)
     if (Path(folder) / REFERENCE_FILE).is_file():
         named = json.loads((Path(folder) / REFERENCE_FILE).read_text(encoding="utf-8"))
         adapted.kept_base = str((Path(folder).resolve() / named["folder"]).resolve()), named["sha256"]
@@ -217,7 +217,8 @@ def merge(model: Any) -> Any:
     return copied.merge_and_unload() if has_adapter(copied) else copied
 
 
-def _peft() -> Any:
+def require_peft() -> Any:
+    """Return the library ``peft``; raises MissingDependencyError if it is missing."""
     try:
         import peft
     except ImportError as error:

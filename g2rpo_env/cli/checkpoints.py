@@ -51,7 +51,7 @@ class Model:
         prepare_torch()
         path = Path(self.weights) / CONFIG_FILE
         said = _read_json(path) if path.is_file() else {}
-        config = said.get("policy", {name: said[name] for name in ("temperature",) if name in said})
+        config = said.get("policy", {})
         given = {"temperature": temperature, "dtype": options.dtype}
         changed = {name: value for name, value in given.items() if value is not None}
         policy = CausalLMPolicy.from_pretrained(self.weights, device=options.device, **{**config, **changed})

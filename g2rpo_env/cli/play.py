@@ -109,10 +109,13 @@ def play_episode(env: TokenEnv, lines: Iterable[str], console: Console, policy: 
         if line == ":tokens":
             _show_tokens(env, console)
             continue
-        written = _encode_line(env, line) if policy is None or line != ":model" else None
-        tokens: Iterable[int] = _let_answer(policy, env) if written is None else written
-        if written is not None and not len(written):
-            console.print("(the ground truth does not begin like this; :end hands the answer in)", style="dim")
+        tokens: Iterable[int]
+        if policy is not None and line == ":model":
+            tokens = _let_answer(policy, env)
+        else:
+            tokens = written = _encode_line(env, line)
+            if not len(written):
+                console.print("(the ground truth does not begin like this; :end hands the answer in)", style="dim")
         for token in tokens:
             _, reward, terminated, truncated, info = env.step(token)
             if terminated or truncated:

@@ -14,7 +14,8 @@ import tyro
 
 from g2rpo_env.agents import GRPO, CausalLMPolicy, recipes
 from g2rpo_env.agents.evaluation import UnreadWatch
-from g2rpo_env.agents.loop import run_updates
+from g2rpo_env.agents.loop import Callback, run_updates
+from g2rpo_env.agents.policy import lora
 from g2rpo_env.agents.policy.loading import pretrained_tokenizer
 from g2rpo_env.agents.policy.sampling import check_temperature
 from g2rpo_env.agents.progress import Meter, Progress
@@ -287,7 +288,7 @@ class Training:
         self.progress = Progress(options.updates, agent.updates)  # its clock starts now
         with self.progress, catch_stop_request() as self.is_stopping:
             unread = UnreadWatch(self._warn_unread, self.envs.unwrapped.task.max_new_tokens)
-            callbacks = [self._record, self._measure, self._keep, self._show, self._warn, unread]
+            callbacks: list[Callback] = [self._record, self._measure, self._keep, self._show, self._warn, unread]
             run_updates(agent.update, self._has_more, callbacks)
         self.folder.close()
         self.folder.checkpoint(agent, agent.updates)
@@ -468,5 +469,7 @@ def check_options(options: Any) -> None:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise ConfigurationError(f"{name}={value} must be at least 1")
+    if options.lora is not None:
+        lora.require_peft()
     check_temperature(options.temperature)
     check_torch_options(options)

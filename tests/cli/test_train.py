@@ -497,3 +497,23 @@ def test_a_topic_that_there_is_not_is_named_and_recipes_stand_in_the_help(comman
     assert status == 1 and "help='warn' must be one of run, warm, task" in error and "did you mean 'warm'" in error
     text = help_of(command, capsys, "--help")
     assert all(name in text for name in recipes.RECIPES)
+
+
+def test_an_adapter_without_its_library_is_refused_before_anything_is_made(train, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    status, text, folder = train("lora", "--lora", 2)
+    assert status == 1 and "LoRA needs peft" in text and not folder.exists()
+    assert "lora=0 must be at least 1" in train("lora", "--lora", 0)[1]
+
+
+def test_a_run_goes_on_with_the_threads_that_it_began_with(train, command):
+    folder = train("threads", "--updates", 1)[-1]
+    config = json.loads((folder / "config.json").read_text())
+    assert config["threads"] == 1
+    place = config["argv"].index("--threads")
+    config["argv"][place : place + 2] = []
+    config["options"]["threads"] = None
+    config["threads"] = 3  # as chosen for the machine that the run began on
+    (folder / "config.json").write_text(json.dumps(config))
+    assert command("train", "--resume", folder, "--updates", 2)[0] == 0
+    assert torch.get_num_threads() == 3
