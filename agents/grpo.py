@@ -20,6 +20,7 @@ from g2rpo_env.agents.evaluation import ContextRule, Evaluation, UnreadWatch, ev
 from g2rpo_env.agents.given import Given, check_parts, check_requirements
 from g2rpo_env.agents.learner import NO_STEP, Learner
 from g2rpo_env.agents.loop import Callback, run_updates
+from g2rpo_env.agents.parts.losses.surrogate import ClippedSurrogate, LogLikelihood
 from g2rpo_env.agents.parts.protocols import get_requirements
 from g2rpo_env.agents.parts.strategies.reroll import Reroll
 from g2rpo_env.agents.parts.strategies.rollout import Rollout
@@ -346,12 +347,15 @@ def check_compares(recipe: Recipe, policy: Policy, envs: Any) -> None:
     size = envs.unwrapped.group_size
     truncation = getattr(policy, "truncation", None)
     all_alike = getattr(truncation, "leaves_one", False) and find_guidance(envs) is None
-    # What else collects or cuts groups may compare others, and a credit may know more than the advantage of a group.
-    is_plain = isinstance(recipe.strategy, Rollout | Reroll) and recipe.credit is None
+    # What else collects or cuts groups may compare others, and other parts may know more than the advantage of a group.
+    is_plain = isinstance(recipe.strategy, Rollout | Reroll) and isinstance(
+        recipe.loss, ClippedSurrogate | LogLikelihood
+    )
+    is_plain = is_plain and recipe.credit is None and recipe.regularizer is None
     required = get_requirements(recipe.advantage) | get_requirements(recipe.selection)
     if not (size == 1 or all_alike) or not is_plain or "groups" in required:
         return
-    advantage = copy.deepcopy(recipe.advantage)
+    advantage: Any = copy.deepcopy(recipe.advantage)
     if np.any(advantage(np.zeros(size))) or np.any(advantage(np.ones(size))):
         return
     learns_nothing = f"advantage={type(advantage).__name__} would be 0 for each, and nothing would be learnt"

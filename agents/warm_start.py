@@ -158,8 +158,9 @@ def check_base(result: WarmStartResult, options: WarmStart) -> None:
     """Raise WarmStartError where a warm start ended without a right answer, though it was asked for some."""
     low, high = options.success
     if low > 0 and result.success == 0:
+        reason = f", because {result.reason}" if result.reason else ""
         raise WarmStartError(
-            f"warm start: no sampled answer is right after {result.steps} steps, because {result.reason}; "
+            f"warm start: no sampled answer is right after {result.steps} steps{reason}; "
             f"success={options.success} was asked for, and training has no reward to learn from at 0. Give it more "
             "problems or easier ones, other warm options, or a policy that solves some"
         )

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -36,11 +36,11 @@ class Workers:
         self._pools: dict[int, ProcessPoolExecutor] = {}
         self._busy: dict[Future[Any], int] = {}
         self._before: set[Any] = set()
+        self._signals = ExitStack()
 
     def __enter__(self) -> Workers:
         self._before = set(multiprocessing.active_children())
-        self._signals = end_on_sigterm()
-        self._signals.__enter__()
+        self._signals.enter_context(end_on_sigterm())
         return self
 
     def __exit__(
@@ -57,7 +57,7 @@ class Workers:
                 if child.is_alive():
                     child.kill()
         finally:
-            self._signals.__exit__(None, None, None)
+            self._signals.close()
 
     @property
     def has_free(self) -> bool:

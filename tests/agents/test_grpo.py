@@ -774,6 +774,35 @@ def test_a_controller_without_a_guidance_wrapper_is_refused(make_envs: Any, make
         GRPO(make_policy(envs), envs, controller=AdaptiveGuidance())
 
 
+@pytest.mark.parametrize("advantage", [GroupNormalized(), GroupCentered()])
+def test_groups_of_one_are_refused_where_members_are_compared(make_envs: Any, make_policy: Any, advantage: Any) -> None:
+    envs = make_envs(4, 1, autoreset_mode="DISABLED")
+    words = f"group_size=1 must be at least 2: a group has no other member; advantage={type(advantage).__name__} would"
+    for strategy in (Rollout(), Reroll()):
+        with pytest.raises(ConfigurationError, match=words):
+            GRPO(make_policy(envs), envs, advantage=advantage, strategy=strategy)
+    GRPO(make_policy(envs), envs, recipe=recipes.get("raft"))  # learns from a right answer alone
+
+    @dataclass(frozen=True)
+    class Raw:
+        def __call__(self, reward_G: np.ndarray) -> np.ndarray:
+            return np.asarray(reward_G)
+
+    GRPO(make_policy(envs), envs, advantage=Raw())
+
+
+@pytest.mark.parametrize("option", [{"top_k": 1}, {"min_p": 1.0}])
+def test_members_that_are_all_the_same_text_are_refused(make_envs: Any, make_policy: Any, option: Any) -> None:
+    envs = make_envs()
+    policy = make_policy(envs)
+    policy.truncation = Truncation(**option)
+    with pytest.raises(ConfigurationError, match="makes all members of a group the same text: advantage=GroupNorm"):
+        GRPO(policy, envs)
+    GRPO(policy, make_envs(guidance={"length": 4, "ratio": 0.5}))  # members differ by what they are shown
+    policy.truncation = Truncation(top_k=2)
+    GRPO(policy, envs)
+
+
 def test_lanes_that_restart_by_themselves_are_refused_when_the_agent_is_made(make_envs: Any, make_policy: Any) -> None:
     envs = make_envs(4, 1, autoreset_mode="NEXT_STEP")
     with pytest.raises(ConfigurationError, match="must be DISABLED"):

@@ -57,7 +57,9 @@ def test_bad_input_is_one_line(argv, said, capsys, tmp_path):
 def tiny(monkeypatch, tmp_path):
     """The reduced form on sums of one digit; the workers get it with their runs."""
     monkeypatch.setenv("G2RPO_CACHE", str(tmp_path / "cache"))
-    family = replace(REDUCED.family, task={"digits": 1}, warm=WarmStart(max_steps=2, samples=8), longest=9.0, updates=2)
+    family = replace(
+        REDUCED.family, task={"digits": 1}, warm=WarmStart((0.0, 1.0), max_steps=2, samples=8), longest=9.0, updates=2
+    )
     ground = replace(REDUCED, family=family, hidden_size=16, layers=1, evaluation_problems=8, evaluations=2)
     monkeypatch.setattr(grounds, "REDUCED", ground)
 

@@ -15,7 +15,12 @@ ENV = "g2rpo_env/Addition-v0"
 def tiny():
     """Sums of one digit, a model of width 16, three updates."""
     family = replace(
-        FAMILIES[ENV], task={"digits": 1}, warm=WarmStart(max_steps=2, samples=8), longest=8.0, shortest=1.0, updates=3
+        FAMILIES[ENV],
+        task={"digits": 1},
+        warm=WarmStart((0.0, 1.0), max_steps=2, samples=8),
+        longest=8.0,
+        shortest=1.0,
+        updates=3,
     )
     return Ground("tiny", ENV, family, hidden_size=16, layers=1, evaluation_problems=8, evaluations=2)
 

@@ -188,7 +188,8 @@ from g2rpo_env.experiments.families import FAMILIES
 from g2rpo_env.study.grounds import Ground
 
 ENV = "g2rpo_env/Addition-v0"
-family = replace(FAMILIES[ENV], task={"digits": 1}, warm=WarmStart(max_steps=2, samples=8), longest=8.0, updates=3)
+warm = WarmStart((0.0, 1.0), max_steps=2, samples=8)
+family = replace(FAMILIES[ENV], task={"digits": 1}, warm=warm, longest=8.0, updates=3)
 tiny = Ground("tiny", ENV, family, hidden_size=16, layers=1, evaluation_problems=8, evaluations=2)
 """
 
