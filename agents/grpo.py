@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import pickle
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from g2rpo_env.agents.stages import (
     select,
 )
 from g2rpo_env.agents.update import Update
+from g2rpo_env.checks.problems import GRADED, describe_losses
 from g2rpo_env.controllers.base import Feedback
 from g2rpo_env.episode import Group, Groups
 from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, ResumeError
@@ -103,6 +105,7 @@ class GRPO:
         policy.to(device, dtype)
         self.learner = Learner(policy, self.parts)
         rehearse(self.parts, envs.unwrapped, policy.device)
+        warn_of_losses(envs.unwrapped.task)
         self.updates = 0
         self.sampled_tokens = 0
         self.last_update: Update | None = None
@@ -237,8 +240,9 @@ class GRPO:
         """
         folder = Path(folder)
         # First, for a recipe that cannot be saved leaves no folder behind.
-        config = {"seed": self.seed, "policy": self.policy.to_config(), "recipe": self.recipe.to_config()}
-        for slot, part in config["recipe"].items():
+        recipe = self.recipe.to_config()
+        config = {"seed": self.seed, "policy": self.policy.to_config(), "recipe": recipe}
+        for slot, part in recipe.items():
             warn_of_unfindable(part, slot)
         folder.mkdir(parents=True, exist_ok=True)
         self.policy.save_pretrained(folder)
@@ -320,6 +324,14 @@ class GRPO:
         agent = cls(policy, envs, seed=config["seed"], recipe=Recipe.from_config(config["recipe"]))
         agent.load_state_dict(state)
         return agent
+
+
+def warn_of_losses(task: Any) -> None:
+    """Warn of a task whose settings lose something in silence, as far as its first problems show it."""
+    ids = dict.fromkeys(task.source.draw(0, index) for index in range(GRADED))
+    problems = [task.source.get(problem_id) for problem_id in ids]
+    for text in describe_losses(task, problems):
+        warnings.warn(text, stacklevel=3)
 
 
 def drop_invalid(groups: Groups) -> Groups:
