@@ -40,6 +40,7 @@ from g2rpo_env.agents.stages import (
     select,
 )
 from g2rpo_env.agents.update import Update
+from g2rpo_env.checks.problems import GRADED, describe_losses
 from g2rpo_env.controllers.base import Feedback
 from g2rpo_env.episode import Group, Groups
 from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, ResumeError
@@ -112,6 +113,7 @@ class GRPO:
         policy.to(device, dtype)
         self.learner = Learner(policy, self.parts)
         rehearse(self.parts, envs.unwrapped, policy.device)
+        warn_of_losses(envs.unwrapped.task)
         self.updates = 0
         self.sampled_tokens = 0
         self.last_update: Update | None = None
@@ -252,8 +254,9 @@ class GRPO:
         """
         folder = Path(folder)
         # First, for a recipe that cannot be saved leaves no folder behind.
-        config = {"seed": self.seed, "policy": self.policy.to_config(), "recipe": self.recipe.to_config()}
-        for slot, part in config["recipe"].items():
+        recipe = self.recipe.to_config()
+        config = {"seed": self.seed, "policy": self.policy.to_config(), "recipe": recipe}
+        for slot, part in recipe.items():
             warn_of_unfindable(part, slot)
         folder.mkdir(parents=True, exist_ok=True)
         self.policy.save_pretrained(folder)
@@ -362,6 +365,14 @@ def check_compares(recipe: Recipe, policy: Policy, envs: Any) -> None:
     if size == 1:
         raise ConfigurationError(f"group_size=1 must be at least 2: a group has no other member; {learns_nothing}")
     raise ConfigurationError(f"{truncation} makes all members of a group the same text: {learns_nothing}")
+
+
+def warn_of_losses(task: Any) -> None:
+    """Warn of a task whose settings lose something in silence, as far as its first problems show it."""
+    ids = dict.fromkeys(task.source.draw(0, index) for index in range(GRADED))
+    problems = [task.source.get(problem_id) for problem_id in ids]
+    for text in describe_losses(task, problems):
+        warnings.warn(text, stacklevel=3)
 
 
 def drop_invalid(groups: Groups) -> Groups:

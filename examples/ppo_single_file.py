@@ -15,6 +15,7 @@ Array names end in their dimensions: T steps, N lanes, B of both in one, L conte
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import gymnasium as gym
@@ -126,7 +127,7 @@ def train(options: Options) -> tuple[float, float, float]:
     correct: list[bool] = []
     observation, _ = envs.reset(seed=options.seed)
     restarts_N = torch.zeros(options.num_envs, dtype=torch.bool)  # lanes whose next step only restarts them
-    for _ in range(options.updates):
+    for update in range(options.updates):
         # -- rollout
         before = len(correct)
         for t in range(options.num_steps):
@@ -170,6 +171,12 @@ def train(options: Options) -> tuple[float, float, float]:
         # -- guidance: success in, next reveal length out
         if len(correct) > before:
             envs.length = controller.update(reward=float(np.mean(correct[before:])))
+        if update % max(1, options.updates // 20) == 0 and len(correct) > before:
+            success = np.mean(correct[before:])
+            print(
+                f"update {update + 1}/{options.updates}: success with guidance {success:.2f}, reveal {envs.length:.1f}",
+                file=sys.stderr,
+            )
     tenth = max(1, len(correct) // 10)
     return float(np.mean(correct[:tenth])), float(np.mean(correct[-tenth:])), envs.length
 

@@ -10,6 +10,7 @@ Single environments work there, as they are. All episodes are guided, so what is
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 import gymnasium as gym
@@ -107,9 +108,10 @@ def train(seed: int = 0, iterations: int = 35, steps: int = 1536) -> tuple[float
     )
     algorithm = config.build_algo()
     success = []
-    for _ in range(iterations):
+    for iteration in range(iterations):
         result = algorithm.train()
         success.append(float(result["env_runners"]["episode_return_mean"]))  # the reward is 1 for a correct answer
+        print(f"iteration {iteration + 1}/{iterations}: success with guidance {success[-1]:.2f}", file=sys.stderr)
     algorithm.stop()
     tenth = max(1, iterations // 10)
     return float(np.mean(success[:tenth])), float(np.mean(success[-tenth:]))

@@ -12,6 +12,7 @@ All episodes are guided, so what is printed is success *with* the reveal.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,10 +72,22 @@ class Successes(BaseCallback):
     def __init__(self) -> None:
         super().__init__()
         self.correct: list[bool] = []
+        self.total, self.printed = 0, 0  # tokens of the training, twentieths of it that were reported
 
     def _on_step(self) -> bool:
         self.correct += [info["correct"] for info in self.locals["infos"] if "episode" in info]
         return True
+
+    def _on_training_start(self) -> None:
+        self.total = self.locals["total_timesteps"]
+
+    def _on_rollout_end(self) -> None:
+        if self.num_timesteps * 20 >= self.printed * self.total and self.correct:
+            self.printed = self.num_timesteps * 20 // self.total + 1
+            recent = float(np.mean(self.correct[-256:]))
+            print(
+                f"{self.num_timesteps:,} of {self.total:,} tokens: success with guidance {recent:.2f}", file=sys.stderr
+            )
 
     def tenths(self) -> tuple[float, float]:
         """Return the success over the first and over the last tenth of the episodes."""

@@ -9,6 +9,7 @@ Gymnasium environments one by one. All episodes are guided, so what is printed i
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import gymnasium as gym
@@ -70,6 +71,30 @@ class Context(nn.Module):
         return state[torch.arange(len(state)), length_B - 1].reshape(*shape, -1)
 
 
+class NumberInfos(gym.Wrapper):
+    """Infos as TorchRL's readers take them: numpy numbers, all of them at each reset and step; texts are left out.
+
+    ``correct`` and ``valid`` are False until the end of an episode.
+    """
+
+    def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
+        """Reset, and return the numbers of the info."""
+        observation, info = self.env.reset(**arguments)
+        self.numbers = {"correct": np.False_, "valid": np.False_} | self.select(info)
+        return observation, dict(self.numbers)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step, and return the numbers so far."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self.numbers |= self.select(info)
+        return observation, reward, terminated, truncated, dict(self.numbers)
+
+    @staticmethod
+    def select(info: dict[str, Any]) -> dict[str, Any]:
+        """Return the numbers of an info."""
+        return {key: np.asarray(value)[()] for key, value in info.items() if isinstance(value, bool | int)}
+
+
 def make_env(options: Options) -> gym.Env:
     """Return guided addition with a small vocabulary."""
     env = gym.make(
@@ -113,7 +138,7 @@ def train(options: Options) -> tuple[float, float, float]:
     optimizer = torch.optim.Adam(loss_of.parameters(), lr=options.learning_rate, eps=1e-5)
     correct: list[bool] = []
     state = envs.reset()
-    for _ in range(options.updates):
+    for update in range(options.updates):
         with torch.no_grad():
             data = envs.rollout(
                 options.num_steps, policy, auto_reset=False, break_when_any_done=False, tensordict=state
@@ -138,6 +163,12 @@ def train(options: Options) -> tuple[float, float, float]:
             length = controller.update(reward=float(np.mean(found)))
             for env in single:
                 env.length = length
+        if update % max(1, options.updates // 20) == 0 and found:
+            print(
+                f"update {update + 1}/{options.updates}: success with guidance {np.mean(found):.2f}, "
+                f"reveal {controller.length:.1f}",
+                file=sys.stderr,
+            )
     tenth = max(1, len(correct) // 10)
     return float(np.mean(correct[:tenth])), float(np.mean(correct[-tenth:])), controller.length
 

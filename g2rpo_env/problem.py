@@ -30,6 +30,9 @@ class Problem:
         level: How hard the problem is where the source says or has measured it, greater = harder, in units of the
             source: a level, or the share of tries that failed. None if it does not say.
         hint: A text that helps and is no part of the solution; guidance may put it into the prompt. Empty: none.
+
+    Raises:
+        ConfigurationError: ``steps`` is one text.
     """
 
     problem_id: str
@@ -40,6 +43,12 @@ class Problem:
     aliases: tuple[str, ...] = ()
     level: float | None = None
     hint: str = ""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.steps, str):  # its letters would be the steps
+            raise ConfigurationError(
+                f"steps={self.steps!r:.60} of problem {self.problem_id!r} must be a tuple, a text per step"
+            )
 
     @property
     def difficulty(self) -> float:

@@ -80,3 +80,10 @@ def test_a_wrapped_source_is_the_one_inside_but_for_the_order() -> None:
     assert (source.split, source.splits) == ("test", inside.splits)
     name = inside.draw(0, 0)
     assert source.get(name) == inside.get(name) and list(source.longest()) == list(inside.longest())
+
+
+def test_steps_are_no_text() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"steps='one step\\n' of problem 'p' must be a tuple, a text per step"
+    ):
+        Problem("p", "Q\n", "one step\n", "#1", "1")  # type: ignore[arg-type]

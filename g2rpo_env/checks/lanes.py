@@ -26,7 +26,7 @@ from g2rpo_env.checks.rules import (
     same,
     twin,
 )
-from g2rpo_env.checks.single import check_token_spaces
+from g2rpo_env.checks.single import check_token_spaces, check_vocabulary
 from g2rpo_env.checks.wrappers import check_wrappers_keep_infos, warn_of_wrappers
 from g2rpo_env.core import TokenEnv
 from g2rpo_env.errors import ConfigurationError, InvalidActionError, UnknownProblemError
@@ -51,6 +51,8 @@ def check_vector_env(envs: gym.vector.VectorEnv[Any, Any, Any]) -> None:
     own = deep_copy(envs)
     base: TokenVectorEnv = own.unwrapped
     check_task(base.task)
+    with no_error_escapes("task"):
+        check_vocabulary(base.task, base.vocabulary)
     _check_vector_spaces(base)
     with no_error_escapes("environment"):
         for rule in VECTOR_RULES:

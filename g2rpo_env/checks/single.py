@@ -59,6 +59,8 @@ def check_env(env: gym.Env[Any, Any]) -> None:
     own = deep_copy(env)
     base: TokenEnv = own.unwrapped
     check_task(base.task)
+    with no_error_escapes("task"):
+        check_vocabulary(base.task, base.vocabulary)
     check_token_spaces(base, base.observation_space, base.action_space)
     with no_error_escapes("environment"):
         for rule in ENV_RULES:
@@ -84,6 +86,41 @@ def check_token_spaces(env: Any, observation: Any, action: Any) -> None:
         action == gym.spaces.Discrete(actions),
         f"action_space must be Discrete({actions}), one action per token that can be written, got {action}",
     )
+
+
+def find_unwritable(task: Task, vocabulary: np.ndarray, problem: Problem) -> str:
+    """Return the characters of a problem's final part that no action writes, sorted; only those of ASCII are judged.
+
+    Args:
+        task: The task.
+        vocabulary: int (A,), the token of each action.
+        problem: A problem.
+    """
+    written = {char for token in vocabulary for char in decode(task.tokenizer, np.array([token]))}
+    return "".join(sorted({char for char in problem.final if char.isascii()} - written))
+
+
+def check_vocabulary(task: Task, vocabulary: np.ndarray | None) -> None:
+    """Require that a reduced vocabulary can write right answers.
+
+    Args:
+        task: The task.
+        vocabulary: int (A,), the token of each action; None for all tokens.
+
+    Raises:
+        ConformanceError: a final part cannot be written, nor is it right without what is missing.
+    """
+    if vocabulary is None:
+        return
+    for problem_id in draw_epoch(task.source)[:GRADED]:
+        problem = task.source.get(problem_id)
+        missing = find_unwritable(task, vocabulary, problem)
+        rest = "".join(char for char in problem.final if char not in missing)
+        require(
+            not missing or task.grade([problem], [rest])[0].correct,
+            f"vocabulary must hold what the final part {problem.final!r:.60} of problem {problem.problem_id!r} is "
+            f"written with; it lacks {missing!r}",
+        )
 
 
 def _check_episodes(env: TokenEnv) -> None:

@@ -50,8 +50,9 @@ class CompareOptions(EnvOptions, TorchOptions):
     """
 
     algorithms: str = ",".join(ARMS)
-    """Recipes, ppo, a2c, or module:Class of your own agents, separated by commas. All train in the guided environment;
-    one whose name ends in @unguided does not. sft replays the reveals of g2rpo-a if that is among them."""
+    """Recipes, ppo, a2c, module:function of your own recipes, module:Class of your own agents, separated by commas. All
+    train in the guided environment; one whose name ends in @unguided does not. sft replays the reveals of g2rpo-a if
+    that is among them."""
     learning_rates: tuple[float, ...] = ()
     """One for all algorithms, or one for each; without it that of each recipe or agent."""
     minibatch: int | None = None

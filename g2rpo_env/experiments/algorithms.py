@@ -10,7 +10,7 @@ from g2rpo_env.agents import recipes
 from g2rpo_env.agents.agent import AGENTS
 from g2rpo_env.controllers.base import Controller
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.experiments.arms import Arm, load_agent
+from g2rpo_env.experiments.arms import Arm, is_recipe, load_agent
 from g2rpo_env.experiments.families import UNGUIDED
 
 IMITATION, IMITATED = "sft", "g2rpo-a"
@@ -26,10 +26,11 @@ def make_arm(
     """Return the arm of one algorithm.
 
     Args:
-        name: Name of a recipe, ``ppo``, ``a2c``, or ``"module:Class"`` of an :class:`~g2rpo_env.agents.agent.Agent`.
-            It trains in the guided environment unless its name ends in ``@unguided``.
+        name: Name of a recipe, ``ppo``, ``a2c``, ``"module:function"`` of a function of yours that returns a Recipe, or
+            ``"module:Class"`` of an :class:`~g2rpo_env.agents.agent.Agent`. It trains in the guided environment unless
+            its name ends in ``@unguided``.
         learning_rate: None leaves that of the recipe or the agent.
-        controller: Replaces that of a recipe that needs guidance; None leaves it.
+        controller: Replaces that of a recipe of the library that needs guidance; None leaves it.
         optimizer: Fields of :class:`~g2rpo_env.agents.recipe.Optimizer` that differ from the recipe's, such as
             ``{"minibatch": 16}``; an agent that is no recipe has none.
 
@@ -38,19 +39,23 @@ def make_arm(
     """
     plain = name.removesuffix(UNGUIDED)
     algorithm, guided = AGENTS.get(plain, plain), plain == name
-    if ":" in algorithm:
+    label = name.replace(":", ".")
+    if not is_recipe(algorithm):
         load_agent(algorithm)
-        return Arm(name.replace(":", "."), algorithm, learning_rate, guided)
-    if algorithm not in recipes.RECIPES:
+        return Arm(label, algorithm, learning_rate, guided)
+    if ":" not in algorithm and algorithm not in recipes.RECIPES:
         known = ", ".join([*recipes.RECIPES, *AGENTS])
-        raise ConfigurationError(f"algorithm={name!r} must be one of {known}, or module:Class of an agent of yours")
+        raise ConfigurationError(
+            f"algorithm={name!r} must be one of {known}, or module:function of a recipe, or "
+            "module:Class of an agent, of yours"
+        )
     recipe = recipes.get(algorithm)
     needs_guidance = recipe.needs_guidance
     if needs_guidance and not guided:
         raise ConfigurationError(f"algorithm={name!r} needs guidance: leave {UNGUIDED} away")
-    takes_controller = needs_guidance and algorithm != IMITATION
+    takes_controller = needs_guidance and algorithm != IMITATION and algorithm in recipes.RECIPES
     parts = {"optimizer": replace(recipe.optimizer, **optimizer)} if optimizer else {}
-    return Arm(name, algorithm, learning_rate, guided, controller if takes_controller else None, parts=parts)
+    return Arm(label, algorithm, learning_rate, guided, controller if takes_controller else None, parts=parts)
 
 
 def make_arms(

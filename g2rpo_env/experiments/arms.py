@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from g2rpo_env.agents import GRPO, CausalLMPolicy, Evaluation, evaluate, recipes
 from g2rpo_env.agents.agent import Agent
 from g2rpo_env.agents.loop import run_updates
 from g2rpo_env.agents.progress import Report
+from g2rpo_env.agents.recipe import Recipe
 from g2rpo_env.controllers.base import Controller
 from g2rpo_env.controllers.schedules import Replay
 from g2rpo_env.curriculum import Ramp
@@ -27,7 +29,8 @@ class Arm:
 
     Attributes:
         label: Row of the table, and name of the run folder.
-        algorithm: Name of a recipe, or ``"module:Class"`` of an :class:`~g2rpo_env.agents.agent.Agent`.
+        algorithm: Name of a recipe, ``"module:function"`` of one of yours, or ``"module:Class"`` of an
+            :class:`~g2rpo_env.agents.agent.Agent`.
         learning_rate: None leaves that of the recipe, of ``parts["optimizer"]`` or of the agent.
         guided: Whether it trains in the guided environment; False reveals nothing to it.
         controller: Replaces that of the recipe; None leaves it.
@@ -235,7 +238,7 @@ def make_agent(setting: Setting, policy: Any, arm: Arm, lengths: Sequence[float]
         ConfigurationError: no such recipe, module or class.
     """
     envs = setting.make_envs(guided=arm.guided)
-    if ":" in arm.algorithm:
+    if not is_recipe(arm.algorithm):
         options = {} if arm.learning_rate is None else {"learning_rate": arm.learning_rate}
         return load_agent(arm.algorithm)(policy, envs, seed=setting.seed, **options)
     optimizer = arm.parts.get("optimizer", recipes.get(arm.algorithm).optimizer)
@@ -252,6 +255,27 @@ def make_agent(setting: Setting, policy: Any, arm: Arm, lengths: Sequence[float]
     if lengths is not None:
         parts["controller"] = Replay(lengths=tuple(lengths))
     return recipes.make(arm.algorithm, policy, envs, seed=setting.seed, **parts)
+
+
+def is_recipe(name: str) -> bool:
+    """Whether a name is that of a recipe: a Recipe, or a function that is called without arguments; agents take some.
+
+    Raises:
+        ConfigurationError: it cannot be imported.
+
+    >>> is_recipe("grpo"), is_recipe("g2rpo_env.agents.recipes:raft"), is_recipe("g2rpo_env.agents:GRPO")
+    (True, True, False)
+    """
+    if ":" not in name:
+        return True
+    found = load_object(name, "algorithm")
+    if isinstance(found, type) or not callable(found):
+        return isinstance(found, Recipe)
+    try:
+        inspect.signature(found).bind()
+    except TypeError:
+        return False
+    return True
 
 
 def load_agent(name: str) -> Callable[..., Agent]:

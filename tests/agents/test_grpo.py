@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import re
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -1035,3 +1036,16 @@ def test_the_controller_is_told_whether_reveals_are_trained(
     assert agent.controller._revealed is revealed
     agent.save(tmp_path)
     assert GRPO.load(tmp_path, make_envs(16, 4, guidance=GUIDED)).controller._revealed is revealed
+
+
+# -- settings that lose something in silence ---------------------------------------------------------------------------
+
+
+def test_a_budget_that_no_solution_fits_into_is_warned_of(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(4, 2, digits=3, max_new_tokens=8)
+    with pytest.warns(UserWarning, match="max_new_tokens=8 is shorter than every solution that was looked at"):
+        recipes.make("grpo", make_policy(envs), envs)
+    envs = make_envs(4, 2, digits=1, max_new_tokens=20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        recipes.make("grpo", make_policy(envs), envs)

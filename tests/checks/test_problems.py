@@ -3,7 +3,9 @@
 import copy
 import math
 import re
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -114,6 +116,31 @@ def splits_with(**members: Any) -> Task:
     return Task(type("Broken", (Splits,), members)(), Mark(), max_new_tokens=6)
 
 
+class Bounded(MarkVerifier):
+    """States less than it gives."""
+
+    bounds = (0, 0.5)
+
+
+class First:
+    """Right if what follows the first # begins with the answer."""
+
+    def __call__(self, problems: Any, completions: Any) -> list[Verdict]:
+        """One verdict per completion."""
+        return [
+            Verdict(Outcome.CORRECT if c.partition("#")[2][:1] == p.answer else Outcome.WRONG)
+            for p, c in zip(problems, completions, strict=True)
+        ]
+
+
+def respaced(self: Any, split: str) -> Any:
+    other = type(self)("train")
+    other.split = split
+    if split == "test":
+        other._problems = {k: replace(p, prompt=" " + p.prompt + "\n") for k, p in other._problems.items()}
+    return other
+
+
 def moving(self: Any, split: str) -> Any:
     self.split = split
     return copy.copy(self)
@@ -154,6 +181,29 @@ def lossy() -> Task:
     return task
 
 
+def test_settings_that_lose_something_in_silence_are_warned_of() -> None:
+    with pytest.warns(
+        UserWarning, match="max_new_tokens=4 is shorter than every solution .*; the shortest has 4 tokens"
+    ):
+        check_task(Task(Splits(), Mark(), max_new_tokens=4))
+    copied = [replace(one, prompt=one.prompt + one.final + "\n") for one in rows(8)]
+    with pytest.warns(UserWarning, match="the prompt of every problem that was looked at holds its final part"):
+        check_task(Task(Rows(copied), Mark(), max_new_tokens=6))
+
+
+def test_a_final_part_that_could_be_shorter_may_be_longer_than_the_budget() -> None:
+    wordy = [replace(one, final="So the answer is #" + one.answer) for one in rows()]
+    with pytest.warns(UserWarning, match="max_new_tokens=6 is shorter than every solution"):
+        check_task(Task(Rows(wordy), Mark(), max_new_tokens=6))
+
+
+def test_a_number_of_the_prompt_that_is_the_answer_is_no_fault() -> None:
+    equal = [Problem(f"{n}", f"what is {n}?\n", ("look\n",), f"#{n}", f"{n}") for n in range(8)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_task(Task(Rows(equal), Mark(), max_new_tokens=9))
+
+
 CASES: dict[str, tuple[Callable[[], Any], str]] = {
     "ids": (lambda: source_with(draw=lambda s, seed, i: i), "source.draw must return problem ids, texts, got 0"),
     "impure": (lambda: source_with(draw=shuffled), r"source.draw\(seed, index\) gives another problem the second time"),
@@ -179,6 +229,41 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
         "returns a problem for an unknown id",
     ),
     "final": (lambda: Task(Rows([Problem("p", "1\n", ("1\n",), "", "2")]), Mark()), "problem 'p' has no final part"),
+    "same ids": (
+        lambda: source_with(longest=lambda s: [*rows(), replace(rows()[1], prompt="9+1=\n")]),
+        r"two problems have the id '1', '1\+1=\\n' and '9\+1=\\n': one of them is never drawn",
+    ),
+    "another under that id": (
+        lambda: source_with(longest=lambda s: [replace(rows()[3], prompt="8+1=\n"), *rows()[:3]]),
+        r"source.get\('3'\) returns another problem than source.longest\(\) yields",
+    ),
+    "no text": (
+        lambda: Task(Rows([replace(one, answer=int(one.answer)) for one in rows()]), Mark(), max_new_tokens=6),
+        "answer of problem '.' must be a text, got int [1-4]",
+    ),
+    "steps": (
+        lambda: Task(Rows([replace(one, steps=list(one.steps)) for one in rows()]), Mark(), max_new_tokens=6),
+        r"steps of problem '.' must be a tuple of texts, got \['",
+    ),
+    "no answer": (
+        lambda: Task(Rows([replace(one, final="#", answer="") for one in rows()]), Mark(), max_new_tokens=6),
+        "problem '.' has no answer",
+    ),
+    "no room": (
+        lambda: Task(Rows([replace(one, final="#000" + one.answer) for one in rows()]), Mark(), max_new_tokens=4),
+        "max_new_tokens=4 must have room for the end token and a final part, such as '#000[1-4]'; it has none",
+    ),
+    "bounds": (lambda: with_verifier(Bounded()), r"rewards lie in bounds=\(0, 0.5\), but gives 1.0 to '"),
+    "steps alone": (
+        lambda: Task(
+            Rows([replace(one, steps=("#" + one.answer,), final=" so") for one in rows()]), First(), max_new_tokens=6
+        ),
+        "takes steps without the final part for right: the final part must hold the answer, .*, as in '#[1-4]'",
+    ),
+    "same but for white space": (
+        lambda: splits_with(with_split=respaced),
+        "splits 'train' and 'test' share 4 problems",
+    ),
     "round trip": (
         lambda: lossy(),
         r"does not give the prompt of problem '.' back: decode\(encode\('\d\+1=\\n'\)\) is 'abc",
@@ -190,13 +275,13 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
     "no splits": (lambda: Task(RowSource(rows(), "train"), Mark()), r"source.splits=\(\) must name the source"),
     "another split": (lambda: splits_with(with_split=lambda s, name: s), "'test'.* returns a source of split 'train'"),
     "moves": (lambda: splits_with(with_split=moving), "must return another source and leave its own alone"),
-    "leaks": (lambda: splits_with(share=2), r"splits 'train' and 'test' share 2 problems, such as '2\+1=\\n'"),
+    "leaks": (lambda: splits_with(share=2), r"splits 'train' and 'test' share 2 problems, such as '2\+1='"),
     "verifier raises": (lambda: grading(raising), "the verifier raises IndexError: string index out of range on .'', "),
     "count": (
         lambda: with_verifier(lambda p, c: []),
-        r"must return one Verdict per completion, \d, got \[\]",
+        r"must return one Verdict per completion, \d+, got \[\]",
     ),
-    "bools": (lambda: with_verifier(lambda p, c: [True] * len(p)), r"one Verdict per completion, \d, got"),
+    "bools": (lambda: with_verifier(lambda p, c: [True] * len(p)), r"one Verdict per completion, \d+, got"),
     "score": (
         lambda: grading(lambda p, c: Verdict(Outcome.CORRECT, score=math.nan)),
         "must give a finite score, got nan",

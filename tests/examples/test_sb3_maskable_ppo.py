@@ -39,6 +39,7 @@ def test_the_script_runs(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("seed 0: success with guidance 0.") and done.stdout.count("\n") == 1
+    assert ": success with guidance " in done.stderr  # as it goes
 
 
 def test_masks_allow_a_mark_and_then_digits(example: ModuleType) -> None:

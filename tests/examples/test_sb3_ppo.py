@@ -38,6 +38,7 @@ def test_the_script_runs(algorithm: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{algorithm}, seed 0: success with guidance 0.") and done.stdout.count("\n") == 1
+    assert ": success with guidance " in done.stderr  # as it goes
 
 
 def test_tenths_are_those_of_the_episodes(example: ModuleType) -> None:

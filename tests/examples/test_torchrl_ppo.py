@@ -38,6 +38,7 @@ def test_the_script_trains_and_moves_the_reveal(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("seed 0: success with guidance 0.") and done.stdout.count("\n") == 1
+    assert ": success with guidance " in done.stderr  # as it goes
 
 
 def test_a_rollout_of_torchrl_is_that_of_the_environment(example: ModuleType) -> None:

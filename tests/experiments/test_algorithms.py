@@ -1,11 +1,15 @@
 """Algorithms by name: arms with their rates and controllers, and what trains after what."""
 
+from dataclasses import replace
+
 import pytest
 
+from g2rpo_env.agents import CausalLMPolicy, recipes
+from g2rpo_env.agents.parts.losses import ShapedReveal
 from g2rpo_env.agents.recipe import Optimizer
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.experiments.algorithms import make_arms, make_chains
-from g2rpo_env.experiments.arms import Arm
+from g2rpo_env.experiments.arms import Arm, Setting, make_agent
 from g2rpo_env.experiments.families import ARMS, FAMILIES
 
 ADDITION = "g2rpo_env/Addition-v0"
@@ -28,8 +32,35 @@ def test_an_algorithm_is_guided_unless_its_name_says_otherwise():
     assert (own.label, own.algorithm, own.guided) == ("g2rpo_env.agents.GRPO", "g2rpo_env.agents:GRPO", True)
     with pytest.raises(ConfigurationError, match="'g2rpo-a@unguided' needs guidance"):
         make_arms(["g2rpo-a@unguided"])
-    with pytest.raises(ConfigurationError, match="'pppo' must be one of grpo, .*ppo, a2c, or module:Class"):
+    with pytest.raises(ConfigurationError, match="'pppo' must be one of grpo, .*ppo, a2c, or module:function"):
         make_arms(["pppo"])
+
+
+def my_recipe():
+    """A recipe of a user's."""
+    return replace(recipes.get("g2rpo-a"), loss=ShapedReveal(), optimizer=Optimizer(epochs=3))
+
+
+MINE = my_recipe()
+
+
+def make_my_agent(policy, envs, seed=0):
+    """A factory of agents, which is no recipe."""
+
+
+def test_a_recipe_of_the_users_is_an_algorithm_too():
+    controller = FAMILIES[ADDITION].controller
+    names = [f"{__name__}:my_recipe", f"{__name__}:MINE", f"{__name__}:make_my_agent"]
+    made, object_, agent = make_arms(names, (0.5,), controller, {"minibatch": 4})
+    assert (made.label, made.algorithm, made.controller) == (f"{__name__}.my_recipe", names[0], None)
+    assert made.parts == object_.parts == {"optimizer": Optimizer(epochs=3, minibatch=4)} and agent.parts == {}
+    with pytest.raises(ConfigurationError, match="my_recipe@unguided' needs guidance"):
+        make_arms([names[0] + "@unguided"])
+    setting = Setting(ADDITION, {"digits": 1}, {"length": 4.0, "ratio": 0.5}, problems=1, group_size=2)
+    policy = CausalLMPolicy.tiny(setting.make_envs(guided=True), hidden_size=16, layers=1)
+    mine = make_agent(setting, policy, made, None)
+    assert isinstance(mine.recipe.loss, ShapedReveal) and mine.recipe.optimizer.learning_rate == 0.5
+    assert mine.controller.length == 4.0
 
 
 def test_fields_of_the_optimiser_replace_those_of_recipes_alone():
