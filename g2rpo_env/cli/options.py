@@ -220,9 +220,9 @@ def show_topic(kind: type, common: Collection[str], topic: str, command: str) ->
         raise ConfigurationError(f"help={topic!r} must be one of {', '.join(topics)}{suggest(topic, topics)}")
     wanted = {"": common, "all": names, "run": [name for name in names if name not in groups]}
     shown = wanted.get(topic, [topic.replace("-", "_")])
-    hidden = [(n, Annotated[hints[n], tyro.conf.Suppress], _default(kind, n)) for n in names if n not in shown]
+    hidden = [(n, Annotated[hints[n], tyro.conf.Suppress], _same_field(kind, n)) for n in names if n not in shown]
     doc = f"{inspect.getdoc(kind)}\n\nMore options: --help TOPIC, one of {', '.join(topics)}."
-    part = dataclasses.make_dataclass(kind.__name__, hidden, bases=(kind,), namespace={"__doc__": doc})
+    part = dataclasses.make_dataclass(kind.__name__, hidden, bases=(kind,), namespace={"__doc__": doc}, kw_only=True)
     parse(part, ["--help"], command)
 
 
@@ -230,7 +230,7 @@ def _bare(hint: Any) -> Any:
     return typing.get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
 
 
-def _default(kind: Any, name: str) -> Any:
+def _same_field(kind: Any, name: str) -> Any:
     field = kind.__dataclass_fields__[name]
     if field.default_factory is dataclasses.MISSING:
         return dataclasses.field(default=field.default)

@@ -62,8 +62,8 @@ class TrainOptions(EnvOptions, TorchOptions):
     recipe: Annotated[
         str,
         tyro.conf.arg(
-            help=f"Name of the recipe: {', '.join(recipes.RECIPES)}; or module:function of one of yours, which returns a "
-            "Recipe."
+            help=f"Name of the recipe: {', '.join(recipes.RECIPES)}; or module:function of one of yours, which "
+            "returns a Recipe."
         ),
     ] = "g2rpo-a"
     updates: int = 200
