@@ -260,8 +260,8 @@ class MathVerifier:
         if found is None and effort.depth < MAX_NESTED:
             chosen = _CHOICE.fullmatch(gold), _CHOICE.fullmatch(answer)
             if (chosen[0] is None) != (chosen[1] is None):  # "(B) 12" and "12"
-                texts = (match[2] if match else text for match, text in zip(chosen, (gold, answer), strict=True))
-                return self._texts(*texts, effort.deeper())
+                gold, answer = (chosen[0] or [gold] * 3)[2], (chosen[1] or [answer] * 3)[2]
+                return self._texts(gold, answer, effort.deeper())
             vectors = unit_vectors(gold), unit_vectors(answer)
             if bool(vectors[0]) != bool(vectors[1]) and split(answer if vectors[0] else gold)[0] not in ("", "{}"):
                 return self._texts(vectors[0] or gold, vectors[1] or answer, effort.deeper())

@@ -273,8 +273,8 @@ def phrase(text: str) -> str | None:
     sentence = _SENTENCE_END.split(rest, maxsplit=1)[0]
     sentence = (_REASON.split(sentence, maxsplit=1)[0].strip() or sentence).strip("* \"'")
     sentence = _AFTER_NUMBER.sub("", _STARS.sub("", sentence))
-    if match := _IN_PARENTHESES.fullmatch(sentence):  # "forty-two (42)"
-        return match[1]
+    if repeated := _IN_PARENTHESES.fullmatch(sentence):  # "forty-two (42)"
+        return repeated[1]
     if _prose(_MATH.sub("", sentence)) and " is " in sentence:  # "the volume of $ABC$ is 120"
         sentence = sentence.rpartition(" is ")[2]
     return sentence or None
