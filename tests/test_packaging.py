@@ -131,7 +131,7 @@ def test_every_imported_package_is_a_requirement() -> None:
                     imported.add(str(node.module).split(".")[0])
     ours = {"g2rpo_env", "envs", "agents"}
     ours |= {path.stem for folder in ("docs", "tests") for path in (ROOT / folder).rglob("*.py")}
-    renamed = {"PIL": "pillow"}
+    renamed = {"PIL": "pillow", "markdown_it": "markdown-it-py"}
     names = {renamed.get(name, name.replace("_", "-")) for name in imported - sys.stdlib_module_names - ours}
     assert sorted(names - declared) == ["ray"]  # it demands an older Gymnasium: docs/interop.md
 
