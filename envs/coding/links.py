@@ -11,7 +11,7 @@ import json
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 from g2rpo_env.envs.coding.wire import WireError, container_of, value_of
 
@@ -51,11 +51,11 @@ def content_of(value: Any) -> Any:
 
 def fill(value: Any, content: Any) -> None:
     """Give a container the content of another one, in place, by the methods of its builtin type alone."""
-    base = cast(Any, base_of(type(value)))
+    base: Any = base_of(type(value))
     if is_array(type(value)) and is_array(type(content)) and value.shape == content.shape:
         value[...] = content
         return
-    if not (base and base_of(type(content)) is base):
+    if base is None or base != base_of(type(content)):
         raise WireError("a container that became one of another type")
     if base is list or base is bytearray:
         base.__setitem__(value, slice(None), content)

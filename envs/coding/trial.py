@@ -119,8 +119,8 @@ def run_check(session: Session, entry_point: str, test: str, setup: str, score: 
         candidate = scope["__builtins__"][entry_point]
     else:
         candidate = stub_of(session, entry_point) if tests.only_called(entry_point) else Named(session, entry_point)
-    scope[entry_point] = candidate  # the setup may hold its head without a body
     check = scope.get("check")
+    scope[entry_point] = candidate  # the setup may hold its head without a body
     if not callable(check):
         raise TestError("the tests define no check(candidate)")
     with as_main(scope):
