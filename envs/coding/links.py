@@ -13,7 +13,7 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable
 from typing import Any
 
-from g2rpo_env.envs.coding.wire import WireError, container_of, value_of
+from g2rpo_env.envs.coding.wire import Peer, WireError, container_of, new_budget, value_of
 
 _KINDS: dict[type, Any] = {
     list: list, dict: dict, set: set, bytearray: bytearray, deque: deque, OrderedDict: OrderedDict,
@@ -213,8 +213,11 @@ class Links:
         self.texts[number] = ""
         self.unsettled.append(number)
 
-    def settle(self, budget: list[Any]) -> None:
+    def settle(self, peer: Peer) -> None:
         """Note what the other side knows of the links that were read: the form that this side would write."""
+        if not self.unsettled:
+            return
+        budget = new_budget(peer)
         for number in filter(self.objects.__contains__, self.unsettled):
             self.texts[number] = json.dumps(self._tree(self.objects[number], budget))
         self.unsettled.clear()
