@@ -11,9 +11,9 @@ import json
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
-from g2rpo_env.envs.coding.wire import WireError, container_of, value_of
+from g2rpo_env.envs.coding.wire import Peer, WireError, container_of, new_budget, value_of
 
 _KINDS: dict[type, Any] = {
     list: list, dict: dict, set: set, bytearray: bytearray, deque: deque, OrderedDict: OrderedDict,
@@ -51,11 +51,11 @@ def content_of(value: Any) -> Any:
 
 def fill(value: Any, content: Any) -> None:
     """Give a container the content of another one, in place, by the methods of its builtin type alone."""
-    base = cast(Any, base_of(type(value)))
+    base: Any = base_of(type(value))
     if is_array(type(value)) and is_array(type(content)) and value.shape == content.shape:
         value[...] = content
         return
-    if not (base and base_of(type(content)) is base):
+    if base is None or base != base_of(type(content)):
         raise WireError("a container that became one of another type")
     if base is list or base is bytearray:
         base.__setitem__(value, slice(None), content)
@@ -213,8 +213,11 @@ class Links:
         self.texts[number] = ""
         self.unsettled.append(number)
 
-    def settle(self, budget: list[Any]) -> None:
+    def settle(self, peer: Peer) -> None:
         """Note what the other side knows of the links that were read: the form that this side would write."""
+        if not self.unsettled:
+            return
+        budget = new_budget(peer)
         for number in filter(self.objects.__contains__, self.unsettled):
             self.texts[number] = json.dumps(self._tree(self.objects[number], budget))
         self.unsettled.clear()

@@ -239,7 +239,7 @@ class Session(wire.Peer):
             if "raised" in more:
                 more["raised"] = wire.value_of(more["raised"], 0, budget)
             self.links.drop(more.get("dropped", ()))
-            self.links.settle(wire.new_budget(self))
+            self.links.settle(self)
         except wire.MALFORMED as error:
             raise wire.WireError(f"malformed answer: {type(error).__name__}") from None
         finally:

@@ -128,7 +128,7 @@ class Server(wire.Peer):
         self.links.read_changes(extras.get("changes", ()), budget)
         values = [wire.value_of(tree, 0, budget) for tree in trees]
         self.links.drop(extras.get("dropped", ()))
-        self.links.settle(wire.new_budget(self))
+        self.links.settle(self)
         return values
 
     def failure(self, error: BaseException, extras: dict[str, Any]) -> bytes:

@@ -119,8 +119,8 @@ def run_check(session: Session, entry_point: str, test: str, setup: str, score: 
         candidate = scope["__builtins__"][entry_point]
     else:
         candidate = stub_of(session, entry_point) if tests.only_called(entry_point) else Named(session, entry_point)
-    scope[entry_point] = candidate  # the setup may hold its head without a body
     check = scope.get("check")
+    scope[entry_point] = candidate  # the setup may hold its head without a body
     if not callable(check):
         raise TestError("the tests define no check(candidate)")
     with as_main(scope):
@@ -326,7 +326,7 @@ def run_asserts(session: Session, asserts: list[str], setup: str, score: Score) 
     before = _parse(setup)
     called = {name for tree in trees for name in free_names(tree) & set(_find_calls(tree))}
     session.own_classes = classes_of(before).union(*map(classes_of, trees))
-    session.modules |= {name for tree in trees for name in sys.stdlib_module_names if _is_base(tree, name)}
+    session.modules |= {name for tree in trees for name in _bases_of(tree)} & sys.stdlib_module_names
     scope: dict[str, Any] = {"__name__": "tests", "__builtins__": Names(session, called)}
     scope[_THERE] = partial(make_there, session)
     if before.body:
@@ -407,11 +407,10 @@ def _find_tested_builtin(tree: ast.Module) -> set[str]:
     return set()
 
 
-def _is_base(tree: ast.AST, name: str) -> bool:
-    return any(
-        isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == name
-        for node in ast.walk(tree)
-    )
+def _bases_of(tree: ast.AST) -> set[str]:
+    """Return the names that attributes are taken of."""
+    nodes = (node.value for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    return {node.id for node in nodes if isinstance(node, ast.Name)}
 
 
 def brief(error: BaseException) -> str:

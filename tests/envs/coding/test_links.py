@@ -33,7 +33,7 @@ class Side(wire.Peer):
         self.links.read_changes(news.get("changes", ()), budget)
         found = wire.value_of(wire.json.loads(data), 0, budget)
         self.links.drop(news.get("dropped", ()))
-        self.links.settle(wire.new_budget(self))
+        self.links.settle(self)
         return found
 
 

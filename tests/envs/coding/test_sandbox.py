@@ -460,7 +460,7 @@ def plus_checks(data_folder: Path, most: int) -> list[CodeCheck]:
         exec(program, space)
         inputs = (row["base_input"] + row["plus_input"])[:most]
         results = [space[row["entry_point"]](*copy.deepcopy(given)) for given in inputs]
-        if len(repr(results)) < 200_000:
+        if not any(isinstance(value, int) and value > 10**4000 for value in results) and len(repr(results)) < 200_000:
             test = published(repr(inputs), repr(results), row["atol"])
             found.append(CodeCheck(program, entry_point=row["entry_point"], test=test, name=row["task_id"]))
     return found

@@ -152,6 +152,11 @@ def test_a_check_without_asserts_of_its_own_is_one_case() -> None:
         assert checked("def add(a, b): return a * b", test).failed == 1
 
 
+def test_a_function_of_the_program_may_be_called_check() -> None:
+    test = "def check(candidate):\n    assert candidate(1, 2) == 3\n"
+    assert checked("def check(a, b): return a + b", test, entry_point="check").share == 1.0
+
+
 def test_asserts_that_with_catches_are_part_of_the_test() -> None:
     test = (
         "import unittest\ndef check(candidate):\n    with unittest.TestCase().assertRaises(AssertionError):\n"
