@@ -25,7 +25,15 @@ from g2rpo_env.agents.policy.loading import (
     pretrained_tokenizer,
     torch_dtype,
 )
-from g2rpo_env.agents.policy.probe import Scoring, Stepping, find_scoring, find_stepping, score_rows
+from g2rpo_env.agents.policy.probe import (
+    SHORT,
+    Scoring,
+    Stepping,
+    find_scoring,
+    find_stepping,
+    score_rows,
+    try_ways,
+)
 from g2rpo_env.agents.policy.protocol import LaneDecoder, Policy
 from g2rpo_env.agents.policy.sampling import Truncation, check_temperature, draw
 from g2rpo_env.agents.policy.scoring import TokenStates, score, score_with_entropy, states
@@ -67,6 +75,8 @@ class CausalLMPolicy:
         ConfigurationError: ``temperature`` is not above 0, or top_k, top_p or min_p out of its range.
         TokenizerError: the tokenizer cannot be used.
         VocabularyMismatchError: the model has fewer logits than the tokenizer has tokens.
+        ConfigurationError: no way of stepping and scoring the model gives its own log-probabilities, see
+            :mod:`~g2rpo_env.agents.policy.probe`.
     """
 
     def __init__(
@@ -90,13 +100,14 @@ class CausalLMPolicy:
         self._kept: FastDecoder | None = None
         self.vocab_size = vocabulary_size(tokenizer)
         self._unused = torch.from_numpy(unused_ids(tokenizer))  # int64 (U,), ids that are no token
-        self._length = 0  # tokens of the longest episode that it was checked for
         if (known := count_logits(lora.inner(model))) < self.vocab_size:
             raise VocabularyMismatchError(
                 f"the model has vocab_size={known}, the tokenizer {self.vocab_size} tokens: "
                 "the model must have a logit for each of them"
             )
         self.model.eval()  # no dropout: recorded and trained log-probabilities must be those of one function
+        self._length = SHORT  # tokens of the longest episode that it was checked for
+        try_ways(lora.inner(model), own=reason_against(lora.inner(model)) is None)
 
     # -- making one -------------------------------------------------------------------------------------------------
 

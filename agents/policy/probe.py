@@ -2,7 +2,7 @@
 
 Models come with windows, position biases, recurrent states, rotary factors that depend on the length of the call, and
 whatever comes next. A cache that lanes share, or padding, may be wrong for them without any error. So nothing is known
-by name here. Before a model is used, a few tokens in three lanes go through the way that would be used: prompts of
+by name here. When a policy is made of a model, a few tokens in three lanes go through the way that would be used: prompts of
 unequal length, a lane that takes several tokens at once, one that waits, one that starts again. What comes out must
 equal the model's own forward over each lane alone, without a cache. If it does not, the next way is tried, which is
 slower; a warning says so.
@@ -134,6 +134,21 @@ def find_stepping(model: Any, length: int, *, own: bool) -> Stepping:
 def find_scoring(model: Any, length: int) -> Scoring:
     """Return the fastest way to score rows of up to ``length`` tokens that is right; as :func:`find_stepping`."""
     return _find(model, length, tuple(Scoring), _score_differences)
+
+
+def try_ways(model: Any, *, own: bool) -> None:
+    """Try a model whose weights are there in a short probe, so that its use finds results and no surprise.
+
+    Both with the own decode path and without it, if it may be used. A longer probe comes with longer episodes.
+
+    Raises:
+        ConfigurationError: there is no way of stepping or scoring it.
+    """
+    if getattr(getattr(model, "device", None), "type", "meta") == "meta":
+        return
+    for path in {own, False}:
+        find_stepping(model, SHORT, own=path)
+    find_scoring(model, SHORT)
 
 
 def suspects(config: Any) -> dict[str, int]:

@@ -396,13 +396,11 @@ def _measure_lora(policy: CausalLMPolicy) -> float | None:
 
 
 def has_several_ends(model: Any) -> bool | None:
-    """Return whether a policy takes all end tokens of a model's generation configuration; None if it does not say."""
+    """Return whether a policy takes all end tokens of a model's generation configuration; None if it has none."""
     if getattr(model, "generation_config", None) is None:
         return None
     model.generation_config.eos_token_id = [1, 5]
-    policy = CausalLMPolicy(model, char_tokenizer())
-    ends = getattr(policy, "end_token_ids", None)
-    return None if ends is None else {1, 5} <= set(ends)
+    return {1, 5} <= CausalLMPolicy(model, char_tokenizer()).end_tokens
 
 
 def make_table(names: Sequence[str] = tuple(FAMILIES)) -> str:

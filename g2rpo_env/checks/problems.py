@@ -223,8 +223,8 @@ def _check_verifier(task: Task, problems: list[Problem], more: list[Problem]) ->
 def _check_truth(task: Task, problems: list[Problem], more: list[Problem]) -> None:
     solutions = [problem.solution for problem in problems]
     verdicts = _verdicts(task, problems, solutions)
-    others = more[len(problems) :]
-    all_verdicts = verdicts + _verdicts(task, others, [problem.solution for problem in others])
+    rest = more[len(problems) :]
+    all_verdicts = verdicts + _verdicts(task, rest, [problem.solution for problem in rest])
     for problem, verdict in zip(more, all_verdicts, strict=True):
         require(
             verdict.correct,

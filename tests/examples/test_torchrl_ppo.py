@@ -12,6 +12,11 @@ import torch
 
 pytest.importorskip("torchrl", reason="torchrl is missing: pip install 'g2rpo-env[benchmark]'")
 
+import gymnasium as gym
+from torchrl.envs import GymWrapper
+
+import g2rpo_env
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "examples" / "torchrl_ppo.py"
 
@@ -58,6 +63,19 @@ def test_a_rollout_of_torchrl_is_that_of_the_environment(example: ModuleType) ->
         assert step["next", "done"].item() == (terminated or truncated)
         assert step["next", "truncated"].item() == truncated
         assert step["next", "length"].tolist() == observation["length"].tolist()
+
+
+def test_infos_are_numbers_that_torchrl_reads(example: ModuleType) -> None:
+    env = gym.make("g2rpo_env/Addition-v0", digits=1, max_new_tokens=4)
+    env = example.NumberInfos(g2rpo_env.GuidanceWrapper(env, length=2))
+    _, info = env.reset(seed=0)
+    assert info == {"correct": False, "valid": False, "group": 0, "member": 0, "prompt_length": 4, "reveal_length": 2}
+    read = GymWrapper(env, categorical_action_encoding=True).auto_register_info_dict()
+    data = read.rollout(12, break_when_any_done=False)
+    assert data["next", "correct"].dtype == torch.bool
+    assert data["next", "reveal_length"].flatten().tolist() == [2] * 12
+    done = data["next", "done"].flatten()
+    assert done.sum() >= 3 and data["next", "valid"].flatten()[done].all()
 
 
 @pytest.mark.long
