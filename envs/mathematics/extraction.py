@@ -56,6 +56,8 @@ _BOLD_WORDS = re.compile(r"\*\*[A-Za-z' -]+[.!]?\*\*[.!]?")
 _IS_NUMBER = re.compile(r"\b(?:is|are|was)\s+[*$]*\d")
 _OTHER_SCRIPT = re.compile(r"(?=[\u0590-\u0dff\u0e00-\u0fff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])[^\W\d_]")
 _AFTER_NUMBER = re.compile(r"(?<=[0-9%])\s?[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+$|\s+[:;]-?[)D]$")
+LETTER_WORDS = r"\b(?:choose|select|pick|option|choice|correct|right|answer|best|it's|it is)\b"
+"""Words without which no letter is stated."""
 _LETTER_STATED = re.compile(
     r"\b(?:choose|select|pick|option|choice)\s*:?\s*\(?([A-E])\)?(?!\w)(?!\W{0,3}(?:is|are|would|can|cannot|does|gives)\b(?!\s+(?:the\s+)?"
     r"(?:correct|right|answer|best)))|(?<![\w(])\(?([A-E])\)?\s+is\s+(?:the\s+)?(?:correct|right|answer|best)|"
