@@ -40,7 +40,7 @@ ANSWER = (
 _PHRASE = re.compile(
     rf"(?:{ANSWER}|(?<![a-z])(?:result|ergebnis|résultat|resultado|risultato|correct (?:option|choice))\**"
     rf"\s*(?:{_VERBS}))\s*\**\s*(?::\s*)?"
-    r"(?:(?:just|simply|exactly|therefore|thus|then|indeed|probably|(?:most )?likely)\s+)?|"
+    r"(?:(?:just|simply|exactly|therefore|thus|then|indeed|donc|also|probably|(?:most )?likely)\s+)?|"
     r"solutions?\s*(?:is|are|:)\s*(?::\s*)?(?=[-$\\(0-9])|(?:^|\n)#{0,6} {0,3}\*{0,3}(?:final )?answer\*{0,3} {0,3}\n+",
     re.IGNORECASE,
 )
@@ -53,8 +53,11 @@ _YES_OR_NO = re.compile(r"(yes|no|true|false)\b(?=[,.:;!])", re.IGNORECASE)
 _IS_WORD = re.compile(r"\b(?:is|are|was)\s+((?:an? |the )?[A-Za-z'-]+)[.!]?\s*$")
 _NO_STATEMENT = re.compile(r"[\d$\\]|\b(?:since|because|wrong|incorrect|know|sure)\b")
 _BOLD_WORDS = re.compile(r"\*\*[A-Za-z' -]+[.!]?\*\*[.!]?")
+_IS_NUMBER = re.compile(r"\b(?:is|are|was)\s+[*$]*\d")
 _OTHER_SCRIPT = re.compile(r"(?=[\u0590-\u0dff\u0e00-\u0fff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])[^\W\d_]")
 _AFTER_NUMBER = re.compile(r"(?<=[0-9%])\s?[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+$|\s+[:;]-?[)D]$")
+LETTER_WORDS = r"\b(?:choose|select|pick|option|choice|correct|right|answer|best|it's|it is)\b"
+"""Words without which no letter is stated."""
 _LETTER_STATED = re.compile(
     r"\b(?:choose|select|pick|option|choice)\s*:?\s*\(?([A-E])\)?(?!\w)(?!\W{0,3}(?:is|are|would|can|cannot|does|gives)\b(?!\s+(?:the\s+)?"
     r"(?:correct|right|answer|best)))|(?<![\w(])\(?([A-E])\)?\s+is\s+(?:the\s+)?(?:correct|right|answer|best)|"
@@ -299,7 +302,8 @@ def whole(text: str) -> str | None:
 
 def _prose(text: str) -> bool:
     return (
-        _WORD.search(text) is not None
+        _IS_NUMBER.search(text) is not None
+        or _WORD.search(text) is not None
         or _OTHER_SCRIPT.search(text) is not None
         and re.search(r"\d", text) is not None
         or len(re.findall(r"(?<!\\)\b(?:[^\W\d_]|'){2,}", text)) > 3

@@ -12,7 +12,7 @@ from typing import Any
 from g2rpo_env.envs.dataset import SURROGATE, Row
 from g2rpo_env.envs.mathematics.equality import MathVerifier
 from g2rpo_env.envs.mathematics.exact import rational
-from g2rpo_env.envs.mathematics.extraction import ANSWER, BOX, TAIL, boxed, extract
+from g2rpo_env.envs.mathematics.extraction import ANSWER, BOX, LETTER_WORDS, TAIL, boxed, extract
 from g2rpo_env.envs.mathematics.normalisation import normalise
 from g2rpo_env.envs.mathematics.prompts import CLOSING, OPENING, template_text
 from g2rpo_env.envs.mathematics.steps import SPLITTERS
@@ -25,7 +25,7 @@ TAG_RULES = ("tag", "boxed", "hashes", "phrase")
 """The same where a template asks for ``<answer>``."""
 BOX_CLOSING = "So the final answer is $\\boxed{{answer}}$."
 
-_STATEMENT = re.compile(rf"(?<!\\)\\+f?(?:rame)?box|<answer>|####|{ANSWER}", re.IGNORECASE)
+_STATEMENT = re.compile(rf"(?<!\\)\\+f?(?:rame)?box|<answer>|####|{ANSWER}|{LETTER_WORDS}", re.IGNORECASE)
 _UNFINISHED = re.compile(r"(?:answer|ans|option|choice|is|####|<answer>|box(?:ed)?)\W*$", re.IGNORECASE)
 _LETTER = re.compile(r"\(?[A-Ea-e]\)?")
 _PROSE = re.compile(r"(?<!\\)\b[A-Za-z]{4,}")

@@ -62,6 +62,7 @@ PLACES = [
     ("6 out of 7 are red", "6 out of 7"),
     ("So the chance is one half.", "one half"), ("No, it is not prime.", "No"), ("Is it?\n\n**Yes.**", "**Yes.**"),
     ("Therefore, option C is the correct answer.", "C"), ("Option C is wrong since it is negative.", None),
+    ("The sum is **70**.", "70"), ("La réponse est donc 24.", "24"),
     ("The answer isn't 6.", None), ("\\begin{align*}\n2x&=8\\\\\nx&=4\n\\end{align*}", "x=4"),
     ("$$\\begin{aligned}x&=1\\\\y&=2\\end{aligned}$$", "x=1, y=2"),
 ]  # fmt: skip
