@@ -55,7 +55,7 @@ class GrowingLayer(DynamicLayer):
         super().batch_select_indices(indices)
         self._buffers = None
 
-    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+    def reorder_cache(self, beam_idx: Any) -> None:
         """Keep some rows, some of them perhaps several times; the buffers are made anew at the next token."""
         super().reorder_cache(beam_idx)
         self._buffers = None

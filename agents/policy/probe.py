@@ -2,10 +2,10 @@
 
 Models come with windows, position biases, recurrent states, rotary factors that depend on the length of the call, and
 whatever comes next. A cache that lanes share, or padding, may be wrong for them without any error. So nothing is known
-by name here. When a policy is made of a model, a few tokens in three lanes go through the way that would be used: prompts of
-unequal length, a lane that takes several tokens at once, one that waits, one that starts again. What comes out must
-equal the model's own forward over each lane alone, without a cache. If it does not, the next way is tried, which is
-slower; a warning says so.
+by name here. When a policy is made of a model, a few tokens in three lanes go through the way that would be used:
+prompts of unequal length, a lane that takes several tokens at once, one that waits, one that starts again. What comes
+out must equal the model's own forward over each lane alone, without a cache. If it does not, the next way is tried,
+which is slower; a warning says so.
 
 - What a model gives for a token may depend only on the tokens before it, and not on how many come after it. A model for
   which that does not hold, within the length of an episode, can not be trained at all, and is refused.

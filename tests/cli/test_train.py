@@ -426,6 +426,8 @@ def test_a_full_disk_in_the_middle_of_a_line_is_one_line_too(train, monkeypatch)
     monkeypatch.setattr(RunFolder, "record", fails)
     status, text, _ = train("run", "--updates", 1)
     assert status == 1 and "No space left on device" in text
+
+
 DOCS = Path(__file__).parents[2] / "docs" / "environments.md"
 
 
