@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from g2rpo_env.envs.mathematics.normalisation import DISPLAYS, last_statement, without_tags
+from g2rpo_env.envs.mathematics.units import canonical, in_units
 from g2rpo_env.envs.mathematics.words import in_digits
 
 TAIL = 4000
@@ -48,6 +49,7 @@ _REASON = re.compile(
     r"[,;(]?\s*\b(?:because|since|as|which|where|so|rather than|instead of)\b|\s\((?=[a-z]{3,} )|"
     r"[,;]?\s*\(?\b(?:and |but )?not\b"
 )
+_NOT_BUT = re.compile(r"^not\b.{1,60}?(?:,?\s+but|,\s+it(?: is|'s))\s+(?:rather\s+)?")
 _IN_PARENTHESES = re.compile(r"[a-zA-Z -]+\(([$\d][\d.,/ %$]*)\)")
 _YES_OR_NO = re.compile(r"(yes|no|true|false)\b(?=[,.:;!])", re.IGNORECASE)
 _IS_WORD = re.compile(r"\b(?:is|are|was)\s+((?:an? |the )?[A-Za-z'-]+)[.!]?\s*$")
@@ -79,6 +81,9 @@ _LEAD = re.compile(
     r"(?:(?:(?:we|I) (?:get|have|find|obtain|choose|pick)|it(?: is|'s)|(?:this|that) is)\s+)?",
     re.IGNORECASE,
 )
+_ENVIRONMENT = re.compile(
+    r"(?:[^\n=]{1,20}=\s*)?\\begin\{((?:[bpvBV]?matrix|cases|array)\*?)\}.{1,1500}\\end\{\1\}", re.DOTALL
+)
 _BARE_WORDS = re.compile(r"[A-Za-z'-]+(?: [A-Za-z'-]+){0,2}\.?")
 _VALUE = (
     r"-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?:[ \u00a0\u2009\u202f]\d{3})+(?!\d)|\d{1,99})"
@@ -89,7 +94,33 @@ _NUMBER = re.compile(rf"(?<![0-9A-Za-z_.])(?:[(\[]\s*(?:{_VALUE})(?:,\s*(?:{_VAL
 _STATED = re.compile(
     r"(?:\b(?:there (?:are|is|were|will be)|is|are|was|equals?|gets?|makes?|gives?|has|have|needs?|leaves?|costs?|"
     r"pays?|earns?|spends?|becomes?|obtain|find|so|thus|hence|therefore)\s+(?:only |about |exactly )?|=\s*)"
-    rf"\$?({_NUMBER.pattern})"
+    rf"\$?(?:-?[√∛]|±[√∛]?)?({_NUMBER.pattern})"
+)
+_FACTOR = (
+    r"(?:\d+(?:[.,]\d+)*|[√∛π]|(?<![a-zA-Z])[b-zπ]{1,2}(?![a-zA-Z])|(?<=[0-9)²³])a(?![a-zA-Z])|"
+    r"\([\d\s.,√π+*/^²³n-z-]{1,30}\))(?:[²³⁴]|\^[({]?-?\w{1,3}[)}]?)?"
+)
+_TERM = rf"[-±]?(?:{_FACTOR})+"
+_EXPRESSION = re.compile(rf"{_TERM}(?:\s?[-+*·×/]\s?{_TERM})*")
+"""A formula in plain text around a number: ``3√2``, ``2 + 5π``, ``2x``."""
+_IS_FORMULA = re.compile(
+    r"[√∛π²³⁴^]|\d[b-z]{1,2}(?<!am)(?<!pm)(?<!st)(?<!nd)(?<!rd)(?<!th)(?![a-z])|[-+*·×/]\s?[b-z]\b"
+)
+_LISTED = re.compile(
+    rf"\b([a-z])\s?=\s?(?:{_VALUE})(?:(?:,|,? (?:and|or)) \1\s?=\s?(?:{_VALUE})|,? (?:and|or) (?:{_VALUE})(?! [a-z]))+"
+)
+_HALF_OF_DAY = re.compile(r"\s?[ap]\.?m\b| in the (?:morning|afternoon|evening)\b", re.IGNORECASE)
+_UNIT_BEHIND = re.compile(
+    r"\s?((?:(?:square|cubic) )?(?:[a-zA-Z]{2,}|[mg](?=/))(?:(?: per |/)[a-zA-Z]+)?[²³]?)(?![a-zA-Z/])"
+)
+_QUANTITIES = re.compile(r"\d{1,9}\s?[a-z]{1,9}(?:,?\s(?:and\s)?\d{1,9}\s?[a-z]{1,9}){1,2}(?![a-zA-Z])")
+_RAISED = str.maketrans("²³", "23")
+_BOLD_WORD = re.compile(r"\*\*([a-zA-Z -]{3,40})\*\*")
+_ASIDE = re.compile(r"\b(?:since|because|while|whereas|given that)\b")
+_UNABLE = re.compile(
+    r"\b(?:can(?:no|['’])t|unable to|not able to|impossible to)\s+(?:be\s+)?"
+    r"(?:determined?|answer(?:ed)?|solved?|find|help|tell|provide|say)\b",
+    re.IGNORECASE,
 )
 _CONCLUSION = re.compile(r"\b(?:therefore|thus|hence|so)\b[^$\\]*[0-9]", re.IGNORECASE)
 _CORRECTIONS = frozenset({"wait", "actually", "but", "no", "not", "wrong", "instead", "rather", "then", "so", "hence"})
@@ -273,7 +304,7 @@ def phrase(text: str) -> str | None:
         formulas, end = formulas + sign + _inside(formula), formula.end()
     if formulas:
         return formulas
-    sentence = _SENTENCE_END.split(rest, maxsplit=1)[0]
+    sentence = _NOT_BUT.sub("", _SENTENCE_END.split(rest, maxsplit=1)[0])
     sentence = (_REASON.split(sentence, maxsplit=1)[0].strip() or sentence).strip("* \"'")
     sentence = _AFTER_NUMBER.sub("", _STARS.sub("", sentence))
     if repeated := _IN_PARENTHESES.fullmatch(sentence):  # "forty-two (42)"
@@ -287,6 +318,8 @@ def whole(text: str) -> str | None:
     """Return a short text without words as it is, and one of at most three words."""
     text = _LEAD.sub("", text.strip())
     if len(text) <= 30 and _BARE_WORDS.fullmatch(text):
+        return text
+    if _ENVIRONMENT.fullmatch(text):
         return text
     last = text.rpartition("\n")[2].strip()
     if last != text and len(last) <= WHOLE and _BOLD_WORDS.fullmatch(last):
@@ -352,14 +385,35 @@ def number(text: str) -> str | None:
     text = text.replace("\u2212", "-")
     found = list(_NUMBER.finditer(text))
     if not found:
-        words = _IN_WORDS.search(text[-100:])
+        words = _IN_WORDS.search(text[-100:]) or next(_BOLD_WORD.finditer(text), None)
         return words[1] if words and in_digits(words[1]) != words[1] else None
     begins = [match.end() for match in _SENTENCE_END.finditer(text, 0, found[-1].start())]
-    starts = [match.start(1) for match in _STATED.finditer(text, begins[-1] if begins else 0)]
+    begin = begins[-1] if begins else 0
+    starts = [match.start(1) for match in _STATED.finditer(text, begin)]
+    if starts and (aside := _ASIDE.search(text, starts[0])):  # "it is 1/6, since the complement has 5/6"
+        starts = [start for start in starts if start < aside.start()]
     chosen = _NUMBER.match(text, starts[-1]) if starts else found[-1]
     if chosen is None or _NEGATED.search(text, max(0, chosen.start() - 30), chosen.start()):
         return None
-    return chosen[0]
+    return None if not starts and _UNABLE.search(text, begin) else _around(text, chosen)
+
+
+def _around(text: str, chosen: re.Match[str]) -> str:
+    """Return a number with what belongs to it: the others of a list, the formula it is a part of, its unit.
+
+    Without them ``5π`` would be 5, "x = 1 and x = 5" be 5, and "45 hours" the same as 45 minutes.
+    """
+    start, end = chosen.span()
+    low, high = max(text.rfind("\n", 0, start) + 1, start - 60), end + 60
+    for pattern, holds in ((_LISTED, bool), (_EXPRESSION, _IS_FORMULA.search), (_QUANTITIES, in_units)):
+        for match in pattern.finditer(text, low, high):
+            if match.start() <= start and end <= match.end() and holds(match[0]):
+                return match[0]
+    if ":" in chosen[0] and (half := _HALF_OF_DAY.match(text, end)):
+        return text[start : half.end()]
+    unit = _UNIT_BEHIND.match(text, end)
+    known = unit is not None and unit[1] != "in" and canonical(unit[1].translate(_RAISED))
+    return text[start : unit.end()] if unit and known else chosen[0]
 
 
 RULES = {
