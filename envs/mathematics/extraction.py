@@ -107,7 +107,8 @@ _IS_FORMULA = re.compile(
     r"[√∛π²³⁴^]|\d[b-z]{1,2}(?<!am)(?<!pm)(?<!st)(?<!nd)(?<!rd)(?<!th)(?![a-z])|[-+*·×/]\s?[b-z]\b"
 )
 _LISTED = re.compile(
-    rf"\b([a-z])\s?=\s?(?:{_VALUE})(?:(?:,|,? (?:and|or)) \1\s?=\s?(?:{_VALUE})|,? (?:and|or) (?:{_VALUE})(?! [a-z]))+"
+    rf"\b([a-z])\s?=\s?(?:{_VALUE})"
+    rf"(?:(?:,|,? (?:and|or)) \1\s?=\s?(?:{_VALUE})|,? (?:and|or) (?:{_VALUE})(?! [a-z]))+"
 )
 _HALF_OF_DAY = re.compile(r"\s?[ap]\.?m\b| in the (?:morning|afternoon|evening)\b", re.IGNORECASE)
 _UNIT_BEHIND = re.compile(
