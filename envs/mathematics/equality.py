@@ -490,7 +490,7 @@ def _in_one_unit(gold: Answer, answer: Answer) -> tuple[Answer, Answer]:
     if canonical(gold.unit) == canonical(answer.unit) and not (in_units(gold.text) or in_units(answer.text)):
         return gold, answer
     common = _in_base_unit(gold), _in_base_unit(answer)
-    return common if common[0].unit == common[1].unit else (gold, answer)
+    return common if common[0].unit == common[1].unit != "" else (gold, answer)
 
 
 def _in_base_unit(answer: Answer) -> Answer:

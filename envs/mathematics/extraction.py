@@ -101,14 +101,14 @@ _FACTOR = (
     r"\([\d\s.,√π+*/^²³n-z-]{1,30}\))(?:[²³⁴]|\^[({]?-?\w{1,3}[)}]?)?"
 )
 _TERM = rf"[-±]?(?:{_FACTOR})+"
-_EXPRESSION = re.compile(rf"{_TERM}(?:\s?[-+*·×/]\s?{_TERM})*")
+_EXPRESSION = re.compile(rf"(?<![$€£]){_TERM}(?:\s?[-+*·×/]\s?{_TERM})*")
 """A formula in plain text around a number: ``3√2``, ``2 + 5π``, ``2x``."""
-_IS_FORMULA = re.compile(
-    r"[√∛π²³⁴^]|\d[b-z]{1,2}(?<!am)(?<!pm)(?<!st)(?<!nd)(?<!rd)(?<!th)(?![a-z])|[-+*·×/]\s?[b-z]\b"
-)
+_IS_FORMULA = re.compile(r"[√∛π²³⁴^]|\d[b-z](?![a-z])|[-+*·×/]\s?[b-z]\b|\b[b-z]\s?[-+*·×/]")
+_TWO_LETTERS = re.compile(r"\d(?!am|pm|st|nd|rd|th)([b-z]{2})(?![a-z])")
 _LISTED = re.compile(
-    rf"\b([a-z])\s?=\s?(?:{_VALUE})"
-    rf"(?:(?:,|,? (?:and|or)) \1\s?=\s?(?:{_VALUE})|,? (?:and|or) (?:{_VALUE})(?! [a-z]))+"
+    r"(?:\b(?:roots|zeros|values|numbers|answers)\b[^.=\n]{0,30}?\bare |\b(?=([a-z])\s?=))"
+    rf"(?P<list>(?:[a-z]\s?=\s?)?(?:{_VALUE})"
+    rf"(?:(?:,|,? (?:and|or)) \1\s?=\s?(?:{_VALUE})|(?:, (?:{_VALUE}))*,? (?:and|or) (?:{_VALUE})(?! [a-z]))+)"
 )
 _HALF_OF_DAY = re.compile(r"\s?[ap]\.?m\b| in the (?:morning|afternoon|evening)\b", re.IGNORECASE)
 _UNIT_BEHIND = re.compile(
@@ -406,15 +406,20 @@ def _around(text: str, chosen: re.Match[str]) -> str:
     """
     start, end = chosen.span()
     low, high = max(text.rfind("\n", 0, start) + 1, start - 60), end + 60
-    for pattern, holds in ((_LISTED, bool), (_EXPRESSION, _IS_FORMULA.search), (_QUANTITIES, in_units)):
+    for pattern, holds in ((_LISTED, bool), (_EXPRESSION, _is_formula), (_QUANTITIES, in_units)):
         for match in pattern.finditer(text, low, high):
             if match.start() <= start and end <= match.end() and holds(match[0]):
-                return match[0]
+                return match["list"] if pattern is _LISTED else match[0]
     if ":" in chosen[0] and (half := _HALF_OF_DAY.match(text, end)):
         return text[start : half.end()]
     unit = _UNIT_BEHIND.match(text, end)
     known = unit is not None and unit[1] != "in" and canonical(unit[1].translate(_RAISED))
     return text[start : unit.end()] if unit and known else chosen[0]
+
+
+def _is_formula(text: str) -> bool:
+    """Whether what stands around a number makes it another value; a unit does not."""
+    return bool(_IS_FORMULA.search(text)) or any(not canonical(letters) for letters in _TWO_LETTERS.findall(text))
 
 
 RULES = {

@@ -51,7 +51,7 @@ _BARE = re.compile(
 )
 _TIGHT = re.compile(
     r"([-+]?[0-9][0-9.,]*)\s*"
-    r"(mm|cm|dm|km|kg|mg|ft|in|yd|mi|lbs?|oz|min|hrs?|mph|kph|m[lL]|st|nd|rd|th|km/h|m/s|[msgh])" + _POWER
+    r"(mm|cm|dm|km|kg|mg|ft|in|yd|mi|lbs?|oz|min|hrs?|mph|kph|m[lL]|st|nd|rd|th|km/hr?|m/s|[msgh])" + _POWER
 )
 _ORDINARY = re.compile(r"(?=.*[aeiouy])[a-z]{4,}\.?", re.IGNORECASE)
 
