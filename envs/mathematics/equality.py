@@ -35,6 +35,7 @@ _LETTER = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]")
 _BASED = re.compile(r"([0-9A-Za-z]+)_\{?(\d{1,3})\}?")
 _SENTENCE = re.compile(r"[a-z]{4} [a-z]{2,} ")
 _CLOCK = re.compile(r"(\d+):(\d\d)([ap]?)", re.IGNORECASE)
+_BUILDER = re.compile(r"\\\{\s*(.{1,80}?)\s*(?::|\||\\mid(?![a-z]))\s*([a-z])\s*\\in\b\s*(.{1,80})\\\}")
 _FOR_ALGEBRA = re.compile(r"[<>]|\\(?:le|ge|in|cup|infty|mathbb|pm|begin)")
 _LABEL = re.compile(r"(?:[oO]ption |[cC]hoice )?\(?([A-Ea-e])\)?(?:\)\s.*|[.:]\s.*)?")
 _WORDS = re.compile(r"[A-Za-z]{2,}(?:(?:, ?| (?:an? )?)[A-Za-z]{2,})*")
@@ -262,25 +263,31 @@ class MathVerifier:
             return Finding.EQUAL
         found = self._plain(gold, answer)
         if found is None and effort.depth < MAX_NESTED:
-            chosen = _CHOICE.fullmatch(gold), _CHOICE.fullmatch(answer)
-            if (chosen[0] is None) != (chosen[1] is None):  # "(B) 12" and "12"
-                gold, answer = (chosen[0] or [gold] * 3)[2], (chosen[1] or [answer] * 3)[2]
-                return self._texts(gold, answer, effort.deeper())
-            vectors = unit_vectors(gold), unit_vectors(answer)
-            if bool(vectors[0]) != bool(vectors[1]) and split(answer if vectors[0] else gold)[0] not in ("", "{}"):
-                return self._texts(vectors[0] or gold, vectors[1] or answer, effort.deeper())
-            pieces = piecewise(gold), piecewise(answer)
-            if pieces[0] and pieces[1]:
-                return self._pieces(pieces[0], pieces[1], effort.deeper())
-            if pieces[0] or pieces[1]:
-                by_cases, formula = (pieces[0], answer) if pieces[0] else (pieces[1], gold)
-                return _settle(same_by_cases(by_cases, _unnamed(formula)) is True)
-            unnamed = _without_names(gold, answer)
-            if unnamed != (gold, answer):
-                return self._texts(*unnamed, effort.deeper())
-            region = same_region(gold, answer)
-            found = self._parts(gold, answer, effort.deeper()) if region is None else _settle(region)
+            found = self._structures(gold, answer, effort.deeper())
         return found or self._formulas(gold, answer) or self._algebra(gold, answer, left, effort)
+
+    def _structures(self, gold: str, answer: str, effort: Effort) -> Finding | None:
+        """Compare what has parts: choices with their text, vectors, functions by cases, sets, equations, lists."""
+        chosen = _CHOICE.fullmatch(gold), _CHOICE.fullmatch(answer)
+        if (chosen[0] is None) != (chosen[1] is None):  # "(B) 12" and "12"
+            gold, answer = (chosen[0] or [gold] * 3)[2], (chosen[1] or [answer] * 3)[2]
+            return self._texts(gold, answer, effort)
+        vectors = unit_vectors(gold), unit_vectors(answer)
+        if bool(vectors[0]) != bool(vectors[1]) and split(answer if vectors[0] else gold)[0] not in ("", "{}"):
+            return self._texts(vectors[0] or gold, vectors[1] or answer, effort)
+        pieces = piecewise(gold), piecewise(answer)
+        if pieces[0] and pieces[1]:
+            return self._pieces(pieces[0], pieces[1], effort)
+        if pieces[0] or pieces[1]:
+            by_cases, formula = (pieces[0], answer) if pieces[0] else (pieces[1], gold)
+            return _settle(same_by_cases(by_cases, _unnamed(formula)) is True)
+        if (built := _same_builder(gold, answer)) is not None:
+            return _settle(built)
+        unnamed = _without_names(gold, answer)
+        if unnamed != (gold, answer):
+            return self._texts(*unnamed, effort)
+        region = same_region(gold, answer)
+        return self._parts(gold, answer, effort) if region is None else _settle(region)
 
     @staticmethod
     def _plain(gold: str, answer: str) -> Finding | None:
@@ -516,6 +523,15 @@ def _unnamed(text: str) -> str:
     """Return ``f(x) = 2x`` as ``2x``."""
     name, sign, value = text.partition("=")
     return value.strip() if sign and _VARIABLE.fullmatch(name) else text
+
+
+def _same_builder(gold: str, answer: str) -> bool | None:
+    """Whether two sets are built alike, perhaps with another letter: ``{2k : k in Z}`` and ``{2n | n in Z}``."""
+    left, right = _BUILDER.fullmatch(gold), _BUILDER.fullmatch(answer)
+    if left is None or right is None:
+        return None
+    value, domain = (re.sub(rf"(?<![a-zA-Z\\]){right[2]}(?![a-zA-Z])", left[2], right[part]) for part in (1, 3))
+    return squeeze(left[3]) == squeeze(domain) and same(left[1], value) is True
 
 
 def _same_ratio(gold: str, answer: str) -> bool:

@@ -49,7 +49,7 @@ _REASON = re.compile(
     r"[,;(]?\s*\b(?:because|since|as|which|where|so|rather than|instead of)\b|\s\((?=[a-z]{3,} )|"
     r"[,;]?\s*\(?\b(?:and |but )?not\b"
 )
-_NOT_BUT = re.compile(r"^not\b.{1,60}?(?:,?\s+but|,\s+it(?: is|'s))\s+(?:rather\s+)?")
+_NOT_BUT = re.compile(r"^not\b.{1,60}?(?:,?\s+but|,\s+so|,\s+it(?: is|['’]s))\s+(?:rather\s+)?", re.IGNORECASE)
 _IN_PARENTHESES = re.compile(r"[a-zA-Z -]+\(([$\d][\d.,/ %$]*)\)")
 _YES_OR_NO = re.compile(r"(yes|no|true|false)\b(?=[,.:;!])", re.IGNORECASE)
 _IS_WORD = re.compile(r"\b(?:is|are|was)\s+((?:an? |the )?[A-Za-z'-]+)[.!]?\s*$")
@@ -66,7 +66,9 @@ _LETTER_STATED = re.compile(
     r"\bit(?:'s| is)\s+\(?([A-E])\)?(?=[.!]?\s*$)"
 )
 _IN_WORDS = re.compile(r"\b(?:is|are|equals|get|gets|has|have)\s+([a-zA-Z -]{3,60})[.!]?\s*$")
-_NEGATED = re.compile(r"(?:\bnot|n't|\bnever)\s+(?:\w+\s+)?$")
+_NEGATED = re.compile(r"(?:\bnot|\bcannot|n['’]t|\bnever)\s+(?:\w+\s+)?$")
+_REFUTED = re.compile(r"\W{0,4}\s(?:is|was|would be)\s+(?:wrong|incorrect|not|false|impossible)\b")
+_MIXED = re.compile(r"(?<![\d./])\d{1,9} \d{1,9}/\d{1,9}(?![\d/])")
 _STARS = re.compile(r"(?<![\w)])(?:\*\*|__)|(?:\*\*|__)(?![\w(])")
 _MATH = re.compile(
     r"\$\$([^$]{1,1500})\$\$|\$([^$\n]{1,1500})\$|\\\[(.{1,1500}?)\\\]|\\\((.{1,1500}?)\\\)|"
@@ -317,7 +319,7 @@ def phrase(text: str) -> str | None:
 
 def whole(text: str) -> str | None:
     """Return a short text without words as it is, and one of at most three words."""
-    text = _LEAD.sub("", text.strip())
+    text = _NOT_BUT.sub("", _LEAD.sub("", text.strip()))
     if len(text) <= 30 and _BARE_WORDS.fullmatch(text):
         return text
     if _ENVIRONMENT.fullmatch(text):
@@ -394,7 +396,8 @@ def number(text: str) -> str | None:
     if starts and (aside := _ASIDE.search(text, starts[0])):  # "it is 1/6, since the complement has 5/6"
         starts = [start for start in starts if start < aside.start()]
     chosen = _NUMBER.match(text, starts[-1]) if starts else found[-1]
-    if chosen is None or _NEGATED.search(text, max(0, chosen.start() - 30), chosen.start()):
+    negated = chosen is None or _NEGATED.search(text, max(0, chosen.start() - 30), chosen.start())
+    if chosen is None or negated or _REFUTED.match(text, chosen.end()):
         return None
     return None if not starts and _UNABLE.search(text, begin) else _around(text, chosen)
 
@@ -410,11 +413,14 @@ def _around(text: str, chosen: re.Match[str]) -> str:
         for match in pattern.finditer(text, low, high):
             if match.start() <= start and end <= match.end() and holds(match[0]):
                 return match["list"] if pattern is _LISTED else match[0]
+    for mixed in _MIXED.finditer(text, low, high):
+        if mixed.start() <= start < mixed.end():
+            start, end = mixed.span()
     if ":" in chosen[0] and (half := _HALF_OF_DAY.match(text, end)):
         return text[start : half.end()]
     unit = _UNIT_BEHIND.match(text, end)
     known = unit is not None and unit[1] != "in" and canonical(unit[1].translate(_RAISED))
-    return text[start : unit.end()] if unit and known else chosen[0]
+    return text[start : unit.end() if unit and known else end]
 
 
 def _is_formula(text: str) -> bool:

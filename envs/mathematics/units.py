@@ -21,7 +21,9 @@ _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
 _POWER_WORD = re.compile(r"\b(square|sq|cubic|cu)\b\.? ?([a-z]+)")
 _POWERED = re.compile(r" (squared|cubed)\b")
 _FACTOR = re.compile(r"([a-z]+)\.?(?:\s*\^\s*\{?\s*|(?=[23](?![0-9])))?(-?[0-9])?")
-_AROUND = frozenset("degree degrees long wide tall high deep away apart old of a in total each altogether more".split())
+_AROUND = frozenset(
+    "degree degrees long wide tall high deep away apart old of a an in total each altogether more".split()
+)
 """Words beside a unit that say nothing about it."""
 _NUMBER_AND_UNIT = r"([0-9]{1,9})\s*([a-zA-Z]{1,9})\.?"
 _IN_UNITS = re.compile(rf"{_NUMBER_AND_UNIT}(?:,?\s*(?:and\s+)?{_NUMBER_AND_UNIT}){{1,2}}")

@@ -20,11 +20,13 @@ _TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 _VALUES = {**{word: n for n, word in enumerate(_UNITS)}, **{word: 10 * n for n, word in enumerate(_TENS, 2)}}
 _VALUES |= {"a": 1, "fourty": 40, "dozen": 12}
 _PARTS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "eighth": 8, "tenth": 10}
+_PARTS |= {"seventh": 7, "ninth": 9, "twelfth": 12, "twentieth": 20, "hundredth": 100}
 _NUMBER_WORDS = re.compile(
     rf"((?:(?:{'|'.join((*_VALUES, *('hundred', 'thousand', 'million', 'billion', 'and')))})(?:[- ]+|$))+)"
     rf"(?:({'|'.join(_PARTS)})s?(?: |$))?(|(?<=[- ])[a-zA-Z ]{{1,40}})",
     re.IGNORECASE,
 )
+_HALF = re.compile(r"^(?:a )?half(?=$| an? )", re.IGNORECASE)
 _MINUS_WORD = re.compile(r"(?:minus|negative)\s+", re.IGNORECASE)
 
 
@@ -42,7 +44,7 @@ def _read_words(text: str) -> str:
     sign = _MINUS_WORD.match(text)
     match = _NUMBER_WORDS.fullmatch(text, sign.end() if sign else 0) if text[:1].isalpha() and len(text) < 120 else None
     if match is None:
-        return "1/2" if text.lower() == "half" else text
+        return _HALF.sub("1/2", text)
     words = [word for word in re.split(r"[- ]+", match[1].lower()) if word and word != "and"]
     above = None
     if match[2]:
