@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from g2rpo_env.envs.mathematics.normalisation import DISPLAYS, last_statement, without_tags
 from g2rpo_env.envs.mathematics.units import canonical, in_units
-from g2rpo_env.envs.mathematics.words import in_digits
+from g2rpo_env.envs.mathematics.words import DATE, in_digits
 
 TAIL = 4000
 """Characters from the end that are searched: an answer further up is not final."""
@@ -79,7 +79,7 @@ _SENTENCE_INSIDE = re.compile(r"[0-9)][.!?]\s+[A-Z]|(?<!\\)\b[a-z]{2,}[,;]? [a-z
 _BETWEEN_FORMULAS = re.compile(r"\s*(?:,|,?\s*\b(?:and|or)\b)\s*")
 _CONDITION = re.compile(r"\b(?:since|as|if|when|with|for|where|let|from|because|given|at)\b[^.$]*$", re.IGNORECASE)
 _LEAD = re.compile(
-    r"^(?:(?:so|thus|hence|therefore|then)\b,?\s+)?"
+    r"^(?:[-*•]\s+(?=\w+\s*=))?(?:(?:so|thus|hence|therefore|then)\b,?\s+)?"
     r"(?:(?:(?:we|I) (?:get|have|find|obtain|choose|pick)|it(?: is|'s)|(?:this|that) is)\s+)?",
     re.IGNORECASE,
 )
@@ -96,7 +96,7 @@ _NUMBER = re.compile(rf"(?<![0-9A-Za-z_.])(?:[(\[]\s*(?:{_VALUE})(?:,\s*(?:{_VAL
 _STATED = re.compile(
     r"(?:\b(?:there (?:are|is|were|will be)|is|are|was|equals?|gets?|makes?|gives?|has|have|needs?|leaves?|costs?|"
     r"pays?|earns?|spends?|becomes?|obtain|find|so|thus|hence|therefore)\s+(?:only |about |exactly )?|=\s*)"
-    rf"\$?(?:-?[√∛]|±[√∛]?)?({_NUMBER.pattern})"
+    rf"(?:\*\*)?\$?(?:-?[√∛]|±[√∛]?)?({_NUMBER.pattern})"
 )
 _FACTOR = (
     r"(?:\d+(?:[.,]\d+)*|[√∛π]|(?<![a-zA-Z])[b-zπ]{1,2}(?![a-zA-Z])|(?<=[0-9)²³])a(?![a-zA-Z])|"
@@ -119,7 +119,22 @@ _UNIT_BEHIND = re.compile(
 _QUANTITIES = re.compile(r"\d{1,9}\s?[a-z]{1,9}(?:,?\s(?:and\s)?\d{1,9}\s?[a-z]{1,9}){1,2}(?![a-zA-Z])")
 _RAISED = str.maketrans("²³", "23")
 _BOLD_WORD = re.compile(r"\*\*([a-zA-Z -]{3,40})\*\*")
-_ASIDE = re.compile(r"\b(?:since|because|while|whereas|given that)\b")
+_ASIDE = re.compile(
+    r"\b(?:since|because|while|whereas|given that)\b|"
+    r",\s+(?:attained|achieved|reached|obtained|occurring|when|where|as (?:shown|seen|in))\b"
+)
+_NEGATIVE = re.compile(r"\bnegative (?=\d)|(?:(?<=\bis )|(?<=\bequals ))minus (?=\d)")
+_AFTERWORD = re.compile(
+    r"\n\s*(?:(?:please )?let me know|i hope|hope (?:this|that)|feel free|would you like|do you (?:want|need)|"
+    r"if you(?:'d| would| have| need| want)|"
+    r"\W{0,4}(?:check|verification|to (?:check|verify))\b(?!.*\b(?:so|thus|hence|therefore)\b))"
+    r"[^\n]*\s*$",
+    re.IGNORECASE,
+)
+"""A last line that is no part of the solution."""
+_IS_BOLD = re.compile(r"\b(?:is|are|was)\s+\*\*([A-Za-z' -]{2,30})\*\*[.!]?\s*$")
+_BOLD_IS = re.compile(r"(?:^|\n)\*\*([A-Z][a-z' -]{1,30})\*\*\s+(?:is|was|has|had|wins|won)\b[^\d\n$\\]*$")
+_SO = re.compile(r",?\s+(?:so|thus|hence|therefore|⇒|⟹)\s+(?=\w+\s*=)")
 _UNABLE = re.compile(
     r"\b(?:can(?:no|['’])t|unable to|not able to|impossible to)\s+(?:be\s+)?"
     r"(?:determined?|answer(?:ed)?|solved?|find|help|tell|provide|say)\b",
@@ -322,13 +337,15 @@ def whole(text: str) -> str | None:
     text = _NOT_BUT.sub("", _LEAD.sub("", text.strip()))
     if len(text) <= 30 and _BARE_WORDS.fullmatch(text):
         return text
+    if bold := _IS_BOLD.search(text) or _BOLD_IS.search(text):
+        return bold[1]
     if _ENVIRONMENT.fullmatch(text):
         return text
     last = text.rpartition("\n")[2].strip()
     if last != text and len(last) <= WHOLE and _BOLD_WORDS.fullmatch(last):
         return last
     if text and len(text) <= WHOLE and not _prose(text) and not _MATH.search(text):
-        return text
+        return _SO.split(text)[-1]
     if len(text) <= 200 and (opening := _YES_OR_NO.match(text)) and not re.search(r"\d", text):
         return opening[1]
     if len(text) <= 200 and (stated := _IS_WORD.search(text)) and not _NO_STATEMENT.search(text):
@@ -348,6 +365,7 @@ def _prose(text: str) -> bool:
 
 def formula(text: str) -> str | None:
     """Return the last formula between dollars or display brackets, unless a conclusion after it gives a number."""
+    text = _AFTERWORD.sub("", text)
     found = list(_formulas(text))
     if not found or _CONCLUSION.search(text, found[-1].end()):
         return None
@@ -385,7 +403,7 @@ def _joins(between: str) -> str:
 
 def number(text: str) -> str | None:
     """Return the number that the last sentence with one states, as in "there are 42 ways", else its last number."""
-    text = text.replace("\u2212", "-")
+    text = _NEGATIVE.sub("-", _AFTERWORD.sub("", text.replace("\u2212", "-")))
     found = list(_NUMBER.finditer(text))
     if not found:
         words = _IN_WORDS.search(text[-100:]) or next(_BOLD_WORD.finditer(text), None)
@@ -409,7 +427,7 @@ def _around(text: str, chosen: re.Match[str]) -> str:
     """
     start, end = chosen.span()
     low, high = max(text.rfind("\n", 0, start) + 1, start - 60), end + 60
-    for pattern, holds in ((_LISTED, bool), (_EXPRESSION, _is_formula), (_QUANTITIES, in_units)):
+    for pattern, holds in ((_LISTED, bool), (DATE, bool), (_EXPRESSION, _is_formula), (_QUANTITIES, in_units)):
         for match in pattern.finditer(text, low, high):
             if match.start() <= start and end <= match.end() and holds(match[0]):
                 return match["list"] if pattern is _LISTED else match[0]

@@ -75,6 +75,13 @@ PLACES = [
     ("I cannot determine the answer to problem 7.", None), ("The answer cannot be 12.", None), ("12 is wrong.", None),
     ("The answer is not 5 but 6.", "6"), ("The answer is not 20, it is 15.", "15"), ("Not 21, but 22.", "22."),
     (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"),
+    ("So the minimum value is 3, attained at x = -3.", "3"), ("The value of it all is negative 3.", "-3"),
+    ("The number of pens is **15**, as shown in Figure 2.", "15"), ("2x = 8, so x = 4.", "x = 4."),
+    ("- x = 7", "x = 7"),
+    ("There are 15 pens.\n\nLet me know if you'd like 2 more examples!", "15"),
+    ("$x = 4$\n\nCheck: $2(4) = 8$ ✓", "x = 4"), ("Check: $2(4) = 8$\n\n$x = 4$", "x = 4"),
+    ("As $f(-x)=f(x)$, the function is **even**.", "even"), ("**Bob** is taller than Alice.", "Bob"),
+    ("So the party is on May 5, 2024.", "May 5, 2024"),
     ("The answer isn't 6.", None), ("\\begin{align*}\n2x&=8\\\\\nx&=4\n\\end{align*}", "x=4"),
     ("$$\\begin{aligned}x&=1\\\\y&=2\\end{aligned}$$", "x=1, y=2"),
 ]  # fmt: skip
