@@ -128,9 +128,10 @@ class MathVerifier:
     Args:
         rules: Extraction rules in order; see :data:`g2rpo_env.envs.mathematics.extraction.RULES`.
         percent: ``50%`` equals 0.5 and 50 (``either``), only 0.5 (``fraction``), or only 50 (``number``).
-        units: Two different units of measure make answers different; False ignores units.
+        units: Quantities are compared in one unit of their kind, and those of two kinds differ; False ignores units.
         ordered_lists: A bare list ``1, 2`` has an order. Tuples always have one, sets never.
-        approximations: A decimal of at least so many places equals an exact fraction that it rounds; None for never.
+        approximations: A decimal of at least so many places equals an endless or irrational number that it rounds;
+            None for never.
         tolerance: Greatest relative difference of two numbers that counts as none, >= 0.
         symbolic: Ask math-verify, in a process of its own, what neither arithmetic nor values at random points settle.
             Where it is not installed such pairs get an ``error`` verdict, never a wrong answer. False: they differ.

@@ -65,7 +65,9 @@ _LETTER_STATED = re.compile(
     r"(?:correct|right|answer|best)))|(?<![\w(])\(?([A-E])\)?\s+is\s+(?:the\s+)?(?:correct|right|answer|best)|"
     r"\bit(?:'s| is)\s+\(?([A-E])\)?(?=[.!]?\s*$)"
 )
-_IN_WORDS = re.compile(r"\b(?:is|are|equals|get|gets|has|have)\s+([a-zA-Z -]{3,60})[.!]?\s*$")
+_IN_WORDS = re.compile(
+    r"\b(?:is|are|equals|gets?|has|have|leaves?|gives|makes|up with|total of)\s+([a-zA-Z -]{3,60})[.!]?\s*$"
+)
 _NEGATED = re.compile(r"(?:\bnot|\bcannot|n['’]t|\bnever)\s+(?:\w+\s+)?$")
 _REFUTED = re.compile(r"\W{0,4}\s(?:is|was|would be)\s+(?:wrong|incorrect|not|false|impossible)\b")
 _MIXED = re.compile(r"(?<![\d./])\d{1,9} \d{1,9}/\d{1,9}(?![\d/])")
@@ -77,6 +79,8 @@ _MATH = re.compile(
 )
 _SENTENCE_INSIDE = re.compile(r"[0-9)][.!?]\s+[A-Z]|(?<!\\)\b[a-z]{2,}[,;]? [a-z]{2,}\b(?![^{]*\})")
 _BETWEEN_FORMULAS = re.compile(r"\s*(?:,|,?\s*\b(?:and|or)\b)\s*")
+_LETTER = re.compile(r"\\?[a-zA-Z]|\\[a-z]+")
+_ABOUT = re.compile(r"\b(?:with|in|of|for|to|by|on|variable|all|any|every|each)\s*$")
 _CONDITION = re.compile(r"\b(?:since|as|if|when|with|for|where|let|from|because|given|at)\b[^.$]*$", re.IGNORECASE)
 _LEAD = re.compile(
     r"^(?:[-*•]\s+(?=\w+\s*=))?(?:(?:so|thus|hence|therefore|then)\b,?\s+)?"
@@ -127,7 +131,7 @@ _NEGATIVE = re.compile(r"\bnegative (?=\d)|(?:(?<=\bis )|(?<=\bequals ))minus (?
 _AFTERWORD = re.compile(
     r"\n\s*(?:(?:please )?let me know|i hope|hope (?:this|that)|feel free|would you like|do you (?:want|need)|"
     r"if you(?:'d| would| have| need| want)|"
-    r"\W{0,4}(?:check|verification|to (?:check|verify))\b(?!.*\b(?:so|thus|hence|therefore)\b))"
+    r"\W{0,4}(?:note|check|verification|to (?:check|verify))\b(?!.*\b(?:so|thus|hence|therefore)\b))"
     r"[^\n]*\s*$",
     re.IGNORECASE,
 )
@@ -367,6 +371,11 @@ def formula(text: str) -> str | None:
     """Return the last formula between dollars or display brackets, unless a conclusion after it gives a number."""
     text = _AFTERWORD.sub("", text)
     found = list(_formulas(text))
+    while len(found) > 1 and _LETTER.fullmatch(_inside(found[-1]).strip()):
+        start = found[-1].start()
+        if not _ABOUT.search(text, max(0, start - 12), start):
+            break
+        found.pop()  # "it is $2x$, so it grows with $x$"
     if not found or _CONCLUSION.search(text, found[-1].end()):
         return None
     answer, start = _inside(found[-1]), found[-1].start()

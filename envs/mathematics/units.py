@@ -11,7 +11,7 @@ in inch; ft foot feet; yd yard; mi mile; g gram gm gr; mg milligram; kg kilogram
 t tonne ton; s sec second; min minute; h hr hour; d day; wk week; mo month; yr year;
 ml milliliter millilitre; l liter litre; gal gallon;
 dollar usd buck; cent penny pence; euro eur; yen jpy; inr rupee; degree deg;
-mi/h mph; km/h kph kmh kmph; celsius c; fahrenheit f; n newton; j joule;
+mi/h mph; km/h kph kmh kmph; m/s mps; celsius c; fahrenheit f; n newton; j joule;
 w watt; v volt; k kelvin; hz hertz; pa pascal; rad radian; a ampere amp; mol mole
 """
 _CANONICAL = {
