@@ -83,7 +83,8 @@ PLACES = [
     ("As $f(-x)=f(x)$, the function is **even**.", "even"), ("**Bob** is taller than Alice.", "Bob"),
     ("So the party is on May 5, 2024.", "May 5, 2024"),
     ("The slope is $2x+3$, so it changes with $x$.", "2x+3"), ("Now solve $2x=3$ to get $x$.", "x"),
-    ("The total is 24.\n\n*Note: 6 on each shelf.*", "24"), ("So we end up with twenty-four books.", "twenty-four books"),
+    ("The total is 24.\n\n*Note: 6 on each shelf.*", "24"),
+    ("So we end up with twenty-four books.", "twenty-four books"),
     ("The answer isn't 6.", None), ("\\begin{align*}\n2x&=8\\\\\nx&=4\n\\end{align*}", "x=4"),
     ("$$\\begin{aligned}x&=1\\\\y&=2\\end{aligned}$$", "x=1, y=2"),
 ]  # fmt: skip
