@@ -13,12 +13,12 @@ from typing import Any
 
 from g2rpo_env.envs.mathematics.exact import ratio, rational
 from g2rpo_env.envs.mathematics.extraction import RULES, extract
-from g2rpo_env.envs.mathematics.formulas import same, same_equation
+from g2rpo_env.envs.mathematics.formulas import constant, same, same_equation
 from g2rpo_env.envs.mathematics.normalisation import Answer, normalise
 from g2rpo_env.envs.mathematics.parts import between, distinct, piecewise, split, squeeze, unit_vectors
 from g2rpo_env.envs.mathematics.pool import SymbolicWorker
-from g2rpo_env.envs.mathematics.regions import same_region
-from g2rpo_env.envs.mathematics.units import canonical
+from g2rpo_env.envs.mathematics.regions import same_by_cases, same_region
+from g2rpo_env.envs.mathematics.units import canonical, in_units, scale
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.problem import Problem
 from g2rpo_env.verdict import Outcome, Verdict
@@ -35,6 +35,7 @@ _LETTER = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]")
 _BASED = re.compile(r"([0-9A-Za-z]+)_\{?(\d{1,3})\}?")
 _SENTENCE = re.compile(r"[a-z]{4} [a-z]{2,} ")
 _CLOCK = re.compile(r"(\d+):(\d\d)([ap]?)", re.IGNORECASE)
+_BUILDER = re.compile(r"\\\{\s*(.{1,80}?)\s*(?::|\||\\mid(?![a-z]))\s*([a-z])\s*\\in\b\s*(.{1,80})\\\}")
 _FOR_ALGEBRA = re.compile(r"[<>]|\\(?:le|ge|in|cup|infty|mathbb|pm|begin)")
 _LABEL = re.compile(r"(?:[oO]ption |[cC]hoice )?\(?([A-Ea-e])\)?(?:\)\s.*|[.:]\s.*)?")
 _WORDS = re.compile(r"[A-Za-z]{2,}(?:(?:, ?| (?:an? )?)[A-Za-z]{2,})*")
@@ -127,9 +128,10 @@ class MathVerifier:
     Args:
         rules: Extraction rules in order; see :data:`g2rpo_env.envs.mathematics.extraction.RULES`.
         percent: ``50%`` equals 0.5 and 50 (``either``), only 0.5 (``fraction``), or only 50 (``number``).
-        units: Two different units of measure make answers different; False ignores units.
+        units: Quantities are compared in one unit of their kind, and those of two kinds differ; False ignores units.
         ordered_lists: A bare list ``1, 2`` has an order. Tuples always have one, sets never.
-        approximations: A decimal of at least so many places equals an exact fraction that it rounds; None for never.
+        approximations: A decimal of at least so many places equals an endless or irrational number that it rounds;
+            None for never.
         tolerance: Greatest relative difference of two numbers that counts as none, >= 0.
         symbolic: Ask math-verify, in a process of its own, what neither arithmetic nor values at random points settle.
             Where it is not installed such pairs get an ``error`` verdict, never a wrong answer. False: they differ.
@@ -233,6 +235,8 @@ class MathVerifier:
 
     def _decide(self, gold: Answer, answer: Answer) -> Finding:
         gold, answer = _with_unit(gold, answer), _with_unit(answer, gold)
+        if self.units:
+            gold, answer = _in_one_unit(gold, answer)
         if self.units and gold.unit and answer.unit and canonical(gold.unit) != canonical(answer.unit):
             return Finding.DIFFERENT
         if gold.percent != answer.percent:
@@ -252,28 +256,39 @@ class MathVerifier:
         """Compare two normalised texts: as they are, as numbers, as words, as equations, part by part, as functions."""
         if squeeze(gold) == squeeze(answer):
             return Finding.EQUAL
-        gold, answer = _alike(_total(gold), _total(answer))
+        gold, answer = _alike(_total(gold, answer), _total(answer, gold))
         left, right = rational(gold), rational(answer)
         if left is not None and right is not None and not (_CLOCK.fullmatch(gold) and _CLOCK.fullmatch(answer)):
             return Finding.EQUAL if self._near(left, right, gold, answer) else Finding.DIFFERENT
+        if left is None and right is not None and self._rounds(gold, answer, right):
+            return Finding.EQUAL
         found = self._plain(gold, answer)
         if found is None and effort.depth < MAX_NESTED:
-            chosen = _CHOICE.fullmatch(gold), _CHOICE.fullmatch(answer)
-            if (chosen[0] is None) != (chosen[1] is None):  # "(B) 12" and "12"
-                gold, answer = (chosen[0] or [gold] * 3)[2], (chosen[1] or [answer] * 3)[2]
-                return self._texts(gold, answer, effort.deeper())
-            vectors = unit_vectors(gold), unit_vectors(answer)
-            if bool(vectors[0]) != bool(vectors[1]) and split(answer if vectors[0] else gold)[0] not in ("", "{}"):
-                return self._texts(vectors[0] or gold, vectors[1] or answer, effort.deeper())
-            pieces = piecewise(gold), piecewise(answer)
-            if pieces[0] and pieces[1]:
-                return self._pieces(pieces[0], pieces[1], effort.deeper())
-            unnamed = _without_names(gold, answer)
-            if unnamed != (gold, answer):
-                return self._texts(*unnamed, effort.deeper())
-            region = same_region(gold, answer)
-            found = self._parts(gold, answer, effort.deeper()) if region is None else _settle(region)
+            found = self._structures(gold, answer, effort.deeper())
         return found or self._formulas(gold, answer) or self._algebra(gold, answer, left, effort)
+
+    def _structures(self, gold: str, answer: str, effort: Effort) -> Finding | None:
+        """Compare what has parts: choices with their text, vectors, functions by cases, sets, equations, lists."""
+        chosen = _CHOICE.fullmatch(gold), _CHOICE.fullmatch(answer)
+        if (chosen[0] is None) != (chosen[1] is None):  # "(B) 12" and "12"
+            gold, answer = (chosen[0] or [gold] * 3)[2], (chosen[1] or [answer] * 3)[2]
+            return self._texts(gold, answer, effort)
+        vectors = unit_vectors(gold), unit_vectors(answer)
+        if bool(vectors[0]) != bool(vectors[1]) and split(answer if vectors[0] else gold)[0] not in ("", "{}"):
+            return self._texts(vectors[0] or gold, vectors[1] or answer, effort)
+        pieces = piecewise(gold), piecewise(answer)
+        if pieces[0] and pieces[1]:
+            return self._pieces(pieces[0], pieces[1], effort)
+        if pieces[0] or pieces[1]:
+            by_cases, formula = (pieces[0], answer) if pieces[0] else (pieces[1], gold)
+            return _settle(same_by_cases(by_cases, _unnamed(formula)) is True)
+        if (built := _same_builder(gold, answer)) is not None:
+            return _settle(built)
+        unnamed = _without_names(gold, answer)
+        if unnamed != (gold, answer):
+            return self._texts(*unnamed, effort)
+        region = same_region(gold, answer)
+        return self._parts(gold, answer, effort) if region is None else _settle(region)
 
     @staticmethod
     def _plain(gold: str, answer: str) -> Finding | None:
@@ -284,7 +299,7 @@ class MathVerifier:
         if _CLOCK.fullmatch(gold) and (_CLOCK.fullmatch(answer) or ":" not in answer):
             return _settle(_same_time(gold, answer))
         if ":" in gold and ":" in answer:
-            return _settle(ratio(gold) is not None and ratio(gold) == ratio(answer))
+            return _settle(_same_ratio(gold, answer))
         if (_is_answer_word(gold) and (opening := _OPENING_WORD.match(answer))) or (
             _is_answer_word(answer) and (opening := _OPENING_WORD.match(gold))
         ):  # "Yes, it is" and "Yes"
@@ -318,11 +333,18 @@ class MathVerifier:
     def _near(self, left: Fraction, right: Fraction, gold: str, answer: str) -> bool:
         if left == right or (self.tolerance and abs(left - right) <= Fraction(self.tolerance) * abs(left)):
             return True
-        places = len(answer.partition(".")[2]) if re.fullmatch(r"-?\d*\.\d+", answer) else 0
+        places = _places(answer)
         endless = _endless(left) and "." not in gold
         if (period := _NINES.fullmatch(gold)) and places <= len(period[1]):
             return False  # 0.142857 is not 0.142857 repeating
         return endless and places >= (self.approximations or 10**9) and 2 * abs(left - right) <= Fraction(1, 10**places)
+
+    def _rounds(self, gold: str, answer: str, right: Fraction) -> bool:
+        """Whether a decimal of enough places is an irrational constant rounded."""
+        places = _places(answer)
+        if places < (self.approximations or 10**9) or (exact := constant(gold)) is None:
+            return False
+        return bool(2 * abs(exact - exact.context.mpf(right.numerator) / right.denominator) * 10**places <= 1)
 
     def _parts(self, gold: str, answer: str, effort: Effort) -> Finding | None:
         if bool(_POINT_NAME.match(gold)) != bool(_POINT_NAME.match(answer)):
@@ -395,6 +417,11 @@ def _verdict(finding: Finding, answer: str | None, rule: str) -> MathVerdict:
     return MathVerdict(outcome, None if answer is None else answer[:4000], message, finding=finding, rule=rule)
 
 
+def _places(text: str) -> int:
+    """Return how many decimal places a number has, 0 for what is no decimal."""
+    return len(text.partition(".")[2]) if re.fullmatch(r"-?\d*\.\d+", text) else 0
+
+
 def _endless(value: Fraction) -> bool:
     rest = value.denominator
     for prime in (2, 5):
@@ -459,17 +486,64 @@ def _split_assignment(text: str) -> str:
 
 def _with_unit(answer: Answer, other: Answer) -> Answer:
     """Return ``30 N`` with its unit where the other one has the same: 30 newtons."""
-    match = _LONE_UNIT.fullmatch(answer.text) if other.unit and not answer.unit else None
-    unit = match[2] + match[3] if match else ""
-    if match and canonical(unit) and canonical(unit) == canonical(other.unit):
-        return Answer(match[1], unit, answer.percent)
+    match = None if answer.unit else _LONE_UNIT.fullmatch(answer.text)
+    kind = scale(match[2] + match[3])[1] if match else ""
+    if match and kind and kind == _in_base_unit(other).unit:
+        return Answer(match[1], match[2] + match[3], answer.percent)
     return answer
 
 
-def _total(text: str) -> str:
-    """Return the end of a chain of numbers: ``3*4 = 12`` is 12."""
+def _in_one_unit(gold: Answer, answer: Answer) -> tuple[Answer, Answer]:
+    """Return two quantities of one kind in the unit that all of its kind share, all else as it is."""
+    if canonical(gold.unit) == canonical(answer.unit) and not (in_units(gold.text) or in_units(answer.text)):
+        return gold, answer
+    common = _in_base_unit(gold), _in_base_unit(answer)
+    return common if common[0].unit == common[1].unit != "" else (gold, answer)
+
+
+def _in_base_unit(answer: Answer) -> Answer:
+    """Return 150 cm as ``(1/100)*(150)`` m, 2 h 30 min as 9000 s, degrees and multiples of pi in radians."""
+    if parts := in_units(answer.text):
+        return Answer(str(sum(number * scale(unit)[0] for number, unit in parts)), scale(parts[0][1])[1])
+    if canonical(answer.unit) == "degree":
+        return Answer(f"({answer.text})*\\pi/180", "rad", answer.percent)
+    if not answer.unit:
+        return Answer(answer.text, "rad" if "\\pi" in answer.text else "", answer.percent)
+    factor, unit = scale(answer.unit)
+    return Answer(answer.text if factor == 1 else f"({factor})*({answer.text})", unit, answer.percent)
+
+
+def _total(text: str, other: str) -> str:
+    """Return the end of a chain: ``3*4 = 12`` is 12, and ``x+y = 2+3 = 5`` is 5 beside what is no equation."""
     sides = between("=", text)
-    return sides[-1] if len(sides) > 1 and None not in map(rational, sides) else text
+    values = [rational(side) for side in sides[1 if len(sides) > 2 and "=" not in other else 0 :]]
+    return sides[-1] if len(values) > 1 and None not in values else text
+
+
+def _unnamed(text: str) -> str:
+    """Return ``f(x) = 2x`` as ``2x``."""
+    name, sign, value = text.partition("=")
+    return value.strip() if sign and _VARIABLE.fullmatch(name) else text
+
+
+def _same_builder(gold: str, answer: str) -> bool | None:
+    """Whether two sets are built alike, perhaps with another letter: ``{2k : k in Z}`` and ``{2n | n in Z}``."""
+    left, right = _BUILDER.fullmatch(gold), _BUILDER.fullmatch(answer)
+    if left is None or right is None:
+        return None
+    value, domain = (re.sub(rf"(?<![a-zA-Z\\]){right[2]}(?![a-zA-Z])", left[2], right[part]) for part in (1, 3))
+    return squeeze(left[3]) == squeeze(domain) and same(left[1], value) is True
+
+
+def _same_ratio(gold: str, answer: str) -> bool:
+    """Whether two ratios are the same, with parts of any kind."""
+    exact = ratio(gold), ratio(answer)
+    if None not in exact:
+        return exact[0] == exact[1]
+    left, right = gold.split(":"), answer.split(":")
+    return len(left) == len(right) and all(
+        same(f"({one})({right[0]})", f"({other})({left[0]})") for one, other in zip(left[1:], right[1:], strict=True)
+    )
 
 
 def _alike(gold: str, answer: str) -> tuple[str, str]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from g2rpo_env.envs.mathematics.normalisation import DISPLAYS, last_statement, without_tags
-from g2rpo_env.envs.mathematics.words import in_digits
+from g2rpo_env.envs.mathematics.units import canonical, in_units
+from g2rpo_env.envs.mathematics.words import DATE, in_digits
 
 TAIL = 4000
 """Characters from the end that are searched: an answer further up is not final."""
@@ -48,6 +49,7 @@ _REASON = re.compile(
     r"[,;(]?\s*\b(?:because|since|as|which|where|so|rather than|instead of)\b|\s\((?=[a-z]{3,} )|"
     r"[,;]?\s*\(?\b(?:and |but )?not\b"
 )
+_NOT_BUT = re.compile(r"^not\b.{1,60}?(?:,?\s+but|,\s+so|,\s+it(?: is|['’]s))\s+(?:rather\s+)?", re.IGNORECASE)
 _IN_PARENTHESES = re.compile(r"[a-zA-Z -]+\(([$\d][\d.,/ %$]*)\)")
 _YES_OR_NO = re.compile(r"(yes|no|true|false)\b(?=[,.:;!])", re.IGNORECASE)
 _IS_WORD = re.compile(r"\b(?:is|are|was)\s+((?:an? |the )?[A-Za-z'-]+)[.!]?\s*$")
@@ -63,8 +65,12 @@ _LETTER_STATED = re.compile(
     r"(?:correct|right|answer|best)))|(?<![\w(])\(?([A-E])\)?\s+is\s+(?:the\s+)?(?:correct|right|answer|best)|"
     r"\bit(?:'s| is)\s+\(?([A-E])\)?(?=[.!]?\s*$)"
 )
-_IN_WORDS = re.compile(r"\b(?:is|are|equals|get|gets|has|have)\s+([a-zA-Z -]{3,60})[.!]?\s*$")
-_NEGATED = re.compile(r"(?:\bnot|n't|\bnever)\s+(?:\w+\s+)?$")
+_IN_WORDS = re.compile(
+    r"\b(?:is|are|equals|gets?|has|have|leaves?|gives|makes|up with|total of)\s+([a-zA-Z -]{3,60})[.!]?\s*$"
+)
+_NEGATED = re.compile(r"(?:\bnot|\bcannot|n['’]t|\bnever)\s+(?:\w+\s+)?$")
+_REFUTED = re.compile(r"\W{0,4}\s(?:is|was|would be)\s+(?:wrong|incorrect|not|false|impossible)\b")
+_MIXED = re.compile(r"(?<![\d./])\d{1,9} \d{1,9}/\d{1,9}(?![\d/])")
 _STARS = re.compile(r"(?<![\w)])(?:\*\*|__)|(?:\*\*|__)(?![\w(])")
 _MATH = re.compile(
     r"\$\$([^$]{1,1500})\$\$|\$([^$\n]{1,1500})\$|\\\[(.{1,1500}?)\\\]|\\\((.{1,1500}?)\\\)|"
@@ -73,11 +79,16 @@ _MATH = re.compile(
 )
 _SENTENCE_INSIDE = re.compile(r"[0-9)][.!?]\s+[A-Z]|(?<!\\)\b[a-z]{2,}[,;]? [a-z]{2,}\b(?![^{]*\})")
 _BETWEEN_FORMULAS = re.compile(r"\s*(?:,|,?\s*\b(?:and|or)\b)\s*")
+_LETTER = re.compile(r"\\?[a-zA-Z]|\\[a-z]+")
+_ABOUT = re.compile(r"\b(?:with|in|of|for|to|by|on|variable|all|any|every|each)\s*$")
 _CONDITION = re.compile(r"\b(?:since|as|if|when|with|for|where|let|from|because|given|at)\b[^.$]*$", re.IGNORECASE)
 _LEAD = re.compile(
-    r"^(?:(?:so|thus|hence|therefore|then)\b,?\s+)?"
+    r"^(?:[-*•]\s+(?=\w+\s*=))?(?:(?:so|thus|hence|therefore|then)\b,?\s+)?"
     r"(?:(?:(?:we|I) (?:get|have|find|obtain|choose|pick)|it(?: is|'s)|(?:this|that) is)\s+)?",
     re.IGNORECASE,
+)
+_ENVIRONMENT = re.compile(
+    r"(?:[^\n=]{1,20}=\s*)?\\begin\{((?:[bpvBV]?matrix|cases|array)\*?)\}.{1,1500}\\end\{\1\}", re.DOTALL
 )
 _BARE_WORDS = re.compile(r"[A-Za-z'-]+(?: [A-Za-z'-]+){0,2}\.?")
 _VALUE = (
@@ -89,7 +100,49 @@ _NUMBER = re.compile(rf"(?<![0-9A-Za-z_.])(?:[(\[]\s*(?:{_VALUE})(?:,\s*(?:{_VAL
 _STATED = re.compile(
     r"(?:\b(?:there (?:are|is|were|will be)|is|are|was|equals?|gets?|makes?|gives?|has|have|needs?|leaves?|costs?|"
     r"pays?|earns?|spends?|becomes?|obtain|find|so|thus|hence|therefore)\s+(?:only |about |exactly )?|=\s*)"
-    rf"\$?({_NUMBER.pattern})"
+    rf"(?:\*\*)?\$?(?:-?[√∛]|±[√∛]?)?({_NUMBER.pattern})"
+)
+_FACTOR = (
+    r"(?:\d+(?:[.,]\d+)*|[√∛π]|(?<![a-zA-Z])[b-zπ]{1,2}(?![a-zA-Z])|(?<=[0-9)²³])a(?![a-zA-Z])|"
+    r"\([\d\s.,√π+*/^²³n-z-]{1,30}\))(?:[²³⁴]|\^[({]?-?\w{1,3}[)}]?)?"
+)
+_TERM = rf"[-±]?(?:{_FACTOR})+"
+_EXPRESSION = re.compile(rf"(?<![$€£]){_TERM}(?:\s?[-+*·×/]\s?{_TERM})*")
+"""A formula in plain text around a number: ``3√2``, ``2 + 5π``, ``2x``."""
+_IS_FORMULA = re.compile(r"[√∛π²³⁴^]|\d[b-z](?![a-z])|[-+*·×/]\s?[b-z]\b|\b[b-z]\s?[-+*·×/]")
+_TWO_LETTERS = re.compile(r"\d(?!am|pm|st|nd|rd|th)([b-z]{2})(?![a-z])")
+_LISTED = re.compile(
+    r"(?:\b(?:roots|zeros|values|numbers|answers)\b[^.=\n]{0,30}?\bare |\b(?=([a-z])\s?=))"
+    rf"(?P<list>(?:[a-z]\s?=\s?)?(?:{_VALUE})"
+    rf"(?:(?:,|,? (?:and|or)) \1\s?=\s?(?:{_VALUE})|(?:, (?:{_VALUE}))*,? (?:and|or) (?:{_VALUE})(?! [a-z]))+)"
+)
+_HALF_OF_DAY = re.compile(r"\s?[ap]\.?m\b| in the (?:morning|afternoon|evening)\b", re.IGNORECASE)
+_UNIT_BEHIND = re.compile(
+    r"\s?((?:(?:square|cubic) )?(?:[a-zA-Z]{2,}|[mg](?=/))(?:(?: per |/)[a-zA-Z]+)?[²³]?)(?![a-zA-Z/])"
+)
+_QUANTITIES = re.compile(r"\d{1,9}\s?[a-z]{1,9}(?:,?\s(?:and\s)?\d{1,9}\s?[a-z]{1,9}){1,2}(?![a-zA-Z])")
+_RAISED = str.maketrans("²³", "23")
+_BOLD_WORD = re.compile(r"\*\*([a-zA-Z -]{3,40})\*\*")
+_ASIDE = re.compile(
+    r"\b(?:since|because|while|whereas|given that)\b|"
+    r",\s+(?:attained|achieved|reached|obtained|occurring|when|where|as (?:shown|seen|in))\b"
+)
+_NEGATIVE = re.compile(r"\bnegative (?=\d)|(?:(?<=\bis )|(?<=\bequals ))minus (?=\d)")
+_AFTERWORD = re.compile(
+    r"\n\s*(?:(?:please )?let me know|i hope|hope (?:this|that)|feel free|would you like|do you (?:want|need)|"
+    r"if you(?:'d| would| have| need| want)|"
+    r"\W{0,4}(?:note|check|verification|to (?:check|verify))\b(?!.*\b(?:so|thus|hence|therefore)\b))"
+    r"[^\n]*\s*$",
+    re.IGNORECASE,
+)
+"""A last line that is no part of the solution."""
+_IS_BOLD = re.compile(r"\b(?:is|are|was)\s+\*\*([A-Za-z' -]{2,30})\*\*[.!]?\s*$")
+_BOLD_IS = re.compile(r"(?:^|\n)\*\*([A-Z][a-z' -]{1,30})\*\*\s+(?:is|was|has|had|wins|won)\b[^\d\n$\\]*$")
+_SO = re.compile(r",?\s+(?:so|thus|hence|therefore|⇒|⟹)\s+(?=\w+\s*=)")
+_UNABLE = re.compile(
+    r"\b(?:can(?:no|['’])t|unable to|not able to|impossible to)\s+(?:be\s+)?"
+    r"(?:determined?|answer(?:ed)?|solved?|find|help|tell|provide|say)\b",
+    re.IGNORECASE,
 )
 _CONCLUSION = re.compile(r"\b(?:therefore|thus|hence|so)\b[^$\\]*[0-9]", re.IGNORECASE)
 _CORRECTIONS = frozenset({"wait", "actually", "but", "no", "not", "wrong", "instead", "rather", "then", "so", "hence"})
@@ -273,7 +326,7 @@ def phrase(text: str) -> str | None:
         formulas, end = formulas + sign + _inside(formula), formula.end()
     if formulas:
         return formulas
-    sentence = _SENTENCE_END.split(rest, maxsplit=1)[0]
+    sentence = _NOT_BUT.sub("", _SENTENCE_END.split(rest, maxsplit=1)[0])
     sentence = (_REASON.split(sentence, maxsplit=1)[0].strip() or sentence).strip("* \"'")
     sentence = _AFTER_NUMBER.sub("", _STARS.sub("", sentence))
     if repeated := _IN_PARENTHESES.fullmatch(sentence):  # "forty-two (42)"
@@ -285,14 +338,18 @@ def phrase(text: str) -> str | None:
 
 def whole(text: str) -> str | None:
     """Return a short text without words as it is, and one of at most three words."""
-    text = _LEAD.sub("", text.strip())
+    text = _NOT_BUT.sub("", _LEAD.sub("", text.strip()))
     if len(text) <= 30 and _BARE_WORDS.fullmatch(text):
+        return text
+    if bold := _IS_BOLD.search(text) or _BOLD_IS.search(text):
+        return bold[1]
+    if _ENVIRONMENT.fullmatch(text):
         return text
     last = text.rpartition("\n")[2].strip()
     if last != text and len(last) <= WHOLE and _BOLD_WORDS.fullmatch(last):
         return last
     if text and len(text) <= WHOLE and not _prose(text) and not _MATH.search(text):
-        return text
+        return _SO.split(text)[-1]
     if len(text) <= 200 and (opening := _YES_OR_NO.match(text)) and not re.search(r"\d", text):
         return opening[1]
     if len(text) <= 200 and (stated := _IS_WORD.search(text)) and not _NO_STATEMENT.search(text):
@@ -312,7 +369,13 @@ def _prose(text: str) -> bool:
 
 def formula(text: str) -> str | None:
     """Return the last formula between dollars or display brackets, unless a conclusion after it gives a number."""
+    text = _AFTERWORD.sub("", text)
     found = list(_formulas(text))
+    while len(found) > 1 and _LETTER.fullmatch(_inside(found[-1]).strip()):
+        start = found[-1].start()
+        if not _ABOUT.search(text, max(0, start - 12), start):
+            break
+        found.pop()  # "it is $2x$, so it grows with $x$"
     if not found or _CONCLUSION.search(text, found[-1].end()):
         return None
     answer, start = _inside(found[-1]), found[-1].start()
@@ -349,17 +412,47 @@ def _joins(between: str) -> str:
 
 def number(text: str) -> str | None:
     """Return the number that the last sentence with one states, as in "there are 42 ways", else its last number."""
-    text = text.replace("\u2212", "-")
+    text = _NEGATIVE.sub("-", _AFTERWORD.sub("", text.replace("\u2212", "-")))
     found = list(_NUMBER.finditer(text))
     if not found:
-        words = _IN_WORDS.search(text[-100:])
+        words = _IN_WORDS.search(text[-100:]) or next(_BOLD_WORD.finditer(text), None)
         return words[1] if words and in_digits(words[1]) != words[1] else None
     begins = [match.end() for match in _SENTENCE_END.finditer(text, 0, found[-1].start())]
-    starts = [match.start(1) for match in _STATED.finditer(text, begins[-1] if begins else 0)]
+    begin = begins[-1] if begins else 0
+    starts = [match.start(1) for match in _STATED.finditer(text, begin)]
+    if starts and (aside := _ASIDE.search(text, starts[0])):  # "it is 1/6, since the complement has 5/6"
+        starts = [start for start in starts if start < aside.start()]
     chosen = _NUMBER.match(text, starts[-1]) if starts else found[-1]
-    if chosen is None or _NEGATED.search(text, max(0, chosen.start() - 30), chosen.start()):
+    negated = chosen is None or _NEGATED.search(text, max(0, chosen.start() - 30), chosen.start())
+    if chosen is None or negated or _REFUTED.match(text, chosen.end()):
         return None
-    return chosen[0]
+    return None if not starts and _UNABLE.search(text, begin) else _around(text, chosen)
+
+
+def _around(text: str, chosen: re.Match[str]) -> str:
+    """Return a number with what belongs to it: the others of a list, the formula it is a part of, its unit.
+
+    Without them ``5π`` would be 5, "x = 1 and x = 5" be 5, and "45 hours" the same as 45 minutes.
+    """
+    start, end = chosen.span()
+    low, high = max(text.rfind("\n", 0, start) + 1, start - 60), end + 60
+    for pattern, holds in ((_LISTED, bool), (DATE, bool), (_EXPRESSION, _is_formula), (_QUANTITIES, in_units)):
+        for match in pattern.finditer(text, low, high):
+            if match.start() <= start and end <= match.end() and holds(match[0]):
+                return match["list"] if pattern is _LISTED else match[0]
+    for mixed in _MIXED.finditer(text, low, high):
+        if mixed.start() <= start < mixed.end():
+            start, end = mixed.span()
+    if ":" in chosen[0] and (half := _HALF_OF_DAY.match(text, end)):
+        return text[start : half.end()]
+    unit = _UNIT_BEHIND.match(text, end)
+    known = unit is not None and unit[1] != "in" and canonical(unit[1].translate(_RAISED))
+    return text[start : unit.end() if unit and known else end]
+
+
+def _is_formula(text: str) -> bool:
+    """Whether what stands around a number makes it another value; a unit does not."""
+    return bool(_IS_FORMULA.search(text)) or any(not canonical(letters) for letters in _TWO_LETTERS.findall(text))
 
 
 RULES = {

@@ -179,6 +179,19 @@ def constant(text: str) -> Any:
     return found if isinstance(found, _context().mpf) else None
 
 
+def value_at(text: str, name: str, number: Any) -> Any:
+    """Return the real value of a text where its only variable is a number, as mpmath's, or None.
+
+    >>> int(value_at("x^2+1", "x", constant("3"))), value_at("x+y", "x", constant("3"))
+    (10, None)
+    """
+    formula = read(text)
+    if formula is None or formula.names - {name}:
+        return None
+    found = _evaluate(formula.node, Point(0, _context(), bound={name: number}))
+    return found if isinstance(found, _context().mpf) else None
+
+
 def same(gold: str, answer: str, tolerance: float = 0.0) -> bool | None:
     """Return whether two texts state the same function of their variables; None if that was not found out.
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from g2rpo_env.envs.mathematics.parts import between
-from g2rpo_env.envs.mathematics.units import cut_bare, cut_group, in_two_units
+from g2rpo_env.envs.mathematics.units import cut_bare, cut_group, in_units
 from g2rpo_env.envs.mathematics.words import day_of_month, in_digits
 
 _SYMBOLS = {
@@ -134,6 +134,9 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(r"\\div(?![a-z])"), "/"),
     (re.compile(r"[,;]?\s*\(?\s*[kn]\s*\\in\s*(?:\\mathbb\s*\{?[ZN]\}?|[ZN])(?:\^\{?[*+]\}?)?\s*\)?\s*\.?\s*$"), ""),
     (re.compile(r"(?<=[)\]])\s*\^\s*\{?\s*(?:T|\\top|\\intercal)\s*\}?\s*$"), ""),
+    (re.compile(r"(?<=[0-9]) in the (?:afternoon|evening)$"), " p.m."),
+    (re.compile(r"(?<=[0-9]) in the morning$"), " a.m."),
+    (re.compile(r"\\var(?=(?:phi|epsilon|theta)(?![a-zA-Z]))"), r"\\"),
     (re.compile(r"\\backslash(?![a-z])"), r"\\setminus "),
     (re.compile(r"\(\s*\\?mod\s+[^()]*\)|\\(?:pmod|bmod|mod)\s*(?:\{[^{}]*\}|\w+)"), ""),
     (re.compile(r"\\frac\s*([0-9])\s*([0-9])"), r"\\frac{\1}{\2}"),
@@ -150,7 +153,7 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(r"(?<=[0-9])\s*[xX]\s*(?=10\s*(?:\^|\*\*))"), r"\\cdot "),
     (re.compile(r"(?<![0-9,])([0-9]{1,30}),([0-9]{1,30})(?=\s*(?:\\cdot|\*)\s*10\s*(?:\^|\*\*))"), r"\1.\2"),
     (re.compile(rf"_\s*\{{?\s*({'|'.join(_BASES)})\s*\}}?(?![a-z])"), lambda match: f"_{_BASES[match[1]]}"),
-    (re.compile(r"(?<=[0-9a-zA-Z)])_\s*\{\s*\(?([0-9]+)\)?\s*\}(?=\s*$)"), r"_\1"),
+    (re.compile(r"(?<=[0-9a-zA-Z)])\s*_\s*\{\s*\(?([0-9]+)\)?\s*\}(?=\s*$)"), r"_\1"),
     (re.compile(r"^\s*\(([0-9a-fA-F]+)\)_([0-9]+)\s*$"), r"\1_\2"),
     (
         re.compile(rf"^\s*([0-9a-fA-F]+)\s*,?\s*\(?(?:in )?base[- ]([0-9]+|{'|'.join(_BASES)})\)?\s*$", re.IGNORECASE),
@@ -208,7 +211,9 @@ _CURRENCY = re.compile(r"^(?:USD?|EUR|GBP|CAD|AUD|Rs\.?|US)\s*\$?\s*(?=[0-9])")
 _CURRENCIES = {"$": "dollar", "€": "euro", "£": "pound", "¥": "yen", "₹": "inr"}
 _MONEY = re.compile(r"(?:^|(?<=[0-9\s\\*]))[$€£¥₹](?=\s?[0-9.]|\W*$)")
 _REPEATING = re.compile(r"(?<![0-9])([0-9]*)\.([0-9]*)\\(?:overline|bar|dot)\s*\{?([0-9]+)\}?")
-_ENDLESS = re.compile(r"(?<![0-9])([0-9]*)\.([0-9]{0,30}?)([0-9]{1,12}?)\3{2,}\s*(?:\.\.\.|\\l?dots(?![a-z]))")
+_ENDLESS = re.compile(
+    r"(?<![0-9])([0-9]*)\.([0-9]{0,30}?)(?:([0-9]{2,12}?)\3+|([0-9])\4{2,})\s*(?:\.\.\.|\\l?dots(?![a-z]))"
+)
 _THOUSANDS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9,])")
 _PLAIN = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 
@@ -247,7 +252,8 @@ def normalise(text: str, lenient: bool = False) -> Answer:
     for pattern, replacement in _WORDINGS:
         if match := pattern.fullmatch(text):
             text = replacement.replace("#", match[match.lastindex or 0])
-    whole = day_of_month(text) or in_two_units(text)
+    parts = in_units(f"{text} {unit}".strip())
+    whole = day_of_month(text) or " ".join(f"{value} {name}" for value, name in parts)
     if whole:
         return Answer(whole)
     text, bare = cut_bare(in_digits(_CURRENCY.sub("", text)), lenient)
@@ -311,7 +317,7 @@ def _strip_marks(text: str) -> str:
 
 def _expand_repeating(match: re.Match[str]) -> str:
     """Return a repeating decimal as a fraction."""
-    whole, fixed, period = match[1], match[2], match[3]
+    whole, fixed, period = match[1], match[2], match[match.lastindex or 3]
     if len(whole + fixed + period) > 100:
         return match[0]
     above = int(whole + fixed + period) - int(whole + fixed or "0")

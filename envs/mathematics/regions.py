@@ -6,10 +6,12 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from g2rpo_env.envs.mathematics.formulas import SAME, constant
+from g2rpo_env.envs.mathematics.formulas import SAME, constant, value_at
 from g2rpo_env.envs.mathematics.parts import between
 
 MAX_LENGTH = 300
+STEPS = (-2.37, -0.61, 0, 0.53, 1.29)
+"""Where functions by cases are compared, from each end of an interval."""
 _MARK = re.compile(r"[<>]|\\(?:le|ge|ne|cup|in|infty|mathbb|setminus)(?![a-zA-Z])|^\]|\[$")
 _SIGN = re.compile(r"\\le(?![a-zA-Z])|\\ge(?![a-zA-Z])|\\ne(?![a-zA-Z])|[<>]")
 _MEMBER = re.compile(r"\s*([a-zA-Z])\s*\\in(?![a-zA-Z])\s*(.*)", re.DOTALL)
@@ -65,6 +67,40 @@ def same_region(gold: str, answer: str) -> bool | None:
         and _equal(a.low, b.low)
         and _equal(a.high, b.high)
         for a, b in zip(left.intervals, right.intervals, strict=True)
+    )
+
+
+def same_by_cases(pieces: list[tuple[str, str]], formula: str) -> bool | None:
+    """Return whether a function by cases and a formula of one variable have the same values; None if not found out.
+
+    >>> pieces = [("x", "x\\\\ge 0"), ("-x", "x<0")]
+    >>> same_by_cases(pieces, "|x|"), same_by_cases(pieces, "x"), same_by_cases(pieces, "|y|")
+    (True, False, None)
+    """
+    cases = [(value, read(condition) if condition else None) for value, condition in pieces]
+    regions = [region for _, region in cases if region is not None]
+    names = {region.name for region in regions}
+    if len(names) != 1 or len(regions) < len(cases) - 1:
+        return None
+    name, reached = names.pop(), set()
+    ends = {end for region in regions for one in region.intervals for end in (one.low, one.high)}
+    for place in (end + step for end in ends if abs(end) < _end("\\infty") for step in STEPS):
+        chosen = [value for value, region in cases if region is not None and _holds(region, place)]
+        chosen += [value for value, region in cases if region is None and not chosen]
+        values = [value_at(text, name, place) for text in (*chosen, formula)]
+        if len(chosen) == 1 and None not in values:
+            if not _equal(*values):
+                return False
+            reached.add(chosen[0])
+    return True if len(reached) == len({value for value, _ in cases}) else None
+
+
+def _holds(region: Region, place: Any) -> bool:
+    """Whether a number lies in a region."""
+    return any(
+        (one.low < place or (one.low_closed and one.low == place))
+        and (place < one.high or (one.high_closed and one.high == place))
+        for one in region.intervals
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 _SAME = """
 mm millimeter millimetre; cm centimeter centimetre; dm decimeter decimetre; m meter metre; km kilometer kilometre;
@@ -10,7 +11,7 @@ in inch; ft foot feet; yd yard; mi mile; g gram gm gr; mg milligram; kg kilogram
 t tonne ton; s sec second; min minute; h hr hour; d day; wk week; mo month; yr year;
 ml milliliter millilitre; l liter litre; gal gallon;
 dollar usd buck; cent penny pence; euro eur; yen jpy; inr rupee; degree deg;
-mi/h mph; km/h kph kmh kmph; celsius c; fahrenheit f; n newton; j joule;
+mi/h mph; km/h kph kmh kmph; m/s mps; celsius c; fahrenheit f; n newton; j joule;
 w watt; v volt; k kelvin; hz hertz; pa pascal; rad radian; a ampere amp; mol mole
 """
 _CANONICAL = {
@@ -20,9 +21,19 @@ _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
 _POWER_WORD = re.compile(r"\b(square|sq|cubic|cu)\b\.? ?([a-z]+)")
 _POWERED = re.compile(r" (squared|cubed)\b")
 _FACTOR = re.compile(r"([a-z]+)\.?(?:\s*\^\s*\{?\s*|(?=[23](?![0-9])))?(-?[0-9])?")
-_AROUND = frozenset("degree degrees long wide tall high deep away apart old of a in total each altogether more".split())
+_AROUND = frozenset(
+    "degree degrees long wide tall high deep away apart old of a an in total each altogether more".split()
+)
 """Words beside a unit that say nothing about it."""
-_TWO_UNITS = re.compile(r"([0-9]{1,9})\s*([a-zA-Z]{1,9})\.?,?\s*(?:and\s+)?([0-9]{1,9})\s*([a-zA-Z]{1,9})\.?")
+_NUMBER_AND_UNIT = r"([0-9]{1,9})\s*([a-zA-Z]{1,9})\.?"
+_IN_UNITS = re.compile(rf"{_NUMBER_AND_UNIT}(?:,?\s*(?:and\s+)?{_NUMBER_AND_UNIT}){{1,2}}")
+_EACH = re.compile(_NUMBER_AND_UNIT)
+_SCALES = """
+mm 1/1000 m; cm 1/100 m; dm 1/10 m; km 1000 m; in 1/12 ft; yd 3 ft; mi 5280 ft; mg 1/1000 g; kg 1000 g; oz 1/16 lb;
+min 60 s; h 3600 s; d 86400 s; wk 604800 s; yr 12 mo; cent 1/100 dollar
+"""
+_SCALE = {unit: (Fraction(factor), base) for unit, factor, base in map(str.split, _SCALES.split(";"))}
+_SCALE |= {"l": (Fraction(1, 1000), "m^3"), "ml": (Fraction(1, 10**6), "m^3")}
 _LETTERS = frozenset("msghLlNJWVK")
 """Letters that stand for a unit where a text says so; else they are variables."""
 _NO_UNIT = frozenset(
@@ -37,12 +48,12 @@ _GROUP = re.compile(
 )
 _INSIDE = re.compile(rf"[-\s]*{_WORD}(?:[-\s/,]+{_WORD}|\^?[0-9])*\s*")
 _BARE = re.compile(
-    r"((?:[^=]*=)?\s*[-+]?[0-9][0-9.,/ ]*|.*[})]|.*\\pi|.*\^\{[0-9]+\})\s+"
+    r"((?:[^=]*=)?\s*[-+]?[0-9][0-9.,/ ]*|.*[})]|.*\\pi(?:\s*/[0-9]+)?|.*\^\{[0-9]+\})\s+"
     rf"({_WORD}(?:[- ]+{_WORD}){{0,5}}(?:\s*/\s*{_WORD})?){_POWER}"
 )
 _TIGHT = re.compile(
     r"([-+]?[0-9][0-9.,]*)\s*"
-    r"(mm|cm|dm|km|kg|mg|ft|in|yd|mi|lbs?|oz|min|hrs?|mph|kph|m[lL]|st|nd|rd|th|km/h|m/s|[msgh])" + _POWER
+    r"(mm|cm|dm|km|kg|mg|ft|in|yd|mi|lbs?|oz|min|hrs?|mph|kph|m[lL]|st|nd|rd|th|km/hr?|m/s|[msgh])" + _POWER
 )
 _ORDINARY = re.compile(r"(?=.*[aeiouy])[a-z]{4,}\.?", re.IGNORECASE)
 
@@ -102,15 +113,30 @@ def _is_number(text: str) -> bool:
     return re.search(r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", text)) is None
 
 
-def in_two_units(text: str) -> str:
-    """Return a quantity in two units with their short names, ``""`` for all else.
+def in_units(text: str) -> list[tuple[int, str]]:
+    """Return the numbers and units of a quantity in two or three units of one kind, ``[]`` for all else.
 
-    >>> in_two_units("2 hours and 30 minutes"), in_two_units("5 ft 3 in"), in_two_units("2 hours")
-    ('2 h 30 min', '5 ft 3 in', '')
+    >>> in_units("2 hours and 30 minutes"), in_units("5 ft 3 in"), in_units("2 hours"), in_units("2 hours 30 cents")
+    ([(2, 'h'), (30, 'min')], [(5, 'ft'), (3, 'in')], [], [])
     """
-    match = _TWO_UNITS.fullmatch(text)
-    units = [canonical(match[2]), canonical(match[4])] if match else [""]
-    return f"{match[1]} {units[0]} {match[3]} {units[1]}" if match and all(units) else ""
+    parts = _EACH.findall(text) if _IN_UNITS.fullmatch(text) else []
+    found = [(int(number), canonical(unit)) for number, unit in parts]
+    return found if len({scale(unit)[1] for _, unit in found} - {""}) == 1 and all(unit for _, unit in found) else []
+
+
+def scale(unit: str) -> tuple[Fraction, str]:
+    """Return a unit as a multiple of another one that all units of its kind share; ``(1, "")`` for other words.
+
+    >>> scale("cm^2"), scale("km/h"), scale("minutes"), scale("apples")
+    ((Fraction(1, 10000), 'm^2'), (Fraction(5, 18), 'm/s'), (Fraction(60, 1), 's'), (Fraction(1, 1), ''))
+    """
+    factor, powers = Fraction(1), dict[str, int]()
+    for name, power in (_powers(unit) or {}).items():
+        multiple, base = _SCALE.get(name, (Fraction(1), name))
+        base, _, cube = base.partition("^")
+        factor *= multiple**power
+        powers[base] = powers.get(base, 0) + power * int(cube or 1)
+    return factor, _written(powers)
 
 
 def canonical(unit: str) -> str:
@@ -119,6 +145,11 @@ def canonical(unit: str) -> str:
     >>> canonical("square centimeters"), canonical("miles per hour"), canonical("m s^{-1}"), canonical("apples")
     ('cm^2', 'mi/h', 'm/s', '')
     """
+    return _written(_powers(unit) or {})
+
+
+def _powers(unit: str) -> dict[str, int] | None:
+    """Return the units that words stand for together, and the power of each; None if one of them is no unit."""
     powers: dict[str, int] = {}
     text = _POWER_WORD.sub(lambda match: f"{match[2]}^{_POWERS[match[1]]} ", unit.lower())
     text = _POWERED.sub(lambda match: f"^{_POWERS[match[1]]}", text)
@@ -129,9 +160,13 @@ def canonical(unit: str) -> str:
                 continue
             known = _known(word)
             if not known:
-                return ""
+                return None
             for name, own in known:
                 powers[name] = powers.get(name, 0) + own * int(power or 1) * (-1 if number else 1)
+    return powers
+
+
+def _written(powers: dict[str, int]) -> str:
     above, below = ([(name, abs(n)) for name, n in sorted(powers.items()) if n * sign > 0] for sign in (1, -1))
     written = ["*".join(name if n == 1 else f"{name}^{n}" for name, n in part) for part in (above, below)]
     return written[0] if not below else "/".join(written)

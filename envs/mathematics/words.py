@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 
-_MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
+_NAMES = "January February March April May June July August September October November December".split()
+_MONTHS = "|".join(rf"{name[:3]}(?:{name[3:]}|\.)?" for name in _NAMES).replace("Sep(?:tember", "Sept?(?:ember")
+_ISO = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])-([0-3][0-9])")
+_WEEKDAY = re.compile(r"(?:mon|tues?|wed|thu(?:rs?)?|fri|sat|sun)\.?", re.IGNORECASE)
+_WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 _DAY_FIRST = re.compile(
     rf"(?:the )?([0-9]{{1,2}})(?:st|nd|rd|th)?(?: of)? ({_MONTHS})((?:,? [0-9]{{4}})?)", re.IGNORECASE
 )
 _DAY_LAST = re.compile(rf"({_MONTHS}) ([0-9]{{1,2}})(?:st|nd|rd|th)?((?:,? [0-9]{{4}})?)", re.IGNORECASE)
+DATE = re.compile(rf"{_DAY_FIRST.pattern}|{_DAY_LAST.pattern}|{_ISO.pattern}")
 _DOZEN = re.compile(r"(?<![0-9.])([0-9]{1,9}) dozen\b")
 _LARGE = re.compile(r"(?<![0-9.])([0-9]{1,15})(?:\.([0-9]{1,15}))?\s+(hundred|thousand|million|billion|trillion)\b")
 _ZEROS = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
@@ -20,11 +25,13 @@ _TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 _VALUES = {**{word: n for n, word in enumerate(_UNITS)}, **{word: 10 * n for n, word in enumerate(_TENS, 2)}}
 _VALUES |= {"a": 1, "fourty": 40, "dozen": 12}
 _PARTS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "eighth": 8, "tenth": 10}
+_PARTS |= {"seventh": 7, "ninth": 9, "twelfth": 12, "twentieth": 20, "hundredth": 100}
 _NUMBER_WORDS = re.compile(
     rf"((?:(?:{'|'.join((*_VALUES, *('hundred', 'thousand', 'million', 'billion', 'and')))})(?:[- ]+|$))+)"
     rf"(?:({'|'.join(_PARTS)})s?(?: |$))?(|(?<=[- ])[a-zA-Z ]{{1,40}})",
     re.IGNORECASE,
 )
+_HALF = re.compile(r"^(?:a )?half(?=$| an? )", re.IGNORECASE)
 _MINUS_WORD = re.compile(r"(?:minus|negative)\s+", re.IGNORECASE)
 
 
@@ -42,7 +49,7 @@ def _read_words(text: str) -> str:
     sign = _MINUS_WORD.match(text)
     match = _NUMBER_WORDS.fullmatch(text, sign.end() if sign else 0) if text[:1].isalpha() and len(text) < 120 else None
     if match is None:
-        return "1/2" if text.lower() == "half" else text
+        return _HALF.sub("1/2", text)
     words = [word for word in re.split(r"[- ]+", match[1].lower()) if word and word != "and"]
     above = None
     if match[2]:
@@ -81,12 +88,20 @@ def _large(match: re.Match[str]) -> str:
 
 
 def day_of_month(text: str) -> str:
-    """Return a date in one order, ``""`` for all else.
+    """Return a date in one order or a day of the week in full, ``""`` for all else.
 
-    >>> day_of_month("5th of march, 2020"), day_of_month("March 5"), day_of_month("5")
-    ('March 5 2020', 'March 5', '')
+    >>> day_of_month("5th of march, 2020"), day_of_month("2020-03-05"), day_of_month("Mar. 5"), day_of_month("Fri")
+    ('March 5 2020', 'March 5 2020', 'March 5', 'Friday')
     """
+    if iso := _ISO.fullmatch(text):
+        text = f"{_NAMES[int(iso[2]) - 1]} {iso[3]} {iso[1]}"
     if date := _DAY_FIRST.fullmatch(text):
         text = f"{date[2]} {date[1]}{date[3]}"
-    date = _DAY_LAST.fullmatch(text)
-    return f"{date[1].capitalize()} {int(date[2])}{date[3].replace(',', '')}" if date else ""
+    if date := _DAY_LAST.fullmatch(text):
+        return f"{_full(date[1], _NAMES)} {int(date[2])}{date[3].replace(',', '')}"
+    return _full(text, _WEEKDAYS) if _WEEKDAY.fullmatch(text) else ""
+
+
+def _full(word: str, names: list[str]) -> str:
+    """Return the name that begins with the first three letters of a word."""
+    return next(name for name in names if name[:3].lower() == word[:3].lower())

@@ -131,6 +131,7 @@ def test_not_equal(gold: str, answer: str) -> None:
 
 MATRIX = r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"
 BY_CASES = r"\begin{cases}x+1&x>0\\0&x\le 0\end{cases}"
+ABSOLUTE = r"f(x)=\begin{cases}x & x\ge 0\\-x & x<0\end{cases}"
 SAME = {
     "groups of digits": [
         *(("1234567", text) for text in ["1 234 567", "1.234.567", "1'234'567", "1’234’567", "12,34,567", "1_234_567"]),
@@ -166,10 +167,19 @@ SAME = {
         *((r"5\text{ cm}^2", text) for text in ["5 cm²", "5 cm2", "5 square centimetres", "5 sq. cm"]),
         *((r"9.8\text{ m/s}^2", text) for text in ["9.8 m s^{-2}", "9.8 m/s²"]),
         *((r"\$12", text) for text in ["12 dollars", "$12.00", "USD 12", "12"]),
+        *((r"2\text{ hours }15\text{ minutes}", text) for text in ["135 minutes", "2.25 h", "2 hrs and 15 mins"]),
+        *(("1.5 m", text) for text in ["150 cm", "1500 mm", "0.0015 km"]), (r"\$4.20", "420 cents"),
+        ("2 L", "2000 cm^3"),
+        *((r"\frac{2\pi}{3}", text) for text in [r"120^\circ", "120°", "2pi/3 radians"]), ("10 m/s", "36 km/h"),
+        (r"9\pi\text{ cm}^2", r"900\pi mm^2"), ("30 minutes", "half an hour"), ("5 ft 3 in", "63 inches"),
+        (r"3\frac12\text{ hours}", "3 hours and 30 minutes"), ("45 minutes", "three quarters of an hour"),
+        ("72", "72 minutes per day"), ("8 km/h", "8km/hr"),
         ("60 km/h", "60 kmh"), ("30 N", "30 newtons"), ("2 hours 30 minutes", "2h 30min"), ("30 years", "30 years old"),
     ],
     "bases": [
         *(("1011_2", text) for text in [r"1011_{\text{two}}", "(1011)_2", "1011 (base 2)", "0b1011", "11_{10}"]),
+        (r"\text{FF}_{16}", "0xFF"), (r"0.\overline{18}", r"0.1818\ldots"), (r"1/6", r"0.1666\dots"),
+        *((r"\sqrt2", text) for text in ["1.414214", "1.4142135624"]), (r"\phi", r"\varphi"),
         ("AB_{16}", "ab_{16}"), (r"0.\overline{27}", "3/11"),
     ],
     "words": [
@@ -179,6 +189,8 @@ SAME = {
         (r"\text{even}", "It is an even function"), (r"\text{divergent}", "diverges"),
         (r"\emptyset", "there are no solutions"),
         (r"\text{DNE}", "The limit does not exist"), ("May 5", "5th of May"), ("March 5, 2020", "5 March 2020"),
+        ("March 5, 2020", "2020-03-05"), ("Sept. 4", "September 4"), ("Friday", "Fri"),
+        ("3:45 PM", "3:45 in the afternoon"), (r"1:\sqrt3", r"\sqrt3:3"), ("a:b", "2a:2b"), ("1/12", "one twelfth"),
         ("3:45 PM", "15:45"), ("0:15", "12:15 AM"), ("3:4", r"3\colon 4"), ("(B) 12", "12"),
         ("12", r"\textbf{(B)}\ 12"), ("A, C", "AC"),
     ],
@@ -187,6 +199,9 @@ SAME = {
         (r"(-\infty,0)\cup(3,\infty)", "x<0, x>3"),
         (r"(2,\infty)", r"\{x\in\mathbb{R} \mid x>2\}"), (r"x\ne2", "all real numbers except 2"),
         (r"\{1,2\}", r"S=\{2,1\}"),
+        (r"\{2k : k\in\mathbb{Z}\}", r"\{2n \mid n\in\mathbb{Z}\}"), ("-3", "x+y=2+(-5)=-3"),
+        *((ABSOLUTE, text) for text in ["|x|", "f(x)=|x|", r"\sqrt{x^2}"]),
+        ("|x|", ABSOLUTE.replace("x<0", "otherwise")),
         (r"\{a,b\}", r"\{b,a\}"), ("1,2,3", "1, 2, & 3"), (r"1,2,\ldots,10", "1, 2, ..., 10"), ("f(x)=2x+3", "y=2x+3"),
     ],
 }  # fmt: skip
@@ -213,18 +228,30 @@ OTHER = {
         ("5 cm^2", "5 cm^3"), ("5 cm^2", "5 cm"), ("60 km/h", "60 m/s"), (r"\$12", "€12"), (r"\$12", "12%"),
         ("12 dollars", "12 cents"),
         ("30 m/s", "30 m/s^2"), ("2 hours 30 minutes", "2 hours 20 minutes"), ("30 N", "30 joules"),
+        *((r"2\text{ hours }15\text{ minutes}", text) for text in ["2.15 hours", "135 seconds", "135", "2 h 25 min"]),
+        ("1.5 m", "15 cm"), ("1.5 m", "150 m"), (r"\$4.20", "42 cents"), (r"60^\circ", r"\frac{\pi}{6}"),
+        ("60°", r"60\pi"),
+        ("24 cm^2", "0.24 m^2"), ("10 m/s", "10 km/h"), ("30 minutes", "half"),
+        (r"3\frac12\text{ hours}", "3 hours 5 minutes"),
     ],
-    "bases": [("1011_2", "1011_3"), ("1011_2", "0b1010"), ("2A_{16}", "43_{10}"), ("101_2", "101")],
+    "bases": [
+        (r"\text{FF}_{16}", "FE_{16}"), ("0.18", "0.1818..."), (r"\sqrt2", "1.41421"), (r"\sqrt2", "1.414215"),
+        (r"\ln2", "0.693"), ("1011_2", "1011_3"), ("1011_2", "0b1010"), ("2A_{16}", "43_{10}"), ("101_2", "101"),
+    ],
     "words": [
         ("12", "eleven"), ("12", "one two"), ("seven", "8"), ("Yes", "No, it is not"),
         (r"\text{increasing}", "not increasing"),
         (r"\text{converges}", "does not converge"), (r"\text{even}", "even or odd"), (r"\text{No}", "none"),
-        ("May 5", "March 5"),
+        ("May 5", "March 5"), ("March 5, 2020", "2020-05-03"), ("Saturday", "Sun"),
+        ("3:45 PM", "3:45 in the morning"), (r"1:\sqrt3", r"\sqrt3:1"), ("a:b", "b:a"), ("a:b", "a:b:a"),
         ("3:45 PM", "3:45 AM"), ("3:45 AM", "15:45"), ("12", r"\textbf{(B)}\ 14"), ("A, C", "A"),
         (r"\text{does not exist}", "0"),
     ],
     "sets": [
         ("(1,2)", r"\{1,2\}"), ("(1,2)", "{1,2}"), ("[0,1)", "[0;1]"), (r"(-\infty,0)\cup(3,\infty)", "x<0 and x>3"),
+        (r"\{2k : k\in\mathbb{Z}\}", r"\{3n \mid n\in\mathbb{Z}\}"),
+        (r"\{2k:k\in\mathbb{Z}\}", r"\{2n:n\in\mathbb{N}\}"),
+        *((ABSOLUTE, text) for text in ["x", "-x", "-|x|", "5", "no idea"]), ("5", "x+y=5"),
         (r"\{0\}", r"\emptyset"), ("f(x)=2x+3", "y=2x-3"), (r"x\ne2", "x=2"),
     ],
 }  # fmt: skip
