@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import array
 import datetime
+import importlib
 import json
 import socket
 import struct
@@ -22,7 +23,6 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import count, islice
 from typing import Any, Protocol
-from uuid import UUID
 
 MAX_FRAME = 4 << 20
 """Bytes of a frame from an untrusted process."""
@@ -258,6 +258,8 @@ def _standard(value: Any, kind: type, depth: int, budget: list[Any]) -> Any:
     if kind in _STANDARD and getattr(value, "tzinfo", None).__class__ in _ZONES:
         name, parts = _STANDARD[kind]
         return {name: [tree_of(part, depth + 1, budget) for part in parts(value)]}
+    if kind.__module__ == "uuid" and kind is getattr(sys.modules.get("uuid"), "UUID", None):
+        return {"UUID": [tree_of(value.int, depth + 1, budget)]}
     if kind in _ITERATORS and budget[3] is None:
         return _items(value, depth, budget)
     return _foreign(value, kind, depth, budget)
@@ -291,7 +293,6 @@ _STANDARD: dict[type, tuple[str, Any]] = {
         "datetime",
         lambda v: [v.year, v.month, v.day, v.hour, v.minute, v.second, v.microsecond, v.tzinfo, v.fold],
     ),
-    UUID: ("UUID", lambda v: [v.int]),
     slice: ("slice", lambda v: [v.start, v.stop, v.step]),
     array.array: ("array", lambda v: [v.typecode, *v]),
     type(NotImplemented): ("NotImplemented", lambda v: []),
@@ -530,7 +531,7 @@ _CONTAINERS: dict[str, Any] = {
     "datetime": _datetime,
     "timedelta": lambda parts: datetime.timedelta(*map(_int, parts)),
     "timezone": lambda parts: datetime.timezone(*parts),
-    "UUID": lambda parts: UUID(int=_int(*parts)),
+    "UUID": lambda parts: importlib.import_module("uuid").UUID(int=_int(*parts)),  # it loads a library
     "slice": lambda parts: slice(*parts),
     "array": _array,
     "NotImplemented": lambda parts: NotImplemented,

@@ -11,8 +11,8 @@ from g2rpo_env.envs.coding.serving import Server
 from g2rpo_env.envs.coding.trial import (
     Score,
     TestError,
+    compile_check,
     free_names,
-    packages_of,
     run_asserts,
     run_check,
     unreached,
@@ -190,7 +190,8 @@ def test_what_tests_do_to_their_process_is_noticed_where_the_program_would_see_i
 
 
 def test_packages_of_tests_are_found() -> None:
-    assert packages_of("import numpy as np, math\nfrom scipy.stats import norm\nfrom . import x") == ("numpy", "scipy")
+    text = "import numpy as np, math\nfrom scipy.stats import norm\nfrom . import x"
+    assert compile_check(text, "").packages == {"numpy", "scipy"}
 
 
 def test_asserts_that_do_not_compile_are_no_verdict() -> None:
