@@ -35,7 +35,8 @@ MAX_NESTED = 150
 MAX_TOLD = 32 << 20
 """Bytes of messages with classes in them that one program may send."""
 _PATCHABLE = ("input", "print", "open")
-_ORIGINAL = {name: getattr(builtins, name) for name in _PATCHABLE}
+_PATCHED = operator.attrgetter(*_PATCHABLE)
+_ORIGINAL = _PATCHED(builtins)
 
 
 class Control(BaseException):
@@ -185,14 +186,16 @@ class Session(wire.Peer):
             more = self.links.news((*args, *kwargs.values()) if kwargs else args, budget)
         if sys.stdout is not self.stdout or sys.stderr is not self.stderr:
             more["output"] = True
-        patched = {
-            name: self.write_function(now) for name in _PATCHABLE if (now := _builtin(name)) is not _ORIGINAL[name]
-        }
-        if patched:
-            more["builtins"] = patched
+        if (now := _PATCHED(builtins)) != _ORIGINAL:
+            more["builtins"] = {
+                name: self.write_function(new)
+                for name, new, old in zip(_PATCHABLE, now, _ORIGINAL, strict=True)
+                if new is not old
+            }
         try:
             trees = [wire.tree_of(part, 0, budget) for part in (target, list(args), kwargs)]
-            self.links.drop(more.get("dropped", ()))
+            if more:
+                self.links.drop(more.get("dropped", ()))
             return wire.pack([operation, *trees, more] if more else [operation, *trees])
         except wire.WireError as error:
             return self.end(Obstacle(f"an argument cannot be passed to the program: {error}"))
@@ -223,11 +226,15 @@ class Session(wire.Peer):
         """Return kind, values and extras of a message of the program's side."""
         self.reading = True
         try:
-            message = json.loads(data)
+            message = json.loads(data.decode())
             if type(message) is not list or not message or message[0] not in kinds:
                 raise wire.WireError("malformed answer")
             more: dict[str, Any] = message.pop() if len(message) > 1 and _is_extras(message[-1]) else {}
             budget = [wire.MAX_NODES, self]
+            if not more:  # plain data, and nothing that changed
+                parts = [wire.value_of(part, 0, budget) for part in message[1:]]
+                self.links.settle(self)
+                return message[0], parts, more
             if classes := more.get("classes", ()):
                 self.told += len(data)
                 if self.told > MAX_TOLD:
@@ -484,10 +491,6 @@ _READERS: dict[str, Callable[..., Any]] = {
     "exception": Session._raised,
 }  # fmt: skip
 """How what a program sends is read, by tag."""
-
-
-def _builtin(name: str) -> Any:
-    return getattr(builtins, name)
 
 
 def _is_extras(part: Any) -> bool:

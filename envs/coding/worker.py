@@ -432,7 +432,7 @@ class Remote:
         if not self.arrived:
             while self.sample not in (ready := select.select([self.sample, self.owner], [], [], self.pause())[0]):
                 self.look_up(ready)
-            self.arrived = self.sample.recv(1 << 16)
+            self.arrived = self.sample.recv(max(size, 1 << 12))
         data, self.arrived = self.arrived[:size], self.arrived[size:]
         return data
 
