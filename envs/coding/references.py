@@ -231,21 +231,12 @@ class Session(wire.Peer):
                 raise wire.WireError("malformed answer")
             more: dict[str, Any] = message.pop() if len(message) > 1 and _is_extras(message[-1]) else {}
             budget = [wire.MAX_NODES, self]
-            if not more:  # plain data, and nothing that changed
-                parts = [wire.value_of(part, 0, budget) for part in message[1:]]
-                self.links.settle(self)
-                return message[0], parts, more
-            if classes := more.get("classes", ()):
-                self.told += len(data)
-                if self.told > MAX_TOLD:
-                    raise wire.WireError("too much is told about classes")
-                for entry in classes:
-                    self.described.setdefault(entry[0], entry)
-            numbers = self.links.read_changes(more.get("changes", ()), budget)
+            numbers = self._learn(data, more, budget) if more else []
             parts = [wire.value_of(part, 0, budget) for part in message[1:]]
-            if "raised" in more:
-                more["raised"] = wire.value_of(more["raised"], 0, budget)
-            self.links.drop(more.get("dropped", ()))
+            if more:
+                if "raised" in more:
+                    more["raised"] = wire.value_of(more["raised"], 0, budget)
+                self.links.drop(more.get("dropped", ()))
             self.links.settle(self)
         except wire.MALFORMED as error:
             raise wire.WireError(f"malformed answer: {type(error).__name__}") from None
@@ -253,10 +244,21 @@ class Session(wire.Peer):
             self.reading = False
         if any(number % 2 == 0 for number in numbers) and (message[0] != "ok" or parts != [None]):
             self.changed = True
-        for stream, text in zip((sys.stdout, sys.stderr), more.get("printed", ()), strict=False):
-            if type(text) is str and text:
-                stream.write(text)
+        if "printed" in more:
+            for stream, text in zip((sys.stdout, sys.stderr), more["printed"], strict=False):
+                if type(text) is str and text:
+                    stream.write(text)
         return message[0], parts, more
+
+    def _learn(self, data: bytes, more: dict[str, Any], budget: list[Any]) -> list[int]:
+        """Take in the classes and changes that come with a message, and return the numbers of what changed."""
+        if classes := more.get("classes", ()):
+            self.told += len(data)
+            if self.told > MAX_TOLD:
+                raise wire.WireError("too much is told about classes")
+            for entry in classes:
+                self.described.setdefault(entry[0], entry)
+        return self.links.read_changes(more.get("changes", ()), budget)
 
     def _exception(self, parts: list[Any], more: dict[str, Any]) -> BaseException:
         thrown = more.get("thrown")

@@ -13,7 +13,7 @@ import importlib
 import re
 import sys
 import types
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -153,10 +153,8 @@ def as_main(scope: dict[str, Any]) -> Iterator[None]:
                 sys.modules[name] = old
 
 
-def record_case(
-    score: Score, asserts: Sequence[ast.Assert], passed: bool, number: int, error: str = ""
-) -> None:  # its text is needed for failures alone
-    """Count one assert, and the class of the exception that it raised if it did."""
+def record_case(score: Score, asserts: Sequence[ast.Assert], passed: bool, number: int, error: str = "") -> None:
+    """Count one assert; ``error`` is the class of the exception that it raised, its text is made for failures alone."""
     score.record(passed, "" if passed else f"{error}{': ' * bool(error)}{ast.unparse(asserts[number])[:200]}")
 
 
@@ -450,41 +448,24 @@ class Words:
     """
 
     def __init__(self, nodes: Iterable[ast.AST]) -> None:
-        used: set[str] = set()
-        bound: set[str] = set()
-        found: Counter[str] = Counter()
-        calls: Counter[str] = Counter()
-        imported: set[str] = set()
-        self.bases: set[str] = set()
-        self.classes: set[str] = set()
+        by: defaultdict[type, list[Any]] = defaultdict(list)
         for node in nodes:
-            if isinstance(node, ast.Name):
-                found[node.id] += 1
-                (used if isinstance(node.ctx, ast.Load) else bound).add(node.id)
-            elif isinstance(node, ast.Call):
-                if isinstance(node.func, ast.Name):
-                    calls[node.func.id] += 1
-            elif isinstance(node, ast.Attribute):
-                if isinstance(node.value, ast.Name):
-                    self.bases.add(node.value.id)
-            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                bound.add(node.name)
-                if isinstance(node, ast.ClassDef):
-                    self.classes.add(node.name)
-            elif isinstance(node, ast.arg):
-                bound.add(node.arg)
-            elif isinstance(node, ast.alias):
-                bound.add((node.asname or node.name).split(".")[0])
-            elif isinstance(node, ast.ExceptHandler) and node.name:
-                bound.add(node.name)
-            elif isinstance(node, ast.Import):
-                imported |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                imported.add(node.module.split(".")[0])
+            by[type(node)].append(node)
+        found = Counter(node.id for node in by[ast.Name])
+        calls = Counter(node.func.id for node in by[ast.Call] if isinstance(node.func, ast.Name))
         self.names = set(found)
-        self.free = frozenset(used - bound - set(vars(builtins)) - {"__name__"})
         self.called = {name for name, count in calls.items() if found[name] == count}
-        self.packages = frozenset(imported - sys.stdlib_module_names)
+        self.bases = {node.value.id for node in by[ast.Attribute] if isinstance(node.value, ast.Name)}
+        self.classes = {node.name for node in by[ast.ClassDef]}
+        used = {node.id for node in by[ast.Name] if isinstance(node.ctx, ast.Load)}
+        bound = {node.id for node in by[ast.Name] if not isinstance(node.ctx, ast.Load)} | self.classes
+        bound |= {node.name for kind in (ast.FunctionDef, ast.AsyncFunctionDef, ast.ExceptHandler) for node in by[kind]}
+        bound |= {node.arg for node in by[ast.arg]}
+        bound |= {(node.asname or node.name).split(".")[0] for node in by[ast.alias]}
+        self.free = frozenset(used - bound - set(vars(builtins)) - {"__name__"})
+        imported = {alias.name for node in by[ast.Import] for alias in node.names}
+        imported |= {node.module for node in by[ast.ImportFrom] if node.module and not node.level}
+        self.packages = frozenset({name.split(".")[0] for name in imported} - sys.stdlib_module_names)
 
 
 def free_names(tree: ast.AST) -> set[str]:
