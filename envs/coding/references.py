@@ -17,7 +17,6 @@ import copy
 import functools
 import importlib
 import inspect
-import json
 import operator
 import sys
 import types
@@ -226,7 +225,7 @@ class Session(wire.Peer):
         """Return kind, values and extras of a message of the program's side."""
         self.reading = True
         try:
-            message = json.loads(data.decode())
+            message = wire.unpack(data)
             if type(message) is not list or not message or message[0] not in kinds:
                 raise wire.WireError("malformed answer")
             more: dict[str, Any] = message.pop() if len(message) > 1 and _is_extras(message[-1]) else {}

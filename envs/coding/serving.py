@@ -65,7 +65,7 @@ class Server(wire.Peer):
         box: list[Any] = []
         extras: dict[str, Any] = {}
         try:
-            self.perform(json.loads(request.decode()), box, extras)
+            self.perform(wire.unpack(request), box, extras)
             return self.write_message("ok", box, extras)
         except BaseException as error:
             return self.failure(error, extras)

@@ -169,10 +169,23 @@ def new_budget(peer: Peer | None, strict: bool = False) -> list[Any]:
 
 def pack(tree: Any) -> bytes:
     """Return a tree (see tree_of) as bytes; raises WireError if it is longer than MAX_FRAME."""
-    data = json.dumps(tree).encode()
+    data = _JSON.encode(tree).encode()
     if len(data) > MAX_FRAME:
         raise WireError(f"a value of {len(data)} bytes is longer than {MAX_FRAME}")
     return data
+
+
+_JSON = json.JSONEncoder(check_circular=False)  # trees end: see MAX_DEPTH
+_DECODER = json.JSONDecoder()
+
+
+def unpack(data: bytes) -> Any:
+    """Return the tree of a frame; raises ValueError if it is no JSON."""
+    text = data.decode()
+    tree, end = _DECODER.raw_decode(text)
+    if end != len(text):
+        raise ValueError("something follows the value of a frame")
+    return tree
 
 
 _SEQUENCES: dict[type, str] = {tuple: "tuple", set: "set", frozenset: "frozenset", deque: "deque"}
@@ -399,7 +412,7 @@ def loads(data: bytes) -> Any:
         WireError: the frame is malformed, or breaks a cap.
     """
     try:
-        return value_of(json.loads(data), 0, [MAX_NODES, None])
+        return value_of(unpack(data), 0, [MAX_NODES, None])
     except MALFORMED as error:
         raise WireError(f"malformed frame: {type(error).__name__}") from None
 
