@@ -270,7 +270,7 @@ def warm_up(rounds: int = 32) -> None:
     A fork copies each page of memory that it writes to, also those whose objects are only counted.
     """
     for _ in range(rounds):
-        server = Server(load(b"def same(x):\n    return x\n", "solution"), Turns(bytes, bytes, TOKEN).ask)
+        server = Server(load(b"def same(x):\n    return x\n", "solution"), Turns(bytes, lambda data: None, TOKEN).ask)
         wire.dumps(["ok", None])
         for argument in (1, [1, 2.0], "text", {"tuple": [True, None]}):
             server.answer(json.dumps(["call", "same", [argument], {"dict": []}]).encode())
