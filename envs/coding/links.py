@@ -110,7 +110,7 @@ class Links:
 
         Returns the numbers of links that nothing else here refers to any more: they may be dropped after a last look.
         """
-        if not self.objects and all(type(item) in _ATOMS for item in items):
+        if not self.objects and _ATOMS.issuperset(map(type, items)):
             return []
         found, edges = _walk([*items, *(part for value in self.objects.values() for part in _children(value))])
         if self.enabled:
@@ -131,6 +131,8 @@ class Links:
 
         The latter are dropped here, by ``drop``, once ``items`` are written.
         """
+        if not self.objects and _ATOMS.issuperset(map(type, items)):
+            return {}
         lost = self.survey(items)
         changed = self._changes(budget)
         return {key: part for key, part in (("changes", changed), ("dropped", lost)) if part}

@@ -17,7 +17,6 @@ import copy
 import functools
 import importlib
 import inspect
-import json
 import operator
 import sys
 import types
@@ -35,7 +34,8 @@ MAX_NESTED = 150
 MAX_TOLD = 32 << 20
 """Bytes of messages with classes in them that one program may send."""
 _PATCHABLE = ("input", "print", "open")
-_ORIGINAL = {name: getattr(builtins, name) for name in _PATCHABLE}
+_PATCHED = operator.attrgetter(*_PATCHABLE)
+_ORIGINAL = _PATCHED(builtins)
 
 
 class Control(BaseException):
@@ -185,14 +185,16 @@ class Session(wire.Peer):
             more = self.links.news((*args, *kwargs.values()) if kwargs else args, budget)
         if sys.stdout is not self.stdout or sys.stderr is not self.stderr:
             more["output"] = True
-        patched = {
-            name: self.write_function(now) for name in _PATCHABLE if (now := _builtin(name)) is not _ORIGINAL[name]
-        }
-        if patched:
-            more["builtins"] = patched
+        if (now := _PATCHED(builtins)) != _ORIGINAL:
+            more["builtins"] = {
+                name: self.write_function(new)
+                for name, new, old in zip(_PATCHABLE, now, _ORIGINAL, strict=True)
+                if new is not old
+            }
         try:
             trees = [wire.tree_of(part, 0, budget) for part in (target, list(args), kwargs)]
-            self.links.drop(more.get("dropped", ()))
+            if more:
+                self.links.drop(more.get("dropped", ()))
             return wire.pack([operation, *trees, more] if more else [operation, *trees])
         except wire.WireError as error:
             return self.end(Obstacle(f"an argument cannot be passed to the program: {error}"))
@@ -223,22 +225,17 @@ class Session(wire.Peer):
         """Return kind, values and extras of a message of the program's side."""
         self.reading = True
         try:
-            message = json.loads(data)
+            message = wire.unpack(data)
             if type(message) is not list or not message or message[0] not in kinds:
                 raise wire.WireError("malformed answer")
             more: dict[str, Any] = message.pop() if len(message) > 1 and _is_extras(message[-1]) else {}
             budget = [wire.MAX_NODES, self]
-            if classes := more.get("classes", ()):
-                self.told += len(data)
-                if self.told > MAX_TOLD:
-                    raise wire.WireError("too much is told about classes")
-                for entry in classes:
-                    self.described.setdefault(entry[0], entry)
-            numbers = self.links.read_changes(more.get("changes", ()), budget)
+            numbers = self._learn(data, more, budget) if more else []
             parts = [wire.value_of(part, 0, budget) for part in message[1:]]
-            if "raised" in more:
-                more["raised"] = wire.value_of(more["raised"], 0, budget)
-            self.links.drop(more.get("dropped", ()))
+            if more:
+                if "raised" in more:
+                    more["raised"] = wire.value_of(more["raised"], 0, budget)
+                self.links.drop(more.get("dropped", ()))
             self.links.settle(self)
         except wire.MALFORMED as error:
             raise wire.WireError(f"malformed answer: {type(error).__name__}") from None
@@ -246,10 +243,21 @@ class Session(wire.Peer):
             self.reading = False
         if any(number % 2 == 0 for number in numbers) and (message[0] != "ok" or parts != [None]):
             self.changed = True
-        for stream, text in zip((sys.stdout, sys.stderr), more.get("printed", ()), strict=False):
-            if type(text) is str and text:
-                stream.write(text)
+        if "printed" in more:
+            for stream, text in zip((sys.stdout, sys.stderr), more["printed"], strict=False):
+                if type(text) is str and text:
+                    stream.write(text)
         return message[0], parts, more
+
+    def _learn(self, data: bytes, more: dict[str, Any], budget: list[Any]) -> list[int]:
+        """Take in the classes and changes that come with a message, and return the numbers of what changed."""
+        if classes := more.get("classes", ()):
+            self.told += len(data)
+            if self.told > MAX_TOLD:
+                raise wire.WireError("too much is told about classes")
+            for entry in classes:
+                self.described.setdefault(entry[0], entry)
+        return self.links.read_changes(more.get("changes", ()), budget)
 
     def _exception(self, parts: list[Any], more: dict[str, Any]) -> BaseException:
         thrown = more.get("thrown")
@@ -484,10 +492,6 @@ _READERS: dict[str, Callable[..., Any]] = {
     "exception": Session._raised,
 }  # fmt: skip
 """How what a program sends is read, by tag."""
-
-
-def _builtin(name: str) -> Any:
-    return getattr(builtins, name)
 
 
 def _is_extras(part: Any) -> bool:

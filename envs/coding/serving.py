@@ -65,7 +65,7 @@ class Server(wire.Peer):
         box: list[Any] = []
         extras: dict[str, Any] = {}
         try:
-            self.perform(json.loads(request), box, extras)
+            self.perform(wire.unpack(request), box, extras)
             return self.write_message("ok", box, extras)
         except BaseException as error:
             return self.failure(error, extras)
@@ -117,7 +117,8 @@ class Server(wire.Peer):
         budget = wire.new_budget(self)
         extras.update(self.links.news(box, budget))
         trees = [wire.tree_of(value, 0, budget) for value in box]
-        self.links.drop(extras.get("dropped", ()))
+        if extras:
+            self.links.drop(extras.get("dropped", ()))
         if self.described:
             extras["classes"], self.described = self.described, []
         return wire.pack([kind, *trees, extras] if extras else [kind, *trees])
@@ -125,9 +126,11 @@ class Server(wire.Peer):
     def read_message(self, trees: list[Any], extras: dict[str, Any]) -> list[Any]:
         """Return the values of a message, after what changed on the other side."""
         budget = [wire.MAX_NODES, self]
-        self.links.read_changes(extras.get("changes", ()), budget)
+        if extras:
+            self.links.read_changes(extras.get("changes", ()), budget)
         values = [wire.value_of(tree, 0, budget) for tree in trees]
-        self.links.drop(extras.get("dropped", ()))
+        if extras:
+            self.links.drop(extras.get("dropped", ()))
         self.links.settle(self)
         return values
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import array
 import datetime
+import importlib
 import json
 import socket
 import struct
@@ -22,7 +23,6 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import count, islice
 from typing import Any, Protocol
-from uuid import UUID
 
 MAX_FRAME = 4 << 20
 """Bytes of a frame from an untrusted process."""
@@ -169,10 +169,23 @@ def new_budget(peer: Peer | None, strict: bool = False) -> list[Any]:
 
 def pack(tree: Any) -> bytes:
     """Return a tree (see tree_of) as bytes; raises WireError if it is longer than MAX_FRAME."""
-    data = json.dumps(tree).encode()
+    data = _JSON.encode(tree).encode()
     if len(data) > MAX_FRAME:
         raise WireError(f"a value of {len(data)} bytes is longer than {MAX_FRAME}")
     return data
+
+
+_JSON = json.JSONEncoder(check_circular=False)  # trees end: see MAX_DEPTH
+_DECODER = json.JSONDecoder()
+
+
+def unpack(data: bytes) -> Any:
+    """Return the tree of a frame; raises ValueError if it is no JSON."""
+    text = data.decode()
+    tree, end = _DECODER.raw_decode(text)
+    if end != len(text):
+        raise ValueError("something follows the value of a frame")
+    return tree
 
 
 _SEQUENCES: dict[type, str] = {tuple: "tuple", set: "set", frozenset: "frozenset", deque: "deque"}
@@ -258,6 +271,8 @@ def _standard(value: Any, kind: type, depth: int, budget: list[Any]) -> Any:
     if kind in _STANDARD and getattr(value, "tzinfo", None).__class__ in _ZONES:
         name, parts = _STANDARD[kind]
         return {name: [tree_of(part, depth + 1, budget) for part in parts(value)]}
+    if kind.__module__ == "uuid" and kind is getattr(sys.modules.get("uuid"), "UUID", None):
+        return {"UUID": [tree_of(value.int, depth + 1, budget)]}
     if kind in _ITERATORS and budget[3] is None:
         return _items(value, depth, budget)
     return _foreign(value, kind, depth, budget)
@@ -291,7 +306,6 @@ _STANDARD: dict[type, tuple[str, Any]] = {
         "datetime",
         lambda v: [v.year, v.month, v.day, v.hour, v.minute, v.second, v.microsecond, v.tzinfo, v.fold],
     ),
-    UUID: ("UUID", lambda v: [v.int]),
     slice: ("slice", lambda v: [v.start, v.stop, v.step]),
     array.array: ("array", lambda v: [v.typecode, *v]),
     type(NotImplemented): ("NotImplemented", lambda v: []),
@@ -398,7 +412,7 @@ def loads(data: bytes) -> Any:
         WireError: the frame is malformed, or breaks a cap.
     """
     try:
-        return value_of(json.loads(data), 0, [MAX_NODES, None])
+        return value_of(unpack(data), 0, [MAX_NODES, None])
     except MALFORMED as error:
         raise WireError(f"malformed frame: {type(error).__name__}") from None
 
@@ -530,7 +544,7 @@ _CONTAINERS: dict[str, Any] = {
     "datetime": _datetime,
     "timedelta": lambda parts: datetime.timedelta(*map(_int, parts)),
     "timezone": lambda parts: datetime.timezone(*parts),
-    "UUID": lambda parts: UUID(int=_int(*parts)),
+    "UUID": lambda parts: importlib.import_module("uuid").UUID(int=_int(*parts)),  # it loads a library
     "slice": lambda parts: slice(*parts),
     "array": _array,
     "NotImplemented": lambda parts: NotImplemented,

@@ -357,6 +357,8 @@ class Remote:
         self.watched = worker.scratch if worker.level != jail.FULL else None
         self.disk, self.owner = worker.disk, worker.owner
         self.token = b""
+        self.arrived = b""
+        """What was received and not yet asked for."""
 
     def load(self, program: bytes) -> None:
         """Send the program and wait until it is loaded."""
@@ -427,9 +429,12 @@ class Remote:
 
     def recv(self, size: int) -> bytes:
         """Return some bytes of the program's side, and look at the time and the rest while waiting for them."""
-        while self.sample not in (ready := select.select([self.sample, self.owner], [], [], self.pause())[0]):
-            self.look_up(ready)
-        return self.sample.recv(size)
+        if not self.arrived:
+            while self.sample not in (ready := select.select([self.sample, self.owner], [], [], self.pause())[0]):
+                self.look_up(ready)
+            self.arrived = self.sample.recv(max(size, 1 << 12))
+        data, self.arrived = self.arrived[:size], self.arrived[size:]
+        return data
 
     def sendall(self, data: bytes) -> None:
         """Send bytes to the program's side, and look at the time and the rest while it does not take them."""

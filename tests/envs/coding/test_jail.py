@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 import pytest
 
@@ -18,6 +19,12 @@ def test_requests_are_answered_in_the_programs_namespace() -> None:
     assert answer(names, "eval", "x + 1") == ["ok", 6]
     assert answer(names, "exec", "x = 7") == ["ok", None]
     assert answer(names, "eval", "x") == ["ok", 7]
+
+
+def test_warming_up_leaves_nothing_behind() -> None:
+    before = set(sys.modules)
+    jail.warm_up(2)
+    assert set(sys.modules) == before
 
 
 def test_failures_are_answers_too() -> None:

@@ -11,11 +11,12 @@ from g2rpo_env.envs.coding.serving import Server
 from g2rpo_env.envs.coding.trial import (
     Score,
     TestError,
+    compile_check,
     free_names,
-    packages_of,
     run_asserts,
     run_check,
     unreached,
+    walk,
 )
 
 
@@ -190,7 +191,50 @@ def test_what_tests_do_to_their_process_is_noticed_where_the_program_would_see_i
 
 
 def test_packages_of_tests_are_found() -> None:
-    assert packages_of("import numpy as np, math\nfrom scipy.stats import norm\nfrom . import x") == ("numpy", "scipy")
+    text = "import numpy as np, math\nfrom scipy.stats import norm\nfrom . import x"
+    assert compile_check(text, "").packages == {"numpy", "scipy"}
+
+
+def test_asserts_in_branches_are_cases_and_those_in_blocks_that_catch_are_not() -> None:
+    test = """
+def check(candidate):
+    for n in (1, 2):
+        if n == 1:
+            assert candidate(n, 0) == 1
+        else:
+            assert candidate(n, 0) == 5, "no"
+    match n:
+        case 2:
+            assert candidate(1, 1) == 2
+    try:
+        assert candidate(1, 1) == 3
+    except AssertionError:
+        pass
+    assert candidate(1, None) == 1
+"""
+    score = checked(ADD, test)
+    assert (score.passed, score.failed) == (2, 2)
+    assert score.message == "assert candidate(n, 0) == 5, 'no'"
+    assert checked("def add(a, b): return a + (b or 0) + (a == 2) * 3", test).failed == 0
+
+
+def test_an_assert_that_raises_is_told_by_its_exception() -> None:
+    score = checked("def add(a, b): raise KeyError(a)")
+    assert (score.failed, score.message) == (3, "KeyError: assert candidate(1, 2) == 3")
+
+
+def test_statements_that_stand_nowhere_are_no_verdict() -> None:
+    for text in ("return 1", "break"):
+        with pytest.raises(TestError, match="do not compile"):
+            checked(ADD, CHECK, setup=text)
+        with pytest.raises(TestError, match="do not compile"):
+            asserted(ADD, ["assert add(1, 2) == 3", text])
+
+
+def test_all_nodes_are_walked() -> None:
+    tree = ast.parse("class A(B, k=1):\n    def f(self, x=[*y], **z): return {**z, 'a': (x[1:], not x)}")
+    wanted = [node for node in ast.walk(tree) if not isinstance(node, ast.Load)]
+    assert len(walk(tree)) == len(wanted) and set(map(id, walk(tree))) >= {id(n) for n in wanted if n.__dict__}
 
 
 def test_asserts_that_do_not_compile_are_no_verdict() -> None:

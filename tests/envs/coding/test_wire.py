@@ -8,6 +8,7 @@ import random
 import socket
 import struct
 import time
+import uuid
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -174,6 +175,18 @@ def test_noise_around_honest_frames_does_no_more_than_raise() -> None:
             wire.loads(bytes(data))
         except wire.WireError:
             pass
+
+
+def test_a_uuid_comes_back() -> None:
+    value = uuid.UUID(int=2**127 + 5)
+    assert wire.loads(wire.dumps(value)) == value and type(wire.loads(wire.dumps([value]))[0]) is uuid.UUID
+
+
+def test_a_frame_holds_one_tree() -> None:
+    assert wire.unpack(b'["ok", {"int": "0x1"}]') == ["ok", {"int": "0x1"}]
+    for data in (b"[1] [2]", b"[1],", b"", b"\xff[]", b"[1"):
+        with pytest.raises(ValueError):
+            wire.unpack(data)
 
 
 def test_frames_are_capped_timed_and_told_apart() -> None:
