@@ -74,10 +74,10 @@ class ComparisonError(G2RPOError, RuntimeError):
     """Arms of a comparison that failed; the message names each with its seed, all others are kept.
 
     Attributes:
-        found: The :class:`~g2rpo_env.experiments.comparison.Comparison` of the arms that are done.
+        found: The :class:`~g2rpo_env.experiments.comparison.Comparison` of the arms that are done, or None.
     """
 
-    def __init__(self, message: str, found: Any) -> None:
+    def __init__(self, message: str, found: Any = None) -> None:
         super().__init__(message)
         self.found = found
 

@@ -30,7 +30,7 @@ from g2rpo_env import (
 )
 from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.envs.dataset import RowSource
-from g2rpo_env.errors import ConfigurationError, ResetNeededError, TokenizerError
+from g2rpo_env.errors import ConfigurationError, ConformanceError, ResetNeededError, TokenizerError
 from g2rpo_env.tokenizer import char_tokenizer, decode, encode
 
 EOS = char_tokenizer().eos_token_id
@@ -388,10 +388,18 @@ def test_a_vocabulary_of_one_token_is_refused(kind: Any, vocabulary: Any) -> Non
         kind(TASK, vocabulary=vocabulary)
 
 
-@pytest.mark.parametrize("vocabulary", ["0123456789+=#\n", "#0123456789", [EOS, 20], [20, 21]])
+@pytest.mark.parametrize("vocabulary", ["0123456789+=#\n", "#0123456789"])
 def test_a_reduced_vocabulary_passes_the_checks(vocabulary: Any) -> None:
     check_env(TokenEnv(TASK, vocabulary=vocabulary))
     check_vector_env(TokenVectorEnv(TASK, 4, group_size=2, vocabulary=vocabulary))
+
+
+@pytest.mark.parametrize("vocabulary", [[EOS, 20], [20, 21]])
+def test_a_vocabulary_without_the_mark_of_answers_fails_the_checks(vocabulary: Any) -> None:
+    with pytest.raises(ConformanceError, match="vocabulary must hold what the final part"):
+        check_env(TokenEnv(TASK, vocabulary=vocabulary))
+    with pytest.raises(ConformanceError, match="vocabulary must hold what the final part"):
+        check_vector_env(TokenVectorEnv(TASK, 4, group_size=2, vocabulary=vocabulary))
 
 
 def one(prompt: str, step: str = "1\n") -> Task:

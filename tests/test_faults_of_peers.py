@@ -185,9 +185,8 @@ def test_a_shaping_with_too_few_rewards_is_refused() -> None:
     """TRL spreads a list of rewards of the wrong length over all completions without a word (6533)."""
     envs = gym.make_vec("g2rpo_env/Addition-v0", num_envs=4, group_size=2, digits=1)
     policy = CausalLMPolicy.tiny(envs, hidden_size=16, layers=1)
-    agent = recipes.make("grpo", policy, envs, seed=0, shaping=OneForAll())
     with pytest.raises(ConfigurationError, match="one reward per member"):
-        agent.learn(1)
+        recipes.make("grpo", policy, envs, seed=0, shaping=OneForAll())
 
 
 def test_every_member_gets_its_reveal_however_many_groups_there_are() -> None:

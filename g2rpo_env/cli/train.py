@@ -153,6 +153,14 @@ COMMON = (
 )  # fmt: skip
 """Options that ``train --help`` begins with; the others are in topics."""
 
+
+def is_as_before(now: Any, then: Any) -> bool:
+    """Whether options are what they were; those that an earlier version did not have are at their defaults."""
+    if isinstance(now, dict) and isinstance(then, dict):
+        return all(name in now and is_as_before(now[name], value) for name, value in then.items())
+    return now == then
+
+
 # Options that change nothing of what a run computes.
 NOT_COMPARED = ("updates", "out", "resume", "response_problems", "skip_base")
 
@@ -218,7 +226,7 @@ class Training:
         check_options(options)
         now, then = to_plain(options), run.config["options"]
         for key in then:
-            if key not in NOT_COMPARED and now.get(key) != then[key]:
+            if key not in NOT_COMPARED and not is_as_before(now.get(key), then[key]):
                 raise ResumeError(f"{key}={now.get(key)!r} must be {then[key]!r}, as when the run {path} was started")
         check_data(run, values(options.task))
         training = cls(options, run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -132,15 +132,12 @@ def test_losses_of_whole_groups_are_tried_too(make_agent: Any) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 1), (16, 16)])
 def test_what_the_library_offers_passes_in_groups_of_any_size(make_envs: Any, make_policy: Any, size: Any) -> None:
     envs = make_envs(*size, guidance=GUIDED)
-    policy = make_policy(envs)
     for name in recipes.RECIPES:
-        recipes.make(name, policy, envs)
-    recipes.make("grpo", policy, make_envs(*size))
+        rehearsal.rehearse(recipes.get(name), envs.unwrapped)
+    weight = SequenceMean(revealed=True, which="entropy")
     for loss in (CorrectedSurrogate(), ShapedReveal()):
-        weight = SequenceMean(revealed=True, which="entropy")
-        recipes.make(
-            "grpo", policy, envs, loss=loss, selection=SplitReveals(), reference=KLToStart(), token_weight=weight
-        )
+        other = {"loss": loss, "selection": SplitReveals(), "reference": KLToStart(), "token_weight": weight}
+        rehearsal.rehearse(replace(recipes.get("grpo"), **other), envs.unwrapped)
 
 
 def test_episodes_are_those_of_the_environment(make_envs: Any) -> None:

@@ -50,12 +50,14 @@ def test_every_seed_gets_its_base_its_folder_and_the_controller_of_the_family(tm
         made.append((setting.seed, policy, warm, folder))
         return folder if policy is None else policy
 
-    def run(given, report, workers, keep):
+    def run(given, report, workers, keep, place):
         jobs.extend(given)
         return [Result(arm, one.seed, measure(1)) for one, _, arms, _ in reversed(given) for arm in arms]
 
     monkeypatch.setattr("g2rpo_env.experiments.comparison.make_base", make)
-    monkeypatch.setattr("g2rpo_env.experiments.comparison.evaluate_base", lambda setting, folder, progress: measure(0))
+    monkeypatch.setattr(
+        "g2rpo_env.experiments.comparison.evaluate_base", lambda setting, folder, device, dtype, progress: measure(0)
+    )
     monkeypatch.setattr("g2rpo_env.experiments.comparison.run_chains", run)
     from g2rpo_env.experiments.families import FAMILIES, make_setting
 

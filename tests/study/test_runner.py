@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from g2rpo_env.agents.warm_start import WarmStart
 from g2rpo_env.errors import ResumeError
 from g2rpo_env.experiments.arms import Arm
 from g2rpo_env.naming import MOVED_MODULES
@@ -111,7 +112,8 @@ EARLIER = Path(__file__).parent / "earlier"
 def test_a_study_of_earlier_code_goes_on_if_it_is_trusted(tiny, tmp_path):
     shutil.copytree(EARLIER, tmp_path / "study")
     folder = StudyFolder.open(tmp_path / "study", OPTIONS)
-    run = tiny.make_guided(0)
+    warm = WarmStart(max_steps=2, samples=8)  # what the kept result was made with, though no base can meet it
+    run = replace(tiny, family=replace(tiny.family, warm=warm)).make_guided(0)
     with pytest.raises(ResumeError) as error:
         folder.get_result(run)
     said = str(error.value).partition("other code: ")[2].partition(" and ")[0].split(", ")

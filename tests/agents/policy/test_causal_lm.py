@@ -223,7 +223,11 @@ def says(model: Any, after: dict[int, int], otherwise: int) -> Any:
 @pytest.mark.parametrize("name", ["Gemma", "Llama 2", "OPT", "GLM, two tokens", "language code", "encoder with bytes"])
 def test_a_completion_reads_what_the_tokenizer_puts_before_a_text(name: str) -> None:
     tokenizer = FAMILIES[name].tokenizer
-    policy, read = CausalLMPolicy(llama(500), tokenizer, own_decoder=False), []
+    model, read = llama(500), []
+    with torch.no_grad():  # so that the order of tokens matters, and the model is tried once, when the policy is made
+        for weight in model.parameters():
+            weight.mul_(4.0)
+    policy = CausalLMPolicy(model, tokenizer, own_decoder=False)
     policy.model.register_forward_pre_hook(lambda m, a, k: read.extend(k["input_ids"][0].tolist()), with_kwargs=True)
     policy.model.model.register_forward_pre_hook(
         lambda m, a, k: read.extend(k["input_ids"][0].tolist()) if k["input_ids"].shape[1] > 1 else None,

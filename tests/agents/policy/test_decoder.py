@@ -24,7 +24,7 @@ from g2rpo_env.agents import CausalLMPolicy, collect
 from g2rpo_env.agents.batch import make_batch
 from g2rpo_env.agents.parts.token_weights.means import TokenMean
 from g2rpo_env.agents.policy.decoder import COMPACT_BELOW, Decoder
-from g2rpo_env.agents.policy.whole_decoder import WholeDecoder
+from g2rpo_env.agents.policy.level_decoder import LevelDecoder
 from g2rpo_env.tokenizer import char_tokenizer
 
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -193,7 +193,7 @@ def test_a_sliding_window_is_right_whether_an_episode_outgrows_it_or_not(make_en
         return CausalLMPolicy(MistralForCausalLM(config), char_tokenizer())
 
     envs = make_envs(8, 4, digits=(1, 4))
-    for window, kind in ((8, WholeDecoder), (4096, Decoder)):
+    for window, kind in ((8, LevelDecoder), (4096, Decoder)):
         policy = mistral(window)
         assert largest_difference(policy, collect(policy, envs, seed=0).episodes) < 1e-4
         assert type(policy.decoder(8)) is kind

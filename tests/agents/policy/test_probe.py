@@ -133,15 +133,22 @@ def test_factors_that_depend_on_the_length_of_the_call_are_refused_where_an_epis
             find()
 
 
-def test_a_policy_of_a_model_that_reads_both_ways_is_refused_by_its_first_use(make_envs: Any) -> None:
-    policy = CausalLMPolicy(scaled(lambda: BertLMHeadModel(BertConfig(**WIDE))), char_tokenizer())
+def test_a_model_that_reads_both_ways_makes_no_policy() -> None:
     with pytest.raises(ConfigurationError, match="BertLMHeadModel gives a token another probability when more"):
-        collect(policy, make_envs(4, 4))
-    with pytest.raises(ConfigurationError, match="BertLMHeadModel"):
-        policy.complete("1+1=")
-    tokens = torch.full((2, 12), 40)
-    with pytest.raises(ConfigurationError, match="BertLMHeadModel"):
-        policy.token_log_probs(tokens, tokens > 0)
+        CausalLMPolicy(scaled(lambda: BertLMHeadModel(BertConfig(**WIDE))), char_tokenizer())
+
+
+def test_a_model_without_weights_makes_a_policy_and_is_tried_later() -> None:
+    with torch.device("meta"):
+        CausalLMPolicy(BertLMHeadModel(BertConfig(**WIDE)), char_tokenizer())
+
+
+def test_a_policy_is_tried_once_in_all_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = scaled(lambda: LlamaForCausalLM(LlamaConfig(**WIDE, head_dim=12)))
+    CausalLMPolicy(model, char_tokenizer())
+    monkeypatch.setattr(probe, "_try", lambda *_: pytest.fail("tried again"))
+    for own in (True, False):
+        CausalLMPolicy(model, char_tokenizer(), own_decoder=own).complete("1+1=", max_new_tokens=2)
 
 
 def test_a_slower_way_is_said_once() -> None:
