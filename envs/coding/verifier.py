@@ -5,7 +5,6 @@ Everything that finishes together is one batch for the sandbox of this process.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -14,6 +13,7 @@ from g2rpo_env.envs.coding.programs import CodeProblem, answer_part, fenced_bloc
 from g2rpo_env.envs.coding.sandbox import Sandbox, shared_sandbox
 from g2rpo_env.envs.options import CodeOptions, accept_options, task_options
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.machine import available_cores
 from g2rpo_env.task import Task
 from g2rpo_env.verdict import Outcome, Verdict
 
@@ -54,7 +54,8 @@ class ProgramVerifier:
         if not 0 <= format_reward < 1:
             raise ConfigurationError(f"format_reward={format_reward} must lie in [0, 1)")
         self.reward, self.format_reward = reward, format_reward
-        self.options: dict[str, Any] = {"timeout": timeout, "workers": workers or _cores(), "memory_mb": memory_mb}
+        workers = workers or available_cores()
+        self.options: dict[str, Any] = {"timeout": timeout, "workers": workers, "memory_mb": memory_mb}
         Sandbox(**self.options)  # refuses bad options here, not in the middle of a training; starts nothing
 
     def __call__(self, problems: Sequence[Problem], completions: Sequence[str]) -> list[Verdict]:
@@ -111,7 +112,3 @@ class CodeTask(Task):
             max_new_tokens=max_new_tokens,
             **task_options(options),
         )
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

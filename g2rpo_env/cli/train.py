@@ -43,7 +43,7 @@ from g2rpo_env.errors import ConfigurationError, ResumeError
 from g2rpo_env.experiments.environments import make_envs, prepare_torch
 from g2rpo_env.guidance import find_guidance
 from g2rpo_env.report.plots import Curves, plot_curves
-from g2rpo_env.report.provenance import get_checksums, get_versions
+from g2rpo_env.report.provenance import get_checksums, get_versions, to_plain
 from g2rpo_env.report.run_folder import RunFolder
 from g2rpo_env.report.tables import has_response, show_accuracy, show_answers, show_response
 from g2rpo_env.reveal.plan import CAPS
@@ -132,19 +132,6 @@ def make_environment(options: Any) -> Any:
         task["tokenizer"] = pretrained_tokenizer(options.policy)
     guidance = values(options.guidance) if hasattr(options, "guidance") else None
     return make_envs(options.env, options.problems, options.group_size, task, guidance)
-
-
-def to_plain(options: Any) -> dict[str, Any]:
-    """Return options as data for config.json."""
-
-    def convert(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: convert(v) for key, v in value.items()}
-        if isinstance(value, list | tuple):
-            return [convert(v) for v in value]
-        return value if isinstance(value, str | int | float | bool | None) else str(value)
-
-    return convert(dataclasses.asdict(options))
 
 
 COMMON = (
