@@ -74,8 +74,11 @@ def _find_texts(node: AST) -> Iterable[Expr]:
 
 
 def hash_loaded_code() -> dict[str, str]:
-    """Return module -> hash of its code, for the modules of this library that are loaded and that results depend on."""
-    names = [name for name in sys.modules if name.split(".")[0] == "g2rpo_env"]
+    """Return module -> hash of its code, for the modules of this library that are loaded and that results depend on.
+
+    A module that only holds the earlier name of another is left out: the other is counted.
+    """
+    names = [name for name in sys.modules if name.split(".")[0] == "g2rpo_env" and name not in MOVED_MODULES]
     counted = [name for name in names if name in COUNTED or not name.startswith(ELSEWHERE)]
     return {name: hash_module(name) for name in sorted(counted) if getattr(sys.modules[name], "__file__", None)}
 
