@@ -15,7 +15,16 @@ from g2rpo_env.envs.mathematics.exact import ratio, rational
 from g2rpo_env.envs.mathematics.extraction import RULES, extract
 from g2rpo_env.envs.mathematics.formulas import constant, same, same_equation
 from g2rpo_env.envs.mathematics.normalisation import Answer, normalise
-from g2rpo_env.envs.mathematics.parts import between, distinct, piecewise, split, squeeze, unit_vectors
+from g2rpo_env.envs.mathematics.parts import (
+    between,
+    distinct,
+    expand,
+    in_order,
+    piecewise,
+    split,
+    squeeze,
+    unit_vectors,
+)
 from g2rpo_env.envs.mathematics.pool import SymbolicWorker
 from g2rpo_env.envs.mathematics.regions import same_by_cases, same_region
 from g2rpo_env.envs.mathematics.units import canonical, in_units, scale
@@ -37,7 +46,7 @@ _SENTENCE = re.compile(r"[a-z]{4} [a-z]{2,} ")
 _CLOCK = re.compile(r"(\d+):(\d\d)([ap]?)", re.IGNORECASE)
 _BUILDER = re.compile(r"\\\{\s*(.{1,80}?)\s*(?::|\||\\mid(?![a-z]))\s*([a-z])\s*\\in\b\s*(.{1,80})\\\}")
 _FOR_ALGEBRA = re.compile(r"[<>]|\\(?:le|ge|in|cup|infty|mathbb|pm|begin)")
-_LABEL = re.compile(r"(?:[oO]ption |[cC]hoice )?\(?([A-Ea-e])\)?(?:\)\s.*|[.:]\s.*)?")
+_LABEL = re.compile(r"(?:[oO]ption |[cC]hoice )?\(?([A-Ea-e])\)?(?:(?:\)|[.:]|(?<=\)):)\s(?!.*\([A-E]\))(.*))?")
 _WORDS = re.compile(r"[A-Za-z]{2,}(?:(?:, ?| (?:an? )?)[A-Za-z]{2,})*")
 _FACTORS = re.compile(r"(?!no|on|up|in|an|it|is)[a-z]{2}|[a-d]{3}|[k-n]{3}|[p-t]{3}|[u-z]{3}")
 """Short words that are products of variables rather."""
@@ -50,8 +59,13 @@ _FILLERS = frozenset(
 _ENDING = re.compile(r"(?:s|es|ed|ing|ent|e)$")
 _LETTERS = re.compile(r"\(?[A-E]\)?(?:(?:\s*,\s*|\s*,?\s*and\s+|\s*)\(?[A-E]\)?)+")
 _CAPITAL = re.compile(r"[A-E]")
-_CHOICE = re.compile(r"(?:\(?([A-E])\)|[A-E][.:]\s)[\s:.]*(?=\S)(.+)", re.DOTALL)
+_CHOICE = re.compile(r"(?:[oO]ption |[cC]hoice )?(?:\(?([A-E])\)|[A-E][.:]\s)[\s:.]*(?=\S)(.+)", re.DOTALL)
 _POINT_NAME = re.compile(r"[A-Z]\s*(?==?\s*\([^()]*,[^()]*\)$)=?\s*")
+_PARAMETER = re.compile(
+    r"(?<=[^\s,;(])[,;]?\s*\(?\s*(?:(?<=[\s(])(?:for|where) )?\b([kmn])\s*\\in\s*"
+    r"(?:\\mathbb\s*\{?[ZN]\}?|[ZN])(?:\^\{?[*+]\}?)?\s*\)?\s*\.?\s*$"
+)
+_THOUSAND = re.compile(r"(-?\d{1,15}(?:\.\d{1,9})?) ?k")
 _COMMA = re.compile(r"-?(?:\d+,(?:\d{1,2}|\d{4,})|0,\d+)")
 _TWO_DIGITS = re.compile(r"\d,\d")
 _SPOKEN_MIXED = re.compile(r"(-?\d+) and (\d+/\d+)")
@@ -256,11 +270,14 @@ class MathVerifier:
         """Compare two normalised texts: as they are, as numbers, as words, as equations, part by part, as functions."""
         if squeeze(gold) == squeeze(answer):
             return Finding.EQUAL
+        gold, answer = in_order(gold), in_order(answer)
         gold, answer = _alike(_total(gold, answer), _total(answer, gold))
         left, right = rational(gold), rational(answer)
         if left is not None and right is not None and not (_CLOCK.fullmatch(gold) and _CLOCK.fullmatch(answer)):
             return Finding.EQUAL if self._near(left, right, gold, answer) else Finding.DIFFERENT
         if left is None and right is not None and self._rounds(gold, answer, right):
+            return Finding.EQUAL
+        if right is None and left is not None and self._rounds(answer, gold, left):
             return Finding.EQUAL
         found = self._plain(gold, answer)
         if found is None and effort.depth < MAX_NESTED:
@@ -305,7 +322,7 @@ class MathVerifier:
         ):  # "Yes, it is" and "Yes"
             return _settle(opening[1].lower() in (gold.lower(), answer.lower()))
         label, other = _LABEL.fullmatch(gold), _LABEL.fullmatch(answer)
-        if label and other:
+        if label and other and not (label[2] and other[2] and label[1].islower()):
             choice = label[1].isupper() or len(gold) > 1  # a lone small letter is a variable
             return _settle(label[1] == other[1] or (choice and label[1].upper() == other[1].upper()))
         if _LETTERS.fullmatch(gold) and _LETTERS.fullmatch(answer) and not (gold.isalpha() and answer.isalpha()):
@@ -334,6 +351,8 @@ class MathVerifier:
         if left == right or (self.tolerance and abs(left - right) <= Fraction(self.tolerance) * abs(left)):
             return True
         places = _places(answer)
+        if places == 0 and _places(gold):  # 0.333333 and 1/3
+            left, right, gold, answer, places = right, left, answer, gold, _places(gold)
         endless = _endless(left) and "." not in gold
         if (period := _NINES.fullmatch(gold)) and places <= len(period[1]):
             return False  # 0.142857 is not 0.142857 repeating
@@ -349,7 +368,10 @@ class MathVerifier:
     def _parts(self, gold: str, answer: str, effort: Effort) -> Finding | None:
         if bool(_POINT_NAME.match(gold)) != bool(_POINT_NAME.match(answer)):
             gold, answer = _POINT_NAME.sub("", gold, count=1), _POINT_NAME.sub("", answer, count=1)
+        gold, answer = _spread(gold, answer), _spread(answer, gold)
         left, right = split(_split_assignment(gold)), split(_split_assignment(answer))
+        if ("..." in left[1]) != ("..." in right[1]):
+            left, right = (left[0], expand(left[1])), (right[0], expand(right[1]))
         if {left[0], right[0]} <= {"", "{}"}:  # what is listed twice counts once
             left, right = (left[0], distinct(_signs(left[1]))), (right[0], distinct(_signs(right[1])))
         if len(left[1]) < 2 and len(right[1]) < 2:
@@ -357,8 +379,10 @@ class MathVerifier:
         kinds = {left[0], right[0]}
         if len(left[1]) != len(right[1]):
             # An interval against an inequality is for algebra to settle; lists of other lengths differ.
-            return None if _FOR_ALGEBRA.search(gold + answer) else Finding.DIFFERENT
-        if not _same_shape(kinds):
+            told = not any("\\pm" in part for part in (*left[1], *right[1]))  # each sign is a part of its own
+            texts = (gold + answer).replace("\\pm", "") if told else gold + answer
+            return None if _FOR_ALGEBRA.search(texts) else Finding.DIFFERENT
+        if not _same_shape(kinds, len(left[1])):
             return Finding.DIFFERENT
         free = kinds <= {"", "{}"} and not (kinds == {""} and self.ordered_lists)
         return self._match(left[1], right[1], free, effort)
@@ -508,7 +532,7 @@ def _in_base_unit(answer: Answer) -> Answer:
     if canonical(answer.unit) == "degree":
         return Answer(f"({answer.text})*\\pi/180", "rad", answer.percent)
     if not answer.unit:
-        return Answer(answer.text, "rad" if "\\pi" in answer.text else "", answer.percent)
+        return Answer(answer.text, "rad" if "\\pi" in answer.text or "\\arc" in answer.text else "", answer.percent)
     factor, unit = scale(answer.unit)
     return Answer(answer.text if factor == 1 else f"({factor})*({answer.text})", unit, answer.percent)
 
@@ -552,7 +576,17 @@ def _alike(gold: str, answer: str) -> tuple[str, str]:
     ``1,22`` is 1.22 beside a decimal with a point, and ``1,5; 2`` are two numbers; ``12,34,567`` is grouped as in India
     beside a whole number; ``+-`` is a ``\\\\pm`` beside one.
     """
+    gold, answer = _same_parameter(gold, answer)
     return _read_beside(gold, answer, True), _read_beside(answer, gold, False)
+
+
+def _same_parameter(gold: str, answer: str) -> tuple[str, str]:
+    """Return two texts without "k is an integer" at their ends, with one letter for it where both say so."""
+    left, right = _PARAMETER.search(gold), _PARAMETER.search(answer)
+    gold, answer = _PARAMETER.sub("", gold), _PARAMETER.sub("", answer)
+    if left and right and left[1] != right[1]:
+        answer = re.sub(rf"(?<![a-zA-Z\\]){right[1]}(?![a-zA-Z])", left[1], answer)
+    return gold, answer
 
 
 def _read_beside(text: str, other: str, is_gold: bool) -> str:
@@ -561,6 +595,8 @@ def _read_beside(text: str, other: str, is_gold: bool) -> str:
         text = text.replace("+-", "\\pm ")
     if (mixed := _SPOKEN_MIXED.fullmatch(text)) and rational(other) is not None:
         return f"{mixed[1]} {mixed[2]}"
+    if not is_gold and (thousand := _THOUSAND.fullmatch(text)) and rational(other) is not None:  # 150k
+        return f"{thousand[1]}\\cdot 1000"
     if "," not in text:
         return text
     if "." in other and ";" in text and not _SEPARATING_COMMA.search(text):
@@ -585,8 +621,17 @@ def _signs(parts: list[str]) -> list[str]:
     return written
 
 
-def _same_shape(kinds: set[str]) -> bool:
+def _spread(text: str, other: str) -> str:
+    """Return ``(\\pm 1, 2)`` as two points where the other side lists them."""
+    if text.count("\\pm") != 1 or "\\pm" in other or split(text)[0] != "()" or other.count("(") < 2:
+        return text
+    return ", ".join(_signs([text]))
+
+
+def _same_shape(kinds: set[str], parts: int) -> bool:
     """Whether brackets of these kinds may hold the same: a point may be a column or a row, an interval is no point."""
+    if parts > 2 and kinds <= {"", "()", "[]"}:
+        return True  # no interval has three ends
     matrices = [kind for kind in kinds if kind[:1].isdigit()]
     if kinds == {"()", "{}"}:
         return False  # a point is no set

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 MAX_LENGTH = 400
 MAX_DEPTH = 25
-MAX_BITS = 4096
+MAX_BITS = 8192
 
 _TOKEN = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+|\\frac|\\sqrt|\\cdot|[-+*/^!(){}:])", re.ASCII)
 _PLAIN = re.compile(r"[-+]?\d{1,300}", re.ASCII)

@@ -18,7 +18,15 @@ WHOLE = 60
 BOX = re.compile(r"(?<!\\)\\+(?:f?box(?:ed)?|framebox)(?![a-zA-Z])\s*")
 _BETWEEN_BOXES = re.compile(
     r"(?:[\s,;$.]|\\q?quad(?![a-z])|\\[,;: ()\[\]\\]|\\text\{\s*(?:and|or)\s*\}|\b(?:and|or)\b|"
-    r"\b[a-zA-Z](?:_\{?\d\}?)?\s*=)*"
+    r"\b[a-zA-Z](?:_\{?\d\}?)?\s*=|\([a-e]\))*"
+)
+_MINUS_BEFORE = re.compile(r"(?:=|\(|\$|\\\[|\bis)\s*[-\u2212]\s*\Z")
+_LABELLED = re.compile(r"\s*(?:\\[a-z]+\s*\{)?\s*\(?[A-Ea-e](?![a-zA-Z])")
+_PERCENT_BEHIND = re.compile(r"\s*\\?%")
+_LETTER_LAST = re.compile(
+    r"(?:^|\n)[\W_]{0,6}(?:the |my )?(?:final |correct )?(?:answer|option|choice)[\W_]{0,5}"
+    r"(?:is\W{0,4})?\(?([A-E])\)?[\W_]*\Z",
+    re.IGNORECASE,
 )
 _TOKEN = re.compile(r"\\(?:[a-zA-Z]+|[%$°])|\d+(?:,\d{3})*(?:\.\d+)?|\.\d+|[a-zA-Z](?![a-zA-Z]{2})|[%!'°π√∞½²³]")
 _FACTORS = frozenset(
@@ -39,17 +47,25 @@ ANSWER = (
 )
 """Words that say that the answer follows."""
 _PHRASE = re.compile(
-    rf"(?:{ANSWER}|(?<![a-z])(?:result|ergebnis|résultat|resultado|risultato|correct (?:option|choice))\**"
+    rf"(?:{ANSWER}|(?<![a-z])(?:result|ergebnis|résultat|resultado|risultato|correct (?:option|choice|one))\**"
     rf"\s*(?:{_VERBS}))\s*\**\s*(?::\s*)?"
     r"(?:(?:just|simply|exactly|therefore|thus|then|indeed|donc|also|probably|(?:most )?likely)\s+)?|"
+    r"故?选\s*[:：]?\s*(?=\(?[A-E])|"
     r"solutions?\s*(?:is|are|:)\s*(?::\s*)?(?=[-$\\(0-9])|(?:^|\n)#{0,6} {0,3}\*{0,3}(?:final )?answer\*{0,3} {0,3}\n+",
     re.IGNORECASE,
 )
 _REASON = re.compile(
-    r"[,;(]?\s*\b(?:because|since|as|which|where|so|rather than|instead of)\b|\s\((?=[a-z]{3,} )|"
+    r"[,;(]?\s*\b(?:because|since|as|i\.e|which|where|so|rather than|instead of)\b|\s\((?=[a-z]{3,} )|"
     r"[,;]?\s*\(?\b(?:and |but )?not\b"
 )
+_SUPPOSED = re.compile(
+    r"(?:\b(?:suppose|assume|assuming|if|whether|unless)|(?:\bnot?|n['’]t|\bcannot)\s+\w+\s+(?:that|if|whether))"
+    r"(?:\s+(?:that|the|our|my|final|correct)){0,4}\W*\Z",
+    re.IGNORECASE,
+)
+"""What stands before an answer that is only supposed, or that the sentence denies."""
 _NOT_BUT = re.compile(r"^not\b.{1,60}?(?:,?\s+but|,\s+so|,\s+it(?: is|['’]s))\s+(?:rather\s+)?", re.IGNORECASE)
+_WORD_FOR_IT = re.compile(r"(?<![0-9])([0-9]+)\s\(([a-z]+(?:[ -][a-z]+){0,5})\)")
 _IN_PARENTHESES = re.compile(r"[a-zA-Z -]+\(([$\d][\d.,/ %$]*)\)")
 _YES_OR_NO = re.compile(r"(yes|no|true|false)\b(?=[,.:;!])", re.IGNORECASE)
 _IS_WORD = re.compile(r"\b(?:is|are|was)\s+((?:an? |the )?[A-Za-z'-]+)[.!]?\s*$")
@@ -90,6 +106,7 @@ _LEAD = re.compile(
 _ENVIRONMENT = re.compile(
     r"(?:[^\n=]{1,20}=\s*)?\\begin\{((?:[bpvBV]?matrix|cases|array)\*?)\}.{1,1500}\\end\{\1\}", re.DOTALL
 )
+_BOLD_COMMAND = re.compile(r"\\(?:textbf|emph)\{([A-Za-z' -]{2,40})\}")
 _BARE_WORDS = re.compile(r"[A-Za-z'-]+(?: [A-Za-z'-]+){0,2}\.?")
 _VALUE = (
     r"-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?:[ \u00a0\u2009\u202f]\d{3})+(?!\d)|\d{1,99})"
@@ -99,6 +116,7 @@ _VALUE = (
 _NUMBER = re.compile(rf"(?<![0-9A-Za-z_.])(?:[(\[]\s*(?:{_VALUE})(?:,\s*(?:{_VALUE})){{1,5}}\s*[)\]]|{_VALUE})")
 _STATED = re.compile(
     r"(?:\b(?:there (?:are|is|were|will be)|is|are|was|equals?|gets?|makes?|gives?|has|have|needs?|leaves?|costs?|"
+    r"(?:takes?|took)(?: (?:him|her|them|us|you|me|it|[A-Z][a-z]+))?|"
     r"pays?|earns?|spends?|becomes?|obtain|find|so|thus|hence|therefore)\s+(?:only |about |exactly )?|=\s*)"
     rf"(?:\*\*)?\$?(?:-?[√∛]|±[√∛]?)?({_NUMBER.pattern})"
 )
@@ -125,6 +143,7 @@ _RAISED = str.maketrans("²³", "23")
 _BOLD_WORD = re.compile(r"\*\*([a-zA-Z -]{3,40})\*\*")
 _ASIDE = re.compile(
     r"\b(?:since|because|while|whereas|given that)\b|"
+    r"\((?:that is|i\.e\.|since|because|as|or)(?![a-z])|"
     r",\s+(?:attained|achieved|reached|obtained|occurring|when|where|as (?:shown|seen|in))\b"
 )
 _NEGATIVE = re.compile(r"\bnegative (?=\d)|(?:(?<=\bis )|(?<=\bequals ))minus (?=\d)")
@@ -139,6 +158,15 @@ _AFTERWORD = re.compile(
 _IS_BOLD = re.compile(r"\b(?:is|are|was)\s+\*\*([A-Za-z' -]{2,30})\*\*[.!]?\s*$")
 _BOLD_IS = re.compile(r"(?:^|\n)\*\*([A-Z][a-z' -]{1,30})\*\*\s+(?:is|was|has|had|wins|won)\b[^\d\n$\\]*$")
 _SO = re.compile(r",?\s+(?:so|thus|hence|therefore|⇒|⟹)\s+(?=\w+\s*=)")
+_CHANCE = re.compile(
+    r"\b(?:chance|probability|odds|likelihood)\b[^.\n]*\b(?:is|are|of|about)\s+(\w+) in (\w+)[.!]?\s*\Z"
+)
+_LARGE = re.compile(r"\s(?:hundred|thousand|million|billion|trillion)\b")
+_THAN = re.compile(r"\b(?:greater|more|less|fewer|larger|smaller|higher|lower) than\s+[$*]*\Z")
+_HYPOTHESIS = re.compile(r"\W*(?:suppose|assume|assuming|whether)\b[^,;]*\Z|(?P<clause>\W*if\b[^,;]*\Z)", re.IGNORECASE)
+_DENIED = re.compile(r"(?:\bnot?|n['’]t|\bcannot)\s+\w+\s+(?:that|if|whether)\b[^,;]*\Z")
+_CLAUSE_END = re.compile(r"\W{0,3}\s*(?:,|\bthen\b)")
+_QUESTION = re.compile(r"[^.!?\n,]*(?:\.\d[^.!?\n,]*)*\?")
 _UNABLE = re.compile(
     r"\b(?:can(?:no|['’])t|unable to|not able to|impossible to)\s+(?:be\s+)?"
     r"(?:determined?|answer(?:ed)?|solved?|find|help|tell|provide|say)\b",
@@ -146,9 +174,22 @@ _UNABLE = re.compile(
 )
 _CONCLUSION = re.compile(r"\b(?:therefore|thus|hence|so)\b[^$\\]*[0-9]", re.IGNORECASE)
 _CORRECTIONS = frozenset({"wait", "actually", "but", "no", "not", "wrong", "instead", "rather", "then", "so", "hence"})
-_SENTENCE_END = re.compile(r"\.(?:\s|$)|\n|<\||</?[a-z]+>|。")
+_SENTENCE_END = re.compile(r"(?<!\bi\.e)(?<!\be\.g)\.(?:\s|$)|\n|<\||</?[a-z]+>|。")
 _THOUGHT = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
 """What stands behind thinking aloud is the answer; only where it holds none, the thoughts are searched too."""
+_UNCLOSED_THOUGHT = re.compile(r"<(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
+MARKED = ("boxed", "tag", "hashes", "phrase")
+"""Rules of answers that are said to be one. Thoughts hold no other: their last number may be any."""
+_WORKINGS = re.compile(r"<<[^<>\n]{1,200}>>")
+_END_TOKENS = re.compile(r"(?:\s*(?:</s>|<\|[a-z_]{2,30}\|>|<(?:eos|end_of_turn|eot)>))+\s*\Z")
+_PROGRAM = re.compile(r"```(?:python|py|cpp|c\+\+|java|javascript|js|matlab|sympy|bash|sh)\b.*?(?:```|\Z)", re.DOTALL)
+_BROKEN_OFF = re.compile(r"(?:(?<!=)=|(?<=\s)[+×÷/<]|\\(?:times|cdot|approx|div|frac))\s*\$*\s*\Z")
+_OBJECT = re.compile(r"(?:\A|[\n`]|json)\s*\{\s*[\"'][\w -]{1,40}[\"']\s*:")
+_ANSWER_KEY = re.compile(
+    r"[\"'](?:final[_ ]?)?(?:answer|result)[\"']\s*:\s*"
+    r"(?:\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)'|\[([^\[\]]*)\]|\{([^{}]*)\}|([^\s,{}]+))",
+    re.IGNORECASE,
+)
 _BLANKS = re.compile(r"([^\S\n])[^\S\n]{2,}")
 _LINES = re.compile(r"\n[^\S\n]?\n(?:[^\S\n]?\n)+")
 _SPACES = re.compile(r"\s{8,}")
@@ -173,13 +214,37 @@ def extract(text: str, rules: Sequence[str]) -> Extraction | None:
         text = _SPACES.sub(" ", text[-1000 * TAIL :])  # padding must not push the answer out of sight
     tail = text[-TAIL:]
     thought = [found.end() for found in _THOUGHT.finditer(tail)]
+    thinks = not thought and _UNCLOSED_THOUGHT.search(tail) is not None
     for part in (tail[thought[-1] :], tail) if thought else (tail,):
-        part = _LINES.sub("\n\n", _BLANKS.sub(r"\1", without_tags(part)))
+        part = _LINES.sub("\n\n", _BLANKS.sub(r"\1", without_tags(_WORKINGS.sub("", _END_TOKENS.sub("", part)))))
+        if "phrase" in rules and (is_object := _OBJECT.search(part)) and (keyed := answer_key(part)) is not None:
+            return Extraction("phrase", _inner("tag", keyed).strip())
+        unmarked = None if thinks or _BROKEN_OFF.search(part) else _PROGRAM.sub("", part) if "```" in part else part
+        if "phrase" in rules and is_object:
+            unmarked = None
         for rule in rules:
-            answer = RULES[rule](part)
+            searched = part if rule in MARKED else unmarked
+            answer = None if searched is None else RULES[rule](searched)
             if answer is not None:
                 return Extraction(rule, _inner(rule, answer).strip())
+        thinks = True
     return None
+
+
+def answer_key(text: str) -> str | None:
+    """Return the last value of a key such as "answer" in an object of JSON, complete or cut off; None without one.
+
+    >>> answer_key('{"steps": ["2+2"], "answer": "4 cm"}'), answer_key('{"answer": [1, 2'), answer_key('{"steps": 4}')
+    ('4 cm', None, None)
+    """
+    all_found = list(_ANSWER_KEY.finditer(text))
+    if not all_found:
+        return None
+    found = all_found[-1]
+    string, other = found[1] or found[2], found[3] or found[5]
+    if string is not None:
+        return re.sub(r"\\([\\\"'])", r"\1", string)
+    return other if other is not None else " ".join(re.findall(r":\s*[\"']?([^,\"']+)", found[4] or ""))
 
 
 def _inner(rule: str, answer: str) -> str:
@@ -270,7 +335,14 @@ def boxed(text: str) -> str | None:
         if len(between) > 80 or not (_BETWEEN_BOXES.fullmatch(between) or _enumerates(between)):
             break
         group.insert(0, box)
-    return ", ".join(_unpack(content) for _, _, content in group)
+    answer = ", ".join(_unpack(content) for _, _, content in group)
+    if len(group) == 1:
+        if _MINUS_BEFORE.search(text, max(0, group[0][0] - 12), group[0][0]):  # -\\boxed{2}
+            answer = f"-({answer})" if re.search(r"[-+, ]", answer) else f"-{answer}"
+        if _PERCENT_BEHIND.match(text, group[0][1]) and not answer.rstrip().endswith("%"):
+            answer += "\\%"
+    letter = _LETTER_LAST.search(text, group[-1][1])
+    return f"({letter[1]}) {answer}" if letter and not _LABELLED.match(answer) else answer
 
 
 def _unpack(content: str) -> str:
@@ -311,7 +383,8 @@ def phrase(text: str) -> str | None:
     """Return the text behind the last "answer is" or "answer:" up to the end of the sentence."""
     found = None
     for match in _PHRASE.finditer(text):
-        found = match
+        if not _SUPPOSED.search(text, max(0, match.start() - 80), match.start()):
+            found = match
     if found is None:
         letters = [next(filter(None, match.groups())) for match in _LETTER_STATED.finditer(text)]
         return letters[-1] if letters else None
@@ -327,8 +400,12 @@ def phrase(text: str) -> str | None:
     if formulas:
         return formulas
     sentence = _NOT_BUT.sub("", _SENTENCE_END.split(rest, maxsplit=1)[0])
-    sentence = (_REASON.split(sentence, maxsplit=1)[0].strip() or sentence).strip("* \"'")
-    sentence = _AFTER_NUMBER.sub("", _STARS.sub("", sentence))
+    statement = (_REASON.split(sentence, maxsplit=1)[0].strip() or sentence).strip("* \"'")
+    letter = _LETTER_STATED.search(sentence, len(statement)) if statement != sentence else None
+    sentence = _AFTER_NUMBER.sub("", _STARS.sub("", statement))
+    sentence = _WORD_FOR_IT.sub(lambda found: found[1] if in_digits(found[2]) == found[1] else found[0], sentence)
+    if letter and letter[1] and re.match(r"[-$\\\d]", sentence):  # "42, which is option C"
+        return f"({letter[1]}) {sentence}"
     if repeated := _IN_PARENTHESES.fullmatch(sentence):  # "forty-two (42)"
         return repeated[1]
     if _prose(_MATH.sub("", sentence)) and " is " in sentence:  # "the volume of $ABC$ is 120"
@@ -339,6 +416,11 @@ def phrase(text: str) -> str | None:
 def whole(text: str) -> str | None:
     """Return a short text without words as it is, and one of at most three words."""
     text = _NOT_BUT.sub("", _LEAD.sub("", text.strip()))
+    text = _BOLD_COMMAND.sub(r"**\1**", text) if "\\textbf" in text or "\\emph" in text else text
+    lines = {line.strip() for line in text.split("\n") if line.strip()}
+    text = lines.pop() if len(lines) == 1 else text
+    if text and len(text) <= WHOLE and (in_digits(text.rstrip(".")) + "0").isdigit():  # one hundred and twenty-one
+        return text
     if len(text) <= 30 and _BARE_WORDS.fullmatch(text):
         return text
     if bold := _IS_BOLD.search(text) or _BOLD_IS.search(text):
@@ -414,6 +496,10 @@ def number(text: str) -> str | None:
     """Return the number that the last sentence with one states, as in "there are 42 ways", else its last number."""
     text = _NEGATIVE.sub("-", _AFTERWORD.sub("", text.replace("\u2212", "-")))
     found = list(_NUMBER.finditer(text))
+    if chance := _CHANCE.search(text[-200:]):
+        numbers = [in_digits(word) for word in chance.groups()]
+        if all(map(str.isdigit, numbers)):
+            return "/".join(numbers)
     if not found:
         words = _IN_WORDS.search(text[-100:]) or next(_BOLD_WORD.finditer(text), None)
         return words[1] if words and in_digits(words[1]) != words[1] else None
@@ -423,10 +509,23 @@ def number(text: str) -> str | None:
     if starts and (aside := _ASIDE.search(text, starts[0])):  # "it is 1/6, since the complement has 5/6"
         starts = [start for start in starts if start < aside.start()]
     chosen = _NUMBER.match(text, starts[-1]) if starts else found[-1]
-    negated = chosen is None or _NEGATED.search(text, max(0, chosen.start() - 30), chosen.start())
-    if chosen is None or negated or _REFUTED.match(text, chosen.end()):
+    if chosen is None or _is_open(text, begin, chosen) or _REFUTED.match(text, chosen.end()):
         return None
     return None if not starts and _UNABLE.search(text, begin) else _around(text, chosen)
+
+
+def _is_open(text: str, begin: int, chosen: re.Match[str]) -> bool:
+    """Whether a sentence denies a number, asks for it, supposes it, or states that something is greater or less."""
+    start, end = chosen.span()
+    sentence = text[max(begin, start - 200) : start]
+    supposed = _HYPOTHESIS.fullmatch(sentence)
+    return bool(
+        _NEGATED.search(sentence[-30:])
+        or _THAN.search(sentence)
+        or _DENIED.search(sentence)
+        or _QUESTION.match(text, end)
+        or (supposed and (not supposed["clause"] or _CLAUSE_END.match(text, end)))
+    )
 
 
 def _around(text: str, chosen: re.Match[str]) -> str:
@@ -445,6 +544,8 @@ def _around(text: str, chosen: re.Match[str]) -> str:
             start, end = mixed.span()
     if ":" in chosen[0] and (half := _HALF_OF_DAY.match(text, end)):
         return text[start : half.end()]
+    if large := _LARGE.match(text, end):
+        end = large.end()
     unit = _UNIT_BEHIND.match(text, end)
     known = unit is not None and unit[1] != "in" and canonical(unit[1].translate(_RAISED))
     return text[start : unit.end() if unit and known else end]

@@ -8,12 +8,13 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from g2rpo_env.envs.mathematics.exact import rational
 from g2rpo_env.envs.mathematics.parts import between
 from g2rpo_env.envs.mathematics.units import cut_bare, cut_group, in_units
 from g2rpo_env.envs.mathematics.words import day_of_month, in_digits
 
 _SYMBOLS = {
-    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2796", "-"),
     "π": r"\pi ", "∞": r"\infty ", "°": r"^\circ ", "≤": r"\le ",
     "≥": r"\ge ", "≠": r"\ne ", "×": r"\cdot ", "⋅": r"\cdot ", "·": r"\cdot ", "÷": "/", "∪": r"\cup ",
     "∩": r"\cap ", "∅": r"\emptyset ", "∈": r"\in ", "ℝ": r"\mathbb{R}", "±": r"\pm ",
@@ -41,7 +42,10 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(rf"(?<!\\)\\\\(?=(?:{_ESCAPED})(?![a-zA-Z]))"), r"\\"),  # escaped twice, as in JSON
     (re.compile(r"\\boxed\s*\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}"), r"\1"),
     (re.compile(r"\\(?:textcolor|color)\{[a-zA-Z]+\}|\\[hv]space\*?\{[^{}]*\}|\\[hv]?phantom\{[^{}]*\}"), ""),
-    (re.compile(rf"\\(?:{_SIZES})(?![a-zA-Z])"), ""),
+    (re.compile(rf"\\(?:{_SIZES})(?![a-zA-Z])|\\(?:bf|it|rm|sf|tt|em)(?![a-zA-Z])(?!\s*\{{)"), ""),
+    (re.compile(r"\\(?:tag|label)\*?\{[^{}]*\}"), ""),
+    (re.compile(r"\\begin\{array\}(?:\{[^{}]*\})?((?:(?!\\\\|&|\\end).)*)\\end\{array\}"), r"\1"),
+    (re.compile(r"\\overline\s*\{([A-Z]{2})\}"), r"\1"),
     (re.compile(r"(?<!\\)(\\\\)\s*(?:\*|\[\s*-?[0-9.]+\s*(?:pt|e[xm]|[cm]m|in|px|mu|pc|bp)\s*\])"), r"\1 "),
     (re.compile(r"\\(?:[hc]line|(?:top|mid|bottom)rule)(?![a-zA-Z])(?:\{[0-9-]*\})?"), ""),
     (re.compile(r"\\(?:cr|tabularnewline)(?![a-zA-Z])"), r"\\\\ "),
@@ -118,7 +122,7 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(r"\\(?:text|textbf|textit|mbox|textrm)\s*\{([^{}]*)\}"), r" \1 "),
     (re.compile(rf"\\(?:{_STYLES})\s*\{{([^{{}}]*)\}}"), r"\1"),  # once more, around what was inside
     (re.compile(r"\\%"), "%"),
-    (re.compile(r"\s*(?:%|\b(?:per ?cent(?:age)?|pct)\b)"), "%"),
+    (re.compile(r"\s*(?:%|\b(?:per ?cent(?:age(?: points?)?)?|pct)\b)"), "%"),
     (re.compile(r"\^\s*\{?\s*\\circ\s*\}?\s*|\\degree|\\circ\b"), " degrees "),
     (re.compile(r"\\varnothing|\\\{\s*\\\}"), r"\\emptyset"),
     (re.compile(r"\\leq(?:slant|q)?(?![a-z])|<=(?!>)|(?<!=)=<"), r"\\le "),
@@ -132,14 +136,13 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(r"\\neq(?![a-z])|!="), r"\\ne "),
     (re.compile(r"\\times(?![a-z])|\\ast(?![a-z])"), r"\\cdot "),
     (re.compile(r"\\div(?![a-z])"), "/"),
-    (re.compile(r"[,;]?\s*\(?\s*[kn]\s*\\in\s*(?:\\mathbb\s*\{?[ZN]\}?|[ZN])(?:\^\{?[*+]\}?)?\s*\)?\s*\.?\s*$"), ""),
     (re.compile(r"(?<=[)\]])\s*\^\s*\{?\s*(?:T|\\top|\\intercal)\s*\}?\s*$"), ""),
     (re.compile(r"(?<=[0-9]) in the (?:afternoon|evening)$"), " p.m."),
     (re.compile(r"(?<=[0-9]) in the morning$"), " a.m."),
     (re.compile(r"\\var(?=(?:phi|epsilon|theta)(?![a-zA-Z]))"), r"\\"),
     (re.compile(r"\\backslash(?![a-z])"), r"\\setminus "),
     (re.compile(r"\(\s*\\?mod\s+[^()]*\)|\\(?:pmod|bmod|mod)\s*(?:\{[^{}]*\}|\w+)"), ""),
-    (re.compile(r"\\frac\s*([0-9])\s*([0-9])"), r"\\frac{\1}{\2}"),
+    (re.compile(r"\\(frac|binom)\s*([0-9])\s*([0-9])"), r"\\\1{\2}{\3}"),
     (re.compile(r"\\frac\s*([0-9])\s*\{"), r"\\frac{\1}{"),
     (re.compile(r"\\frac\s*(\{[^{}]*\})\s*([0-9a-zA-Z])"), r"\\frac\1{\2}"),
     (re.compile(r"(?<![a-zA-Z\\])(?:cbrt|cube root of)(?![a-zA-Z])\s*"), r"\\sqrt[3]"),
@@ -150,7 +153,7 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(r"(?<![a-zA-Z\\])infinity\b|(?<![a-zA-Z\\])inf\b(?!$)|^\s*\+?inf\s*$"), r"\\infty"),
     (re.compile(r"(?<![a-zA-Z\\])pi(?![a-zA-Z])"), r"\\pi"),
     (re.compile(r"(?<![0-9a-zA-Z])([0-9]+(?:\.[0-9]+)?)[eE]([+-]?[0-9]{1,4})(?![0-9a-zA-Z.])"), r"\1\\cdot 10^{\2}"),
-    (re.compile(r"(?<=[0-9])\s*[xX]\s*(?=10\s*(?:\^|\*\*))"), r"\\cdot "),
+    (re.compile(r"(?<=[0-9])\s*[xX]\s*(?=10\s*(?:\^|\*\*))|(?<=[0-9]) [xX] (?=[0-9])"), r"\\cdot "),
     (re.compile(r"(?<![0-9,])([0-9]{1,30}),([0-9]{1,30})(?=\s*(?:\\cdot|\*)\s*10\s*(?:\^|\*\*))"), r"\1.\2"),
     (re.compile(rf"_\s*\{{?\s*({'|'.join(_BASES)})\s*\}}?(?![a-z])"), lambda match: f"_{_BASES[match[1]]}"),
     (re.compile(r"(?<=[0-9a-zA-Z)])\s*_\s*\{\s*\(?([0-9]+)\)?\s*\}(?=\s*$)"), r"_\1"),
@@ -171,6 +174,12 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
 ]
 _BLANKS = re.compile(r"\s{2,}")
 _WORDINGS = [
+    (re.compile(r"(?:all )?(?:the )?integers|all whole numbers", re.IGNORECASE), r"\mathbb{Z}"),
+    (re.compile(r"(?:all )?positive real(?: number)?s", re.IGNORECASE), r"(0,\infty)"),
+    (re.compile(r"(?:all )?negative real(?: number)?s", re.IGNORECASE), r"(-\infty,0)"),
+    (re.compile(r"(?:all )?non-?negative real(?: number)?s", re.IGNORECASE), r"[0,\infty)"),
+    (re.compile(r"(?:12(?::00)? )?noon", re.IGNORECASE), "12:00p"),
+    (re.compile(r"(?:12(?::00)? )?midnight", re.IGNORECASE), "12:00a"),
     (re.compile(r"(?:all )?real numbers|all reals?", re.IGNORECASE), r"\mathbb{R}"),
     (
         re.compile(
@@ -189,8 +198,9 @@ _WORDINGS = [
 ]
 _QUOTE = re.compile(r"^(?:(?:[#>]+\s|\\Rightarrow(?![a-z]))\s*)+")
 _LEADING = re.compile(
-    r"^[*_#>\s]*(?:(?:the )?(?:final |correct )?(?:answer|ans|result)\.?[*_\s]*(?:is(?![a-z])|[:=])[*_:\s]*)?"
-    r"(?:\s|=(?!=)|\\approx(?![a-z])|≈|\\equiv(?![a-z])|\\(?:Rightarrow|implies|therefore)(?![a-z])|"
+    r"^[*_#>\s]*(?:(?:the )?(?:final |correct )?(?:answer|ans|result)\.?[*_\s]*"
+    r"(?:is(?![a-z])|[:=]|(?<=ans\.) )[*_:\s]*)?"
+    r"(?:\s|=>|->|=(?!=)|\\approx(?![a-z])|≈|\\equiv(?![a-z])|\\(?:Rightarrow|implies|therefore|to)(?![a-z])|"
     r"approximately\b|about\b|roughly\b)*",
     re.IGNORECASE,
 )
@@ -257,8 +267,12 @@ def normalise(text: str, lenient: bool = False) -> Answer:
     if whole:
         return Answer(whole)
     text, bare = cut_bare(in_digits(_CURRENCY.sub("", text)), lenient)
+    if text.endswith("%"):
+        text = _without_percentage(text)
     percent = text.endswith("%")
-    unit = " ".join(f"{bare} {unit}".lower().split()) or _currency(original)
+    unit = " ".join(f"{bare} {unit}".lower().split())
+    if not unit or unit.startswith(("/", "per ")):
+        unit = _currency(original) + unit
     return Answer(_strip_ends(text.rstrip("%").strip()), unit, percent)
 
 
@@ -268,6 +282,15 @@ def _spell(text: str) -> str:
         text = last_statement(text)
     text = _unicode(without_tags(text))[-4000:].strip()
     return _LEADING.sub("", _strip_marks(_QUOTE.sub("", text)))
+
+
+def _without_percentage(text: str) -> str:
+    """Return ``0.5 = 50%`` without its last side, which repeats the one before."""
+    sides = between("=", text)
+    values = [rational(side) for side in (*sides[-2:-1], sides[-1].rstrip("%"))]
+    if len(values) == 2 and None not in values and values[0] * 100 == values[1]:  # type: ignore[operator]
+        return "=".join(sides[:-1])
+    return text
 
 
 def _currency(text: str) -> str:
@@ -297,7 +320,7 @@ def last_statement(text: str) -> str:
     """
     text = _DISPLAY.sub("", text)
     if "\\\\" not in text or "\\begin" in text:
-        return text
+        return text if "\\begin" in text else text.replace("&", "")
     statements: list[str] = []
     for row in _ROW_END.split(text):
         row = " ".join(row.split())
@@ -327,6 +350,7 @@ def _expand_repeating(match: re.Match[str]) -> str:
 def _unicode(text: str) -> str:
     if text.isascii() and "\0" not in text:
         return text
+    text = re.sub(r"(?<![0-9])0·(?=[0-9])", "0.", text)  # a decimal point of old
     text = _LINE_OVER.sub(lambda match: rf"\overline{{{match[0][::2]}}}", text)
     parts = []
     for character in text:

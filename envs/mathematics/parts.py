@@ -13,6 +13,9 @@ _TERMS = re.compile(r"(?:\s*[-+]?\s*[^-+ijk]{0,30}[ijk](?![a-z])\s*){2,3}")
 _CASES = re.compile(r"(?:[a-zA-Z]\([a-z]\)\s*=)?\s*\\begin\{cases\}(.*)\\end\{cases\}", re.DOTALL)
 _CONDITION = re.compile(r"^\s*(?:if|for|when|where|otherwise|else)?\b\s*")
 MAX_CASES = 8
+MAX_EXPANDED = 200
+_PART = re.compile(r"(?:(?:^|[,;]?\s)\s*(?:and\s+)?)\(([a-e]|i{1,3}|[1-5])\)(?=\s)")
+_PART_NAMES = (list("abcde"), ["i", "ii", "iii"], list("12345"))
 _ROWS = re.compile(r"\[(\[[^\[\]]*\](?:,\s*\[[^\[\]]*\])*)\]")
 
 
@@ -34,6 +37,38 @@ def split(text: str) -> tuple[str, list[str]]:
             kind, text = name, text[len(opening) : -len(ending)]
             break
     return kind, [part for part in between(",", _JOIN.sub(",", text)) if part]
+
+
+def in_order(text: str) -> str:
+    """Return the answers to the parts of a question as a tuple, all else as it is.
+
+    >>> in_order("(a) 3, (b) 5"), in_order("(a) 3"), in_order("(1)(2)")
+    ('(3, 5)', '(a) 3', '(1)(2)')
+    """
+    labels = list(_PART.finditer(text)) if text.startswith("(") else []
+    names = [label[1] for label in labels]
+    if len(labels) < 2 or not any(names == names_[: len(names)] for names_ in _PART_NAMES):
+        return text
+    ends = [*(label.start() for label in labels[1:]), len(text)]
+    parts = [text[label.end() : end].strip(" .,;") for label, end in zip(labels, ends, strict=True)]
+    return f"({', '.join(parts)})" if all(parts) else text
+
+
+def expand(parts: list[str]) -> list[str]:
+    """Return parts with "..." between whole numbers as all that it stands for.
+
+    >>> expand(["1", "2", "...", "5"]), expand(["2", "4", "...", "8"]), expand(["1", "2", "...", "n"])
+    (['1', '2', '3', '4', '5'], ['2', '4', '6', '8'], ['1', '2', '...', 'n'])
+    """
+    at = parts.index("...") if "..." in parts else 0
+    numbers = [*parts[:at], *parts[at + 1 :]]
+    if at < 2 or not all(re.fullmatch(r"-?[0-9]{1,9}", part) for part in numbers):
+        return parts
+    first, second, before, last = int(parts[0]), int(parts[1]), int(parts[at - 1]), int((*parts, "0")[at + 1])
+    step = second - first
+    if at + 1 == len(parts) or not step or (last - before) % step or not 0 < (last - before) // step <= MAX_EXPANDED:
+        return parts
+    return [*parts[:at], *(str(number) for number in range(before + step, last, step)), *parts[at + 1 :]]
 
 
 def between(sign: str, text: str) -> list[str]:

@@ -11,7 +11,7 @@ in inch; ft foot feet; yd yard; mi mile; g gram gm gr; mg milligram; kg kilogram
 t tonne ton; s sec second; min minute; h hr hour; d day; wk week; mo month; yr year;
 ml milliliter millilitre; l liter litre; gal gallon;
 dollar usd buck; cent penny pence; euro eur; yen jpy; inr rupee; degree deg;
-mi/h mph; km/h kph kmh kmph; m/s mps; celsius c; fahrenheit f; n newton; j joule;
+mi/h mph; mi/gal mpg; km/h kph kmh kmph; m/s mps; celsius c; fahrenheit f; n newton; j joule;
 w watt; v volt; k kelvin; hz hertz; pa pascal; rad radian; a ampere amp; mol mole
 """
 _CANONICAL = {
@@ -48,8 +48,8 @@ _GROUP = re.compile(
 )
 _INSIDE = re.compile(rf"[-\s]*{_WORD}(?:[-\s/,]+{_WORD}|\^?[0-9])*\s*")
 _BARE = re.compile(
-    r"((?:[^=]*=)?\s*[-+]?[0-9][0-9.,/ ]*|.*[})]|.*\\pi(?:\s*/[0-9]+)?|.*\^\{[0-9]+\})\s+"
-    rf"({_WORD}(?:[- ]+{_WORD}){{0,5}}(?:\s*/\s*{_WORD})?){_POWER}"
+    r"((?:[^=]*=)?\s*[-+]?[0-9][0-9.,/ ]*|.*[})]|.*\\pi(?:\s*/[0-9]+)?|.*10\s*\^\s*-?[0-9]+)"
+    rf"(?:\s+|(?<=[0-9])(?=/[a-z]{{3}}))((?:{_WORD}(?:[- ]+{_WORD}){{0,5}}|(?=/))(?:\s*/\s*{_WORD})?){_POWER}"
 )
 _TIGHT = re.compile(
     r"([-+]?[0-9][0-9.,]*)\s*"
@@ -104,9 +104,12 @@ def cut_bare(text: str, lenient: bool) -> tuple[str, str]:
     if set(word.lower().strip(".") for word in words) & _NO_UNIT:
         return text, ""
     unit = match[2] + "".join(match[3].split())
-    known = _ORDINARY.fullmatch(words[0]) or (len(words[0]) > 1 and canonical(unit) != "")
+    first = (words[0] or words[1]).rstrip(".")
+    known = _ORDINARY.fullmatch(first) or first in _POWERS
+    known = known or ((len(first) > 1 or "^-" in unit or "^{-" in unit) and canonical(unit) != "")
+    scientific = "10^" in match[1].replace(" ", "") and words[0] in _LETTERS | {"C", "A", "F", "T"}
     loose = lenient and _is_number(match[1].rpartition("=")[2]) and (len(words[0]) > 2 or words[0] in _LETTERS)
-    return (match[1].strip(), unit) if known or loose else (text, "")
+    return (match[1].strip(), unit) if known or scientific or loose else (text, "")
 
 
 def _is_number(text: str) -> bool:
@@ -155,6 +158,8 @@ def _powers(unit: str) -> dict[str, int] | None:
     text = _POWERED.sub(lambda match: f"^{_POWERS[match[1]]}", text)
     for number, part in enumerate(re.split(r"\s*/\s*|\bper\b", text)):
         factors = _FACTOR.findall(part)
+        if len(factors) == 1 and factors[0][0] == "ms" and factors[0][1].startswith("-"):  # m s^{-1}
+            factors = [("m", ""), ("s", factors[0][1])]
         for word, power in factors:
             if word in _AROUND and len(factors) > 1:
                 continue

@@ -47,7 +47,7 @@ BOXES = [
 ]  # fmt: skip
 PLACES = [
     (r"\boxed{\text{The answer is 460}}", "460"), (r"\boxed{\text{The area is }12\text{ units}}", "12  units"),
-    ("<think>maybe \\boxed{4}</think>\nThe answer is 5.", "5"), ("<think>\\boxed{4}</think>", "4"),
+    ("<think>maybe \\boxed{4}</think>\nThe answer is 5.", "5"), ("<think>\\boxed{4}</think>", "4"), ("", None),
     ("\\boxed{}\nThe answer is 5.", "5"), ("The answer is 42, not 43.", "42"),
     ("The answer is **42** dollars.", "42 dollars"),
     ("The answer is forty-two (42).", "42"), ("The answer is <b>8</b>.", "8"), ("Answer: ~~7~~ 8", "8"),
@@ -87,6 +87,27 @@ PLACES = [
     ("So we end up with twenty-four books.", "twenty-four books"),
     ("The answer isn't 6.", None), ("\\begin{align*}\n2x&=8\\\\\nx&=4\n\\end{align*}", "x=4"),
     ("$$\\begin{aligned}x&=1\\\\y&=2\\end{aligned}$$", "x=1, y=2"),
+    ('{"thought": "3 + 4", "answer": 7}', "7"), ('```json\n{"final_answer": "\\\\frac{1}{2}"}\n```', r"\frac{1}{2}"),
+    ('{"answer": [3, 5]}', "3, 5"), ('{"steps": ["5+7=12"]}', None), ('{"steps": ["5+7=12", "so', None),
+    ('{"answer": {"value": 12, "unit": "cm"}}', "12 cm"), ("{'answer': 'B', 'why': 'A is wrong'}", "B"),
+    ("<think>it is 42</think>\nI cannot say more.", None), ("<think>So $x=9$. Wait, 3+4 is 7", None),
+    ("<think>The answer is 9</think>", "9"), ("$52/2 = 26$ and then $26 - 13 =", None),
+    ("3*6 = 18 and then 18 +", None),
+    ("```python\nprint(5+5)\n```", None), ("```python\nprint(5+5)\n```\nOutput:\n```\n10\n```", "10"),
+    (r"So $x = -\boxed{4}$.", "-4"), ("- \\boxed{4}", "4"), (r"$10 - \boxed{4} = 6$", "4"),
+    (r"$\boxed{35}\%$", r"35\%"),
+    (r"(a) \boxed{3}, (b) \boxed{4}", "3, 4"), ("\\boxed{24}\n\n**Answer: B**", "(B) 24"),
+    ("\\boxed{\\text{A}}\n\n**Answer: B**", r"\text{A}"), ("The answer is 42, which is option C.", "(C) 42"),
+    ("The answer is 42, i.e. option C.", "(C) 42"), ("The answer is 42, so option C is wrong.", "42"),
+    ("故选：C．", "C．"), ("The correct one is E", "E"), ("Suppose the answer is 10. Then 3*10 = 31.", "31"),
+    ("We cannot conclude that the answer is 10.", None), ("There is no proof that the answer is 10.", None),
+    ("If x = 10 then it fails.", None), ("If you add 4 and 6, you get 10.", "10"), ("Is the answer 10?", None),
+    ("So it is 10, right?", "10"), ("The sum is less than 10.", None), ("Bob has 10 more than 5.", "10"),
+    ("The answer is 10 (ten) apples", "10 apples"), ("She has 20 left (that is 45 - 25).", "20"),
+    ("It takes him 60 minutes to walk 3 miles.", "60 minutes"), ("The town has 3 million people.", "3 million"),
+    ("one hundred and twenty-one", "one hundred and twenty-one"), ("The chance is one in six.", "1/6"),
+    ("10</s>", "10"), ("10\n\n10", "10"), ("9 eggs * $2/egg = $<<9*2=18>>18", "18"),
+    (r"The sum is \textbf{odd}.", "odd"), (r"\textbf{odd}", "**odd**"),
 ]  # fmt: skip
 
 
