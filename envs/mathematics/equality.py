@@ -614,6 +614,7 @@ def _signs(parts: list[str]) -> list[str]:
     """Return parts with each ``\\pm`` written as two."""
     written: list[str] = []
     for part in parts:
+        part = part if "\\pm" in part else part.replace("\\mp", "\\pm")
         if part.count("\\pm") == 1:
             written += [part.replace("\\pm", "+").strip().removeprefix("+"), part.replace("\\pm", "-")]
         else:
@@ -637,7 +638,7 @@ def _same_shape(kinds: set[str], parts: int) -> bool:
         return False  # a point is no set
     if len(kinds) == 1 or not (matrices or kinds & {"[)", "(]", "[]"}):
         return True
-    return len(matrices) == 1 and "()" in kinds and "1" in matrices[0].split("x")
+    return len(matrices) == 1 and bool({"()", "[]"} & kinds) and "1" in matrices[0].split("x")
 
 
 def _is_words(text: str) -> bool:

@@ -108,7 +108,7 @@ class _Parser(TokenReader):
                 value, mixed = _bound(value / other if token == "/" else value * other), False
             elif token == "\\frac" and mixed:  # 3\frac{1}{2} is a mixed number
                 value, mixed = value + self.power()[0], False
-            elif token in ("(", "{", "\\sqrt", "\\frac"):
+            elif token in ("(", "{", "\\sqrt", "\\frac") or (token.isdigit() and self.tokens[self.at - 1] == "!"):
                 value, mixed = _bound(value * self.power()[0]), False
             elif mixed and token.isdigit() and self.tokens[self.at + 1 : self.at + 2] == ["/"]:
                 above = int(self.take())

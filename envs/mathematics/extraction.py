@@ -115,7 +115,8 @@ _VALUE = (
 )
 _NUMBER = re.compile(rf"(?<![0-9A-Za-z_.])(?:[(\[]\s*(?:{_VALUE})(?:,\s*(?:{_VALUE})){{1,5}}\s*[)\]]|{_VALUE})")
 _STATED = re.compile(
-    r"(?:\b(?:there (?:are|is|were|will be)|is|are|was|equals?|gets?|makes?|gives?|has|have|needs?|leaves?|costs?|"
+    r"(?:\b(?:there (?:are|is|were|will be)|is|are|was|equals?|gets?|got|makes?|made|gives?|has|have|"
+    r"needs?|needed|earned|leaves?|costs?|"
     r"(?:takes?|took)(?: (?:him|her|them|us|you|me|it|[A-Z][a-z]+))?|"
     r"pays?|earns?|spends?|becomes?|obtain|find|so|thus|hence|therefore)\s+(?:only |about |exactly )?|=\s*)"
     rf"(?:\*\*)?\$?(?:-?[√∛]|±[√∛]?)?({_NUMBER.pattern})"
@@ -161,12 +162,27 @@ _SO = re.compile(r",?\s+(?:so|thus|hence|therefore|⇒|⟹)\s+(?=\w+\s*=)")
 _CHANCE = re.compile(
     r"\b(?:chance|probability|odds|likelihood)\b[^.\n]*\b(?:is|are|of|about)\s+(\w+) in (\w+)[.!]?\s*\Z"
 )
+_LABEL = re.compile(
+    r"(?m)^[#*\s]{0,6}\d{1,2}[.):]\s+(?=\**[A-Za-z])|\b(?:step|figure|equation|problem|question|example)\s\d{1,3}\b",
+    re.IGNORECASE,
+)
+"""Numbers of places in a text."""
+_PARENTHESES = re.compile(r"\s?\((?=[^()\n]{0,100}[a-zA-Z]{2})[^()\n]{1,100}\)")
+_SUBJECT = re.compile(
+    rf"[\s*]*(?:(?:so|thus|hence|therefore)\b,?\s*)?[$*]*({_NUMBER.pattern})[*]*\s(?:is|are)\s(?!not\b|wrong|incorrect)",
+    re.IGNORECASE,
+)
+_TAKEN_OF = re.compile(
+    rf"\b(?:over|during|(?:each |out )?of (?:the|all|these|those)|per|every)\s+(?:the )?{_NUMBER.pattern}|"
+    rf"\bof {_NUMBER.pattern} and {_NUMBER.pattern}"
+)
 _LARGE = re.compile(r"\s(?:hundred|thousand|million|billion|trillion)\b")
 _THAN = re.compile(r"\b(?:greater|more|less|fewer|larger|smaller|higher|lower) than\s+[$*]*\Z")
 _HYPOTHESIS = re.compile(r"\W*(?:suppose|assume|assuming|whether)\b[^,;]*\Z|(?P<clause>\W*if\b[^,;]*\Z)", re.IGNORECASE)
 _DENIED = re.compile(r"(?:\bnot?|n['’]t|\bcannot)\s+\w+\s+(?:that|if|whether)\b[^,;]*\Z")
 _CLAUSE_END = re.compile(r"\W{0,3}\s*(?:,|\bthen\b)")
 _QUESTION = re.compile(r"[^.!?\n,]*(?:\.\d[^.!?\n,]*)*\?")
+_ASKS = re.compile(r"\W*(?:is|are|was|does|do|can|could|would|should|will|what|how|why)\b", re.IGNORECASE)
 _UNABLE = re.compile(
     r"\b(?:can(?:no|['’])t|unable to|not able to|impossible to)\s+(?:be\s+)?"
     r"(?:determined?|answer(?:ed)?|solved?|find|help|tell|provide|say)\b",
@@ -174,7 +190,9 @@ _UNABLE = re.compile(
 )
 _CONCLUSION = re.compile(r"\b(?:therefore|thus|hence|so)\b[^$\\]*[0-9]", re.IGNORECASE)
 _CORRECTIONS = frozenset({"wait", "actually", "but", "no", "not", "wrong", "instead", "rather", "then", "so", "hence"})
-_SENTENCE_END = re.compile(r"(?<!\bi\.e)(?<!\be\.g)\.(?:\s|$)|\n|<\||</?[a-z]+>|。")
+_SENTENCE_END = re.compile(
+    r";\s(?=(?:the|and|so|it|this|that|we|but|all|because|since)\b)|(?<!\bi\.e)(?<!\be\.g)\.(?:\s|$)|\n|<\||</?[a-z]+>|。"
+)
 _THOUGHT = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
 """What stands behind thinking aloud is the answer; only where it holds none, the thoughts are searched too."""
 _UNCLOSED_THOUGHT = re.compile(r"<(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
@@ -389,7 +407,8 @@ def phrase(text: str) -> str | None:
         letters = [next(filter(None, match.groups())) for match in _LETTER_STATED.finditer(text)]
         return letters[-1] if letters else None
     rest = text[found.end() :]
-    rest = rest.lstrip("} \t\r\n")  # \\text{Answer: } 21
+    behind = rest.lstrip("} \t\r\n")  # \\text{Answer: } 21
+    rest = behind.removeprefix("- ") if "\n" in text[found.start() : len(text) - len(behind)] else behind
     formulas = ""
     end = 0
     for formula in _formulas(rest):
@@ -494,7 +513,8 @@ def _joins(between: str) -> str:
 
 def number(text: str) -> str | None:
     """Return the number that the last sentence with one states, as in "there are 42 ways", else its last number."""
-    text = _NEGATIVE.sub("-", _AFTERWORD.sub("", text.replace("\u2212", "-")))
+    text = _NEGATIVE.sub("-", _LABEL.sub("", _AFTERWORD.sub("", text.replace("\u2212", "-"))))
+    text = _without_aside(text)
     found = list(_NUMBER.finditer(text))
     if chance := _CHANCE.search(text[-200:]):
         numbers = [in_digits(word) for word in chance.groups()]
@@ -508,10 +528,33 @@ def number(text: str) -> str | None:
     starts = [match.start(1) for match in _STATED.finditer(text, begin)]
     if starts and (aside := _ASIDE.search(text, starts[0])):  # "it is 1/6, since the complement has 5/6"
         starts = [start for start in starts if start < aside.start()]
-    chosen = _NUMBER.match(text, starts[-1]) if starts else found[-1]
+    chosen = _NUMBER.match(text, starts[-1]) if starts else _last_free(text, begin, found)
     if chosen is None or _is_open(text, begin, chosen) or _REFUTED.match(text, chosen.end()):
         return None
     return None if not starts and _UNABLE.search(text, begin) else _around(text, chosen)
+
+
+def _without_aside(text: str) -> str:
+    """Return a text whose last sentence has lost what it says in parentheses, where it has numbers besides."""
+    asides = list(_PARENTHESES.finditer(text, max(0, len(text) - 300)))
+    if not asides or _SENTENCE_END.search(text.rstrip(" .!*\n"), asides[-1].end()):
+        return text
+    begins = [match.end() for match in _SENTENCE_END.finditer(text, 0, asides[-1].start())]
+    rest = text[begins[-1] if begins else 0 : asides[-1].start()] + " " + text[asides[-1].end() :]
+    return text[: asides[-1].start()] + text[asides[-1].end() :] if _NUMBER.search(rest) else text
+
+
+def _last_free(text: str, begin: int, found: list[re.Match[str]]) -> re.Match[str]:
+    """Return the number that a sentence without a statement is about: one that it begins with, or the last one.
+
+    What the others are taken of does not count: "over the 3 days", "of 24 and 36".
+    """
+    if subject := _SUBJECT.match(text, begin):
+        return next(match for match in found if match.start() == subject.start(1))
+    inside = [match for match in found if match.start() >= begin]
+    taken = [(match.start(), match.end()) for match in _TAKEN_OF.finditer(text, begin)]
+    free = [match for match in inside if not any(low <= match.start() < high for low, high in taken)]
+    return (free or found)[-1]
 
 
 def _is_open(text: str, begin: int, chosen: re.Match[str]) -> bool:
@@ -523,7 +566,7 @@ def _is_open(text: str, begin: int, chosen: re.Match[str]) -> bool:
         _NEGATED.search(sentence[-30:])
         or _THAN.search(sentence)
         or _DENIED.search(sentence)
-        or _QUESTION.match(text, end)
+        or (_QUESTION.match(text, end) and (_ASKS.match(sentence) or not sentence.rstrip(" $*").endswith("=")))
         or (supposed and (not supposed["clause"] or _CLAUSE_END.match(text, end)))
     )
 

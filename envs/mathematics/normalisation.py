@@ -112,6 +112,8 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(r"(?<![0-9a-z])([0-9]*) ?root ([0-9]+)(?![0-9])"), r"\1\\sqrt{\2}"),
     (re.compile(r"(?<![a-zA-Z\\])log(2|3|5|10)(?=\()"), r"\\log_{\1}"),
     (re.compile(r"^\s*(?:[a-z]\s*:\s*)?[a-z]\s*\\mapsto(?![a-z])"), ""),
+    (re.compile(r"^\s*([0-9]{1,2}) o'clock\s*$"), r"\1:00"),
+    (re.compile(r"^\s*([0-9]{1,2})\.([0-5][0-9])(?=\s*[aApP]\.?\s?[mM]\.?\s*$)"), r"\1:\2"),
     (re.compile(r"^\s*([0-9]{1,2})\s*([aApP])(?:\.\s?[mM]\.?|[mM])\s*$"), r"\1:00\2"),
     (re.compile(r"(?<=[0-9])(\s*)((?:[mcdk]?m|ft|in|yd|mi))([23])(?=\s*$)"), r"\1\2^\3"),
     (re.compile(r"^\s*\{\s*\}\s*$"), r"\\emptyset"),
@@ -121,6 +123,7 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(r"(?<=[0-9])\s*\^\s*\{\s*\\text\{(?:st|nd|rd|th)\}\s*\}"), ""),
     (re.compile(r"\\(?:text|textbf|textit|mbox|textrm)\s*\{([^{}]*)\}"), r" \1 "),
     (re.compile(rf"\\(?:{_STYLES})\s*\{{([^{{}}]*)\}}"), r"\1"),  # once more, around what was inside
+    (re.compile(r",?\s*(?:for all|\\forall)\s+(?:real )?(?:numbers? )?[a-z](?:\s*\\in\s*\\mathbb\{R\})?\s*$"), ""),
     (re.compile(r"\\%"), "%"),
     (re.compile(r"\s*(?:%|\b(?:per ?cent(?:age(?: points?)?)?|pct)\b)"), "%"),
     (re.compile(r"\^\s*\{?\s*\\circ\s*\}?\s*|\\degree|\\circ\b"), " degrees "),

@@ -66,7 +66,8 @@ def cut_group(text: str) -> tuple[str, str]:
     """
     unit = ""
     while match := _GROUP.search(text, max(0, len(text) - 200)):
-        head, inside = text[: match.start()], match[1].strip()
+        head, inside = text[: match.start()], " ".join(match[1].replace("\\cdot", " ").split())
+        inside = inside[1:-1] if inside[:1] == "(" and inside[-1:] == ")" else inside
         if not head or head[-1] in "=+-*^,({&\\_:" or not _is_group(inside, head):
             break
         divided, inside = "/" in match[0][: match.start(1) - match.start()], inside + "".join(match[2].split())

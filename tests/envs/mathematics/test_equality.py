@@ -175,6 +175,8 @@ SAME = {
         ("$40/hour", "40 dollars per hour"), ("18", "$18/day"), ("30 mpg", "30 miles per gallon"),
         ("12 sq. units", "12"),
         ("3.0 x 10^8 m/s", "3e8"), (r"1.6\times 10^{-19} C", "1.6e-19"), ("7 m/s", "7 ms^{-1}"),
+        ("98", r"98\text{ (pages)}"),
+        ("98", r"98~\mathrm{kg\cdot m^2}"),
         (r"\arcsin\frac12", r"30^\circ"),
         (r"3\frac12\text{ hours}", "3 hours and 30 minutes"), ("45 minutes", "three quarters of an hour"),
         ("72", "72 minutes per day"), ("8 km/h", "8km/hr"),
@@ -197,7 +199,8 @@ SAME = {
         ("3:45 PM", "3:45 in the afternoon"), (r"1:\sqrt3", r"\sqrt3:3"), ("a:b", "2a:2b"), ("1/12", "one twelfth"),
         ("3:45 PM", "15:45"), ("0:15", "12:15 AM"), ("3:4", r"3\colon 4"), ("(B) 12", "12"),
         ("12", r"\textbf{(B)}\ 12"), ("A, C", "AC"), ("12:00 PM", "noon"),
-        (r"\text{Option A: }12", "12"), ("150000", "150k"), ("(a) 3 (b) 5", "3, 5"), ("3, 5", "(i) 3, (ii) 5"),
+        (r"\text{Option A: }12", "12"), ("150000", "150k"), ("5:00", "5 o'clock"), ("4:30 pm", "4.30 pm"),
+        ("(a) 3 (b) 5", "3, 5"), ("3, 5", "(i) 3, (ii) 5"),
     ],
     "styles": [
         *(("12", text) for text in [r"\bf 12", r"{\rm 12}", r"\tag{1} 12", r"\begin{aligned}x&=12\end{aligned}",
@@ -208,6 +211,8 @@ SAME = {
     ],
     "sets": [
         (r"(\pm 1, 2)", "(1,2), (-1,2)"), (r"\{1,2,\ldots,5\}", r"\{1,2,3,4,5\}"), ("[1,2,3]", "1,2,3"),
+        (r"\begin{pmatrix}2\\-1\end{pmatrix}", "[2,-1]"),
+        ("f(x)=2x", r"f(x)=2x \text{ for all } x"), (r"2\pm\sqrt5", r"2\mp\sqrt5"), (r"\frac{8!}{4!4!}", "70"),
         (r"x=2k\pi, k\in\mathbb{Z}", r"x=2n\pi, n\in\mathbb{Z}"), (r"[0,\infty)", "nonnegative real numbers"),
         (r"\mathbb{Z}", "all integers"),
         (r"(-\infty,1)\cup(2,\infty)", "(-inf,1) U (2,inf)"), ("[0,1)", "[0;1["),

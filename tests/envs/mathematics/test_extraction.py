@@ -106,6 +106,12 @@ PLACES = [
     ("The answer is 10 (ten) apples", "10 apples"), ("She has 20 left (that is 45 - 25).", "20"),
     ("It takes him 60 minutes to walk 3 miles.", "60 minutes"), ("The town has 3 million people.", "3 million"),
     ("one hundred and twenty-one", "one hundred and twenty-one"), ("The chance is one in six.", "1/6"),
+    ("So each gets 6 pencils (with 2 left over).", "6"),
+    ("Sam ran for 45 minutes over the 3 days.", "45 minutes"),
+    ("Therefore, 12 is the greatest common divisor of 24 and 36.", "12"), ("1. First, add the numbers.", None),
+    ("Step 3: Multiply.\nStep 4: Done.", None), ("Which means he had 175/25 = 7 bars?", "7"),
+    ("Is it true that x = 7?", None),
+    ("**Answer:**\n\n- 98", "98"), ("The answer is 98; the other value 89 is rejected.", "98"),
     ("10</s>", "10"), ("10\n\n10", "10"), ("9 eggs * $2/egg = $<<9*2=18>>18", "18"),
     (r"The sum is \textbf{odd}.", "odd"), (r"\textbf{odd}", "**odd**"),
 ]  # fmt: skip
