@@ -36,7 +36,7 @@ CACHE_SIZE = 20_000
 MAX_SYMBOLIC = 1500
 MAX_NESTED = 4
 _VARIABLE = re.compile(
-    r"\s*(?:\\?[a-zA-Z]+(?:_\{?\w+\}?)?'?(?:\(\\?[a-zA-Z]+(?:,\s*[a-z])*\))?|\([a-z](?:,\s*[a-z])+\)|\|[A-Z]{2}\||"
+    r"\s*(?:[A-Z]\s*\\(?:cap|cup|setminus)\s*[A-Z]|\\?[a-zA-Z]+(?:_\{?\w+\}?)?'?(?:\(\\?[a-zA-Z]+(?:,\s*[a-z])*\))?|\([a-z](?:,\s*[a-z])+\)|\|[A-Z]{2}\||"
     r"m?\\angle\s*[A-Z]+|d[a-z]/d[a-z]|\\frac\{d[a-z]\}\{d[a-z]\})\s*"
 )
 _DEFINITION = re.compile(r"([a-zA-Z])\(([a-z])\)")
@@ -65,6 +65,7 @@ _PARAMETER = re.compile(
     r"(?<=[^\s,;(])[,;]?\s*\(?\s*(?:(?<=[\s(])(?:for|where) )?\b([kmn])\s*\\in\s*"
     r"(?:\\mathbb\s*\{?[ZN]\}?|[ZN])(?:\^\{?[*+]\}?)?\s*\)?\s*\.?\s*$"
 )
+_TWICE = re.compile(r",?(?:\s+or\s+|\s*\\text\{\s*or\s*\}\s*|\s+i\.e\.,?\s+|\s+\((?:or\s+|i\.e\.,?\s+)?(?=[^()]*\)$))")
 _THOUSAND = re.compile(r"(-?\d{1,15}(?:\.\d{1,9})?) ?k")
 _COMMA = re.compile(r"-?(?:\d+,(?:\d{1,2}|\d{4,})|0,\d+)")
 _TWO_DIGITS = re.compile(r"\d,\d")
@@ -241,11 +242,21 @@ class MathVerifier:
         finding = self._cache.get(key)
         if finding is None:
             finding = self._decide(left, right)
+            if finding is Finding.DIFFERENT and self._is_repeated(gold, answer if boxed is None else boxed.answer):
+                finding = Finding.EQUAL
             if finding not in (Finding.TIMEOUT, Finding.ERROR):
                 if len(self._cache) >= CACHE_SIZE:
                     self._cache.clear()
                 self._cache[key] = finding
         return finding
+
+    def _is_repeated(self, gold: str, answer: str) -> bool:
+        """Whether an answer states the ground truth twice, as ``25 cm, or 0.25 m``."""
+        parts = [part.strip(" ()") for part in _TWICE.split(answer)]
+        if len(parts) != 2 or not all(parts) or _TWICE.search(gold):
+            return False
+        same = self._compare(*parts) is Finding.EQUAL
+        return same and any(self._compare(gold, part) is Finding.EQUAL for part in parts)
 
     def _decide(self, gold: Answer, answer: Answer) -> Finding:
         gold, answer = _with_unit(gold, answer), _with_unit(answer, gold)
@@ -512,7 +523,8 @@ def _with_unit(answer: Answer, other: Answer) -> Answer:
     """Return ``30 N`` with its unit where the other one has the same: 30 newtons."""
     match = None if answer.unit else _LONE_UNIT.fullmatch(answer.text)
     kind = scale(match[2] + match[3])[1] if match else ""
-    if match and kind and kind == _in_base_unit(other).unit:
+    physical = match and match[2] in "NJWVK" and " " in answer.text and rational(other.text) is not None
+    if match and kind and (physical or kind == _in_base_unit(other).unit):
         return Answer(match[1], match[2] + match[3], answer.percent)
     return answer
 

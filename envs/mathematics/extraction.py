@@ -49,7 +49,7 @@ ANSWER = (
 _PHRASE = re.compile(
     rf"(?:{ANSWER}|(?<![a-z])(?:result|ergebnis|résultat|resultado|risultato|correct (?:option|choice|one))\**"
     rf"\s*(?:{_VERBS}))\s*\**\s*(?::\s*)?"
-    r"(?:(?:just|simply|exactly|therefore|thus|then|indeed|donc|also|probably|(?:most )?likely)\s+)?|"
+    r"(?:(?:just|therefore|thus|then|indeed|donc|also|(?:most )?[a-z]{2,9}ly)\s+)?|"
     r"故?选\s*[:：]?\s*(?=\(?[A-E])|"
     r"solutions?\s*(?:is|are|:)\s*(?::\s*)?(?=[-$\\(0-9])|(?:^|\n)#{0,6} {0,3}\*{0,3}(?:final )?answer\*{0,3} {0,3}\n+",
     re.IGNORECASE,
@@ -66,6 +66,8 @@ _SUPPOSED = re.compile(
 """What stands before an answer that is only supposed, or that the sentence denies."""
 _NOT_BUT = re.compile(r"^not\b.{1,60}?(?:,?\s+but|,\s+so|,\s+it(?: is|['’]s))\s+(?:rather\s+)?", re.IGNORECASE)
 _WORD_FOR_IT = re.compile(r"(?<![0-9])([0-9]+)\s\(([a-z]+(?:[ -][a-z]+){0,5})\)")
+_CAPITAL = re.compile(r"\(?([A-E])\)?\s*")
+_VALUE_BEHIND = re.compile(r"[\s*]*\(?[A-E]\)?[.)]\s+([-$\\\d][^\n]{0,60})(?=\n|\Z)")
 _IN_PARENTHESES = re.compile(r"[a-zA-Z -]+\(([$\d][\d.,/ %$]*)\)")
 _YES_OR_NO = re.compile(r"(yes|no|true|false)\b(?=[,.:;!])", re.IGNORECASE)
 _IS_WORD = re.compile(r"\b(?:is|are|was)\s+((?:an? |the )?[A-Za-z'-]+)[.!]?\s*$")
@@ -85,7 +87,10 @@ _IN_WORDS = re.compile(
     r"\b(?:is|are|equals|gets?|has|have|leaves?|gives|makes|up with|total of)\s+([a-zA-Z -]{3,60})[.!]?\s*$"
 )
 _NEGATED = re.compile(r"(?:\bnot|\bcannot|n['’]t|\bnever)\s+(?:\w+\s+)?$")
-_REFUTED = re.compile(r"\W{0,4}\s(?:is|was|would be)\s+(?:wrong|incorrect|not|false|impossible)\b")
+_REFUTED = re.compile(
+    r"\W{0,4}\s(?:(?:is|was|would be)\s+(?:wrong|incorrect|not|false|impossible|rejected|extraneous|invalid)\b|"
+    r"(?:does|do|did|can|could)(?: not|n['’]t|not)\b|fails\b)"
+)
 _MIXED = re.compile(r"(?<![\d./])\d{1,9} \d{1,9}/\d{1,9}(?![\d/])")
 _STARS = re.compile(r"(?<![\w)])(?:\*\*|__)|(?:\*\*|__)(?![\w(])")
 _MATH = re.compile(
@@ -173,13 +178,16 @@ _SUBJECT = re.compile(
     re.IGNORECASE,
 )
 _TAKEN_OF = re.compile(
-    rf"\b(?:over|during|(?:each |out )?of (?:the|all|these|those)|per|every)\s+(?:the )?{_NUMBER.pattern}|"
+    rf"\b(?:over|during|(?:each |out )?of (?:the|all|these|those|his|her|their|our|my|your)|per|every)\s+"
+    rf"(?:(?:the|these|those|all) )?{_NUMBER.pattern}|"
     rf"\bof {_NUMBER.pattern} and {_NUMBER.pattern}"
 )
 _LARGE = re.compile(r"\s(?:hundred|thousand|million|billion|trillion)\b")
 _THAN = re.compile(r"\b(?:greater|more|less|fewer|larger|smaller|higher|lower) than\s+[$*]*\Z")
 _HYPOTHESIS = re.compile(r"\W*(?:suppose|assume|assuming|whether)\b[^,;]*\Z|(?P<clause>\W*if\b[^,;]*\Z)", re.IGNORECASE)
-_DENIED = re.compile(r"(?:\bnot?|n['’]t|\bcannot)\s+\w+\s+(?:that|if|whether)\b[^,;]*\Z")
+_DENIED = re.compile(
+    r"(?:(?:\bnot?|n['’]t|\bcannot)\s+\w+\s+(?:that|if)|\bwhether)\b[^,;]*\Z|\bbetween\s+\S{1,20}\s+and\s+[$*]*\Z"
+)
 _CLAUSE_END = re.compile(r"\W{0,3}\s*(?:,|\bthen\b)")
 _QUESTION = re.compile(r"[^.!?\n,]*(?:\.\d[^.!?\n,]*)*\?")
 _ASKS = re.compile(r"\W*(?:is|are|was|does|do|can|could|would|should|will|what|how|why)\b", re.IGNORECASE)
@@ -201,6 +209,7 @@ MARKED = ("boxed", "tag", "hashes", "phrase")
 _WORKINGS = re.compile(r"<<[^<>\n]{1,200}>>")
 _END_TOKENS = re.compile(r"(?:\s*(?:</s>|<\|[a-z_]{2,30}\|>|<(?:eos|end_of_turn|eot)>))+\s*\Z")
 _PROGRAM = re.compile(r"```(?:python|py|cpp|c\+\+|java|javascript|js|matlab|sympy|bash|sh)\b.*?(?:```|\Z)", re.DOTALL)
+_FENCE = re.compile(r"(?m)^\s*```\w*\s*$")
 _BROKEN_OFF = re.compile(r"(?:(?<!=)=|(?<=\s)[+×÷/<]|\\(?:times|cdot|approx|div|frac))\s*\$*\s*\Z")
 _OBJECT = re.compile(r"(?:\A|[\n`]|json)\s*\{\s*[\"'][\w -]{1,40}[\"']\s*:")
 _ANSWER_KEY = re.compile(
@@ -237,7 +246,9 @@ def extract(text: str, rules: Sequence[str]) -> Extraction | None:
         part = _LINES.sub("\n\n", _BLANKS.sub(r"\1", without_tags(_WORKINGS.sub("", _END_TOKENS.sub("", part)))))
         if "phrase" in rules and (is_object := _OBJECT.search(part)) and (keyed := answer_key(part)) is not None:
             return Extraction("phrase", _inner("tag", keyed).strip())
-        unmarked = None if thinks or _BROKEN_OFF.search(part) else _PROGRAM.sub("", part) if "```" in part else part
+        unmarked = None if thinks or _BROKEN_OFF.search(part) else part
+        if unmarked and "```" in part:
+            unmarked = _FENCE.sub("", _PROGRAM.sub("", part))
         if "phrase" in rules and is_object:
             unmarked = None
         for rule in rules:
@@ -420,16 +431,27 @@ def phrase(text: str) -> str | None:
         return formulas
     sentence = _NOT_BUT.sub("", _SENTENCE_END.split(rest, maxsplit=1)[0])
     statement = (_REASON.split(sentence, maxsplit=1)[0].strip() or sentence).strip("* \"'")
-    letter = _LETTER_STATED.search(sentence, len(statement)) if statement != sentence else None
+    behind = sentence[len(statement) :]
     sentence = _AFTER_NUMBER.sub("", _STARS.sub("", statement))
     sentence = _WORD_FOR_IT.sub(lambda found: found[1] if in_digits(found[2]) == found[1] else found[0], sentence)
-    if letter and letter[1] and re.match(r"[-$\\\d]", sentence):  # "42, which is option C"
-        return f"({letter[1]}) {sentence}"
+    if choice := _choice(sentence, behind, rest):
+        return choice
     if repeated := _IN_PARENTHESES.fullmatch(sentence):  # "forty-two (42)"
         return repeated[1]
     if _prose(_MATH.sub("", sentence)) and " is " in sentence:  # "the volume of $ABC$ is 120"
         sentence = sentence.rpartition(" is ")[2]
     return sentence or None
+
+
+def _choice(statement: str, behind: str, line: str) -> str:
+    """Return a letter with the value that stands beside it, as "(C) 42", ``""`` if only one of them is stated."""
+    if (letter := _LETTER_STATED.search(behind)) and letter[1] and re.match(r"[-$\\\d]", statement):
+        return f"({letter[1]}) {statement}"  # "42, which is option C"
+    value = _IN_PARENTHESES.fullmatch(statement)  # "C (42)"
+    if value is None and _CAPITAL.fullmatch(statement):
+        value = _VALUE_BEHIND.match(line)  # "C. 42"
+    capital = _CAPITAL.fullmatch(statement.partition(" ")[0])
+    return f"({capital[1]}) {value[1]}" if capital and value else ""
 
 
 def whole(text: str) -> str | None:
@@ -528,8 +550,12 @@ def number(text: str) -> str | None:
     starts = [match.start(1) for match in _STATED.finditer(text, begin)]
     if starts and (aside := _ASIDE.search(text, starts[0])):  # "it is 1/6, since the complement has 5/6"
         starts = [start for start in starts if start < aside.start()]
-    chosen = _NUMBER.match(text, starts[-1]) if starts else _last_free(text, begin, found)
-    if chosen is None or _is_open(text, begin, chosen) or _REFUTED.match(text, chosen.end()):
+    stated = [one for start in starts if (one := _NUMBER.match(text, start)) and not _REFUTED.match(text, one.end())]
+    found = [one for one in found if one.start() >= begin and not _REFUTED.match(text, one.end())]
+    if not found:
+        return None
+    chosen = stated[-1] if stated else _last_free(text, begin, found)
+    if _is_open(text, begin, chosen):
         return None
     return None if not starts and _UNABLE.search(text, begin) else _around(text, chosen)
 
@@ -550,10 +576,9 @@ def _last_free(text: str, begin: int, found: list[re.Match[str]]) -> re.Match[st
     What the others are taken of does not count: "over the 3 days", "of 24 and 36".
     """
     if subject := _SUBJECT.match(text, begin):
-        return next(match for match in found if match.start() == subject.start(1))
-    inside = [match for match in found if match.start() >= begin]
+        return next((match for match in found if match.start() == subject.start(1)), found[-1])
     taken = [(match.start(), match.end()) for match in _TAKEN_OF.finditer(text, begin)]
-    free = [match for match in inside if not any(low <= match.start() < high for low, high in taken)]
+    free = [match for match in found if not any(low <= match.start() < high for low, high in taken)]
     return (free or found)[-1]
 
 

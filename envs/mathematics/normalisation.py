@@ -124,6 +124,25 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(r"\\(?:text|textbf|textit|mbox|textrm)\s*\{([^{}]*)\}"), r" \1 "),
     (re.compile(rf"\\(?:{_STYLES})\s*\{{([^{{}}]*)\}}"), r"\1"),  # once more, around what was inside
     (re.compile(r",?\s*(?:for all|\\forall)\s+(?:real )?(?:numbers? )?[a-z](?:\s*\\in\s*\\mathbb\{R\})?\s*$"), ""),
+    (
+        re.compile(
+            r"^\s*(?:approximately|about|roughly|around|nearly|\\(?:sim|simeq|approx)(?![a-z]))\s*(?=[-0-9\\.])"
+        ),
+        "",
+    ),
+    (
+        re.compile(
+            r"^\s*(?!option|choice|base|lambda)[A-Za-z]{2}[A-Za-z ]{0,40}:\s*(?=[-0-9\\.][^:]*$)", re.IGNORECASE
+        ),
+        "",
+    ),
+    (re.compile(r"\s*\(\s*(?:reject(?:ing)?|since|because|discard(?:ing)?|ignor(?:e|ing)|not)\b[^()]*\)\s*$"), ""),
+    (re.compile(r"^\s*\(([A-E])\)(?=[0-9\\])"), r"(\1) "),
+    (
+        re.compile(r"(?<=[0-9])\s*\\frac\s*\{\s*(k?m|k?g)\s*\}\s*\{\s*(s|h|(?:c?m|s)\s*\^\s*\{?[23]\}?)\s*\}\s*$"),
+        r" \1/\2",
+    ),
+    (re.compile(r"(?<=[0-9])\s*\\Omega\s*$"), " ohm"),
     (re.compile(r"\\%"), "%"),
     (re.compile(r"\s*(?:%|\b(?:per ?cent(?:age(?: points?)?)?|pct)\b)"), "%"),
     (re.compile(r"\^\s*\{?\s*\\circ\s*\}?\s*|\\degree|\\circ\b"), " degrees "),

@@ -175,7 +175,8 @@ SAME = {
         ("$40/hour", "40 dollars per hour"), ("18", "$18/day"), ("30 mpg", "30 miles per gallon"),
         ("12 sq. units", "12"),
         ("3.0 x 10^8 m/s", "3e8"), (r"1.6\times 10^{-19} C", "1.6e-19"), ("7 m/s", "7 ms^{-1}"),
-        ("98", r"98\text{ (pages)}"),
+        ("98", r"98\text{ (pages)}"), ("25", "25 cm, or 0.25 m"),
+        (r"20 \frac{m}{s}", "20 m/s"), ("1.2 kW", "1200 W"), (r"5 \Omega", "5 ohms"), ("10 N", "10"), ("300 K", "300"),
         ("98", r"98~\mathrm{kg\cdot m^2}"),
         (r"\arcsin\frac12", r"30^\circ"),
         (r"3\frac12\text{ hours}", "3 hours and 30 minutes"), ("45 minutes", "three quarters of an hour"),
@@ -204,7 +205,9 @@ SAME = {
     ],
     "styles": [
         *(("12", text) for text in [r"\bf 12", r"{\rm 12}", r"\tag{1} 12", r"\begin{aligned}x&=12\end{aligned}",
-        r"\begin{array}{c}12\end{array}", "=> 12", "→ 12", "Ans. 12", "3 x 4"]),
+        r"\begin{array}{c}12\end{array}", "=> 12", "→ 12", "Ans. 12", "3 x 4", r"\text{about } 12", r"\sim 12",
+        r"\text{Amy: } 12", r"x=12 \text{ (rejecting } x=-12)", r"x = 12 \text{ or } 24/2", "12 (or 10+2)"]),
+        ("D", r"(D)14\pi"), (r"14\pi", r"(D)14\pi"), (r"A\cap B=\{1,2\}", r"\{1,2\}"),
         ("0.75", "0·75"), (r"\binom52", "C(5,2)"), ("BC", r"\overline{BC}"), ("1/2", r"P=\frac12=0.5=50\%"),
         ("20%", "20 percentage points"), ("11^{2024}", r"11\cdot 11^{2023}"), ("0.333333", "1/3"),
         ("1.414214", r"\sqrt2"),
@@ -253,7 +256,7 @@ OTHER = {
         ("60°", r"60\pi"),
         ("24 cm^2", "0.24 m^2"), ("10 m/s", "10 km/h"), ("30 minutes", "half"), ("$40/hour", "40 dollars per day"),
         ("30 mpg", "30 mph"),
-        ("7 m/s", "7 ms"), ("3.0 x 10^8 m/s", "3e7"),
+        ("7 m/s", "7 ms"), ("1.2 kW", "1.2 W"), ("10N", "10"), ("3.0 x 10^8 m/s", "3e7"),
         (r"3\frac12\text{ hours}", "3 hours 5 minutes"),
     ],
     "bases": [
@@ -273,7 +276,8 @@ OTHER = {
     ],
     "styles": [
         ("1/2", "0.4=50%"), ("0.333334", "1/3"), ("1.41", r"\sqrt2"), ("10", "0·5"), ("11^{2024}", "11^{2025}"),
-        ("12", "1 x 4"), ("12", "=> -12"),
+        ("12", "1 x 4"), ("12", "12 or 13"), ("12", "12 (13)"), ("12", r"\text{Amy: } 13"), ("5", "lambda: 5"),
+        ("12", r"x=13 \text{ (rejecting } x=12)"), ("12", "13 or 26/2"), ("12", "=> -12"),
     ],
     "sets": [
         ("(1,2)", r"\{1,2\}"), ("(1,2)", "{1,2}"), ("[0,1)", "[0;1]"), (r"(-\infty,0)\cup(3,\infty)", "x<0 and x>3"),

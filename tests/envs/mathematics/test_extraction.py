@@ -112,6 +112,12 @@ PLACES = [
     ("Step 3: Multiply.\nStep 4: Done.", None), ("Which means he had 175/25 = 7 bars?", "7"),
     ("Is it true that x = 7?", None),
     ("**Answer:**\n\n- 98", "98"), ("The answer is 98; the other value 89 is rejected.", "98"),
+    ("Maria walked 84 miles during those 7 days.", "84 miles"), ("We used 9 of our 12 tokens.", "9"),
+    ("It is clearly 25", "25"),
+    ("The answer is clearly 25", "25"), ("Nobody knows whether the answer is 25 or 26.", None),
+    ("The value lies between 24 and 25.", None), ("So only n = 25 works; n = 36 does not.", "25"),
+    ("Correct Answer: C. 25", "(C) 25"), ("Answer: C (25)", "(C) 25"), ("25\n```", "25"),
+    ("n = 36 does not work.", None),
     ("10</s>", "10"), ("10\n\n10", "10"), ("9 eggs * $2/egg = $<<9*2=18>>18", "18"),
     (r"The sum is \textbf{odd}.", "odd"), (r"\textbf{odd}", "**odd**"),
 ]  # fmt: skip
