@@ -65,7 +65,9 @@ _PARAMETER = re.compile(
     r"(?<=[^\s,;(])[,;]?\s*\(?\s*(?:(?<=[\s(])(?:for|where) )?\b([kmn])\s*\\in\s*"
     r"(?:\\mathbb\s*\{?[ZN]\}?|[ZN])(?:\^\{?[*+]\}?)?\s*\)?\s*\.?\s*$"
 )
-_TWICE = re.compile(r",?(?:\s+or\s+|\s*\\text\{\s*or\s*\}\s*|\s+i\.e\.,?\s+|\s+\((?:or\s+|i\.e\.,?\s+)?(?=[^()]*\)$))")
+_TWICE = re.compile(
+    r",?(?:\s{1,9}or\s|\s{0,9}\\text\{\s?or\s?\}|\s{1,9}i\.e\.,?\s|\s{1,9}\((?:or\s|i\.e\.,?\s)?(?=[^()]{0,99}\)$))"
+)
 _THOUSAND = re.compile(r"(-?\d{1,15}(?:\.\d{1,9})?) ?k")
 _COMMA = re.compile(r"-?(?:\d+,(?:\d{1,2}|\d{4,})|0,\d+)")
 _TWO_DIGITS = re.compile(r"\d,\d")
@@ -552,6 +554,8 @@ def _in_base_unit(answer: Answer) -> Answer:
 def _total(text: str, other: str) -> str:
     """Return the end of a chain: ``3*4 = 12`` is 12, and ``x+y = 2+3 = 5`` is 5 beside what is no equation."""
     sides = between("=", text)
+    if len(sides) > 1 and "=" not in other and rational(sides[0]) is None and constant(sides[0]) is not None:
+        return sides[-1] if all(same(sides[0], side) for side in sides[1:]) else text
     values = [rational(side) for side in sides[1 if len(sides) > 2 and "=" not in other else 0 :]]
     return sides[-1] if len(values) > 1 and None not in values else text
 

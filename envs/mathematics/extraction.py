@@ -121,7 +121,7 @@ _VALUE = (
 _NUMBER = re.compile(rf"(?<![0-9A-Za-z_.])(?:[(\[]\s*(?:{_VALUE})(?:,\s*(?:{_VALUE})){{1,5}}\s*[)\]]|{_VALUE})")
 _STATED = re.compile(
     r"(?:\b(?:there (?:are|is|were|will be)|is|are|was|equals?|gets?|got|makes?|made|gives?|has|have|"
-    r"needs?|needed|earned|leaves?|costs?|"
+    r"needs?|needed|earned|(?:should|must|would|will) be|leaves?|costs?|"
     r"(?:takes?|took)(?: (?:him|her|them|us|you|me|it|[A-Z][a-z]+))?|"
     r"pays?|earns?|spends?|becomes?|obtain|find|so|thus|hence|therefore)\s+(?:only |about |exactly )?|=\s*)"
     rf"(?:\*\*)?\$?(?:-?[√∛]|±[√∛]?)?({_NUMBER.pattern})"
@@ -207,9 +207,9 @@ _UNCLOSED_THOUGHT = re.compile(r"<(?:think|thinking|thought|reasoning)>", re.IGN
 MARKED = ("boxed", "tag", "hashes", "phrase")
 """Rules of answers that are said to be one. Thoughts hold no other: their last number may be any."""
 _WORKINGS = re.compile(r"<<[^<>\n]{1,200}>>")
-_END_TOKENS = re.compile(r"(?:\s*(?:</s>|<\|[a-z_]{2,30}\|>|<(?:eos|end_of_turn|eot)>))+\s*\Z")
+_END_TOKENS = re.compile(r"(?:(?:</s>|<\|[a-z_]{2,30}\|>|<(?:eos|end_of_turn|eot)>)\s*)+\Z")
 _PROGRAM = re.compile(r"```(?:python|py|cpp|c\+\+|java|javascript|js|matlab|sympy|bash|sh)\b.*?(?:```|\Z)", re.DOTALL)
-_FENCE = re.compile(r"(?m)^\s*```\w*\s*$")
+_FENCE = re.compile(r"(?m)^[^\S\n]{0,9}```\w*[^\S\n]{0,9}(?:\n|\Z)")
 _BROKEN_OFF = re.compile(r"(?:(?<!=)=|(?<=\s)[+×÷/<]|\\(?:times|cdot|approx|div|frac))\s*\$*\s*\Z")
 _OBJECT = re.compile(r"(?:\A|[\n`]|json)\s*\{\s*[\"'][\w -]{1,40}[\"']\s*:")
 _ANSWER_KEY = re.compile(
@@ -241,23 +241,30 @@ def extract(text: str, rules: Sequence[str]) -> Extraction | None:
         text = _SPACES.sub(" ", text[-1000 * TAIL :])  # padding must not push the answer out of sight
     tail = text[-TAIL:]
     thought = [found.end() for found in _THOUGHT.finditer(tail)]
-    thinks = not thought and _UNCLOSED_THOUGHT.search(tail) is not None
+    thinks = not thought and "<" in tail and _UNCLOSED_THOUGHT.search(tail) is not None
     for part in (tail[thought[-1] :], tail) if thought else (tail,):
-        part = _LINES.sub("\n\n", _BLANKS.sub(r"\1", without_tags(_WORKINGS.sub("", _END_TOKENS.sub("", part)))))
-        if "phrase" in rules and (is_object := _OBJECT.search(part)) and (keyed := answer_key(part)) is not None:
+        part = _END_TOKENS.sub("", part) if part.rstrip().endswith(">") else part
+        part = _LINES.sub("\n\n", _BLANKS.sub(r"\1", without_tags(part)))
+        is_object = "phrase" in rules and "{" in part and _OBJECT.search(part) is not None
+        if is_object and (keyed := answer_key(part)) is not None:
             return Extraction("phrase", _inner("tag", keyed).strip())
-        unmarked = None if thinks or _BROKEN_OFF.search(part) else part
-        if unmarked and "```" in part:
-            unmarked = _FENCE.sub("", _PROGRAM.sub("", part))
-        if "phrase" in rules and is_object:
-            unmarked = None
+        unmarked = "" if thinks or is_object else None
         for rule in rules:
-            searched = part if rule in MARKED else unmarked
-            answer = None if searched is None else RULES[rule](searched)
+            if rule not in MARKED and unmarked is None:
+                unmarked = _without_programs(part)
+            answer = RULES[rule](part if rule in MARKED else unmarked or "")
             if answer is not None:
                 return Extraction(rule, _inner(rule, answer).strip())
         thinks = True
     return None
+
+
+def _without_programs(text: str) -> str:
+    """Return a text without what is no statement: programs, the workings of GSM8K, a calculation that breaks off."""
+    if _BROKEN_OFF.search(text[-40:]):
+        return ""
+    text = _WORKINGS.sub("", text) if "<<" in text else text
+    return _FENCE.sub("", _PROGRAM.sub("", text)) if "```" in text else text
 
 
 def answer_key(text: str) -> str | None:

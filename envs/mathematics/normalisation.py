@@ -22,7 +22,7 @@ _SYMBOLS = {
     **dict.fromkeys("⩽≦", r"\le "), **dict.fromkeys("⩾≧", r"\ge "), "∓": r"\mp ", "ℂ": r"\mathbb{C}",
     **dict.fromkeys("∙•✕✖⨯∗", r"\cdot "), **dict.fromkeys("⟨〈", "("), **dict.fromkeys("⟩〉", ")"),
     "∛": r"\sqrt[3]", "∜": r"\sqrt[4]", "∣": "|", "∎": "", "˚": r"^\circ ", "∶": ":", "△": r"\triangle ",
-    "′": "'", "℃": r"^\circ C", "℉": r"^\circ F",
+    "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "′": "'", "℃": r"^\circ C", "℉": r"^\circ F",
     "٫": ".", "٬": ",", "。": ".", "、": ",", **dict.fromkeys("⇒⟹➜➡", r"\Rightarrow "), "∴": r"\therefore ",
     "→": r"\to ",
     "∕": "/", "º": r"^\circ ", "…": "...", "∖": r"\setminus ", "∠": r"\angle ",
@@ -163,7 +163,12 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(r"(?<=[0-9]) in the morning$"), " a.m."),
     (re.compile(r"\\var(?=(?:phi|epsilon|theta)(?![a-zA-Z]))"), r"\\"),
     (re.compile(r"\\backslash(?![a-z])"), r"\\setminus "),
-    (re.compile(r"\(\s*\\?mod\s+[^()]*\)|\\(?:pmod|bmod|mod)\s*(?:\{[^{}]*\}|\w+)"), ""),
+    (
+        re.compile(
+            r"(?<=[0-9])\s*\bmod\s[0-9a-z]{1,9}\s*$|\(\s*\\?mod\s+[^()]*\)|\\(?:pmod|bmod|mod)\s*(?:\{[^{}]*\}|\w+)"
+        ),
+        "",
+    ),
     (re.compile(r"\\(frac|binom)\s*([0-9])\s*([0-9])"), r"\\\1{\2}{\3}"),
     (re.compile(r"\\frac\s*([0-9])\s*\{"), r"\\frac{\1}{"),
     (re.compile(r"\\frac\s*(\{[^{}]*\})\s*([0-9a-zA-Z])"), r"\\frac\1{\2}"),

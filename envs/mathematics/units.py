@@ -13,7 +13,7 @@ ml milliliter millilitre; l liter litre; gal gallon;
 dollar usd buck; cent penny pence; euro eur; yen jpy; inr rupee; degree deg;
 mi/h mph; mi/gal mpg; km/h kph kmh kmph; m/s mps; celsius c; fahrenheit f; n newton; j joule;
 w watt; v volt; k kelvin; hz hertz; pa pascal; rad radian; a ampere amp; mol mole;
-kw kilowatt; kj kilojoule; kn kilonewton; kpa kilopascal; khz kilohertz; ohm
+ms millisecond; kw kilowatt; kj kilojoule; kn kilonewton; kpa kilopascal; khz kilohertz; ohm
 """
 _CANONICAL = {
     word: group.split()[0] for group in _SAME.replace("\n", " ").split(";") for word in group.split() if group.split()
@@ -32,7 +32,7 @@ _EACH = re.compile(_NUMBER_AND_UNIT)
 _SCALES = """
 mm 1/1000 m; cm 1/100 m; dm 1/10 m; km 1000 m; in 1/12 ft; yd 3 ft; mi 5280 ft; mg 1/1000 g; kg 1000 g; oz 1/16 lb;
 min 60 s; h 3600 s; d 86400 s; wk 604800 s; yr 12 mo; cent 1/100 dollar;
-kw 1000 w; kj 1000 j; kn 1000 n; kpa 1000 pa; khz 1000 hz
+ms 1/1000 s; kw 1000 w; kj 1000 j; kn 1000 n; kpa 1000 pa; khz 1000 hz
 """
 _SCALE = {unit: (Fraction(factor), base) for unit, factor, base in map(str.split, _SCALES.split(";"))}
 _SCALE |= {"l": (Fraction(1, 1000), "m^3"), "ml": (Fraction(1, 10**6), "m^3")}

@@ -205,9 +205,11 @@ SAME = {
     ],
     "styles": [
         *(("12", text) for text in [r"\bf 12", r"{\rm 12}", r"\tag{1} 12", r"\begin{aligned}x&=12\end{aligned}",
-        r"\begin{array}{c}12\end{array}", "=> 12", "→ 12", "Ans. 12", "3 x 4", r"\text{about } 12", r"\sim 12",
+        r"\begin{array}{c}12\end{array}", "=> 12", "→ 12", "Ans. 12", "3 x 4", "⌊12.9⌋", "12 mod 20",
+        r"\text{about } 12", r"\sim 12",
         r"\text{Amy: } 12", r"x=12 \text{ (rejecting } x=-12)", r"x = 12 \text{ or } 24/2", "12 (or 10+2)"]),
-        ("D", r"(D)14\pi"), (r"14\pi", r"(D)14\pi"), (r"A\cap B=\{1,2\}", r"\{1,2\}"),
+        ("D", r"(D)14\pi"), (r"\frac{\sqrt3}{3}", r"\tan 30^\circ = \frac{1}{\sqrt3}"), (r"14\pi", r"(D)14\pi"),
+        (r"A\cap B=\{1,2\}", r"\{1,2\}"),
         ("0.75", "0·75"), (r"\binom52", "C(5,2)"), ("BC", r"\overline{BC}"), ("1/2", r"P=\frac12=0.5=50\%"),
         ("20%", "20 percentage points"), ("11^{2024}", r"11\cdot 11^{2023}"), ("0.333333", "1/3"),
         ("1.414214", r"\sqrt2"),
@@ -276,7 +278,8 @@ OTHER = {
     ],
     "styles": [
         ("1/2", "0.4=50%"), ("0.333334", "1/3"), ("1.41", r"\sqrt2"), ("10", "0·5"), ("11^{2024}", "11^{2025}"),
-        ("12", "1 x 4"), ("12", "12 or 13"), ("12", "12 (13)"), ("12", r"\text{Amy: } 13"), ("5", "lambda: 5"),
+        ("12", "1 x 4"), ("12", "12 or 13"), (r"\frac{\sqrt3}{3}", r"\tan 60^\circ = \frac{1}{\sqrt3}"), ("12",
+        "12 (13)"), ("12", r"\text{Amy: } 13"), ("5", "lambda: 5"),
         ("12", r"x=13 \text{ (rejecting } x=12)"), ("12", "13 or 26/2"), ("12", "=> -12"),
     ],
     "sets": [

@@ -118,6 +118,7 @@ PLACES = [
     ("The value lies between 24 and 25.", None), ("So only n = 25 works; n = 36 does not.", "25"),
     ("Correct Answer: C. 25", "(C) 25"), ("Answer: C (25)", "(C) 25"), ("25\n```", "25"),
     ("n = 36 does not work.", None),
+    ("I got 7 at first but after checking it should be 8.", "8"),
     ("10</s>", "10"), ("10\n\n10", "10"), ("9 eggs * $2/egg = $<<9*2=18>>18", "18"),
     (r"The sum is \textbf{odd}.", "odd"), (r"\textbf{odd}", "**odd**"),
 ]  # fmt: skip
