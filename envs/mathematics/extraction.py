@@ -37,9 +37,8 @@ _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _TWO_ARGUMENTS = re.compile(r"\\(?:[dtc]?frac|[dt]?binom)")
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt)?|mbox|math(?:rm|bf|it|sf))\s*\{([^{}]*)\}")
 _VERBS = (
-    r"(?:(?:should|must|will|would|has to|can only) be|is|are|equals?|becomes|of|lautet|ist|beträgt|est|es|é|è|"
-    r"是|为|為|は)"
-    r"(?![a-zA-Z])：?|(?:comes?|works?) out (?:to|as)(?: be)?\b|:|=|："
+    r"(?:(?:should|must|will|would|has to|can only) be|is|are|equals?|becomes|of|lautet|ist|beträgt|est|es|é|è)"
+    r"(?![a-zA-Z])|(?:是|为|為|は)：?|(?:comes?|works?) out (?:to|as)(?: be)?\b|:|=|："
 )
 ANSWER = (
     r"(?<![a-z])(?:answer|ans\.?|antwort|lösung|réponse|respuesta|resposta|risposta|ответ|答案|答え|答)\**"
@@ -49,8 +48,8 @@ ANSWER = (
 _PHRASE = re.compile(
     rf"(?:{ANSWER}|(?<![a-z])(?:result|ergebnis|résultat|resultado|risultato|correct (?:option|choice|one))\**"
     rf"\s*(?:{_VERBS}))\s*\**\s*(?::\s*)?"
-    r"(?:(?:just|therefore|thus|then|indeed|donc|also|(?:most )?[a-z]{2,9}ly)\s+)?|"
-    r"故?选\s*[:：]?\s*(?=\(?[A-E])|"
+    r"(?:(?:just|therefore|thus|then|indeed|donc|also|(?:most )?(?-i:[a-z]{2,9}ly))\s+)?|"
+    r"故?选\s*[:：]?\s*(?=\(?[A-E])|【(?:正确)?答案】\s*[:：]?\s*|"
     r"solutions?\s*(?:is|are|:)\s*(?::\s*)?(?=[-$\\(0-9])|(?:^|\n)#{0,6} {0,3}\*{0,3}(?:final )?answer\*{0,3} {0,3}\n+",
     re.IGNORECASE,
 )
@@ -70,18 +69,23 @@ _CAPITAL = re.compile(r"\(?([A-E])\)?\s*")
 _VALUE_BEHIND = re.compile(r"[\s*]*\(?[A-E]\)?[.)]\s+([-$\\\d][^\n]{0,60})(?=\n|\Z)")
 _IN_PARENTHESES = re.compile(r"[a-zA-Z -]+\(([$\d][\d.,/ %$]*)\)")
 _YES_OR_NO = re.compile(r"(yes|no|true|false)\b(?=[,.:;!])", re.IGNORECASE)
+_NOTHING = re.compile(
+    r"\A[^\d$\\]*\b(?:(does not exist|doesn't exist)|"
+    r"(?:has|have|is|are)\s(?:therefore\s)?(no (?:real )?solutions?))[.!]?\s*\Z"
+)
 _IS_WORD = re.compile(r"\b(?:is|are|was)\s+((?:an? |the )?[A-Za-z'-]+)[.!]?\s*$")
 _NO_STATEMENT = re.compile(r"[\d$\\]|\b(?:since|because|wrong|incorrect|know|sure)\b")
 _BOLD_WORDS = re.compile(r"\*\*[A-Za-z' -]+[.!]?\*\*[.!]?")
 _IS_NUMBER = re.compile(r"\b(?:is|are|was)\s+[*$]*\d")
 _OTHER_SCRIPT = re.compile(r"(?=[\u0590-\u0dff\u0e00-\u0fff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])[^\W\d_]")
+_BEFORE_NUMBER = re.compile(r"^(?:(?![不非没无除大小于至])[\u3040-\u30ff\u3400-\u9fff]){1,20}(?=[-$\\\d])")
 _AFTER_NUMBER = re.compile(r"(?<=[0-9%])\s?[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+$|\s+[:;]-?[)D]$")
 LETTER_WORDS = r"\b(?:choose|select|pick|option|choice|correct|right|answer|best|it's|it is)\b"
 """Words without which no letter is stated."""
 _LETTER_STATED = re.compile(
     r"\b(?:choose|select|pick|option|choice)\s*:?\s*\(?([A-E])\)?(?!\w)(?!\W{0,3}(?:is|are|would|can|cannot|does|gives)\b(?!\s+(?:the\s+)?"
     r"(?:correct|right|answer|best)))|(?<![\w(])\(?([A-E])\)?\s+is\s+(?:the\s+)?(?:correct|right|answer|best)|"
-    r"\bit(?:'s| is)\s+\(?([A-E])\)?(?=[.!]?\s*$)"
+    r"选项\s*([A-E])\s*(?:是)?正确|\bit(?:'s| is)\s+\(?([A-E])\)?(?=[.!]?\s*$)"
 )
 _IN_WORDS = re.compile(
     r"\b(?:is|are|equals|gets?|has|have|leaves?|gives|makes|up with|total of)\s+([a-zA-Z -]{3,60})[.!]?\s*$"
@@ -439,7 +443,7 @@ def phrase(text: str) -> str | None:
     sentence = _NOT_BUT.sub("", _SENTENCE_END.split(rest, maxsplit=1)[0])
     statement = (_REASON.split(sentence, maxsplit=1)[0].strip() or sentence).strip("* \"'")
     behind = sentence[len(statement) :]
-    sentence = _AFTER_NUMBER.sub("", _STARS.sub("", statement))
+    sentence = _BEFORE_NUMBER.sub("", _AFTER_NUMBER.sub("", _STARS.sub("", statement)))
     sentence = _WORD_FOR_IT.sub(lambda found: found[1] if in_digits(found[2]) == found[1] else found[0], sentence)
     if choice := _choice(sentence, behind, rest):
         return choice
@@ -480,6 +484,8 @@ def whole(text: str) -> str | None:
         return last
     if text and len(text) <= WHOLE and not _prose(text) and not _MATH.search(text):
         return _SO.split(text)[-1]
+    if len(text) <= 200 and (nothing := _NOTHING.search(text)):
+        return next(filter(None, nothing.groups()))
     if len(text) <= 200 and (opening := _YES_OR_NO.match(text)) and not re.search(r"\d", text):
         return opening[1]
     if len(text) <= 200 and (stated := _IS_WORD.search(text)) and not _NO_STATEMENT.search(text):

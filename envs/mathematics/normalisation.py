@@ -30,7 +30,7 @@ _SYMBOLS = {
 }  # fmt: skip
 _SCRIPTS = {
     **{raised: ("^{", digit) for raised, digit in zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿˣ", "0123456789-+nx", strict=True)},
-    **{lowered: ("_{", digit) for lowered, digit in zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True)},
+    **{lowered: ("_{", digit) for lowered, digit in zip("₀₁₂₃₄₅₆₇₈₉ₙₖᵢⱼₓ", "0123456789nkijx", strict=True)},
 }
 _DIGIT = r"[0-9]"
 _BASES = dict(two=2, three=3, four=4, five=5, six=6, seven=7, eight=8, nine=9, ten=10, twelve=12, sixteen=16)
@@ -44,10 +44,10 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(r"\\(?:textcolor|color)\{[a-zA-Z]+\}|\\[hv]space\*?\{[^{}]*\}|\\[hv]?phantom\{[^{}]*\}"), ""),
     (re.compile(rf"\\(?:{_SIZES})(?![a-zA-Z])|\\(?:bf|it|rm|sf|tt|em)(?![a-zA-Z])(?!\s*\{{)"), ""),
     (re.compile(r"\\(?:tag|label)\*?\{[^{}]*\}"), ""),
-    (re.compile(r"\\begin\{array\}(?:\{[^{}]*\})?((?:(?!\\\\|&|\\end).)*)\\end\{array\}"), r"\1"),
     (re.compile(r"\\overline\s*\{([A-Z]{2})\}"), r"\1"),
     (re.compile(r"(?<!\\)(\\\\)\s*(?:\*|\[\s*-?[0-9.]+\s*(?:pt|e[xm]|[cm]m|in|px|mu|pc|bp)\s*\])"), r"\1 "),
     (re.compile(r"\\(?:[hc]line|(?:top|mid|bottom)rule)(?![a-zA-Z])(?:\{[0-9-]*\})?"), ""),
+    (re.compile(r"\\begin\{array\}(?:\{[^{}]*\})?((?:(?!\\\\|&|\\end).)*)(?:\\\\\s*)?\\end\{array\}"), r"\1"),
     (re.compile(r"\\(?:cr|tabularnewline)(?![a-zA-Z])"), r"\\\\ "),
     (re.compile(r"\\(?:[cl]?dots[cbmi]?)(?![a-zA-Z])"), "..."),
     (re.compile(r"\\colon(?![a-zA-Z])"), ":"),
@@ -200,6 +200,7 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(rf"(?<={_DIGIT}) (?={_DIGIT}{{3}}(?!{_DIGIT}))"), ""),
 ]
 _BLANKS = re.compile(r"\s{2,}")
+_ROUNDED = re.compile(r"(?<=[^\s=])\s?(?:\\approx|≈)\s?[0-9.]{1,20}\s?%$")
 _WORDINGS = [
     (re.compile(r"(?:all )?(?:the )?integers|all whole numbers", re.IGNORECASE), r"\mathbb{Z}"),
     (re.compile(r"(?:all )?positive real(?: number)?s", re.IGNORECASE), r"(0,\infty)"),
@@ -295,7 +296,7 @@ def normalise(text: str, lenient: bool = False) -> Answer:
         return Answer(whole)
     text, bare = cut_bare(in_digits(_CURRENCY.sub("", text)), lenient)
     if text.endswith("%"):
-        text = _without_percentage(text)
+        text = _without_percentage(_ROUNDED.sub("", text))
     percent = text.endswith("%")
     unit = " ".join(f"{bare} {unit}".lower().split())
     if not unit or unit.startswith(("/", "per ")):

@@ -13,7 +13,7 @@ ml milliliter millilitre; l liter litre; gal gallon;
 dollar usd buck; cent penny pence; euro eur; yen jpy; inr rupee; degree deg;
 mi/h mph; mi/gal mpg; km/h kph kmh kmph; m/s mps; celsius c; fahrenheit f; n newton; j joule;
 w watt; v volt; k kelvin; hz hertz; pa pascal; rad radian; a ampere amp; mol mole;
-ms millisecond; kw kilowatt; kj kilojoule; kn kilonewton; kpa kilopascal; khz kilohertz; ohm
+au; ev electronvolt; ms millisecond; kw kilowatt; kj kilojoule; kn kilonewton; kpa kilopascal; khz kilohertz; ohm
 """
 _CANONICAL = {
     word: group.split()[0] for group in _SAME.replace("\n", " ").split(";") for word in group.split() if group.split()

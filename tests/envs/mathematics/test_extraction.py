@@ -119,6 +119,10 @@ PLACES = [
     ("Correct Answer: C. 25", "(C) 25"), ("Answer: C (25)", "(C) 25"), ("25\n```", "25"),
     ("n = 36 does not work.", None),
     ("I got 7 at first but after checking it should be 8.", "8"),
+    ("答：一共有12个苹果。", "12"), ("答：不是12个。", "不是12"), ("故正确答案为D。", "D"), ("【答案】A", "A"),
+    ("所以选项D正确", "D"), ("The answer is July 4.", "July 4"),
+    ("The limit does not exist.", "does not exist"), ("So the equation has no real solutions.", "no real solutions"),
+    ("The limit does not exist for x = 3.", "3"),
     ("10</s>", "10"), ("10\n\n10", "10"), ("9 eggs * $2/egg = $<<9*2=18>>18", "18"),
     (r"The sum is \textbf{odd}.", "odd"), (r"\textbf{odd}", "**odd**"),
 ]  # fmt: skip
