@@ -54,7 +54,7 @@ _PHRASE = re.compile(
     re.IGNORECASE,
 )
 _REASON = re.compile(
-    r"[,;(]?\s*\b(?:because|since|as|i\.e|which|where|so|rather than|instead of)\b|\s\((?=[a-z]{3,} )|"
+    r"[,;(]?\s*\b(?:because|since|as|i\.e|which|where|so|rather than|instead of)\b|\s\((?=[a-z]{3,} |[a-z]\s?=)|"
     r"[,;]?\s*\(?\b(?:and |but )?not\b"
 )
 _SUPPOSED = re.compile(
@@ -90,7 +90,7 @@ _LETTER_STATED = re.compile(
 _IN_WORDS = re.compile(
     r"\b(?:is|are|equals|gets?|has|have|leaves?|gives|makes|up with|total of)\s+([a-zA-Z -]{3,60})[.!]?\s*$"
 )
-_NEGATED = re.compile(r"(?:\bnot|\bcannot|n['’]t|\bnever)\s+(?:\w+\s+)?$")
+_NEGATED = re.compile(r"(?:\bnot|\bcannot|n['’]t|\bnever)\s+(?:\w+\s+)?\Z")
 _REFUTED = re.compile(
     r"\W{0,4}\s(?:(?:is|was|would be)\s+(?:wrong|incorrect|not|false|impossible|rejected|extraneous|invalid)\b|"
     r"(?:does|do|did|can|could)(?: not|n['’]t|not)\b|fails\b)"
@@ -126,7 +126,7 @@ _NUMBER = re.compile(rf"(?<![0-9A-Za-z_.])(?:[(\[]\s*(?:{_VALUE})(?:,\s*(?:{_VAL
 _STATED = re.compile(
     r"(?:\b(?:there (?:are|is|were|will be)|is|are|was|equals?|gets?|got|makes?|made|gives?|has|have|"
     r"needs?|needed|earned|(?:should|must|would|will) be|leaves?|costs?|"
-    r"(?:takes?|took)(?: (?:him|her|them|us|you|me|it|[A-Z][a-z]+))?|"
+    r"(?:takes?|took)(?: (?:him|her|them|us|you|me|it|[A-Z][a-z]+)| (?=[\d.,/ ]{1,9}(?:second|minute|hour|day|week)))|"
     r"pays?|earns?|spends?|becomes?|obtain|find|so|thus|hence|therefore)\s+(?:only |about |exactly )?|=\s*)"
     rf"(?:\*\*)?\$?(?:-?[√∛]|±[√∛]?)?({_NUMBER.pattern})"
 )
@@ -184,7 +184,7 @@ _SUBJECT = re.compile(
 _TAKEN_OF = re.compile(
     rf"\b(?:over|during|(?:each |out )?of (?:the|all|these|those|his|her|their|our|my|your)|per|every)\s+"
     rf"(?:(?:the|these|those|all) )?{_NUMBER.pattern}|"
-    rf"\bof {_NUMBER.pattern} and {_NUMBER.pattern}"
+    rf"\bof {_NUMBER.pattern} and {_NUMBER.pattern}|\bthe \d+(?:st|nd|rd|th)\b"
 )
 _LARGE = re.compile(r"\s(?:hundred|thousand|million|billion|trillion)\b")
 _THAN = re.compile(r"\b(?:greater|more|less|fewer|larger|smaller|higher|lower) than\s+[$*]*\Z")
@@ -563,10 +563,10 @@ def number(text: str) -> str | None:
     starts = [match.start(1) for match in _STATED.finditer(text, begin)]
     if starts and (aside := _ASIDE.search(text, starts[0])):  # "it is 1/6, since the complement has 5/6"
         starts = [start for start in starts if start < aside.start()]
-    stated = [one for start in starts if (one := _NUMBER.match(text, start)) and not _REFUTED.match(text, one.end())]
-    found = [one for one in found if one.start() >= begin and not _REFUTED.match(text, one.end())]
+    found = [one for one in found if one.start() >= begin and not _is_denied(text, one)]
     if not found:
         return None
+    stated = [one for one in found if one.start() in starts]
     chosen = stated[-1] if stated else _last_free(text, begin, found)
     if _is_open(text, begin, chosen):
         return None
@@ -595,14 +595,18 @@ def _last_free(text: str, begin: int, found: list[re.Match[str]]) -> re.Match[st
     return (free or found)[-1]
 
 
+def _is_denied(text: str, number: re.Match[str]) -> bool:
+    before = _NEGATED.search(text, max(0, number.start() - 30), number.start())
+    return before is not None or _REFUTED.match(text, number.end()) is not None
+
+
 def _is_open(text: str, begin: int, chosen: re.Match[str]) -> bool:
     """Whether a sentence denies a number, asks for it, supposes it, or states that something is greater or less."""
     start, end = chosen.span()
     sentence = text[max(begin, start - 200) : start]
     supposed = _HYPOTHESIS.fullmatch(sentence)
     return bool(
-        _NEGATED.search(sentence[-30:])
-        or _THAN.search(sentence)
+        _THAN.search(sentence)
         or _DENIED.search(sentence)
         or (_QUESTION.match(text, end) and (_ASKS.match(sentence) or not sentence.rstrip(" $*").endswith("=")))
         or (supposed and (not supposed["clause"] or _CLAUSE_END.match(text, end)))
