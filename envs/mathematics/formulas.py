@@ -374,6 +374,8 @@ class _Parser(TokenReader):
             return False
         if token == "|":
             return self.bars == 0
+        if before == "!":
+            return True
         if token[0].isdigit() or (before[0].isdigit() and token == "\\frac" and self.peek(2).isdigit()):
             raise RefusedError  # 1 2, x2, a mixed number
         return True

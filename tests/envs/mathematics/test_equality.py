@@ -220,6 +220,7 @@ SAME = {
         (r"(\pm 1, 2)", "(1,2), (-1,2)"), (r"\{1,2,\ldots,5\}", r"\{1,2,3,4,5\}"), ("[1,2,3]", "1,2,3"),
         (r"\begin{pmatrix}2\\-1\end{pmatrix}", "[2,-1]"),
         ("f(x)=2x", r"f(x)=2x \text{ for all } x"), (r"2\pm\sqrt5", r"2\mp\sqrt5"), (r"\frac{8!}{4!4!}", "70"),
+        (r"\binom84", r"\frac{8!}{4!4!}"),
         (r"x=2k\pi, k\in\mathbb{Z}", r"x=2n\pi, n\in\mathbb{Z}"), (r"[0,\infty)", "nonnegative real numbers"),
         (r"\mathbb{Z}", "all integers"),
         (r"(-\infty,1)\cup(2,\infty)", "(-inf,1) U (2,inf)"), ("[0,1)", "[0;1["),

@@ -125,6 +125,7 @@ PLACES = [
     ("The limit does not exist for x = 3.", "3"),
     ("It takes 2 painters 60 minutes.", "60 minutes"), ("The angle measures 45°, not 35°.", "45"),
     ("He saved 100 dollars by the 12th month.", "100 dollars"), ("The number of solutions is 3 (x = 1, 2, 5).", "3"),
+    (r"**Answer:** $\$32348$", r"\$32348"), (r"It costs \$5 and then \$6.", "6"),
     ("10</s>", "10"), ("10\n\n10", "10"), ("9 eggs * $2/egg = $<<9*2=18>>18", "18"),
     (r"The sum is \textbf{odd}.", "odd"), (r"\textbf{odd}", "**odd**"),
 ]  # fmt: skip
