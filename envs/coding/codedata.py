@@ -26,10 +26,10 @@ from g2rpo_env.envs.coding.programs import (
     is_whole,
     logical_lines,
 )
-from g2rpo_env.envs.coding.rows import parse_json, text_of
+from g2rpo_env.envs.coding.rows import text_of
 from g2rpo_env.envs.coding.rowtests import IMPORTS, Tests, finish, read_programs, read_tests
 from g2rpo_env.envs.coding.verifier import CodeTask
-from g2rpo_env.envs.dataset import PlacedRow, RowSource
+from g2rpo_env.envs.dataset import PlacedRow, RowSource, find_value, join_messages
 from g2rpo_env.envs.files import Tables, load_tables
 from g2rpo_env.envs.options import CodeDataOptions, accept_options
 from g2rpo_env.envs.splits import Shares, pick_split, question_key
@@ -147,7 +147,7 @@ class Rows:
         name, value = self._field(row, "prompt", where)
         if not name:
             raise DataError(f"{where}: no field for the prompt among {sorted(row)}; name it: fields=('prompt=FIELD',)")
-        text = text_of({name: join_messages(value)}, name, where)
+        text = text_of({name: join_messages(value, f"{where}: field {name!r}")}, name, where)
         starter, reasoning = self._text(row, "starter", where), self._text(row, "reasoning", where)
         tests = self._tests(row, where)
         head = "" if "cases" in tests else self._head(text, starter, tests)
@@ -225,34 +225,6 @@ class Rows:
         if not found:
             raise DataError(f"{where}: field {name!r} holds no tests")
         return finish(found, where)
-
-
-def find_value(row: dict[str, Any], name: str, where: str) -> Any:
-    """Return a field, or with dots in its name a field inside a field; None if there is none.
-
-    >>> find_value({"a": '{"b": 1}', "c.d": 2}, "a.b", "here"), find_value({"c.d": 2}, "c.d", "here")
-    (1, 2)
-    """
-    if name in row or "." not in name:
-        return row.get(name)
-    first, _, rest = name.partition(".")
-    inner = row.get(first)
-    if isinstance(inner, str) and inner.lstrip().startswith("{"):
-        inner = parse_json(inner, f"{where}: field {first!r}")
-    return find_value(inner, rest, where) if isinstance(inner, dict) else None
-
-
-def join_messages(prompt: Any) -> Any:
-    """Return a prompt that is a list of chat messages as one text; anything else as it is.
-
-    >>> join_messages([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Add."}])
-    'Be brief.\\n\\nAdd.'
-    """
-    if isinstance(prompt, list) and all(
-        isinstance(one, dict) and isinstance(one.get("content"), str) for one in prompt
-    ):
-        return "\n\n".join(one["content"] for one in prompt if one.get("role") in ("system", "user"))
-    return prompt
 
 
 def _steps(code: str, head: str, reasoning: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from opening import opened
 
-from g2rpo_env.envs.coding.codedata import CodeDataset, Rows, find_value
+from g2rpo_env.envs.coding.codedata import CodeDataset, Rows
 from g2rpo_env.errors import ConfigurationError, DataError
 
 ADD_ONE = "def f(x):\n    y = x + 1\n    return y\n"
@@ -271,13 +271,6 @@ def test_public_cases_alone_are_taken_when_they_are_named(tmp_path: Path) -> Non
     row = {"prompt": "Print twice n.", "public_test_cases": PAIRS, "private_test_cases": "eJxrYJmayMgABhHR04z8ygOl"}
     problem = Rows(written(tmp_path, row), fields=("cases=public_test_cases",)).load("train").get("rows/0")
     assert problem.cases == (("3\n", "6\n"), ("5\n", "10\n"))
-
-
-def test_a_field_inside_a_field_is_found() -> None:
-    row = {"a": {"b": '{"c": 1}'}, "d": "text"}
-    assert [find_value(row, name, "here") for name in ("a.b.c", "a.x", "d.e", "f.g")] == [1, None, None, None]
-    with pytest.raises(DataError, match="here: field 'a' is not valid JSON"):
-        find_value({"a": "{b"}, "a.b", "here")
 
 
 # -- prompts that show a signature ----------------------------------------------------------------------------------
