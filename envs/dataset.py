@@ -87,7 +87,7 @@ def join_messages(value: Any, where: str) -> Any:
         DataError: an answer stands before the last question, or a message holds something else than text.
 
     >>> join_messages([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Add."}], "here")
-    'Be brief.\n\nAdd.'
+    'Be brief.\\n\\nAdd.'
     """
     if not isinstance(value, list) or not value or not all(isinstance(one, dict) and "role" in one for one in value):
         return value

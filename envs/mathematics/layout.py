@@ -258,8 +258,8 @@ def text_of(row: Mapping[str, Any], name: str, where: str) -> str:
 def _only(value: Any) -> Any:
     """Return what a list of one holds, also one that is written as text; anything else as it is.
 
-    >>> _only(["2"]), _only('["\\\\frac{1}{2}"]'), _only("[1, 2]"), _only(["2", "3"])
-    ('2', '\\frac{1}{2}', '[1, 2]', ['2', '3'])
+    >>> _only(["2"]), _only('["1/2"]'), _only("[1, 2]"), _only(["2", "3"])
+    ('2', '1/2', '[1, 2]', ['2', '3'])
     """
     if isinstance(value, str) and value.lstrip().startswith(("['", '["')):
         try:
