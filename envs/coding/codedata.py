@@ -38,7 +38,8 @@ from g2rpo_env.problem import SPLITS
 
 ROLES: dict[str, tuple[str, ...]] = {
     "prompt": (
-        "prompt", "question", "question_content", "problem", "description", "text", "instruction", "input",
+        "prompt", "question", "question_content", "problem", "problem_statement", "problem_description", "description",
+        "text", "instruction", "input", "query",
     ),
     "solution": (
         "solution", "canonical_solution", "code", "solutions", "gold_standard_solution", "completion", "output",
@@ -129,10 +130,13 @@ class Rows:
         problem = self._problem(row, problem_id, where)
         return problem, question_key(problem.prompt)
 
+    def _named(self, role: str) -> list[str]:
+        """Return the fields of a role that ``fields`` names."""
+        return [pair.partition("=")[2] for pair in self.fields if pair.partition("=")[0] == role]
+
     def _field(self, row: dict[str, Any], role: str, where: str) -> tuple[str, Any]:
         """Return name and value of the field of a role; ``("", None)`` if the row has none."""
-        named = [pair.partition("=")[2] for pair in self.fields if pair.partition("=")[0] == role]
-        for name in named or ROLES[role]:
+        for name in self._named(role) or ROLES[role]:
             value = find_value(row, name, where)
             if value not in NOTHING:
                 return name, value
@@ -144,13 +148,10 @@ class Rows:
         return text_of({name: value}, name, where) if name else ""
 
     def _problem(self, row: dict[str, Any], problem_id: str, where: str) -> CodeProblem:
-        name, value = self._field(row, "prompt", where)
-        if not name:
-            raise DataError(f"{where}: no field for the prompt among {sorted(row)}; name it: fields=('prompt=FIELD',)")
-        text = text_of({name: join_messages(value, f"{where}: field {name!r}")}, name, where)
+        text, helpers = self._request(row, where)
         starter, reasoning = self._text(row, "starter", where), self._text(row, "reasoning", where)
         tests = self._tests(row, where)
-        head = "" if "cases" in tests else self._head(text, starter, tests)
+        head = "" if "cases" in tests else self._head(text, starter, tests, helpers)
         if starter.strip() and starter.strip() not in text:
             text = f"{text.rstrip()}\n\n{starter.rstrip()}\n"
         prompt = text if head == text and not reasoning else self.template.replace("{prompt}", text)
@@ -160,12 +161,30 @@ class Rows:
         steps = _steps(code, "" if is_whole(code, head, empty.entry_point) else head, reasoning)
         return replace(empty, steps=steps[:-1], final=steps[-1], answer="".join(steps))
 
+    def _request(self, row: dict[str, Any], where: str) -> tuple[str, str]:
+        """Return the text of the prompt and code that the tests expect before the answer, or ``""``.
+
+        The prompt of LeetCode sets is such code, imports and classes of lists and trees; another field has the request.
+        """
+        named = self._named("prompt")
+        found = [(name, find_value(row, name, where)) for name in named or ROLES["prompt"]]
+        given = [
+            (name, join_messages(value, f"{where}: field {name!r}")) for name, value in found if value not in NOTHING
+        ]
+        if not given:
+            wanted = f"no field {named[0]!r}" if named else "no field for the prompt"
+            raise DataError(f"{where}: {wanted} among {sorted(row)}; name it: fields=('prompt=FIELD',)")
+        text = text_of(dict(given[:1]), given[0][0], where)
+        if len(given) > 1 and not named and is_help(text, self._text(row, "entry_point", where)):
+            return text_of(dict(given[1:2]), given[1][0], where), f"{text.rstrip()}\n\n"
+        return text, ""
+
     @staticmethod
-    def _head(text: str, starter: str, tests: Tests) -> str:
+    def _head(text: str, starter: str, tests: Tests, helpers: str) -> str:
         """Return what a completion may go on with: code that the row begins, after what tests that call it expect."""
         entry = None if "tail" in tests else tests.get("entry_point")
         line = f"{starter.rstrip()}\n"
-        head = line if is_open(line) else find_head(text, entry)
+        head = helpers + line if is_open(line) else find_head(text, entry)
         return IMPORTS + head if "tail" in tests else head
 
     def _solution(self, row: dict[str, Any], problem: CodeProblem, where: str) -> str:
@@ -225,6 +244,16 @@ class Rows:
         if not found:
             raise DataError(f"{where}: field {name!r} holds no tests")
         return finish(found, where)
+
+
+def is_help(text: str, entry_point: str) -> bool:
+    """Whether a text is code that helps a program and asks for none: it begins with imports and is whole.
+
+    >>> [is_help(text, "f") for text in ("import re\\n", "import re\\ndef f(x):\\n    pass\\n", "import it, please")]
+    [True, False, False]
+    """
+    begins = text.lstrip().startswith(("import ", "from "))
+    return begins and is_program(text) and entry_point.rpartition(".")[2] not in defined_names(text)
 
 
 def _steps(code: str, head: str, reasoning: str) -> tuple[str, ...]:

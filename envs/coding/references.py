@@ -149,7 +149,7 @@ class Session(wire.Peer):
         """Return an attribute."""
         return self.ask("get", target, (name,))
 
-    def special(self, target: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+    def special(self, target: Any, name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Return what a special method of an object's class returns."""
         return self.ask("special", target, (name, *args), kwargs)
 
@@ -641,11 +641,11 @@ def _forward(name: str, what: str) -> Any:
     if name == "__contains__":
         return _contains
     if name == "__call__":
-        return lambda self, *args, **kwargs: self._g2rpo_session.call_object(self, args, kwargs)
+        return lambda self, /, *args, **kwargs: self._g2rpo_session.call_object(self, args, kwargs)
     if name == "__hash__":
         return _hash
     if name in _SPECIAL:
-        return lambda self, *args, **kwargs: self._g2rpo_session.special(self, name, *args, **kwargs)
+        return lambda self, /, *args, **kwargs: self._g2rpo_session.special(self, name, *args, **kwargs)
     return Forward(name, what)
 
 
@@ -725,7 +725,7 @@ class RemoteType(type):
     def __init__(cls, name: str, bases: tuple[Any, ...], body: dict[str, Any], **_: Any) -> None:
         super().__init__(name, bases, body)
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+    def __call__(cls, /, *args: Any, **kwargs: Any) -> Any:
         made = cls._g2rpo_session.call(cls, args, kwargs)
         if isinstance(type(made), RemoteType):
             object.__setattr__(made, "_g2rpo_made", True)
@@ -877,7 +877,7 @@ class Named:
     def __init__(self, session: Session, name: str) -> None:
         self._g2rpo_session, self._g2rpo_name = session, name
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self._g2rpo_session.call(self._g2rpo_name, args, kwargs)
 
     def __getattribute__(self, name: str) -> Any:
@@ -913,7 +913,7 @@ class Method(Named):
         super().__init__(session, name)
         self._g2rpo_owner = owner
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self._g2rpo_session.call_method(self._g2rpo_owner, self._g2rpo_name, args, kwargs)
 
     def _found(self) -> Any:

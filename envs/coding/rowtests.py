@@ -137,6 +137,8 @@ def read_source(text: str, where: str, entry_point: str | None = None) -> Tests:
             parts = []
     if parts:
         statements.append("\n".join(parts))
+    if not statements:
+        raise DataError(f"{where} tests nothing, got {text!r:.80}")
     if any(isinstance(node, ast.ClassDef) for node in tree.body):
         raise DataError(f"{where} holds classes of tests; it must define check(candidate), test functions or asserts")
     return {"asserts": tuple(_statement(statement, where) for statement in statements)}
@@ -238,7 +240,7 @@ def read_cases(
             if not called:
                 raise DataError(f"{where} calls a function that it does not name; entry_point must name it")
             return (
-                _not_empty([(_arguments(a, where), [_parsed(b)]) for a, b in pairs], where), _name(called, where)
+                _not_empty([(_arguments(a, where), _results(b)) for a, b in pairs], where), _name(called, where)
             )  # fmt: skip
     else:
         raise DataError(f"{where} must be a list of cases, got {type(value).__name__}")
@@ -296,6 +298,11 @@ def _arguments(value: Any, where: str) -> list[Any]:
 def _wanted(value: Any) -> list[Any]:
     """Return the results that are right: APPS and TACO put some into a list of one, and take both."""
     return [value, value[0]] if isinstance(value, list) and len(value) == 1 else [value]
+
+
+def _results(value: Any) -> list[Any]:
+    """Return the results that are right: JSON text says one, a value may be in a list of one as in APPS."""
+    return [_parsed(value)] if isinstance(value, str) else _wanted(value)
 
 
 def _parsed(value: Any) -> Any:

@@ -44,9 +44,9 @@ class Server(wire.Peer):
         self.known: set[int] = set()
         self.proxies: dict[int, Any] = {}
         self.operations: dict[str, Callable[..., Any]] = {
-            "call": lambda target, *args, **kwargs: target(*args, **kwargs),
-            "method": lambda target, name, *args, **kwargs: getattr(target, name)(*args, **kwargs),
-            "special": lambda target, name, *args, **kwargs: getattr(type(target), name)(target, *args, **kwargs),
+            "call": lambda target, /, *args, **kwargs: target(*args, **kwargs),
+            "method": lambda target, name, /, *args, **kwargs: getattr(target, name)(*args, **kwargs),
+            "special": lambda target, name, /, *args, **kwargs: getattr(type(target), name)(target, *args, **kwargs),
             "get": getattr,
             "set": setattr,
             "delete": delattr,

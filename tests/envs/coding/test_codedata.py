@@ -83,6 +83,8 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigurationError, match=message):
             CodeDataset(**options)
+    with pytest.raises(DataError, match="line 1: no field 'texxt' among"):
+        CodeDataset(path, fields=("prompt=texxt",))
     with pytest.raises(ConfigurationError, match=r"split='test' of .* is empty; there are train \(1\).*test_fraction"):
         CodeDataset(path).with_split("test")
 
@@ -215,6 +217,19 @@ PUBLIC: dict[str, dict[str, Any]] = {
         "prompt": "Double the list.", "completion": METHOD, "entry_point": "Solution().twice", "starter_code": STARTER,
         "test": "def check(candidate):\n    assert candidate(nums=[1, 2]) == [2, 4]\n",
     },
+    "LeetCode, helpers as prompt": {
+        "problem_description": "Sum up to a target.", "query": "You are an expert. Sum up to a target.",
+        "prompt": "from typing import *\n\nclass Box:\n    def __init__(self, value): self.value = value\n",
+        "starter_code": "class Solution:\n    def total(self, target: Box, name: List[int]) -> Box:\n        ",
+        "completion": "class Solution:\n    def total(self, target: Box, name: List[int]) -> Box:\n"
+        "        return Box(min(target.value, sum(name)))\n",
+        "entry_point": "Solution().total",
+        "test": "def check(candidate):\n    assert candidate(target=Box(9), name=[1, 2]).value == 3\n",
+    },
+    "PrimeIntellect": {
+        "problem_statement": "Print twice n.", "gold_standard_solution": f"```python\n{DOUBLE}```",
+        "verification_info": {"language": "python", "test_cases": [{**PAIRS[0], "type": "stdin_stdout"}]},
+    },
     "HumanEval": CHECK,
 }  # fmt: skip
 
@@ -240,6 +255,7 @@ def test_prompts_show_the_signature_and_messages_are_one_text(public: CodeDatase
     assert prompts["LiveCodeBench, calls"] == f"Double.\n\n{STARTER.rstrip()}\n\n"
     assert prompts["Eurus"] == "Think first.\n\nPrint twice n.\n"
     assert prompts["HumanEval"] == "def f(x):\n"
+    assert prompts["LeetCode, helpers as prompt"].startswith("Sum up to a target.\n\nclass Solution:\n")
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ def test_cases_are_read_in_every_spelling(value: Any) -> None:
         ([{"input": "1\n[2]", "output": "3", "testtype": "functional", "metadata": {"func_name": "f"}}], None,
          ([1, [2]], [3])),
         ([{"input": [1, [2]], "output": 3, "type": "function_call", "fn_name": "f"}], None, ([1, [2]], [3])),
+        ([{"input": [1, [2]], "output": [3], "type": "function_call", "fn_name": "f"}], None, ([1, [2]], [[3], 3])),
     ],
 )  # fmt: skip
 def test_calls_are_arguments_and_right_results(value: Any, entry_point: str | None, cases: Any) -> None:
@@ -100,6 +101,8 @@ def test_source_is_a_check_or_test_functions_or_statements() -> None:
         ("def test_a(x): assert f(x)", "must take no arguments"),
         ("import pytest\ndef test_a(): assert f(1)", "needs pytest"),
         ("assert f(1) ==", "must be Python statements"),
+        ("  ", "tests nothing"),
+        ("# nothing", "tests nothing"),
     ):
         with pytest.raises(DataError, match=f"here.*{message}"):
             read_source(text, "here")
