@@ -13,7 +13,7 @@ from typing import Any, Unpack
 from g2rpo_env.envs.dataset import PlacedRow, Row, RowSource, find_value
 from g2rpo_env.envs.files import Tables, load_tables
 from g2rpo_env.envs.mathematics.equality import MathVerifier
-from g2rpo_env.envs.mathematics.layout import BOX_CLOSING, RULES, TAG_RULES, Layout
+from g2rpo_env.envs.mathematics.layout import BOX_CLOSING, MISSING, RULES, TAG_RULES, Layout
 from g2rpo_env.envs.mathematics.prompts import frame_prompt, template_text
 from g2rpo_env.envs.options import MathOptions, accept_options, task_options
 from g2rpo_env.envs.rewards import Accuracy, Rewards, ThinkFormat
@@ -269,6 +269,11 @@ class MathDataset(MathTask):
         source = self.source
         assert isinstance(source, MathSource)
         rows = [placed for split_rows in source.rows.tables.rows.values() for placed in split_rows]
+        for name, field in (("level", level), ("hint", hint)):
+            if field is not None and all(find_value(row, field, where, MISSING) is MISSING for where, row in rows):
+                raise ConfigurationError(
+                    f"{name}={field!r} must be a field of {data}; the fields are {', '.join(map(repr, rows[0][1]))}"
+                )
         if lacking := sum(layout.lacks_solution(row, where) for where, row in rows):
             total = len(rows)
             warnings.warn(

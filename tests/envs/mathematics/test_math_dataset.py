@@ -327,3 +327,12 @@ def test_a_calculator_is_taken_out_of_every_form_of_a_solution(tmp_path: Path) -
         whole = {"test_fraction": 0, "validation_fraction": 0, "solution": field}
         made = MathDataset(write(tmp_path / "rows.jsonl", [row]), **whole).source.get("train/0")
         assert made.solution.startswith(solution) and "<<" not in made.solution
+
+
+@pytest.mark.parametrize("name", ["level", "hint"])
+def test_a_field_that_no_row_has_is_refused(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / "rows.jsonl", [ROWS[0], {**ROWS[1], "extra": "Level 2"}])
+    whole = {"test_fraction": 0, "validation_fraction": 0}
+    with pytest.raises(ConfigurationError, match=f"{name}='extar' must be a field of .*; the fields are 'question'"):
+        MathDataset(path, **whole, **{name: "extar"})
+    assert MathDataset(path, **whole, **{name: "extra"}).source.num_problems == 2
