@@ -62,6 +62,21 @@ def check_file(path: Path | None, option: str) -> None:
         raise StorageError(f"{option}={str(path)!r} must be a file that can be written: {error.strerror}") from None
 
 
+def _read_object(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file of a run.
+
+    Raises:
+        ResumeError: it is damaged, or holds something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ResumeError(f"{path} is damaged: {error}") from None
+    if not isinstance(found, dict):
+        raise ResumeError(f"{path} must hold an object, and holds {type(found).__name__}")
+    return found
+
+
 class RunFolder:
     """A run on disk. Use :meth:`create` or :meth:`open`.
 
@@ -117,8 +132,8 @@ class RunFolder:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Options that the run was started with."""
-        return json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
+        """Options that the run was started with; raises ResumeError where the file is damaged."""
+        return _read_object(self.path / CONFIG)
 
     @property
     def threads(self) -> int | None:
@@ -245,9 +260,9 @@ class RunFolder:
         return read_lines(self.path / METRICS)
 
     def result(self) -> dict[str, Any] | None:
-        """Return result.json; None if there is none yet."""
+        """Return result.json; None if there is none yet. Raises ResumeError where it is damaged."""
         path = self.path / RESULT
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return _read_object(path) if path.is_file() else None
 
     def evaluations(self) -> list[dict[str, Any]]:
         """Return one dict per evaluation."""

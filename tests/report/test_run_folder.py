@@ -49,6 +49,15 @@ def test_a_folder_without_a_run_cannot_be_opened(tmp_path):
         RunFolder.open(tmp_path)
 
 
+@pytest.mark.parametrize("text", ["", "{", "[1]"])
+def test_a_damaged_file_of_a_run_is_named(tmp_path, text):
+    run = RunFolder.create(tmp_path / "run", {})
+    for name, read in (("config.json", lambda: run.config), ("result.json", run.result)):
+        (run.path / name).write_text(text)
+        with pytest.raises(ResumeError, match=f"{name} (is damaged|must hold an object)"):
+            read()
+
+
 def test_metrics_hold_no_clock_times_and_timings_do(tmp_path):
     run = RunFolder.create(tmp_path / "run", {"a": 1})
     run.record({"update": 1, "reward": 0.5, "loss": None}, seconds=1.25)
