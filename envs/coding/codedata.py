@@ -9,6 +9,7 @@ A field ``reasoning`` (as in data sets of chains of thought with code) becomes s
 
 from __future__ import annotations
 
+import ast
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -149,8 +150,12 @@ class Rows:
             raise DataError(f"{where}: no field for the prompt among {sorted(row)}; name it: fields=('prompt=FIELD',)")
         text = text_of({name: join_messages(value)}, name, where)
         starter, reasoning = self._text(row, "starter", where), self._text(row, "reasoning", where)
-        tests = self._tests(row, where)
-        head = "" if "cases" in tests else self._head(text, starter, tests)
+        tests, preamble = self._tests(row, where), ""
+        if name == "prompt" and (told := find_statement(row)) and is_program(text):
+            text, preamble = told, f"{text}\n\n"
+            refuse_classes(preamble, tests.get("test", ""), where)
+            tests = {**tests, "setup": preamble + tests.get("setup", "")}
+        head = "" if "cases" in tests else self._head(text, starter, tests, preamble)
         if starter.strip() and starter.strip() not in text:
             text = f"{text.rstrip()}\n\n{starter.rstrip()}\n"
         prompt = text if head == text and not reasoning else self.template.replace("{prompt}", text)
@@ -161,11 +166,11 @@ class Rows:
         return replace(empty, steps=steps[:-1], final=steps[-1], answer="".join(steps))
 
     @staticmethod
-    def _head(text: str, starter: str, tests: Tests) -> str:
+    def _head(text: str, starter: str, tests: Tests, preamble: str = "") -> str:
         """Return what a completion may go on with: code that the row begins, after what tests that call it expect."""
         entry = None if "tail" in tests else tests.get("entry_point")
         line = f"{starter.rstrip()}\n"
-        head = line if is_open(line) else find_head(text, entry)
+        head = preamble + (line if is_open(line) else find_head(text, entry))
         return IMPORTS + head if "tail" in tests else head
 
     def _solution(self, row: dict[str, Any], problem: CodeProblem, where: str) -> str:
@@ -204,7 +209,8 @@ class Rows:
             )
         tests = self._read_tests(row, roles[0], where)
         if "asserts" in tests and len(roles) > 1:  # a script of tests: what else there is counts case by case
-            tests = self._read_tests(row, roles[1], where)
+            more = self._read_tests(row, roles[1], where)
+            tests = {"asserts": more["asserts"] + tests["asserts"]} if "asserts" in more else more
         if "cases" in tests:
             return tests
         imports = self._field(row, "imports", where)[1] or []
@@ -240,6 +246,30 @@ def find_value(row: dict[str, Any], name: str, where: str) -> Any:
     if isinstance(inner, str) and inner.lstrip().startswith("{"):
         inner = parse_json(inner, f"{where}: field {first!r}")
     return find_value(inner, rest, where) if isinstance(inner, dict) else None
+
+
+def find_statement(row: dict[str, Any]) -> str:
+    """Return the problem in words of a row whose prompt may be code that stands before every answer, "" without it."""
+    found = next((row[name] for name in ("problem_description", "query") if row.get(name)), "")
+    return found if isinstance(found, str) else ""
+
+
+def refuse_classes(preamble: str, test: str, where: str) -> None:
+    """Refuse tests that make objects of classes which every answer has, too: they are not passed to a program.
+
+    Raises:
+        DataError: they do.
+    """
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    known = {node.name: node for node in ast.parse(preamble).body if isinstance(node, kinds)}
+    used: set[str] = set()
+    trees: list[ast.AST] = [ast.parse(test)]
+    while trees:
+        names = {node.id for node in ast.walk(trees.pop()) if isinstance(node, ast.Name)} & set(known) - used
+        used |= names
+        trees += [known[name] for name in names]
+    if classes := sorted(name for name in used if isinstance(known[name], ast.ClassDef)):
+        raise DataError(f"{where}: the tests pass objects of {classes[0]!r} to the program, which is not done here")
 
 
 def join_messages(prompt: Any) -> Any:
