@@ -9,6 +9,7 @@ A field ``reasoning`` (as in data sets of chains of thought with code) becomes s
 
 from __future__ import annotations
 
+import ast
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -148,10 +149,19 @@ class Rows:
         return text_of({name: value}, name, where) if name else ""
 
     def _problem(self, row: dict[str, Any], problem_id: str, where: str) -> CodeProblem:
-        text, helpers = self._request(row, where)
+        name, value = self._field(row, "prompt", where)
+        if not name:
+            named = self._named("prompt")
+            wanted = f"no field {named[0]!r}" if named else "no field for the prompt"
+            raise DataError(f"{where}: {wanted} among {sorted(row)}; name it: fields=('prompt=FIELD',)")
+        text = text_of({name: join_messages(value, f"{where}: field {name!r}")}, name, where)
         starter, reasoning = self._text(row, "starter", where), self._text(row, "reasoning", where)
-        tests = self._tests(row, where)
-        head = "" if "cases" in tests else self._head(text, starter, tests, helpers)
+        tests, preamble = self._tests(row, where), ""
+        if name == "prompt" and (told := find_statement(row)) and is_program(text):
+            text, preamble = told, f"{text}\n\n"
+            refuse_classes(preamble, tests.get("test", ""), where)
+            tests = {**tests, "setup": preamble + tests.get("setup", "")}
+        head = "" if "cases" in tests else self._head(text, starter, tests, preamble)
         if starter.strip() and starter.strip() not in text:
             text = f"{text.rstrip()}\n\n{starter.rstrip()}\n"
         prompt = text if head == text and not reasoning else self.template.replace("{prompt}", text)
@@ -161,30 +171,12 @@ class Rows:
         steps = _steps(code, "" if is_whole(code, head, empty.entry_point) else head, reasoning)
         return replace(empty, steps=steps[:-1], final=steps[-1], answer="".join(steps))
 
-    def _request(self, row: dict[str, Any], where: str) -> tuple[str, str]:
-        """Return the text of the prompt and code that the tests expect before the answer, or ``""``.
-
-        The prompt of LeetCode sets is such code, imports and classes of lists and trees; another field has the request.
-        """
-        named = self._named("prompt")
-        found = [(name, find_value(row, name, where)) for name in named or ROLES["prompt"]]
-        given = [
-            (name, join_messages(value, f"{where}: field {name!r}")) for name, value in found if value not in NOTHING
-        ]
-        if not given:
-            wanted = f"no field {named[0]!r}" if named else "no field for the prompt"
-            raise DataError(f"{where}: {wanted} among {sorted(row)}; name it: fields=('prompt=FIELD',)")
-        text = text_of(dict(given[:1]), given[0][0], where)
-        if len(given) > 1 and not named and is_help(text, self._text(row, "entry_point", where)):
-            return text_of(dict(given[1:2]), given[1][0], where), f"{text.rstrip()}\n\n"
-        return text, ""
-
     @staticmethod
-    def _head(text: str, starter: str, tests: Tests, helpers: str) -> str:
+    def _head(text: str, starter: str, tests: Tests, preamble: str = "") -> str:
         """Return what a completion may go on with: code that the row begins, after what tests that call it expect."""
         entry = None if "tail" in tests else tests.get("entry_point")
         line = f"{starter.rstrip()}\n"
-        head = helpers + line if is_open(line) else find_head(text, entry)
+        head = preamble + (line if is_open(line) else find_head(text, entry))
         return IMPORTS + head if "tail" in tests else head
 
     def _solution(self, row: dict[str, Any], problem: CodeProblem, where: str) -> str:
@@ -223,7 +215,8 @@ class Rows:
             )
         tests = self._read_tests(row, roles[0], where)
         if "asserts" in tests and len(roles) > 1:  # a script of tests: what else there is counts case by case
-            tests = self._read_tests(row, roles[1], where)
+            more = self._read_tests(row, roles[1], where)
+            tests = {"asserts": more["asserts"] + tests["asserts"]} if "asserts" in more else more
         if "cases" in tests:
             return tests
         imports = self._field(row, "imports", where)[1] or []
@@ -246,14 +239,28 @@ class Rows:
         return finish(found, where)
 
 
-def is_help(text: str, entry_point: str) -> bool:
-    """Whether a text is code that helps a program and asks for none: it begins with imports and is whole.
+def find_statement(row: dict[str, Any]) -> str:
+    """Return the problem in words of a row whose prompt may be code that stands before every answer, "" without it."""
+    found = next((row[name] for name in ("problem_description", "query") if row.get(name)), "")
+    return found if isinstance(found, str) else ""
 
-    >>> [is_help(text, "f") for text in ("import re\\n", "import re\\ndef f(x):\\n    pass\\n", "import it, please")]
-    [True, False, False]
+
+def refuse_classes(preamble: str, test: str, where: str) -> None:
+    """Refuse tests that make objects of classes which every answer has, too: they are not passed to a program.
+
+    Raises:
+        DataError: they do.
     """
-    begins = text.lstrip().startswith(("import ", "from "))
-    return begins and is_program(text) and entry_point.rpartition(".")[2] not in defined_names(text)
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    known = {node.name: node for node in ast.parse(preamble).body if isinstance(node, kinds)}
+    used: set[str] = set()
+    trees: list[ast.AST] = [ast.parse(test)]
+    while trees:
+        names = {node.id for node in ast.walk(trees.pop()) if isinstance(node, ast.Name)} & set(known) - used
+        used |= names
+        trees += [known[name] for name in names]
+    if classes := sorted(name for name in used if isinstance(known[name], ast.ClassDef)):
+        raise DataError(f"{where}: the tests pass objects of {classes[0]!r} to the program, which is not done here")
 
 
 def _steps(code: str, head: str, reasoning: str) -> tuple[str, ...]:

@@ -217,14 +217,11 @@ PUBLIC: dict[str, dict[str, Any]] = {
         "prompt": "Double the list.", "completion": METHOD, "entry_point": "Solution().twice", "starter_code": STARTER,
         "test": "def check(candidate):\n    assert candidate(nums=[1, 2]) == [2, 4]\n",
     },
-    "LeetCode, helpers as prompt": {
-        "problem_description": "Sum up to a target.", "query": "You are an expert. Sum up to a target.",
-        "prompt": "from typing import *\n\nclass Box:\n    def __init__(self, value): self.value = value\n",
-        "starter_code": "class Solution:\n    def total(self, target: Box, name: List[int]) -> Box:\n        ",
-        "completion": "class Solution:\n    def total(self, target: Box, name: List[int]) -> Box:\n"
-        "        return Box(min(target.value, sum(name)))\n",
-        "entry_point": "Solution().total",
-        "test": "def check(candidate):\n    assert candidate(target=Box(9), name=[1, 2]).value == 3\n",
+    "LeetCodeDataset": {
+        "prompt": "from typing import *\n\ndef same(a, b):\n    return a == b\n\nclass ListNode:\n    pass\n",
+        "problem_description": "Double the list.", "query": "You are an expert.", "entry_point": "Solution().twice",
+        "completion": METHOD, "starter_code": STARTER,
+        "test": "def check(candidate):\n    assert same(candidate(nums=[1, 2]), [2, 4])\n",
     },
     "PrimeIntellect": {
         "problem_statement": "Print twice n.", "gold_standard_solution": f"```python\n{DOUBLE}```",
@@ -255,7 +252,6 @@ def test_prompts_show_the_signature_and_messages_are_one_text(public: CodeDatase
     assert prompts["LiveCodeBench, calls"] == f"Double.\n\n{STARTER.rstrip()}\n\n"
     assert prompts["Eurus"] == "Think first.\n\nPrint twice n.\n"
     assert prompts["HumanEval"] == "def f(x):\n"
-    assert prompts["LeetCode, helpers as prompt"].startswith("Sum up to a target.\n\nclass Solution:\n")
 
 
 @pytest.mark.parametrize(
@@ -274,6 +270,11 @@ def test_prompts_show_the_signature_and_messages_are_one_text(public: CodeDatase
         ({"solution": DOUBLE, "entry_point": "f", "test": "def check(c): assert c(1) == 2"}, "must define 'f'"),
         ({"solution": [1]}, "must be a text or a list of texts"),
         ({"test": "import unittest\nclass A(unittest.TestCase): pass", "entry_point": "f"}, "holds classes of tests"),
+        (
+            {"prompt": "class N: pass\ndef n(): return N()", "query": "Do it.", "entry_point": "f", "solution": ADD_ONE}
+            | {"test": "def check(candidate):\n    assert candidate(n()) == 1\n"},
+            "pass objects of 'N' to the program",
+        ),
         ({"test": "import pytest\ndef test_a(): pass", "entry_point": "f"}, "needs pytest, which does not run"),
     ],
 )
@@ -281,6 +282,13 @@ def test_rows_that_would_be_graded_wrong_are_refused(tmp_path: Path, changes: di
     row = {"prompt": "Print twice n.", "public_test_cases": PAIRS, "solution": DOUBLE, **changes}
     with pytest.raises(DataError, match=f"line 1: .*{message}"):
         Rows(written(tmp_path, row)).load("train")
+
+
+def test_a_script_of_tests_and_asserts_count_together(tmp_path: Path) -> None:
+    opened().close()
+    task = CodeDataset(written(tmp_path, PUBLIC["MBPP+"] | {"test": "for n in (1, 5):\n    assert f(n) == n + 1\n"}))
+    problems = [task.source.get("rows/0")] * 2
+    assert [v.correct for v in task.verifier(problems, [ADD_ONE, "def f(x): return 2"])] == [True, False]
 
 
 def test_public_cases_alone_are_taken_when_they_are_named(tmp_path: Path) -> None:
