@@ -350,7 +350,7 @@ def read_programs(value: Any, where: str) -> list[str]:
     if isinstance(value, str):
         decoded = _parsed(value) if value.lstrip()[:1] in ("[", "{", '"') else value
         if isinstance(decoded, str):
-            return [_not_a_list(decoded, where)] if decoded.strip() else []
+            return [_not_a_list(decoded, where).removeprefix("\ufeff")] if decoded.strip() else []
         value = decoded if _is_texts(decoded) or isinstance(decoded, dict) else [value]
     if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
         value = {name: [one.get(name) for one in value] for name in ("language", "solution")}
@@ -361,7 +361,7 @@ def read_programs(value: Any, where: str) -> list[str]:
         value = [text for text, language in zip(texts, languages, strict=True) if language in _PYTHON_LANGUAGES]
     if not _is_texts(value):
         raise DataError(f"{where} must be a text or a list of texts, got {value!r:.80}")
-    return [text for text in value if text.strip()]
+    return [text.removeprefix("\ufeff") for text in value if text.strip()]
 
 
 def _is_texts(value: Any) -> bool:

@@ -117,7 +117,14 @@ def test_tests_of_several_fields_are_joined_or_refused() -> None:
 
 def test_solutions_are_read_in_every_spelling() -> None:
     program = "print(1)\n"
-    for value in (program, json.dumps(program), [program], json.dumps([program, ""]), [program, " "]):
+    for value in (
+        program,
+        json.dumps(program),
+        [program],
+        json.dumps([program, ""]),
+        [program, " "],
+        f"\ufeff{program}",
+    ):
         assert read_programs(value, "here") == [program]
     assert read_programs([{"language": 2, "solution": "c"}, {"language": 3, "solution": program}], "here") == [program]
     assert read_programs({"language": [1, 3, 2], "solution": ["a", program, "c"]}, "here") == [program]
