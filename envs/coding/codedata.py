@@ -162,6 +162,11 @@ class Rows:
             refuse_classes(preamble, tests.get("test", ""), where)
             tests = {**tests, "setup": preamble + tests.get("setup", "")}
         head = "" if "cases" in tests else self._head(text, starter, tests, preamble)
+        if "cases" in tests and is_open(f"{starter.rstrip()}\n") and "input" not in starter and "stdin" not in starter:
+            raise DataError(
+                f"{where}: the tests give standard input, and the starter code begins a function: name it and give its "
+                "arguments as JSON, see 'fn_name'"
+            )
         if starter.strip() and starter.strip() not in text:
             text = f"{text.rstrip()}\n\n{starter.rstrip()}\n"
         prompt = text if head == text and not reasoning else self.template.replace("{prompt}", text)

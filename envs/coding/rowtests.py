@@ -271,7 +271,9 @@ def _kind(case: dict[str, Any], where: str) -> str | None:
 
 def _pair(case: Any, where: str) -> tuple[Any, Any]:
     if isinstance(case, dict) and any(name in case for name in _INPUTS) and any(name in case for name in _OUTPUTS):
-        return _first(case, _INPUTS), _first(case, _OUTPUTS)
+        given, wanted = _first(case, _INPUTS), _first(case, _OUTPUTS)
+        # A table has texts alone: the list of arguments is JSON then. LiveCodeBench ("functional") has one per line.
+        return (_listed(given), _listed(wanted)) if case.get("type") == "function_call" else (given, wanted)
     if isinstance(case, list | tuple) and len(case) == 2:
         return case[0], case[1]
     raise DataError(f"{where}: a case must be an object with input and output, or a pair, got {case!r:.80}")
@@ -298,6 +300,12 @@ def _arguments(value: Any, where: str) -> list[Any]:
 def _wanted(value: Any) -> list[Any]:
     """Return the results that are right: APPS and TACO put some into a list of one, and take both."""
     return [value, value[0]] if isinstance(value, list) and len(value) == 1 else [value]
+
+
+def _listed(value: Any) -> Any:
+    """Return the list that a text is in JSON, anything else as it is."""
+    parsed = _parsed(value)
+    return parsed if isinstance(parsed, list) else value
 
 
 def _results(value: Any) -> list[Any]:

@@ -276,6 +276,7 @@ def test_prompts_show_the_signature_and_messages_are_one_text(public: CodeDatase
             "pass objects of 'N' to the program",
         ),
         ({"test": "import pytest\ndef test_a(): pass", "entry_point": "f"}, "needs pytest, which does not run"),
+        ({"starter_code": STARTER}, "the tests give standard input, and the starter code begins a function"),
     ],
 )
 def test_rows_that_would_be_graded_wrong_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

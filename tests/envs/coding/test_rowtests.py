@@ -37,6 +37,8 @@ def test_cases_are_read_in_every_spelling(value: Any) -> None:
          ([1, [2]], [3])),
         ([{"input": [1, [2]], "output": 3, "type": "function_call", "fn_name": "f"}], None, ([1, [2]], [3])),
         ([{"input": [1, [2]], "output": [3], "type": "function_call", "fn_name": "f"}], None, ([1, [2]], [[3], 3])),
+        ([{"input": "[1, [2]]", "output": "[3]", "type": "function_call", "fn_name": "f"}], None,
+         ([1, [2]], [[3], 3])),
     ],
 )  # fmt: skip
 def test_calls_are_arguments_and_right_results(value: Any, entry_point: str | None, cases: Any) -> None:
