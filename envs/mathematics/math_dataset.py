@@ -102,6 +102,7 @@ class MathRows:
             count = len(self._faults)
             warnings.warn(f"{count} of {total} rows of {tables.name} are left out; {self._faults[0]}", stacklevel=2)
         self.splits, self.left_out = shares.apply(named)
+        self._warn_copies()
 
     def _problem(self, name: str, placed: PlacedRow, layout: Layout, prepare: Prepare) -> tuple[Problem, bytes] | None:
         where, row = placed
@@ -116,6 +117,17 @@ class MathRows:
             self._faults.append(str(error))
             return None
         return problem, question_key(layout.read_question(ready, where))
+
+    def _warn_copies(self) -> None:
+        """Say so where most problems of a split are copies: an interval over them would be much too narrow."""
+        for split, problems in self.splits.items():
+            distinct = len({(problem.prompt, problem.answer) for problem in problems})
+            if 0 < distinct * 2 <= len(problems):
+                warnings.warn(
+                    f"{split} of {self.tables.name} holds {distinct} problems in {len(problems)} rows: the others are "
+                    "copies, and accuracies and their intervals count them as problems of their own",
+                    stacklevel=2,
+                )
 
     def source(self, split: str) -> MathSource:
         """Return the source of one split; ``warmstart`` is the training problems.

@@ -336,3 +336,9 @@ def test_a_field_that_no_row_has_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{name}='extar' must be a field of .*; the fields are 'question'"):
         MathDataset(path, **whole, **{name: "extar"})
     assert MathDataset(path, **whole, **{name: "extra"}).source.num_problems == 2
+
+
+def test_a_split_that_is_mostly_copies_says_so(tmp_path: Path) -> None:
+    rows = [{**ROWS[0], "id": n} for n in range(3)] + [ROWS[1]]
+    with pytest.warns(UserWarning, match="train of .* holds 2 problems in 4 rows: the others are copies"):
+        MathDataset(write(tmp_path / "rows.jsonl", rows), test_fraction=0, validation_fraction=0)
