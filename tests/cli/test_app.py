@@ -59,9 +59,9 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(argv, said, command, tm
 
 
 def test_the_home_of_the_user_may_follow_an_equals_sign(monkeypatch):
-    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("HOME", "/users/me")
     words = ["--out=~/runs", "--out=~", "--out=~other", "--text=a~/b", "~/runs", "a=~/b"]
-    expanded = ["--out=/home/me/runs", "--out=/home/me", *words[2:]]
+    expanded = ["--out=/users/me/runs", "--out=/users/me", *words[2:]]
     assert [app.expand_home(word) for word in words] == expanded
 
 
