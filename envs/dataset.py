@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -41,6 +42,71 @@ def check_row(row: Any, fields: Sequence[str], where: str) -> None:
                 f"{where}: field {name!r} must be text, but holds the lone surrogate {surrogate.group()!r} "
                 f"at character {surrogate.start()}"
             )
+
+
+def find_value(row: Mapping[str, Any], name: str, where: str, default: Any = None) -> Any:
+    """Return a field, or with dots in its name a field inside a field, which may be JSON text; else the default.
+
+    Raises:
+        DataError: a field on the way begins like a JSON object and is none.
+
+    >>> find_value({"a": '{"b": 1}', "c.d": 2}, "a.b", "here"), find_value({"c.d": 2}, "c.d", "here")
+    (1, 2)
+    """
+    if name in row or "." not in name:
+        return row.get(name, default)
+    first, _, rest = name.partition(".")
+    inner = row.get(first)
+    if isinstance(inner, str) and inner.lstrip().startswith("{"):
+        inner = parse_json(inner, f"{where}: field {first!r}")
+    return find_value(inner, rest, where, default) if isinstance(inner, dict) else default
+
+
+def parse_json(text: str, where: str) -> Any:
+    """Return the value of a field that is JSON text.
+
+    Raises:
+        DataError: it is none.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{where} is not valid JSON ({error.msg} at line {error.lineno} column {error.colno})"
+        ) from None
+    except (RecursionError, ValueError) as error:
+        raise DataError(f"{where} is not valid JSON ({error})") from None
+
+
+def join_messages(value: Any, where: str) -> Any:
+    """Return a conversation, a list of chat messages, as the text that comes before its answer; anything else as it is.
+
+    An answer of the assistant at the end is no part of a question.
+
+    Raises:
+        DataError: an answer stands before the last question, or a message holds something else than text.
+
+    >>> join_messages([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Add."}], "here")
+    'Be brief.\\n\\nAdd.'
+    """
+    if not isinstance(value, list) or not value or not all(isinstance(one, dict) and "role" in one for one in value):
+        return value
+    asked = value[:-1] if value[-1]["role"] == "assistant" else value
+    if not asked or any(one["role"] not in ("system", "developer", "user") for one in asked):
+        raise DataError(
+            f"{where} holds a conversation of several turns; it must be one question, with its system message"
+        )
+    return "\n\n".join(_content(one.get("content"), where) for one in asked)
+
+
+def _content(content: Any, where: str) -> str:
+    """Return the text of a message, which may be cut into parts."""
+    parts = content if isinstance(content, list) else [content]
+    found = (part.get("text") if isinstance(part, dict) else part for part in parts)
+    texts = [text for text in found if isinstance(text, str)]
+    if len(texts) < len(parts):
+        raise DataError(f"{where} holds a message whose content is no text: {content!r:.80}")
+    return "".join(texts)
 
 
 def read_hub(

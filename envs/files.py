@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -72,7 +73,7 @@ def load_tables(
     """
     if limit is not None and limit < 1:
         raise ConfigurationError(f"limit={limit} must be at least 1, or None for all rows")
-    path = Path(data)
+    path = local_path(data)
     if path.is_file():
         tables = _local(path.parent, {split_of(path, path.parent) or "train": [path]}, limit, str(path))
     elif path.is_dir():
@@ -86,13 +87,29 @@ def load_tables(
     return tables
 
 
+def local_path(data: str | Path) -> Path:
+    """Return data as a path, ``~`` being the home of the user.
+
+    Raises:
+        ConfigurationError: it is neither a text nor a path.
+    """
+    if not isinstance(data, str | Path) or not str(data).strip():
+        raise ConfigurationError(
+            f"data={data!r:.80} must be one path or the name of a Hub data set; a folder holds several files"
+        )
+    try:
+        return Path(data).expanduser()
+    except RuntimeError:  # no home, or no such user
+        return Path(data)
+
+
 def is_hub_name(data: str | Path) -> bool:
     """Whether data that are no local file or folder may be the name of a data set on the Hub, and no missing path.
 
     >>> is_hub_name("openai/gsm8k"), is_hub_name("train.jsonl.gz"), is_hub_name("/data/gsm8k"), is_hub_name("./gsm8k")
     (True, False, False, False)
     """
-    path = Path(data)
+    path = local_path(data)
     local = path.exists() or split_name(path)[1] or path.is_absolute() or len(path.parts) > 2
     return not local and not str(data).startswith(".")
 
@@ -126,7 +143,11 @@ def list_files(folder: Path, config: str | None = None) -> list[Path]:
     found, others = [], []
     for path in sorted(root.rglob("*")):
         hidden = any(part.startswith((".", "__")) for part in path.relative_to(root).parts)
-        if not path.is_file() or path.name in _NOT_ROWS or hidden:
+        if path.name in _NOT_ROWS or hidden:
+            continue
+        if path.is_symlink() and not path.exists() and split_name(path)[1]:
+            raise DataError(f"{path} is a link to {path.readlink()}, which does not exist")
+        if not path.is_file():
             continue
         if not split_name(path)[1]:
             others.append(path.name)
@@ -162,6 +183,15 @@ def group_files(paths: Iterable[Path], root: Path) -> dict[str, list[Path]]:
         kinds = sorted({"".join(split_name(path)[1:]) for path in paths})
         if len(kinds) > 1:
             raise DataError(f"data={str(root)!r} holds {split} as {' and '.join(kinds)}: give the file itself")
+        folders = sorted(
+            {path.parent.relative_to(root).as_posix() for path in paths if split_of(Path(path.name), Path())}
+        )
+        if len(folders) > 1:
+            warnings.warn(
+                f"{split} of {root} comes from the folders {', '.join(folders)}, whose rows are read together; "
+                f"config={folders[0]!r} reads one alone",
+                stacklevel=2,
+            )
     return chosen
 
 
@@ -206,7 +236,7 @@ def read_rows(data: str | Path, config: str | None = None) -> list[PlacedRow]:
     Raises:
         DataError: there is no such file or folder, or it cannot be read.
     """
-    path = Path(data)
+    path = local_path(data)
     files = list_files(path, config) if path.is_dir() else [path]
     return [row for file in files for row in read_file(file)]
 

@@ -51,7 +51,7 @@ class Shares:
     divide: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.validation, self.test) < 0 or self.validation + self.test > 1:
+        if not (self.validation >= 0 and self.test >= 0 and self.validation + self.test <= 1):
             raise ConfigurationError(
                 f"validation_fraction={self.validation} and test_fraction={self.test} must be at least 0 and "
                 "together at most 1"

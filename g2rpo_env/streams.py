@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from g2rpo_env.errors import ConfigurationError
+
 Seed = int | Sequence[int]
 
 # Of numpy.random.SeedSequence, whose numbers numpy keeps; the algorithm is O'Neill's seed_seq_fe128.
@@ -29,14 +31,26 @@ def stream(root: Seed, purpose: str, *key: int) -> np.random.Generator:
         purpose: Purpose of the numbers; two purposes never share a stream.
         *key: Non-negative ints, such as (group, member).
 
+    Raises:
+        ConfigurationError: the root seed is negative.
+
     >>> bool(stream(0, "order", 3).random() == stream(0, "order", 3).random())
     True
     >>> bool(stream(0, "order", 3).random() == stream(0, "sample", 3).random())
     False
     """
     entropy = root if isinstance(root, int) else list(root)
-    seeds = np.random.SeedSequence(entropy, spawn_key=(zlib.crc32(purpose.encode()), *key))
+    seeds = _seed_sequence(entropy, (zlib.crc32(purpose.encode()), *key))
     return np.random.Generator(np.random.Philox(seeds))
+
+
+def _seed_sequence(entropy: Seed, key: tuple[int, ...]) -> np.random.SeedSequence:
+    try:
+        return np.random.SeedSequence(entropy, spawn_key=key)
+    except ValueError:
+        if min([entropy] if isinstance(entropy, int) else entropy, default=0) >= 0:
+            raise
+        raise ConfigurationError(f"seed={entropy} must be at least 0") from None
 
 
 def streams(root: Seed, purpose: str, indices: Sequence[int]) -> Iterator[np.random.Generator]:
@@ -106,7 +120,7 @@ def _philox_keys(root: Seed, purpose: str, indices: np.ndarray) -> np.ndarray:
     before it is the same for all.
     """
     entropy = [root] if isinstance(root, int) else list(root)
-    pool = np.random.SeedSequence(entropy, spawn_key=(zlib.crc32(purpose.encode()),)).pool
+    pool = _seed_sequence(entropy, (zlib.crc32(purpose.encode()),)).pool
     words = max(WORDS, sum(max(1, -(-number.bit_length() // 32)) for number in entropy)) + 1
     first = INIT_A * pow(MULTIPLY_A, WORDS * words, 2**32)
     hash_N4 = _hash(indices[:, None], first, MULTIPLY_A)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.streams import Seed, bound_raw, fresh_seed, raw_numbers, stream, streams
 
 KEYS = st.tuples(
@@ -80,3 +81,13 @@ def test_bounded_numbers_are_what_a_generator_makes_of_its_raw_ones(index: int, 
 def test_fresh_seeds_differ_and_can_be_used() -> None:
     seeds = {fresh_seed() for _ in range(5)}
     assert len(seeds) == 5 and all(0 <= stream(seed, "x").random() < 1 for seed in seeds)
+
+
+@pytest.mark.parametrize("seed", [-1, (3, -2)])
+def test_a_negative_seed_is_refused_by_its_name(seed: Seed) -> None:
+    with pytest.raises(ConfigurationError, match=r"seed=.*-\d.* must be at least 0"):
+        stream(seed, "order")
+    with pytest.raises(ConfigurationError, match="must be at least 0"):
+        list(streams(seed, "order", [0]))
+    with pytest.raises(ValueError, match="non-negative"):
+        stream(0, "order", -1)

@@ -9,6 +9,7 @@ A field ``reasoning`` (as in data sets of chains of thought with code) becomes s
 
 from __future__ import annotations
 
+import ast
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -26,10 +27,10 @@ from g2rpo_env.envs.coding.programs import (
     is_whole,
     logical_lines,
 )
-from g2rpo_env.envs.coding.rows import parse_json, text_of
+from g2rpo_env.envs.coding.rows import text_of
 from g2rpo_env.envs.coding.rowtests import IMPORTS, Tests, finish, read_programs, read_tests
 from g2rpo_env.envs.coding.verifier import CodeTask
-from g2rpo_env.envs.dataset import PlacedRow, RowSource
+from g2rpo_env.envs.dataset import PlacedRow, RowSource, find_value, join_messages
 from g2rpo_env.envs.files import Tables, load_tables
 from g2rpo_env.envs.options import CodeDataOptions, accept_options
 from g2rpo_env.envs.splits import Shares, pick_split, question_key
@@ -38,7 +39,8 @@ from g2rpo_env.problem import SPLITS
 
 ROLES: dict[str, tuple[str, ...]] = {
     "prompt": (
-        "prompt", "question", "question_content", "problem", "description", "text", "instruction", "input",
+        "prompt", "question", "question_content", "problem", "problem_statement", "problem_description", "description",
+        "text", "instruction", "input", "query",
     ),
     "solution": (
         "solution", "canonical_solution", "code", "solutions", "gold_standard_solution", "completion", "output",
@@ -129,10 +131,13 @@ class Rows:
         problem = self._problem(row, problem_id, where)
         return problem, question_key(problem.prompt)
 
+    def _named(self, role: str) -> list[str]:
+        """Return the fields of a role that ``fields`` names."""
+        return [pair.partition("=")[2] for pair in self.fields if pair.partition("=")[0] == role]
+
     def _field(self, row: dict[str, Any], role: str, where: str) -> tuple[str, Any]:
         """Return name and value of the field of a role; ``("", None)`` if the row has none."""
-        named = [pair.partition("=")[2] for pair in self.fields if pair.partition("=")[0] == role]
-        for name in named or ROLES[role]:
+        for name in self._named(role) or ROLES[role]:
             value = find_value(row, name, where)
             if value not in NOTHING:
                 return name, value
@@ -146,11 +151,22 @@ class Rows:
     def _problem(self, row: dict[str, Any], problem_id: str, where: str) -> CodeProblem:
         name, value = self._field(row, "prompt", where)
         if not name:
-            raise DataError(f"{where}: no field for the prompt among {sorted(row)}; name it: fields=('prompt=FIELD',)")
-        text = text_of({name: join_messages(value)}, name, where)
+            named = self._named("prompt")
+            wanted = f"no field {named[0]!r}" if named else "no field for the prompt"
+            raise DataError(f"{where}: {wanted} among {sorted(row)}; name it: fields=('prompt=FIELD',)")
+        text = text_of({name: join_messages(value, f"{where}: field {name!r}")}, name, where)
         starter, reasoning = self._text(row, "starter", where), self._text(row, "reasoning", where)
-        tests = self._tests(row, where)
-        head = "" if "cases" in tests else self._head(text, starter, tests)
+        tests, preamble = self._tests(row, where), ""
+        if name == "prompt" and (told := find_statement(row)) and is_program(text):
+            text, preamble = told, f"{text}\n\n"
+            refuse_classes(preamble, tests.get("test", ""), where)
+            tests = {**tests, "setup": preamble + tests.get("setup", "")}
+        head = "" if "cases" in tests else self._head(text, starter, tests, preamble)
+        if "cases" in tests and is_open(f"{starter.rstrip()}\n") and "input" not in starter and "stdin" not in starter:
+            raise DataError(
+                f"{where}: the tests give standard input, and the starter code begins a function: name it and give its "
+                "arguments as JSON, see 'fn_name'"
+            )
         if starter.strip() and starter.strip() not in text:
             text = f"{text.rstrip()}\n\n{starter.rstrip()}\n"
         prompt = text if head == text and not reasoning else self.template.replace("{prompt}", text)
@@ -161,11 +177,11 @@ class Rows:
         return replace(empty, steps=steps[:-1], final=steps[-1], answer="".join(steps))
 
     @staticmethod
-    def _head(text: str, starter: str, tests: Tests) -> str:
+    def _head(text: str, starter: str, tests: Tests, preamble: str = "") -> str:
         """Return what a completion may go on with: code that the row begins, after what tests that call it expect."""
         entry = None if "tail" in tests else tests.get("entry_point")
         line = f"{starter.rstrip()}\n"
-        head = line if is_open(line) else find_head(text, entry)
+        head = preamble + (line if is_open(line) else find_head(text, entry))
         return IMPORTS + head if "tail" in tests else head
 
     def _solution(self, row: dict[str, Any], problem: CodeProblem, where: str) -> str:
@@ -204,7 +220,8 @@ class Rows:
             )
         tests = self._read_tests(row, roles[0], where)
         if "asserts" in tests and len(roles) > 1:  # a script of tests: what else there is counts case by case
-            tests = self._read_tests(row, roles[1], where)
+            more = self._read_tests(row, roles[1], where)
+            tests = {"asserts": more["asserts"] + tests["asserts"]} if "asserts" in more else more
         if "cases" in tests:
             return tests
         imports = self._field(row, "imports", where)[1] or []
@@ -227,32 +244,28 @@ class Rows:
         return finish(found, where)
 
 
-def find_value(row: dict[str, Any], name: str, where: str) -> Any:
-    """Return a field, or with dots in its name a field inside a field; None if there is none.
+def find_statement(row: dict[str, Any]) -> str:
+    """Return the problem in words of a row whose prompt may be code that stands before every answer, "" without it."""
+    found = next((row[name] for name in ("problem_description", "query") if row.get(name)), "")
+    return found if isinstance(found, str) else ""
 
-    >>> find_value({"a": '{"b": 1}', "c.d": 2}, "a.b", "here"), find_value({"c.d": 2}, "c.d", "here")
-    (1, 2)
+
+def refuse_classes(preamble: str, test: str, where: str) -> None:
+    """Refuse tests that make objects of classes which every answer has, too: they are not passed to a program.
+
+    Raises:
+        DataError: they do.
     """
-    if name in row or "." not in name:
-        return row.get(name)
-    first, _, rest = name.partition(".")
-    inner = row.get(first)
-    if isinstance(inner, str) and inner.lstrip().startswith("{"):
-        inner = parse_json(inner, f"{where}: field {first!r}")
-    return find_value(inner, rest, where) if isinstance(inner, dict) else None
-
-
-def join_messages(prompt: Any) -> Any:
-    """Return a prompt that is a list of chat messages as one text; anything else as it is.
-
-    >>> join_messages([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Add."}])
-    'Be brief.\\n\\nAdd.'
-    """
-    if isinstance(prompt, list) and all(
-        isinstance(one, dict) and isinstance(one.get("content"), str) for one in prompt
-    ):
-        return "\n\n".join(one["content"] for one in prompt if one.get("role") in ("system", "user"))
-    return prompt
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    known = {node.name: node for node in ast.parse(preamble).body if isinstance(node, kinds)}
+    used: set[str] = set()
+    trees: list[ast.AST] = [ast.parse(test)]
+    while trees:
+        names = {node.id for node in ast.walk(trees.pop()) if isinstance(node, ast.Name)} & set(known) - used
+        used |= names
+        trees += [known[name] for name in names]
+    if classes := sorted(name for name in used if isinstance(known[name], ast.ClassDef)):
+        raise DataError(f"{where}: the tests pass objects of {classes[0]!r} to the program, which is not done here")
 
 
 def _steps(code: str, head: str, reasoning: str) -> tuple[str, ...]:

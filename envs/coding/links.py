@@ -113,18 +113,29 @@ class Links:
         if not self.objects and _ATOMS.issuperset(map(type, items)):
             return []
         found, edges = _walk([*items, *(part for value in self.objects.values() for part in _children(value))])
-        if self.enabled:
-            for key in found:
-                if (type(found[key]) in _KINDS or is_array(type(found[key]))) and key not in self.numbers:
-                    # Beside the table and the argument; or it stands in two places of what is sent.
-                    if sys.getrefcount(found[key]) - edges[key] > 2 or edges[key] > 1:
-                        self.add(found[key])
+        held: set[int] = set()
+        for key in found:
+            kind = type(found[key])
+            if (kind in _KINDS or is_array(kind)) and key not in self.numbers or issubclass(kind, tuple):
+                # Beside the table and the argument; or it stands in two places of what is sent.
+                if sys.getrefcount(found[key]) - edges[key] > 2 or edges[key] > 1:
+                    self._hold(found[key], held)
         return [
             number
             for number in self.objects
-            if sys.getrefcount(self.objects[number]) - edges.get(id(self.objects[number]), 0)
+            if id(self.objects[number]) not in held
+            and sys.getrefcount(self.objects[number]) - edges.get(id(self.objects[number]), 0)
             <= 2 + (id(self.objects[number]) in found)
         ]
+
+    def _hold(self, value: Any, held: set[int]) -> None:
+        """Link a container that something else refers to, or those in such a tuple, which cannot change itself."""
+        held.add(id(value))
+        if issubclass(type(value), tuple):
+            for part in tuple.__iter__(value):
+                self._hold(part, held)
+        elif (type(value) in _KINDS or is_array(type(value))) and self.enabled and id(value) not in self.numbers:
+            self.add(value)
 
     def news(self, items: Iterable[Any], budget: list[Any]) -> dict[str, Any]:
         """Return what the other side must know when it gets ``items``: changes of links, and those that end here.

@@ -17,7 +17,7 @@ from g2rpo_env.envs.coding.programs import CodeProblem, steps_and_final
 from g2rpo_env.envs.coding.rows import text_of, texts_of
 from g2rpo_env.envs.coding.verifier import CodeTask
 from g2rpo_env.envs.dataset import PlacedRow, RowSource, read_hub
-from g2rpo_env.envs.files import is_hub_name, read_rows
+from g2rpo_env.envs.files import is_hub_name, local_path, read_rows
 from g2rpo_env.envs.options import CodeOptions, accept_options
 from g2rpo_env.errors import ConfigurationError, DataError
 
@@ -61,7 +61,7 @@ class Rows:
         config = "sanitized" if self.sanitized else "full"
         if self.data is None or is_hub_name(self.data):
             return read_hub(str(self.data or HUB_NAME), config, "train" if split == "warmstart" else split)
-        rows = read_rows(self.data, config if (Path(self.data) / config).is_dir() else None)
+        rows = read_rows(self.data, config if (local_path(self.data) / config).is_dir() else None)
         if self.sanitized and "prompt" not in rows[0][1]:
             raise ConfigurationError(
                 f"sanitized=True needs the sanitised file, whose rows have the field 'prompt'; {str(self.data)!r} is "

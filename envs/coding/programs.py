@@ -25,6 +25,8 @@ _END_OF_THOUGHT = re.compile(r"(?m)^[ \t]*</think>[ \t\r]*$")
 _OPENS = re.compile(r"(?m)^(?:async[ \t]+def|def|class)[ \t]+(\w+)")
 _INDENTED = re.compile(r"(?:[ \t]*(?:#.*)?\r?\n)*[ \t]+[^\s#]")
 _BEGINNING = re.compile(r"(?m)^([ \t]*)(?:async[ \t]+def|def|class)[ \t]+\w")
+_FUTURES = re.compile(r"^from __future__ import [\w, ]+\n", re.MULTILINE)
+"""What must stand before all other code."""
 _DECORATORS = re.compile(r"(?:^@.*\n)+\Z", re.MULTILINE)
 
 
@@ -83,7 +85,8 @@ class CodeProblem(Problem):
         if not self.head or not is_whole(code, self.head, self.entry_point):
             code = self.head + code
         elif base := alone(self.head):
-            code = f"{base}\n{code}"
+            futures, code = _FUTURES.findall(code), _FUTURES.sub("", code)
+            code = "".join([*futures, f"{base}\n{code}"])
         return f"{code}\n{self.tail}" if self.tail else code
 
 

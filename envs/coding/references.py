@@ -18,7 +18,9 @@ import functools
 import importlib
 import inspect
 import operator
+import re
 import sys
+import threading
 import types
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -92,6 +94,11 @@ class Session(wire.Peer):
         """Whether the tests name a class of the program."""
         self.own_classes: frozenset[str] = frozenset()
         """Names of classes that the tests define."""
+        self.scope: dict[str, Any] = {}
+        """The names of the tests."""
+        self.entry_point = ""
+        self.catches_stop = False
+        """Whether the tests name StopIteration."""
         self.ended: Control | None = None
         self.classes: dict[tuple[int, bool], Any] = {}
         self.described: dict[int, Any] = {}
@@ -103,11 +110,17 @@ class Session(wire.Peer):
         self.depth = 0
         self.reading = False
         self.stdout, self.stderr = sys.stdout, sys.stderr
+        self.lock = threading.RLock()
+        """Held from question to answer: tests may have threads."""
 
     # -- questions ---------------------------------------------------------------------------------------------------
 
     def ask(self, operation: str, target: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         """Return the answer to a question: the value, or raise the exception that it raised there."""
+        with self.lock:
+            return self._ask(operation, target, args, kwargs or {})
+
+    def _ask(self, operation: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self.ended is not None:
             raise self.ended
         if self.reading:
@@ -116,7 +129,7 @@ class Session(wire.Peer):
             self.end(Obstacle(f"calls are nested deeper than {MAX_NESTED} across the boundary"))
         self.depth += 1
         try:
-            data = self._exchange(self._request(operation, target, args, kwargs or {}))
+            data = self._exchange(self._request(operation, target, args, kwargs))
             while data.startswith(b'["callback"'):
                 data = self._exchange(self._call_back(data))
             return self._result(data, operation, args[0] if args else None)
@@ -149,7 +162,7 @@ class Session(wire.Peer):
         """Return an attribute."""
         return self.ask("get", target, (name,))
 
-    def special(self, target: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+    def special(self, target: Any, name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Return what a special method of an object's class returns."""
         return self.ask("special", target, (name, *args), kwargs)
 
@@ -207,19 +220,22 @@ class Session(wire.Peer):
         if kind == "error":
             error = self._exception(parts, more)
             ends = operation == "special" or (operation == "method" and name in ("send", "throw", "__next__"))
-            if (
-                isinstance(error, NameError)
-                and str(error).split("'")[1:2]
-                and str(error).split("'")[1] in self.own_classes
-            ):
-                self.end(Obstacle(f"the program needs a class of the tests: {error}"))
+            if isinstance(error, NameError) and self._is_ours(name_missing(str(error))):
+                self.end(Obstacle(f"the program needs a name of the tests: {error}"))
             if isinstance(error, StopIteration) and not ends:
-                self.doubts.append(Doubt("StopIteration", True))  # in a loop over calls it would end the test
+                self.doubts.append(
+                    Doubt("StopIteration", plain=not self.catches_stop)
+                )  # in a loop over calls it would end the test
             raise error
         (value,) = parts or (None,)
         if operation in ("call", "name") and is_stand_in(value):
             object.__setattr__(value, "_g2rpo_given", True)
         return value
+
+    def _is_ours(self, name: str) -> bool:
+        """Whether plain Python, where program and tests share their names, would find one among those of the tests."""
+        known = name != self.entry_point and name in self.scope and type(self.scope[name]) is not Named
+        return known or name in self.own_classes
 
     def _read(self, data: bytes, kinds: tuple[str, ...]) -> tuple[str, list[Any], dict[str, Any]]:
         """Return kind, values and extras of a message of the program's side."""
@@ -299,7 +315,9 @@ class Session(wire.Peer):
     def _thrown(self, error: BaseException) -> Any:
         self.thrown.append(error)
         kinds = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins"]
-        return {"thrown": [len(self.thrown) - 1, kinds[0], str(error)[:300]]}
+        plain = all(type(part) in (int, str, float, bool, type(None)) for part in error.args)
+        args = list(error.args) if plain else [str(error)[:300]]
+        return {"thrown": [len(self.thrown) - 1, type(error).__name__, kinds[0], args]}
 
     def write_function(self, function: Any) -> Any:
         """Return the tag of a function of the tests."""
@@ -318,18 +336,16 @@ class Session(wire.Peer):
 
     def write(self, value: Any, kind: type, depth: int, budget: list[Any]) -> Any:
         """See wire.Peer."""
-        if isinstance(kind, RemoteType) or isinstance(value, RemoteType):
-            return {"ref": number_of(value)}
         if kind is Named:
             return {"ref": value._g2rpo_name}
         if kind is Method:
             return {"attribute": [wire.tree_of(value._g2rpo_owner, depth, budget), value._g2rpo_name]}
+        if isinstance(kind, RemoteType) or isinstance(value, RemoteType):
+            return {"ref": number_of(value)}
         if is_array(kind) and value.dtype.kind in "biufcSU":
             if not self.libraries:
                 self.end(NeedsLibraries())
             return {"ndarray": [value.dtype.str, list(value.shape), value.tobytes().hex()]}
-        if value is ...:
-            return {"global": ["builtins", "Ellipsis"]}
         if kind.__module__ in sys.stdlib_module_names and base_of(kind) is not None:
             return None
         return self._write_function(value, kind)
@@ -404,10 +420,19 @@ class Session(wire.Peer):
         self.links.learn(number, value, trees[0], depth, budget)
         return value
 
-    def _raised(self, number: Any, kind: Any, message: Any, args: Any) -> BaseException:
+    def _raised(self, number: Any, kind: Any, message: Any, args: Any, *cause: Any) -> BaseException:
+        error = self._error(number, kind, message, args)
+        for tree in cause:
+            found = wire.value_of(tree, 0, [1000, self])
+            error.__cause__ = found if isinstance(found, BaseException) else None
+        return error
+
+    def _error(self, number: Any, kind: Any, message: Any, args: Any) -> BaseException:
         cls = self.class_of(kind)
         if not issubclass(cls, BaseException):
             raise wire.WireError("an exception that is none")
+        if issubclass(cls, BaseExceptionGroup):
+            self.end(Obstacle("groups of exceptions cannot be taken apart here"))
         message, args = str(message)[:400], [part for part in args if type(part) in (int, str, float, bool)]
         if isinstance(cls, RemoteType):
             error: BaseException = self._mark(cast(Any, BaseException).__new__(cls), number)
@@ -463,7 +488,7 @@ class Session(wire.Peer):
         body |= {"_g2rpo_own": frozenset(inherited | set(own)), "_g2rpo_number": number, "_g2rpo_session": self}
         body |= {"__module__": module, "__doc__": text if type(text) is str else None, "__qualname__": name}
         body["_g2rpo_real"] = real = known or _REAL.get(name) or _standard_class(module, name)
-        if known or name in _REAL:
+        if real:
             body["__class__"] = property(lambda self: real)
         if name == "module":
             body["__getattr__"] = _refuse_module
@@ -472,6 +497,10 @@ class Session(wire.Peer):
             body["__module__"] = property(lambda self: self._g2rpo_session.get(self, "__module__"))
         if name == "coroutine":
             body |= {"send": _run, "__await__": _await, "throw": _raise, "close": lambda self: None}
+        if "__await__" in own:
+            body["__await__"] = _await
+        if "__next__" in own and "__copy__" not in own:
+            body["__copy__"] = Absent()
         if "__hash__" in body and own["__hash__"] == "none":
             body["__hash__"] = None
         try:
@@ -521,15 +550,16 @@ def _public_name(value: Any) -> list[str] | None:
 
 
 def _describe_function(function: Any) -> list[Any]:
-    """Return name and parameters (name, kind, whether it has a default) of a function of the tests."""
+    """Return name, parameters (name, kind, whether it has a default) and docstring of a function of the tests."""
     name = getattr(function, "__name__", "function")
+    text = function.__doc__ if isinstance(function, types.FunctionType) else None
     parameters = []
     if isinstance(function, types.FunctionType | types.MethodType):
         with contextlib.suppress(ValueError, TypeError):
             for p in inspect.signature(function).parameters.values():
                 parameters.append([p.name, int(p.kind), p.default is not p.empty])
-            return [str(name), parameters]
-    return [str(name), [["args", 2, False], ["kwargs", 4, False]]]
+            return [str(name), parameters, text]
+    return [str(name), [["args", 2, False], ["kwargs", 4, False]], text]
 
 
 class _Next:
@@ -568,6 +598,11 @@ def exception_of(parts: list[Any]) -> BaseException:
         with contextlib.suppress(TypeError):  # UnicodeDecodeError asks for five arguments
             return found(message)
     return CandidateError(f"{name}: {message}")
+
+
+def name_missing(message: str) -> str:
+    """Return the name that a NameError is about, "" if it does not say."""
+    return found[1] if (found := re.search(r"name '(\w+)' is not defined", message)) else ""
 
 
 def build_error(cls: Any, message: str, args: list[Any]) -> BaseException:
@@ -615,7 +650,8 @@ _ARITHMETIC = tuple(
 )
 _SPECIAL = frozenset(
     "__call__ __len__ __length_hint__ __getitem__ __setitem__ __delitem__ __contains__ __iter__ __next__ __reversed__ "
-    "__enter__ __exit__ __int__ __float__ __complex__ __index__ __bool__ __abs__ __neg__ __pos__ __invert__ __round__ "
+    "__enter__ __exit__ __aiter__ __anext__ __aenter__ __aexit__ "
+    "__int__ __float__ __complex__ __index__ __bool__ __abs__ __neg__ __pos__ __invert__ __round__ "
     "__trunc__ __floor__ __ceil__ __repr__ __str__ __format__ __bytes__ __hash__ __missing__".split()
 )
 _READABLE = frozenset(
@@ -641,11 +677,11 @@ def _forward(name: str, what: str) -> Any:
     if name == "__contains__":
         return _contains
     if name == "__call__":
-        return lambda self, *args, **kwargs: self._g2rpo_session.call_object(self, args, kwargs)
+        return lambda self, /, *args, **kwargs: self._g2rpo_session.call_object(self, args, kwargs)
     if name == "__hash__":
         return _hash
     if name in _SPECIAL:
-        return lambda self, *args, **kwargs: self._g2rpo_session.special(self, name, *args, **kwargs)
+        return lambda self, /, *args, **kwargs: self._g2rpo_session.special(self, name, *args, **kwargs)
     return Forward(name, what)
 
 
@@ -712,6 +748,14 @@ class Forward:
         value._g2rpo_session.ask("delete", value, (self.name,))
 
 
+class Absent:
+    """A method that an object lacks although a base of its class has it."""
+
+    def __get__(self, value: Any, owner: Any) -> None:
+        if value is not None:
+            raise AttributeError("no such method")
+
+
 class RemoteType(type):
     """The class of classes of the program."""
 
@@ -725,7 +769,7 @@ class RemoteType(type):
     def __init__(cls, name: str, bases: tuple[Any, ...], body: dict[str, Any], **_: Any) -> None:
         super().__init__(name, bases, body)
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+    def __call__(cls, /, *args: Any, **kwargs: Any) -> Any:
         made = cls._g2rpo_session.call(cls, args, kwargs)
         if isinstance(type(made), RemoteType):
             object.__setattr__(made, "_g2rpo_made", True)
@@ -877,7 +921,7 @@ class Named:
     def __init__(self, session: Session, name: str) -> None:
         self._g2rpo_session, self._g2rpo_name = session, name
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self._g2rpo_session.call(self._g2rpo_name, args, kwargs)
 
     def __getattribute__(self, name: str) -> Any:
@@ -899,6 +943,10 @@ class Named:
     def _found(self) -> Any:
         return self._g2rpo_session.ask("name", self._g2rpo_name)
 
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return self._found().__class__
+
     def __mro_entries__(self, bases: Any) -> tuple[Any, ...]:
         return (self._found(),)
 
@@ -913,7 +961,7 @@ class Method(Named):
         super().__init__(session, name)
         self._g2rpo_owner = owner
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self._g2rpo_session.call_method(self._g2rpo_owner, self._g2rpo_name, args, kwargs)
 
     def _found(self) -> Any:

@@ -2,27 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from g2rpo_env.envs.dataset import SURROGATE
+from g2rpo_env.envs.dataset import SURROGATE, parse_json
 from g2rpo_env.errors import DataError
-
-
-def parse_json(text: str, where: str) -> Any:
-    """Return the value of a field that is JSON text.
-
-    Raises:
-        DataError: it is none.
-    """
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{where} is not valid JSON ({error.msg} at line {error.lineno} column {error.colno})"
-        ) from None
-    except (RecursionError, ValueError) as error:
-        raise DataError(f"{where} is not valid JSON ({error})") from None
 
 
 def text_of(row: dict[str, Any], field: str, where: str, default: str | None = None) -> str:

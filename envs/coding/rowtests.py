@@ -137,6 +137,8 @@ def read_source(text: str, where: str, entry_point: str | None = None) -> Tests:
             parts = []
     if parts:
         statements.append("\n".join(parts))
+    if not statements:
+        raise DataError(f"{where} tests nothing, got {text!r:.80}")
     if any(isinstance(node, ast.ClassDef) for node in tree.body):
         raise DataError(f"{where} holds classes of tests; it must define check(candidate), test functions or asserts")
     return {"asserts": tuple(_statement(statement, where) for statement in statements)}
@@ -238,7 +240,7 @@ def read_cases(
             if not called:
                 raise DataError(f"{where} calls a function that it does not name; entry_point must name it")
             return (
-                _not_empty([(_arguments(a, where), [_parsed(b)]) for a, b in pairs], where), _name(called, where)
+                _not_empty([(_arguments(a, where), _results(b)) for a, b in pairs], where), _name(called, where)
             )  # fmt: skip
     else:
         raise DataError(f"{where} must be a list of cases, got {type(value).__name__}")
@@ -269,7 +271,9 @@ def _kind(case: dict[str, Any], where: str) -> str | None:
 
 def _pair(case: Any, where: str) -> tuple[Any, Any]:
     if isinstance(case, dict) and any(name in case for name in _INPUTS) and any(name in case for name in _OUTPUTS):
-        return _first(case, _INPUTS), _first(case, _OUTPUTS)
+        given, wanted = _first(case, _INPUTS), _first(case, _OUTPUTS)
+        # A table has texts alone: the list of arguments is JSON then. LiveCodeBench ("functional") has one per line.
+        return (_listed(given), _listed(wanted)) if case.get("type") == "function_call" else (given, wanted)
     if isinstance(case, list | tuple) and len(case) == 2:
         return case[0], case[1]
     raise DataError(f"{where}: a case must be an object with input and output, or a pair, got {case!r:.80}")
@@ -296,6 +300,17 @@ def _arguments(value: Any, where: str) -> list[Any]:
 def _wanted(value: Any) -> list[Any]:
     """Return the results that are right: APPS and TACO put some into a list of one, and take both."""
     return [value, value[0]] if isinstance(value, list) and len(value) == 1 else [value]
+
+
+def _listed(value: Any) -> Any:
+    """Return the list that a text is in JSON, anything else as it is."""
+    parsed = _parsed(value)
+    return parsed if isinstance(parsed, list) else value
+
+
+def _results(value: Any) -> list[Any]:
+    """Return the results that are right: JSON text says one, a value may be in a list of one as in APPS."""
+    return [_parsed(value)] if isinstance(value, str) else _wanted(value)
 
 
 def _parsed(value: Any) -> Any:
@@ -343,7 +358,7 @@ def read_programs(value: Any, where: str) -> list[str]:
     if isinstance(value, str):
         decoded = _parsed(value) if value.lstrip()[:1] in ("[", "{", '"') else value
         if isinstance(decoded, str):
-            return [_not_a_list(decoded, where)] if decoded.strip() else []
+            return [_not_a_list(decoded, where).removeprefix("\ufeff")] if decoded.strip() else []
         value = decoded if _is_texts(decoded) or isinstance(decoded, dict) else [value]
     if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
         value = {name: [one.get(name) for one in value] for name in ("language", "solution")}
@@ -354,7 +369,7 @@ def read_programs(value: Any, where: str) -> list[str]:
         value = [text for text, language in zip(texts, languages, strict=True) if language in _PYTHON_LANGUAGES]
     if not _is_texts(value):
         raise DataError(f"{where} must be a text or a list of texts, got {value!r:.80}")
-    return [text for text in value if text.strip()]
+    return [text.removeprefix("\ufeff") for text in value if text.strip()]
 
 
 def _is_texts(value: Any) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import functools
 import importlib
 import io
 import json
@@ -44,9 +45,9 @@ class Server(wire.Peer):
         self.known: set[int] = set()
         self.proxies: dict[int, Any] = {}
         self.operations: dict[str, Callable[..., Any]] = {
-            "call": lambda target, *args, **kwargs: target(*args, **kwargs),
-            "method": lambda target, name, *args, **kwargs: getattr(target, name)(*args, **kwargs),
-            "special": lambda target, name, *args, **kwargs: getattr(type(target), name)(target, *args, **kwargs),
+            "call": lambda target, /, *args, **kwargs: target(*args, **kwargs),
+            "method": lambda target, name, /, *args, **kwargs: getattr(target, name)(*args, **kwargs),
+            "special": lambda target, name, /, *args, **kwargs: getattr(type(target), name)(target, *args, **kwargs),
             "get": getattr,
             "set": setattr,
             "delete": delattr,
@@ -87,7 +88,7 @@ class Server(wire.Peer):
             raise NameError(f"name {name!r} is not defined: the program defines no {name!r}")
         return self.namespace[name]
 
-    def execute(self, text: str, **names: Any) -> None:
+    def execute(self, text: str, /, **names: Any) -> None:
         """Execute statements in the program's namespace, with some more names."""
         self.namespace.update(names)
         exec(text, self.namespace)
@@ -167,7 +168,10 @@ class Server(wire.Peer):
         tag = [number, self.describe(kind)]
         if isinstance(value, BaseException):
             args = value.args if all(type(part) in (int, str, float, bool, type(None)) for part in value.args) else ()
-            return {"exception": [*tag, describe_failure(value)[-1], list(args)]}
+            if isinstance(value, OSError) and isinstance(value.filename, str):
+                args = (*args, value.filename)
+            cause = [wire.tree_of(value.__cause__, depth + 1, budget)] if value.__cause__ is not None else []
+            return {"exception": [*tag, describe_failure(value)[-1], list(args), *cause]}
         if base_of(kind) is not None:
             if number in self.links.objects:
                 return {"twin": tag}
@@ -212,10 +216,11 @@ class Server(wire.Peer):
             return self.proxies.setdefault(inner, self.items_of(inner))
         return _READERS[tag](self, *inner)
 
-    def proxy(self, number: int, name: str, parameters: list[Any]) -> Any:
+    def proxy(self, number: int, name: str, parameters: list[Any], text: str | None = None) -> Any:
         """Return the function that stands for one of the tests."""
         if number not in self.proxies:
             self.proxies[number] = make_proxy(lambda *a, **k: self.call_back(number, a, k), name, parameters)
+            self.proxies[number].__doc__ = text
         return self.proxies[number]
 
     # -- asking back -------------------------------------------------------------------------------------------------
@@ -332,14 +337,21 @@ def describe_failure(error: BaseException) -> list[str]:
     return ["refused" if isinstance(error, wire.WireError) else "error", type(error).__name__, kinds[0], message]
 
 
+@functools.cache
+def event_loop() -> Any:
+    """Return the one event loop: an asynchronous generator lives in it from item to item."""
+    import asyncio  # the rare case pays
+
+    return asyncio.new_event_loop()
+
+
 def run_coroutine(coroutine: Any) -> Any:
     """Return the result of a coroutine."""
-    import asyncio  # the rare case pays
 
     async def wait() -> Any:
         return await coroutine
 
-    return asyncio.run(wait())
+    return event_loop().run_until_complete(wait())
 
 
 def signature_of(function: Any) -> list[Any]:
@@ -386,13 +398,12 @@ def make_proxy(call: Callable[..., Any], name: str, parameters: list[Any]) -> An
     return proxy
 
 
-def make_thrown(server: Server, number: int, kind: str, message: str) -> BaseException:
+def make_thrown(server: Server, number: int, name: str, kind: str, args: list[Any]) -> BaseException:
     """Return an exception that stands for one of the tests' own."""
-    base = getattr(builtins, kind, Exception)
     try:
-        error = type(kind, (base,), {"__thrown__": number})(message)
+        error = type(name, (getattr(builtins, kind, Exception),), {"__thrown__": number})(*args)
     except TypeError:
-        error = type(kind, (Exception,), {"__thrown__": number})(message)
+        error = type(name, (Exception,), {"__thrown__": number})(*args)
     return error
 
 

@@ -11,6 +11,7 @@ import builtins
 import contextlib
 import importlib
 import re
+import symtable
 import sys
 import types
 from collections import Counter, defaultdict
@@ -110,6 +111,7 @@ def run_check(session: Session, entry_point: str, test: str, setup: str, score: 
     score.planned, session.own_classes = tests.planned, tests.classes
     scope: dict[str, Any] = {"__name__": "tests", "__builtins__": Names(session, tests.called)}
     scope[_RECORD], scope[_THERE] = partial(record_case, score, tests.asserts), partial(make_there, session)
+    session.scope, session.entry_point, session.catches_stop = scope, entry_point, "StopIteration" in test
     try:
         exec(tests.code, scope)
     except Control:
@@ -220,12 +222,33 @@ def prepare(test: str, setup: str, asserts: list[str]) -> None:
             importlib.import_module(name)
 
 
+@lru_cache(maxsize=64)
+def top_names(source: str) -> frozenset[str]:
+    """Return the names that a source which compiles gives to its module.
+
+    >>> sorted(top_names("from cmath import *\\nclass A:\\n    b = 1\\n"))[:3]
+    ['A', 'acos', 'acosh']
+    """
+    symbols = symtable.symtable(source, "<tests>", "exec").get_symbols()
+    names = {one.get_name() for one in symbols if one.is_assigned() or one.is_imported() or one.is_namespace()}
+    for node in walk(_parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.names[0].name == "*":
+            with contextlib.suppress(Exception):
+                module = importlib.import_module(node.module)
+                names |= set(getattr(module, "__all__", [name for name in vars(module) if name[0] != "_"]))
+    return frozenset(names)
+
+
 _FILES = rb"open|[Pp]ath|os"
 _ENVIRONMENT = rb"environ|getenv"
 UNREACHED: dict[str, bytes] = {
     "patch": rb"", "monkeypatch": rb"", "setrecursionlimit": rb"", "getsource": rb"", "setattr": rb"import",
     "seed": rb"random", "environ": _ENVIRONMENT, "putenv": _ENVIRONMENT, "chdir": _FILES, "tempfile": _FILES,
     "open": _FILES, "write_text": _FILES, "tmp_path": _FILES, "stdin": rb"input|stdin", "perf_counter": rb"sleep",
+    **dict.fromkeys(("catch_warnings", "warns", "assertWarns", "assertWarnsRegex"), rb"warn"),
+    **dict.fromkeys(("assertLogs", "assertNoLogs", "getLogger", "caplog"), rb"logg"),
+    **dict.fromkeys(("getcontext", "localcontext"), rb"decimal"), "argv": rb"arg[vp]",
+    "set_int_max_str_digits": rb"",
 }  # fmt: skip
 """What tests may do to the process they share with a program, and what a program mentions that sees it."""
 
@@ -336,6 +359,7 @@ def run_asserts(session: Session, asserts: list[str], setup: str, score: Score) 
     session.modules |= tests.modules
     scope: dict[str, Any] = {"__name__": "tests", "__builtins__": Names(session, tests.called)}
     scope[_THERE] = partial(make_there, session)
+    session.scope, session.catches_stop = scope, any("StopIteration" in text for text in asserts)
     if tests.before is not None:
         try:
             exec(tests.before, scope)
@@ -344,7 +368,7 @@ def run_asserts(session: Session, asserts: list[str], setup: str, score: Score) 
         except BaseException as error:
             raise TestError(f"the setup cannot be run: {brief(error)}") from None
     for case in tests.cases:
-        names = () if case.free - scope.keys() else case.tested
+        names = () if case.free - scope.keys() else case.tested - scope.keys()
         scope.update((name, Named(session, name)) for name in names)
         try:
             exec(case.code, scope)
@@ -493,6 +517,8 @@ def brief(error: BaseException) -> str:
     """Return the class and message of an exception, as far as it can be printed."""
     try:
         message = str(error)
-    except Exception:
+    except Control:
+        raise
+    except BaseException:  # it may ask the program
         message = ""
     return f"{type(error).__name__}: {message}"[:300] if message else type(error).__name__

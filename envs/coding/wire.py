@@ -309,6 +309,7 @@ _STANDARD: dict[type, tuple[str, Any]] = {
     slice: ("slice", lambda v: [v.start, v.stop, v.step]),
     array.array: ("array", lambda v: [v.typecode, *v]),
     type(NotImplemented): ("NotImplemented", lambda v: []),
+    type(...): ("Ellipsis", lambda v: []),
 }
 _ZONES = (type(None), datetime.timezone)
 """Types of the standard library that are made from parts: their tag, and what gives the parts."""
@@ -548,6 +549,7 @@ _CONTAINERS: dict[str, Any] = {
     "slice": lambda parts: slice(*parts),
     "array": _array,
     "NotImplemented": lambda parts: NotImplemented,
+    "Ellipsis": lambda parts: ...,
 }
 _SCALARS: dict[str, Any] = {
     "int": _integer,

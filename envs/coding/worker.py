@@ -44,9 +44,9 @@ from typing import Any
 from g2rpo_env.envs.coding import jail, wire
 from g2rpo_env.envs.coding.clock import PATIENCE, Clock
 from g2rpo_env.envs.coding.outputs import same_output
-from g2rpo_env.envs.coding.references import Control, NeedsLibraries, Obstacle, Session
+from g2rpo_env.envs.coding.references import Control, NeedsLibraries, Obstacle, Session, name_missing
 from g2rpo_env.envs.coding.scratch import empty, measure_hidden, within
-from g2rpo_env.envs.coding.trial import Score, TestError, brief, prepare, run_asserts, run_check, unreached
+from g2rpo_env.envs.coding.trial import Score, TestError, brief, prepare, run_asserts, run_check, top_names, unreached
 
 MAX_OUTPUT = 4 << 20
 """Bytes that a script may write."""
@@ -283,7 +283,13 @@ class Worker:
         with process.sample([]) as sample:
             try:
                 remote = Remote(self, sample)
-                remote.load(program)
+                try:
+                    remote.load(program)
+                except Stop as stop:
+                    name = name_missing(stop.message) if stop.outcome == "crash" else ""
+                    if name in top_names(request["setup"]):
+                        raise Obstacle(f"the program needs a name of the setup: {stop.message}") from None
+                    raise
                 session = RemoteSession(remote, copies, libraries=process is self.jails.get(True))
                 if request["test"]:
                     run_check(session, request["entry_point"], request["test"], request["setup"], score)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Unpack
 
 from g2rpo_env.envs.dataset import PlacedRow, Row, RowSource, check_row, read_hub
-from g2rpo_env.envs.files import find_files, group_files, is_hub_name, list_files, split_of
+from g2rpo_env.envs.files import find_files, group_files, is_hub_name, list_files, local_path, split_of
 from g2rpo_env.envs.formats import read_file, split_name
 from g2rpo_env.envs.mathematics.layout import add_tags
 from g2rpo_env.envs.mathematics.math_dataset import math_verifier, strip_calculator
@@ -87,7 +87,7 @@ class Rows:
         if self.data is None or is_hub_name(self.data):
             rows = read_hub(str(self.data or HUB_NAME), config, stem, FIELDS)
             return {"train": ("train", ()), "test": ("test", ()), stem: (stem, rows)}
-        path = Path(self.data)
+        path = local_path(self.data)
         if not path.is_dir():
             return {split_of(path, path.parent) or "train": (split_name(path)[0], self._check(read_file(path)))}
         if (path / config).is_dir():  # as it lies on the Hub

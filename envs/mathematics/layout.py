@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from g2rpo_env.envs.dataset import SURROGATE, Row
+from g2rpo_env.envs.dataset import SURROGATE, Row, find_value, join_messages
 from g2rpo_env.envs.mathematics.equality import MathVerifier
 from g2rpo_env.envs.mathematics.exact import rational
 from g2rpo_env.envs.mathematics.extraction import ANSWER, BOX, LETTER_WORDS, TAIL, boxed, extract
@@ -32,6 +34,10 @@ _PROSE = re.compile(r"(?<!\\)\b[A-Za-z]{4,}")
 _THOUSANDS = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _SIMPLE_FRACTION = re.compile(r"(-?)\\[dt]?frac\{(\d+)\}\{(\d+)\}")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+MISSING: Any = object()
+"""What stands for a field that a row does not have."""
+_NO_ANSWERS = ("proof", "notfound", "nan", "null")
+"""What public sets write where a problem has no answer that could be checked."""
 _CHECK = MathVerifier(rules=RULES, symbolic=False)  # arithmetic and spelling alone: nothing is started
 
 
@@ -71,11 +77,13 @@ def _value(text: str) -> Fraction | None:
 class Layout:
     """Which field of a row is what, and how a row becomes a problem.
 
+    A name with a dot is a field inside a field, which may be JSON text.
+
     Attributes:
-        question: Field of the question.
-        solution: Field of the worked solution; None if there is none. An empty or missing value is no error where
-            ``may_lack_solution``.
-        answer: Field of the final answer, a text or a number; None to take it from the solution.
+        question: Field of the question, a text or a conversation: see :func:`g2rpo_env.envs.dataset.join_messages`.
+        solution: Field of the worked solution, or of a list of them, of which the first is taken; None if there is
+            none. Where ``answer`` is a field of its own, an empty value says that the row has none.
+        answer: Field of the final answer, a text, a number or a list of one; None to take it from the solution.
         mark: Where ``answer`` is None: it is the rest of the line after the last such mark; None for the content of the
             last ``\\boxed{}``.
         steps: A key of :data:`g2rpo_env.envs.mathematics.steps.SPLITTERS`.
@@ -84,7 +92,7 @@ class Layout:
         aliases: Field of a list of texts that give the answer away; None if there is none.
         template: See :func:`g2rpo_env.envs.mathematics.prompts.template_text`.
         closing: The end of a solution that does not state its answer itself, with ``{answer}`` in it.
-        may_lack_solution: Whether a row without a solution is taken.
+        may_lack_solution: Whether a row without the field of the solution is taken.
         hint: Field of a text that helps and is no part of the solution; None if there is none. A row may lack it.
         states: Whether a step states the final answer: from there on nothing is revealed.
     """
@@ -119,7 +127,7 @@ class Layout:
         Raises:
             DataError: a field is missing or is no text; the message names the row, the field and the fields there are.
         """
-        question = text_of(row, self.question, where)
+        question = self.read_question(row, where)
         solution = self._solution(row, where)
         answer = self._answer(row, solution, where)
         steps, final = self._parts(solution, answer)
@@ -127,19 +135,37 @@ class Layout:
             steps, final = add_tags(steps, final, answer)
         prompt = template_text(self.template).replace("{question}", question)
         aliases = tuple(dict.fromkeys((*spellings(answer), *self._read_aliases(row))))
-        hint = "" if self.hint is None or not row.get(self.hint) else text_of(row, self.hint, where)
-        return Problem(problem_id, prompt, steps, final, answer, aliases, self._level(row), hint)
+        hint = "" if self.hint is None or not find_value(row, self.hint, where) else text_of(row, self.hint, where)
+        return Problem(problem_id, prompt, steps, final, answer, aliases, self._level(row, where), hint)
+
+    def read_question(self, row: Row, where: str) -> str:
+        """Return the question of a row; raises DataError as :meth:`problem` does."""
+        value = join_messages(find_value(row, self.question, where), f"{where}: field {self.question!r}")
+        return text_of(row if value is None else {self.question: value}, self.question, where)
+
+    def lacks_solution(self, row: Row, where: str) -> bool:
+        """Whether the field of the solution is there and empty."""
+        if self.solution is None:
+            return False
+        value = find_value(row, self.solution, where, MISSING)
+        return value in (None, []) or isinstance(value, str) and not value.strip()
 
     def _solution(self, row: Row, where: str) -> str:
         if self.solution is None:
             return ""
-        if self.may_lack_solution and not row.get(self.solution):
+        value = find_value(row, self.solution, where, MISSING)
+        if value is MISSING and self.may_lack_solution or self.answer is not None and self.lacks_solution(row, where):
             return ""
-        return text_of(row, self.solution, where)
+        several = isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)
+        return text_of({self.solution: value[0]} if several else row, self.solution, where)
 
     def _answer(self, row: Row, solution: str, where: str) -> str:
         if self.answer is not None:
-            return text_of(row, self.answer, where)
+            value = _only(find_value(row, self.answer, where))
+            stated = text_of(row if value is None else {self.answer: value}, self.answer, where)
+            if stated.strip().lower() in _NO_ANSWERS:
+                raise DataError(f"{where}: field {self.answer!r} must be an answer that can be checked, got {stated!r}")
+            return stated
         if self.mark is not None:
             _, mark, rest = solution.rpartition(self.mark)
             answer, wanted = rest.split("\n", 1)[0].strip() if mark else "", f"after {self.mark!r}"
@@ -181,11 +207,12 @@ class Layout:
     def _read_aliases(self, row: Row) -> list[str]:
         return [] if self.aliases is None else [str(alias) for alias in row.get(self.aliases) or ()]
 
-    def _level(self, row: Row) -> float | None:
-        value = None if self.level is None else row.get(self.level)
+    def _level(self, row: Row, where: str) -> float | None:
+        value = None if self.level is None else find_value(row, self.level, where)
         if isinstance(value, str):
             found = _NUMBER.search(value)
             return float(found.group()) if found else None
+        value = float(value) if isinstance(value, Decimal) else value
         if isinstance(value, int | float) and abs(value) < float("inf"):
             return float(value)
         return None
@@ -207,12 +234,14 @@ def text_of(row: Mapping[str, Any], name: str, where: str) -> str:
     Raises:
         DataError: the field is missing, empty, or neither a text nor a number.
     """
-    if name not in row:
+    value = find_value(row, name, where, MISSING)
+    if value is MISSING:
         raise DataError(
             f"{where}: there is no field {name!r}; the fields are {', '.join(map(repr, row)) or 'none'}. "
             "Arguments such as question=..., solution=... and answer=... say which field is what"
         )
-    value = row[name]
+    if isinstance(value, Decimal) and value.is_finite():  # of a table
+        return f"{value:f}"
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf"):
         return str(int(value) if value == int(value) else value)
     if not isinstance(value, str) or not value.strip():
@@ -224,6 +253,21 @@ def text_of(row: Mapping[str, Any], name: str, where: str) -> str:
             f"at character {surrogate.start()}"
         )
     return value
+
+
+def _only(value: Any) -> Any:
+    """Return what a list of one holds, also one that is written as text; anything else as it is.
+
+    >>> _only(["2"]), _only('["1/2"]'), _only("[1, 2]"), _only(["2", "3"])
+    ('2', '1/2', '[1, 2]', ['2', '3'])
+    """
+    if isinstance(value, str) and value.lstrip().startswith(("['", '["')):
+        try:
+            read = ast.literal_eval(value.strip())
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return value
+        value = read if isinstance(read, list) else value
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 def spellings(answer: str) -> tuple[str, ...]:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
-from g2rpo_env.envs.dataset import PlacedRow, Row, RowSource
+from g2rpo_env.envs.dataset import PlacedRow, Row, RowSource, find_value
 from g2rpo_env.envs.files import Tables, load_tables
 from g2rpo_env.envs.mathematics.equality import MathVerifier
-from g2rpo_env.envs.mathematics.layout import BOX_CLOSING, RULES, TAG_RULES, Layout
+from g2rpo_env.envs.mathematics.layout import BOX_CLOSING, MISSING, RULES, TAG_RULES, Layout
 from g2rpo_env.envs.mathematics.prompts import frame_prompt, template_text
 from g2rpo_env.envs.options import MathOptions, accept_options, task_options
 from g2rpo_env.envs.rewards import Accuracy, Rewards, ThinkFormat
 from g2rpo_env.envs.splits import Shares, pick_split, question_key
-from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.errors import ConfigurationError, DataError
 from g2rpo_env.problem import SPLITS, Problem
 from g2rpo_env.task import Task
 from g2rpo_env.tokenizer import load_tokenizer
@@ -44,9 +45,13 @@ def strip_calculator(text: str) -> str:
 
 
 def prepare_solution(solution: str, row: Row, where: str) -> Row:
-    """Return a row whose field of the solution has no annotations of a calculator."""
-    text = row.get(solution)
-    return {**row, solution: strip_calculator(text)} if isinstance(text, str) else row
+    """Return a row whose field of the solution, or of several solutions, has no annotations of a calculator."""
+    found = find_value(row, solution, where)
+    texts = found if isinstance(found, list) else [found]
+    if not texts or not all(isinstance(text, str) for text in texts):
+        return row
+    bare = [strip_calculator(text) for text in texts]
+    return {**row, solution: bare if isinstance(found, list) else bare[0]}
 
 
 class MathRows:
@@ -61,6 +66,12 @@ class MathRows:
         validation_fraction: Share of the training rows that ``validation`` takes where the data names none.
         test_fraction: The same for ``test``; the two together are at most 1.
         divide: Pool all splits of the data and divide all rows anew.
+        skip_bad: Leave out rows that are malformed, with a warning that counts them.
+
+    Attributes:
+        splits: Split -> its problems.
+        left_out: Problems of ``train`` or ``validation`` whose question is in a later split too.
+        unwanted: Rows that ``prepare`` or ``skip_bad`` left out.
 
     Raises:
         ConfigurationError: the fractions break their rule.
@@ -75,24 +86,48 @@ class MathRows:
         validation_fraction: float = 0.1,
         test_fraction: float = 0.1,
         divide: bool = False,
+        skip_bad: bool = False,
     ) -> None:
         shares = Shares(validation_fraction, test_fraction, divide)
         self.tables = tables
+        self._faults: list[str] | None = [] if skip_bad else None
         made = {
             origin: [self._problem(f"{origin}/{index}", placed, layout, prepare) for index, placed in enumerate(rows)]
             for origin, rows in tables.rows.items()
         }
         named = {origin: [one for one in problems if one is not None] for origin, problems in made.items()}
+        total = sum(map(len, made.values()))
+        self.unwanted = total - sum(map(len, named.values()))
+        if self._faults:
+            count = len(self._faults)
+            warnings.warn(f"{count} of {total} rows of {tables.name} are left out; {self._faults[0]}", stacklevel=2)
         self.splits, self.left_out = shares.apply(named)
+        self._warn_copies()
 
-    @staticmethod
-    def _problem(name: str, placed: PlacedRow, layout: Layout, prepare: Prepare) -> tuple[Problem, bytes] | None:
+    def _problem(self, name: str, placed: PlacedRow, layout: Layout, prepare: Prepare) -> tuple[Problem, bytes] | None:
         where, row = placed
-        ready = prepare(row, where)
-        if ready is None:
+        try:
+            ready = prepare(row, where)
+            if ready is None:
+                return None
+            problem = layout.problem(ready, name, where)
+        except DataError as error:
+            if self._faults is None:
+                raise
+            self._faults.append(str(error))
             return None
-        problem = layout.problem(ready, name, where)
-        return problem, question_key(str(ready[layout.question]))
+        return problem, question_key(layout.read_question(ready, where))
+
+    def _warn_copies(self) -> None:
+        """Say so where most problems of a split are copies: an interval over them would be much too narrow."""
+        for split, problems in self.splits.items():
+            distinct = len({(problem.prompt, problem.answer) for problem in problems})
+            if 0 < distinct * 2 <= len(problems):
+                warnings.warn(
+                    f"{split} of {self.tables.name} holds {distinct} problems in {len(problems)} rows: the others are "
+                    "copies, and accuracies and their intervals count them as problems of their own",
+                    stacklevel=2,
+                )
 
     def source(self, split: str) -> MathSource:
         """Return the source of one split; ``warmstart`` is the training problems.
@@ -101,6 +136,9 @@ class MathRows:
             ConfigurationError: there is no such split, or it is empty.
         """
         remedy = "divide=True divides all rows anew, with validation_fraction and test_fraction"
+        if self.unwanted:
+            total = sum(map(len, self.tables.rows.values()))
+            remedy += f"; {self.unwanted} of {total} rows were left out by the options or the rules of the task"
         problems = pick_split(self.splits, split, self.tables.name, remedy)
         return MathSource(problems, split, self)
 
@@ -146,6 +184,7 @@ class MathTask(Task):
         split: ``train``, ``validation``, ``test`` or ``warmstart`` (the rows of train).
         layout: How rows become problems; its template is that of the options.
         prepare: Applied to every row before.
+        skip_bad: Leave out rows that are malformed, with a warning that counts them.
         options: See :class:`g2rpo_env.envs.options.MathOptions`.
 
     Raises:
@@ -161,6 +200,7 @@ class MathTask(Task):
         split: str,
         layout: Layout,
         prepare: Prepare = as_it_is,
+        skip_bad: bool = False,
         **options: Unpack[MathOptions],
     ) -> None:
         tokenizer = load_tokenizer(options["tokenizer"])
@@ -176,7 +216,7 @@ class MathTask(Task):
         )
         fractions = options["validation_fraction"], options["test_fraction"]
         super().__init__(
-            MathRows(tables, layout, prepare, *fractions, options["divide"]).source(split),
+            MathRows(tables, layout, prepare, *fractions, options["divide"], skip_bad).source(split),
             math_verifier(options["template"], options["format_weight"]),
             max_new_tokens=options["max_new_tokens"],
             **task_options(options) | {"tokenizer": tokenizer},
@@ -194,8 +234,10 @@ class MathDataset(MathTask):
         data: A file (JSON, JSON Lines, CSV, TSV, Parquet or Arrow, packed or not), a folder of such files, or the name
             of a Hub data set.
         split: ``train``, ``validation``, ``test`` or ``warmstart`` (the rows of train).
-        question: Field of the question.
-        solution: Field of the worked solution, or None: nothing can be revealed then.
+        question: Field of the question, a text or chat messages. Any field may be inside another one:
+            ``extra_info.question``.
+        solution: Field of the worked solution, or of a list of them, of which the first is taken. None, as an empty
+            field, means that nothing can be revealed.
         answer: Field of the final answer, or None to take it from the solution.
         mark: With ``answer=None``: the answer is the rest of the line after the last such mark, such as ``####``; None
             for the content of the last ``\\boxed{}``.
@@ -204,6 +246,7 @@ class MathDataset(MathTask):
         hint: Field of a hint, or None; guidance with ``place="hint"`` puts it into the prompt.
         closing: Ends a solution that does not state its answer, with ``{answer}`` in it.
         calculator: Keep annotations such as ``<<48/2=24>>``, which GSM8K has in its solutions.
+        skip_bad: Leave out rows that cannot be used, with a warning that counts them, instead of refusing the data.
         options: See :class:`g2rpo_env.envs.options.MathOptions`.
 
     Raises:
@@ -227,13 +270,28 @@ class MathDataset(MathTask):
         hint: str | None = None,
         closing: str = BOX_CLOSING,
         calculator: bool = False,
+        skip_bad: bool = False,
         **options: Unpack[MathOptions],
     ) -> None:
         if data is None:
             raise ConfigurationError("data=None must be a path or the name of a Hub data set")
         layout = Layout(question, solution, answer, mark, steps, level, hint=hint, closing=closing)
         prepare = as_it_is if calculator or solution is None else partial(prepare_solution, solution)
-        super().__init__(data, split, layout, prepare, **options)
+        super().__init__(data, split, layout, prepare, skip_bad, **options)
+        source = self.source
+        assert isinstance(source, MathSource)
+        rows = [placed for split_rows in source.rows.tables.rows.values() for placed in split_rows]
+        for name, field in (("level", level), ("hint", hint)):
+            if field is not None and all(find_value(row, field, where, MISSING) is MISSING for where, row in rows):
+                raise ConfigurationError(
+                    f"{name}={field!r} must be a field of {data}; the fields are {', '.join(map(repr, rows[0][1]))}"
+                )
+        if lacking := sum(layout.lacks_solution(row, where) for where, row in rows):
+            total = len(rows)
+            warnings.warn(
+                f"{lacking} of {total} rows of {data} have nothing in the field {solution!r}: they are never guided",
+                stacklevel=2,
+            )
 
 
 def math_verifier(template: str, format_weight: float = 0.0) -> Verifier:

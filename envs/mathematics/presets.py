@@ -23,6 +23,10 @@ AQUA_HUB = "deepmind/aqua_rat"
 OPEN_R1_HUB = "open-r1/OpenR1-Math-220k"
 
 LETTERS = "ABCDE"
+MATH_SUBJECTS = (
+    "Algebra", "Counting & Probability", "Geometry", "Intermediate Algebra", "Number Theory", "Prealgebra",
+    "Precalculus",
+)  # fmt: skip
 HASHES_CLOSING = "#### {answer}"
 _LETTER_WORDS = r"(?:is|are|option|choice|answer|the|would|will|be|must|should|correct)"
 _OPTION_NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
@@ -62,6 +66,9 @@ class MATH(MathTask):
             raise ConfigurationError(f"levels={tuple(levels)} must lie between 1 and 5")
         if isinstance(subjects, str):
             raise ConfigurationError(f"subjects={subjects!r} must be a sequence of texts, such as a tuple")
+        for subject in subjects:
+            if _subject(subject) not in map(_subject, MATH_SUBJECTS):
+                raise ConfigurationError(f"subjects: {subject!r} must be one of {', '.join(MATH_SUBJECTS)}")
         layout = Layout("problem", answer=None, level="level")
         prepare = partial(prepare_math, frozenset(levels), frozenset(map(_subject, subjects)))
         super().__init__(MATH_HUB if data is None else data, split, layout, prepare, **options)

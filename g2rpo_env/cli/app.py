@@ -33,6 +33,17 @@ NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCE
 """What a full disk, a quota, or a folder that nothing may be written to says: no defect, and one line."""
 
 
+def expand_home(argument: str) -> str:
+    """Return ``--out=~/runs`` with the home of the user, which a shell only puts in where the path is a word.
+
+    >>> expand_home("--out=~/runs").endswith("~/runs"), expand_home("--title=a~/b")
+    (False, '--title=a~/b')
+    """
+    name, equals, value = argument.partition("=")
+    is_home = name.startswith("--") and (value == "~" or value.startswith("~/"))
+    return f"{name}{equals}{os.path.expanduser(value)}" if is_home else argument
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand and return the exit status.
 
@@ -51,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     known, rest = parser.parse_known_args(argv)
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # as python -m does: --env and --algorithms may name modules of the user's
+    rest = [expand_home(argument) for argument in rest]
     module = importlib.import_module(f"g2rpo_env.cli.{COMMANDS[known.command][0]}")
     try:
         module.main(rest)

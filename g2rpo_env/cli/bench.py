@@ -15,6 +15,7 @@ from g2rpo_env.bench.benchmarks import BENCHMARKS, TABLES, TITLES, WITH_TORCH
 from g2rpo_env.bench.sandbox import soak
 from g2rpo_env.cli.options import parse
 from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.report.run_folder import check_file
 
 
 @dataclass
@@ -55,6 +56,7 @@ def main(argv: Sequence[str]) -> None:
         raise ConfigurationError(f"repeats={options.repeats} must be at least 1")
     if options.soak is not None and (options.what != "sandbox" or options.soak < 1):
         raise ConfigurationError(f"soak={options.soak} must be at least 1, and belongs to sandbox, not {options.what}")
+    check_file(options.json, "json")
     place = {name: getattr(options, name) for name in ("device", "dtype", "model", "compiled")}
     if options.what not in WITH_TORCH and place != {name: getattr(BenchOptions, name) for name in place}:
         raise ConfigurationError(f"device, dtype, model and compiled belong to {', '.join(WITH_TORCH)}")

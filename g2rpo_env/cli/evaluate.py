@@ -12,6 +12,7 @@ import tyro
 from g2rpo_env.agents.evaluation import evaluate
 from g2rpo_env.cli.checkpoints import add_task_options, find_model
 from g2rpo_env.cli.options import TorchOptions, early, move_model_first, parse
+from g2rpo_env.report.run_folder import check_file
 from g2rpo_env.report.tables import show_accuracy, show_answers, show_response
 
 
@@ -48,6 +49,7 @@ def main(argv: Sequence[str]) -> None:
     """Evaluate and print."""
     argv = move_model_first(argv)
     options = parse(add_task_options(EvaluateOptions, early(argv, "env")["env"]), argv, "evaluate")
+    check_file(options.json, "json")
     model = find_model(options.model)
     envs = model.make_envs(options.env, getattr(options, "task", None))
     policy = model.load_policy(options, options.temperature)

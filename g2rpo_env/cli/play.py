@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from g2rpo_env.cli.checkpoints import add_task_options, find_model
 from g2rpo_env.cli.options import TorchOptions, early, move_model_first, parse, values
 from g2rpo_env.core import TokenEnv
 from g2rpo_env.episode import Role
+from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.experiments.environments import env_spec
 from g2rpo_env.guidance import GuidanceWrapper
 from g2rpo_env.render import escape, role_runs
@@ -87,10 +89,15 @@ def main(argv: Sequence[str]) -> None:
 def _read_lines(console: Console) -> Iterable[str]:
     while True:
         try:
-            yield console.input("[dim]> [/dim]")
+            if sys.stdin is None:  # closed: g2rpo-env play <&-
+                raise EOFError
+            line = console.input("[dim]> [/dim]")
+        except UnicodeDecodeError as error:
+            raise ConfigurationError(f"the input must be text: {error}") from None
         except EOFError:
             console.print("(the input has ended before the answer was handed in)", style="dim")
             return
+        yield line
 
 
 def play_episode(env: TokenEnv, lines: Iterable[str], console: Console, policy: CausalLMPolicy | None = None) -> bool:

@@ -203,6 +203,8 @@ class Training:
             ResumeError: the folder holds no run, or other options are given, or they mean something else by now.
         """
         run = RunFolder.open(path)
+        if not {"argv", "options"} <= set(run.config):
+            raise ResumeError(f"{path} must be a run that g2rpo-env train started; its config.json does not say how")
         given = early(argv, "resume", "updates")
         if len(argv) != sum(2 - ("=" in a) for a in argv if a.startswith("--")) or any(
             a.startswith("--") and a.split("=")[0] not in ("--resume", "--updates") for a in argv

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,45 @@ if TYPE_CHECKING:
 CONFIG, METRICS, EVALUATIONS, TIMINGS = "config.json", "metrics.jsonl", "evaluations.jsonl", "timings.jsonl"
 RESULT = "result.json"
 KEEP_CHECKPOINTS = 2
+
+
+def check_folder(path: Path) -> None:
+    """Raise StorageError where a folder cannot be made, or files in it; nothing is left behind."""
+    try:
+        above = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+        with tempfile.TemporaryFile(dir=above):
+            pass
+    except OSError as error:
+        raise StorageError(f"out={str(path)!r} must be a folder that can be written: {error.strerror}") from None
+
+
+def check_file(path: Path | None, option: str) -> None:
+    """Raise StorageError where a file that an option names cannot be written; nothing is changed or left behind."""
+    if path is None:
+        return
+    try:
+        is_new = not path.exists()
+        with path.open("ab"):
+            pass
+        if is_new:
+            path.unlink()
+    except OSError as error:
+        raise StorageError(f"{option}={str(path)!r} must be a file that can be written: {error.strerror}") from None
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file of a run.
+
+    Raises:
+        ResumeError: it is damaged, or holds something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ResumeError(f"{path} is damaged: {error}") from None
+    if not isinstance(found, dict):
+        raise ResumeError(f"{path} must hold an object, and holds {type(found).__name__}")
+    return found
 
 
 class RunFolder:
@@ -69,7 +109,7 @@ class RunFolder:
 
     @staticmethod
     def check_free(path: Path) -> None:
-        """Raise RunExistsError unless a new run can be made in this folder."""
+        """Raise RunExistsError unless a new run can be made in this folder, StorageError where it cannot be written."""
         if path.is_dir() and (path / CONFIG).is_file():
             raise RunExistsError(
                 f"out={str(path)!r} must be a new or empty folder; it already holds a run "
@@ -80,6 +120,7 @@ class RunFolder:
                 f"out={str(path)!r} must be a new or empty folder, and something is there already; nothing in it is "
                 "overwritten: choose another folder, or move this one away"
             )
+        check_folder(path)
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
@@ -91,8 +132,8 @@ class RunFolder:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Options that the run was started with."""
-        return json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
+        """Options that the run was started with; raises ResumeError where the file is damaged."""
+        return _read_object(self.path / CONFIG)
 
     @property
     def threads(self) -> int | None:
@@ -219,9 +260,9 @@ class RunFolder:
         return read_lines(self.path / METRICS)
 
     def result(self) -> dict[str, Any] | None:
-        """Return result.json; None if there is none yet."""
+        """Return result.json; None if there is none yet. Raises ResumeError where it is damaged."""
         path = self.path / RESULT
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return _read_object(path) if path.is_file() else None
 
     def evaluations(self) -> list[dict[str, Any]]:
         """Return one dict per evaluation."""

@@ -58,6 +58,13 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(argv, said, command, tm
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_home_of_the_user_may_follow_an_equals_sign(monkeypatch):
+    monkeypatch.setenv("HOME", "/users/me")
+    words = ["--out=~/runs", "--out=~", "--out=~other", "--text=a~/b", "~/runs", "a=~/b"]
+    expanded = ["--out=/users/me/runs", "--out=/users/me", *words[2:]]
+    assert [app.expand_home(word) for word in words] == expanded
+
+
 def test_wrong_usage_exits_with_2():
     for argv in ([], ["dance"], ["train", "--no-such-option", "1"]):
         with pytest.raises(SystemExit) as stop:

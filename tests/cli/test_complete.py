@@ -18,4 +18,5 @@ def test_samples_depend_on_the_seed(command, trained):
 
 def test_rules_of_the_arguments(command, trained):
     assert "max_new_tokens=0" in command("complete", trained, "1+2=", "--max-new-tokens", 0)[2]
+    assert "seed=-1 must be at least 0" in command("complete", trained, "1+2=", "--sample", "--seed", -1)[2]
     assert "prompt must not be empty" in command("complete", trained, "")[2]

@@ -74,3 +74,12 @@ def test_an_input_that_ends_too_early_is_said(command, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     status, text, _ = command("play", "--digits", "1")
     assert status == 0 and "(the input has ended before the answer was handed in)" in text
+
+
+def test_an_input_that_is_closed_has_ended_and_one_that_is_no_text_is_refused(command, monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    status, text, _ = command("play", "--digits", "1")
+    assert status == 0 and "the input has ended" in text
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\n"), "utf-8"))
+    status, _, error = command("play", "--digits", "1")
+    assert status == 1 and "the input must be text: 'utf-8' codec" in error

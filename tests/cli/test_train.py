@@ -196,6 +196,12 @@ def test_a_policy_of_the_hub_brings_its_tokenizer_to_the_environment(train, tmp_
     assert saved.get_vocab() == merging_tokenizer.get_vocab()
 
 
+def test_only_a_run_of_train_is_resumed(command, tmp_path):
+    (tmp_path / "config.json").write_text('{"algorithm": "grpo", "env": "g2rpo_env/Addition-v0"}')
+    status, _, error = command("train", "--resume", tmp_path)
+    assert status == 1 and "must be a run that g2rpo-env train started" in error
+
+
 def test_a_resume_takes_no_other_options(train, command):
     _, _, folder = train("run", "--updates", 1)
     for extra in (["--seed", "3"], ["--digits=2"]):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from g2rpo_env import Problem
-from g2rpo_env.envs.dataset import RowSource, check_row, epoch_order, read_hub
+from g2rpo_env.envs.dataset import RowSource, check_row, epoch_order, find_value, join_messages, parse_json, read_hub
 from g2rpo_env.errors import ConfigurationError, DataError, UnknownProblemError
 
 FIELDS = ("question", "answer")
@@ -35,6 +35,35 @@ GOOD = '{"question": "q", "answer": "a"}'
 def test_a_bad_row_is_named_with_its_place(row: Any, words: str) -> None:
     with pytest.raises(DataError, match=f"rows.jsonl, line 3: {words}"):
         check_row(row, FIELDS, "rows.jsonl, line 3")
+
+
+def test_json_text_is_read_or_named() -> None:
+    assert parse_json('{"a": [1]}', "here") == {"a": [1]}
+    for text in ("{", "[" * 100_000, "9" * 5000):
+        with pytest.raises(DataError, match="here is not valid JSON"):
+            parse_json(text, "here")
+
+
+def test_a_field_inside_a_field_is_found() -> None:
+    row = {"a": {"b": '{"c": 1}'}, "d": "text"}
+    assert [find_value(row, name, "here") for name in ("a.b.c", "a.x", "d.e", "f.g")] == [1, None, None, None]
+    assert find_value(row, "a.x", "here", "none") == "none" and find_value({"a.b": 2}, "a.b", "here") == 2
+    with pytest.raises(DataError, match="here: field 'a' is not valid JSON"):
+        find_value({"a": "{b"}, "a.b", "here")
+
+
+def test_a_conversation_is_the_text_before_its_answer() -> None:
+    system, user, answer = ({"role": role, "content": role + "!"} for role in ("system", "user", "assistant"))
+    assert join_messages([system, user], "here") == "system!\n\nuser!"
+    assert join_messages([user, answer], "here") == "user!"
+    assert join_messages([{"role": "user", "content": [{"type": "text", "text": "Q?"}]}], "here") == "Q?"
+    for value in ("text", [], ["a"], [{"a": 1}], None):
+        assert join_messages(value, "here") == value
+    for turns in ([user, answer, user], [answer]):
+        with pytest.raises(DataError, match="here holds a conversation of several turns"):
+            join_messages(turns, "here")
+    with pytest.raises(DataError, match="here holds a message whose content is no text: None"):
+        join_messages([{"role": "user", "content": None}], "here")
 
 
 def test_a_long_wrong_value_is_shown_in_part() -> None:

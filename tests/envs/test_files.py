@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from g2rpo_env.envs.files import check_sums, find_files, is_hub_name, load_tables, read_rows, rows_sha256
+from g2rpo_env.envs.files import check_sums, find_files, is_hub_name, load_tables, local_path, read_rows, rows_sha256
 from g2rpo_env.errors import ConfigurationError, DataError
 
 ROWS = [{"question": f"Q{n}?", "answer": str(n)} for n in range(3)]
@@ -67,7 +67,37 @@ def test_a_name_is_of_the_hub_unless_it_looks_like_a_path(tmp_path: Path) -> Non
     assert not any(is_hub_name(name) for name in names)
 
 
+def test_a_path_may_begin_at_the_home_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path / "x" / "a.jsonl")
+    assert plain(load_tables("~/x/a.jsonl").rows["train"]) == ROWS and plain(read_rows("~/x")) == ROWS
+    assert local_path("~no-such-user-at-all/a") == Path("~no-such-user-at-all/a")
+
+
+@pytest.mark.parametrize("data", [["a.jsonl", "b.jsonl"], "", 5])
+def test_data_is_one_path_or_name(data: Any) -> None:
+    with pytest.raises(ConfigurationError, match="must be one path or the name of a Hub data set"):
+        load_tables(data)
+
+
 # -- folders --------------------------------------------------------------------------------------------------------
+
+
+def test_a_link_to_nothing_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl")
+    (tmp_path / "test.jsonl").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="test.jsonl is a link to .*nowhere, which does not exist"):
+        find_files(tmp_path)
+
+
+def test_folders_that_each_hold_a_split_are_read_together_with_a_warning(tmp_path: Path) -> None:
+    for folder in ("main", "socratic"):
+        write(tmp_path / folder / "train-00000-of-00001.jsonl")
+    with pytest.warns(
+        UserWarning, match="train of .* comes from the folders main, socratic, .* config='main' reads one"
+    ):
+        assert len(find_files(tmp_path)["train"]) == 2
+    assert len(find_files(tmp_path, "main")["train"]) == 1
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_a_split_that_is_empty_says_what_there_is_and_what_to_do() -> None:
         pick_split(splits, "dev", "d", "")
 
 
-@pytest.mark.parametrize("shares", [(-0.1, 0.5), (0.6, 0.5), (0.0, 1.1)])
+@pytest.mark.parametrize("shares", [(-0.1, 0.5), (0.6, 0.5), (0.0, 1.1), (float("nan"), 0.0)])
 def test_shares_that_cannot_be_are_refused(shares: tuple[float, float]) -> None:
     with pytest.raises(ConfigurationError, match="must be at least 0 and together at most 1"):
         Shares(*shares)

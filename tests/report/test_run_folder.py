@@ -11,8 +11,8 @@ import g2rpo_env
 from g2rpo_env import Episode
 from g2rpo_env.agents import CausalLMPolicy, recipes
 from g2rpo_env.episode import Group, Groups
-from g2rpo_env.errors import ResumeError, RunExistsError
-from g2rpo_env.report.run_folder import KEEP_CHECKPOINTS, RunFolder, read_lines, rollout_records
+from g2rpo_env.errors import ResumeError, RunExistsError, StorageError
+from g2rpo_env.report.run_folder import KEEP_CHECKPOINTS, RunFolder, check_file, read_lines, rollout_records
 
 
 @pytest.fixture
@@ -29,9 +29,33 @@ def test_a_folder_that_holds_something_is_refused_and_left_alone(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "file" / "run", tmp_path / "file" / "a" / "b"):
+        with pytest.raises(StorageError, match="out='.*' must be a folder that can be written: Not a directory"):
+            RunFolder.check_free(path)
+    RunFolder.check_free(tmp_path / "a" / "b")
+    for path, why in ((tmp_path / "none" / "x.json", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(StorageError, match=f"json='.*' must be a file that can be written: {why}"):
+            check_file(path, "json")
+    check_file(tmp_path / "x.json", "json")
+    check_file(tmp_path / "file", "json")
+    check_file(None, "json")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"] and (tmp_path / "file").read_text() == "mine"
+
+
 def test_a_folder_without_a_run_cannot_be_opened(tmp_path):
     with pytest.raises(ResumeError, match="config.json"):
         RunFolder.open(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]"])
+def test_a_damaged_file_of_a_run_is_named(tmp_path, text):
+    run = RunFolder.create(tmp_path / "run", {})
+    for name, read in (("config.json", lambda: run.config), ("result.json", run.result)):
+        (run.path / name).write_text(text)
+        with pytest.raises(ResumeError, match=f"{name} (is damaged|must hold an object)"):
+            read()
 
 
 def test_metrics_hold_no_clock_times_and_timings_do(tmp_path):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from opening import opened
 
-from g2rpo_env.envs.coding.codedata import CodeDataset, Rows, find_value
+from g2rpo_env.envs.coding.codedata import CodeDataset, Rows
 from g2rpo_env.errors import ConfigurationError, DataError
 
 ADD_ONE = "def f(x):\n    y = x + 1\n    return y\n"
@@ -83,6 +83,8 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigurationError, match=message):
             CodeDataset(**options)
+    with pytest.raises(DataError, match="line 1: no field 'texxt' among"):
+        CodeDataset(path, fields=("prompt=texxt",))
     with pytest.raises(ConfigurationError, match=r"split='test' of .* is empty; there are train \(1\).*test_fraction"):
         CodeDataset(path).with_split("test")
 
@@ -215,6 +217,16 @@ PUBLIC: dict[str, dict[str, Any]] = {
         "prompt": "Double the list.", "completion": METHOD, "entry_point": "Solution().twice", "starter_code": STARTER,
         "test": "def check(candidate):\n    assert candidate(nums=[1, 2]) == [2, 4]\n",
     },
+    "LeetCodeDataset": {
+        "prompt": "from typing import *\n\ndef same(a, b):\n    return a == b\n\nclass ListNode:\n    pass\n",
+        "problem_description": "Double the list.", "query": "You are an expert.", "entry_point": "Solution().twice",
+        "completion": METHOD, "starter_code": STARTER,
+        "test": "def check(candidate):\n    assert same(candidate(nums=[1, 2]), [2, 4])\n",
+    },
+    "PrimeIntellect": {
+        "problem_statement": "Print twice n.", "gold_standard_solution": f"```python\n{DOUBLE}```",
+        "verification_info": {"language": "python", "test_cases": [{**PAIRS[0], "type": "stdin_stdout"}]},
+    },
     "HumanEval": CHECK,
 }  # fmt: skip
 
@@ -258,7 +270,13 @@ def test_prompts_show_the_signature_and_messages_are_one_text(public: CodeDatase
         ({"solution": DOUBLE, "entry_point": "f", "test": "def check(c): assert c(1) == 2"}, "must define 'f'"),
         ({"solution": [1]}, "must be a text or a list of texts"),
         ({"test": "import unittest\nclass A(unittest.TestCase): pass", "entry_point": "f"}, "holds classes of tests"),
+        (
+            {"prompt": "class N: pass\ndef n(): return N()", "query": "Do it.", "entry_point": "f", "solution": ADD_ONE}
+            | {"test": "def check(candidate):\n    assert candidate(n()) == 1\n"},
+            "pass objects of 'N' to the program",
+        ),
         ({"test": "import pytest\ndef test_a(): pass", "entry_point": "f"}, "needs pytest, which does not run"),
+        ({"starter_code": STARTER}, "the tests give standard input, and the starter code begins a function"),
     ],
 )
 def test_rows_that_would_be_graded_wrong_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -267,17 +285,17 @@ def test_rows_that_would_be_graded_wrong_are_refused(tmp_path: Path, changes: di
         Rows(written(tmp_path, row)).load("train")
 
 
+def test_a_script_of_tests_and_asserts_count_together(tmp_path: Path) -> None:
+    opened().close()
+    task = CodeDataset(written(tmp_path, PUBLIC["MBPP+"] | {"test": "for n in (1, 5):\n    assert f(n) == n + 1\n"}))
+    problems = [task.source.get("rows/0")] * 2
+    assert [v.correct for v in task.verifier(problems, [ADD_ONE, "def f(x): return 2"])] == [True, False]
+
+
 def test_public_cases_alone_are_taken_when_they_are_named(tmp_path: Path) -> None:
     row = {"prompt": "Print twice n.", "public_test_cases": PAIRS, "private_test_cases": "eJxrYJmayMgABhHR04z8ygOl"}
     problem = Rows(written(tmp_path, row), fields=("cases=public_test_cases",)).load("train").get("rows/0")
     assert problem.cases == (("3\n", "6\n"), ("5\n", "10\n"))
-
-
-def test_a_field_inside_a_field_is_found() -> None:
-    row = {"a": {"b": '{"c": 1}'}, "d": "text"}
-    assert [find_value(row, name, "here") for name in ("a.b.c", "a.x", "d.e", "f.g")] == [1, None, None, None]
-    with pytest.raises(DataError, match="here: field 'a' is not valid JSON"):
-        find_value({"a": "{b"}, "a.b", "here")
 
 
 # -- prompts that show a signature ----------------------------------------------------------------------------------

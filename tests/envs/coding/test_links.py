@@ -48,6 +48,16 @@ def test_only_what_somebody_else_holds_is_linked() -> None:
     assert list(other.objects) == [1]
 
 
+def test_a_tuple_that_somebody_holds_links_what_it_holds() -> None:
+    here, there, kept = Side(0), Side(1), (1, ([],))
+    there.receive(*here.send([(1, ([],))]))
+    assert here.links.objects == {}
+    (twin,) = there.receive(*here.send([kept]))
+    twin[1][0].append(5)
+    here.receive(*there.send([None]))
+    assert kept == (1, ([5],))
+
+
 def test_changes_reach_the_other_side_and_identity_stays() -> None:
     here, there = Side(0), Side(1)
     rows = [[1], [2]]

@@ -128,6 +128,13 @@ def test_a_completion_goes_on_with_the_head_and_a_whole_function_replaces_it() -
     assert bare.program(again) == "def f(x):\n" + again
 
 
+def test_imports_from_the_future_stay_first() -> None:
+    whole = "from __future__ import annotations\ndef f(x: T):\n    return x\n"
+    program = PROBLEM.program(f"```python\n{whole}```")
+    assert program.startswith("from __future__ import annotations\nimport math\n") and program.count("__future__") == 1
+    compile(program, "-", "exec")
+
+
 def test_of_a_head_that_is_replaced_stays_what_can_stand_alone() -> None:
     head = "from typing import List\n\n@cache\nclass Solution:\n    def f(self, x: List):\n"
     problem = CodeProblem("p", "q", (), "r", "r", head=head, tail="f = Solution().f", entry_point="f", test="-")

@@ -222,6 +222,56 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
     ),
 }
 
+FUNCTIONS |= {
+    "keywords of any name": (
+        "def f(target, name, self=0, text=0): return [target, name, self, text]",
+        "assert candidate(target=1, name=2, self=3, text=4) == [1, 2, 3, 4]",
+    ),
+    "kinds of functions": (
+        "async def f(): return 1",
+        "import asyncio, inspect\nassert inspect.isfunction(candidate) and asyncio.iscoroutinefunction(candidate)",
+    ),
+    "asynchronous generator": (
+        "async def f(n):\n    for i in range(n): yield i",
+        "import asyncio\nasync def go(): return [x async for x in candidate(3)]\nassert asyncio.run(go()) == [0, 1, 2]",
+    ),
+    "asynchronous with": (
+        "class f:\n    async def __aenter__(self): return 5\n    async def __aexit__(self, *a): return None",
+        "import asyncio\nasync def go():\n    async with candidate() as x: return x\nassert asyncio.run(go()) == 5",
+    ),
+    "iterators that are split": (
+        "def f(n): yield from range(n)",
+        "import itertools\na, b = itertools.tee(candidate(2))\nassert [*a] == [*b] == [0, 1]",
+    ),
+    "classes of the standard library": (
+        "import re\ndef f(): return re.compile('a')",
+        "import re\nassert isinstance(candidate(), re.Pattern) and not isinstance(candidate(), re.Match)",
+    ),
+    "the ellipsis": ("def f(x): return x", "assert candidate(...) is ... and candidate((..., 1)) == (..., 1)"),
+    "threads of the test": (
+        "def f(x): return x + 1",
+        "from concurrent.futures import ThreadPoolExecutor\nwith ThreadPoolExecutor(4) as pool:\n"
+        "    assert list(pool.map(candidate, range(50))) == list(range(1, 51))",
+    ),
+    "exceptions of the test": (
+        "def f(g):\n    try: g()\n    except Exception as e: return type(e).__name__, e.args",
+        "class Own(Exception): pass\ndef own(): raise Own('a', 1)\n"
+        "assert candidate(own) == ('Own', ('a', 1)) and candidate(lambda: {}['k']) == ('KeyError', ('k',))",
+    ),
+    "documented functions of the test": (
+        "import functools\ndef f(g): return functools.wraps(g)(lambda: g() + 1)",
+        "def one():\n    'One.'\n    return 1\ntwo = candidate(one)\nassert two() == 2 and two.__doc__ == 'One.'",
+    ),
+    "causes": (
+        "def f():\n    try: 1 / 0\n    except ZeroDivisionError as e: raise RuntimeError('a') from e",
+        "try:\n    candidate()\nexcept RuntimeError as e:\n    assert isinstance(e.__cause__, ZeroDivisionError)",
+    ),
+    "names of files in errors": (
+        "def f(): return open('/none')",
+        "try:\n    candidate()\nexcept OSError as e:\n    assert e.filename == '/none' and '/none' in str(e)",
+    ),
+}
+
 
 @pytest.mark.parametrize("what", FUNCTIONS)
 def test_what_functions_give_and_take_behaves_as_in_plain_python(box: Sandbox, what: str) -> None:
@@ -248,6 +298,10 @@ SHARED: dict[str, tuple[str, ...]] = {
     "holding itself": (
         "def f(a): a.append(a)",
         "x = [1]\ncandidate(x)\nassert x[1] is x",
+    ),
+    "in a tuple": (
+        "def f(t): t[1][0].append(t[0])",
+        "t = (1, ([],))\ncandidate(t)\ncandidate(t)\nassert t == (1, ([1, 1],))",
     ),
     "a default": (
         "def f(x, acc=[]):\n    acc.append(x)\n    return acc",
@@ -300,6 +354,24 @@ OBSTACLES: dict[str, tuple[str, ...]] = {
             "    assert candidate(t.name) == 'a'"
         ),
     ),
+    "a function of the test": ("def f(): return helper()", "assert candidate() == 1", "def helper(): return 1"),
+    "a base of the program's class": (
+        "class f(Base): pass",
+        "assert candidate().x == 1",
+        "class Base:\n    x = 1",
+    ),
+    "warnings": (
+        "import warnings\ndef f(): warnings.warn('old')",
+        "import warnings\nwith warnings.catch_warnings(record=True) as w:\n    candidate()\nassert len(w) == 1",
+    ),
+    "a group of exceptions": (
+        "def f(): raise ExceptionGroup('g', [ValueError(1)])",
+        "try:\n    candidate()\nexcept* ValueError:\n    pass",
+    ),
+    "the end of an iterator": (
+        "def f(): raise StopIteration",
+        "try:\n    candidate()\nexcept StopIteration:\n    pass",
+    ),
     "hidden by the test": (
         "def f(d): return d.name",
         "class D:\n    name = 'd'\ntry:\n    candidate(D())\nexcept BaseException:\n    pass",
@@ -311,7 +383,15 @@ OBSTACLES: dict[str, tuple[str, ...]] = {
 def test_what_cannot_cross_the_boundary_is_no_verdict(box: Sandbox, what: str) -> None:
     program, body, *before = OBSTACLES[what]
     found = verdict(box, program, body, before="\n".join(before))
+    if what == "a base of the program's class":  # the setup stands before the program
+        test = "def check(candidate):\n    assert candidate().x == 1\n"
+        found = box.check([CodeCheck(program, entry_point="f", test=test, setup=before[0])])[0]
     assert found.outcome == "sandbox_error", found
+
+
+def test_a_name_that_nobody_defines_is_a_fault_of_the_program(box: Sandbox) -> None:
+    for program in ("def f(): return nowhere", "def g(): pass", "def f(): return g()", "nowhere"):
+        assert verdict(box, program, "g = 1\nassert candidate() == 1", before="h = 1").outcome in ("wrong", "crash")
 
 
 @pytest.mark.parametrize(
@@ -479,6 +559,19 @@ HOSTILE: dict[str, tuple[str, ...]] = {
     "an exit": (
         "def f(a, b): raise SystemExit(0)",
         EQUAL,
+    ),
+    "an exit in a text": (
+        "class P:\n    def __repr__(self): raise SystemExit(0)\ndef f(a, b): return P()",
+        "got = candidate(1, 2)\nif got != 3:\n    raise AssertionError((got, 3))",
+    ),
+    "threads that answer for each other": (
+        "import threading\ndef f(a, b):\n    threading.Thread(target=f, args=(a, b)).start()\n    return 3",
+        "from concurrent.futures import ThreadPoolExecutor\nwith ThreadPoolExecutor(3) as pool:\n"
+        "    assert list(pool.map(candidate, [1, 2, 3], [2, 3, 4])) == [3, 5, 7]",
+    ),
+    "a class of its own that pretends to be one of the standard library": (
+        ANY + "Any.__module__, Any.__name__ = 'fractions', 'Fraction'\ndef f(a, b): return Any()",
+        "from fractions import Fraction\nassert isinstance(candidate(1, 2), Fraction) and candidate(1, 2) == 3",
     ),
     "an exit under unittest": (
         "def f(a, b): raise SystemExit(0)",

@@ -36,6 +36,9 @@ def test_cases_are_read_in_every_spelling(value: Any) -> None:
         ([{"input": "1\n[2]", "output": "3", "testtype": "functional", "metadata": {"func_name": "f"}}], None,
          ([1, [2]], [3])),
         ([{"input": [1, [2]], "output": 3, "type": "function_call", "fn_name": "f"}], None, ([1, [2]], [3])),
+        ([{"input": [1, [2]], "output": [3], "type": "function_call", "fn_name": "f"}], None, ([1, [2]], [[3], 3])),
+        ([{"input": "[1, [2]]", "output": "[3]", "type": "function_call", "fn_name": "f"}], None,
+         ([1, [2]], [[3], 3])),
     ],
 )  # fmt: skip
 def test_calls_are_arguments_and_right_results(value: Any, entry_point: str | None, cases: Any) -> None:
@@ -100,6 +103,8 @@ def test_source_is_a_check_or_test_functions_or_statements() -> None:
         ("def test_a(x): assert f(x)", "must take no arguments"),
         ("import pytest\ndef test_a(): assert f(1)", "needs pytest"),
         ("assert f(1) ==", "must be Python statements"),
+        ("  ", "tests nothing"),
+        ("# nothing", "tests nothing"),
     ):
         with pytest.raises(DataError, match=f"here.*{message}"):
             read_source(text, "here")
@@ -114,7 +119,14 @@ def test_tests_of_several_fields_are_joined_or_refused() -> None:
 
 def test_solutions_are_read_in_every_spelling() -> None:
     program = "print(1)\n"
-    for value in (program, json.dumps(program), [program], json.dumps([program, ""]), [program, " "]):
+    for value in (
+        program,
+        json.dumps(program),
+        [program],
+        json.dumps([program, ""]),
+        [program, " "],
+        f"\ufeff{program}",
+    ):
         assert read_programs(value, "here") == [program]
     assert read_programs([{"language": 2, "solution": "c"}, {"language": 3, "solution": program}], "here") == [program]
     assert read_programs({"language": [1, 3, 2], "solution": ["a", program, "c"]}, "here") == [program]

@@ -122,6 +122,12 @@ def test_a_builtin_name_is_the_programs_only_where_nothing_else_is_tested() -> N
     assert asserted(liar, ["assert set([add(1, 1)]) == set([2])"])[0].failed == 1
 
 
+def test_what_an_assert_defines_is_the_tests_own_in_the_next() -> None:
+    asserts = ["def both(a):\n    return add(a, a)\nassert both(1) == 2", "assert both(2) == 4"]
+    assert asserted(ADD, asserts)[0].passed == 2
+    assert asserted("def add(a, b): return 0\ndef both(a): return 2 * a", asserts)[0].failed == 2
+
+
 def test_objects_of_the_program_stay_there_and_plain_results_come_here() -> None:
     source = "class P:\n    x = 3\n    def __init__(s, x): s.x = x\ndef total(ps): return sum(p.x for p in ps)"
     score, asked = asserted(source, ["assert total([P(1), P(2)]) == 3", "p = P(4)\np.x += 1\nassert p.x == 5"])
@@ -187,6 +193,7 @@ def test_a_class_of_the_test_that_derives_from_one_of_the_program_is_made_there(
 def test_what_tests_do_to_their_process_is_noticed_where_the_program_would_see_it() -> None:
     test = "import random\nrandom.seed(1)\ndef check(c): pass"
     assert unreached(test, "", [], b"import random") == "seed"
+    assert unreached("with warnings.catch_warnings(): pass", "", [], b"import warnings") == "catch_warnings"
     assert unreached(test, "", [], b"def f(): pass") == "" == unreached("x = 'seed'", "", [], b"random")
 
 

@@ -1,5 +1,6 @@
 """Rows become problems: fields, steps, where the final part begins; and rows that cannot."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -77,6 +78,33 @@ def test_without_a_solution_nothing_can_be_revealed() -> None:
     for empty in (None, ""):
         assert problem({**ROW, "solution": empty}, may_lack_solution=True) == expected
     assert problem({"question": "Q?", "answer": "2"}, may_lack_solution=True) == expected
+
+
+def test_an_empty_solution_beside_an_answer_says_that_there_is_none() -> None:
+    for empty in (None, "", " ", []):
+        assert problem({**ROW, "solution": empty}).steps == ()
+
+
+def test_public_rows_have_conversations_lists_and_fields_inside_fields() -> None:
+    row = {
+        "prompt": [{"role": "user", "content": "Q?"}],
+        "reward_model": {"ground_truth": "2"},
+        "extra_info": '{"solutions": ["One. $\\\\boxed{2}$.", "Other."], "level": 4}',
+    }
+    fields = {
+        "question": "prompt", "answer": "reward_model.ground_truth", "solution": "extra_info.solutions",
+        "level": "extra_info.level",
+    }  # fmt: skip
+    made = problem(row, **fields)
+    assert (made.prompt, made.answer, made.solution, made.level) == ("Q?\n", "2", "One. $\\boxed{2}$.", 4.0)
+
+
+@pytest.mark.parametrize(
+    "value,answer",
+    [(["2"], "2"), ('["2"]', "2"), ("['2']", "2"), ([2.0], "2"), (Decimal("2.50"), "2.50"), ("[1, 2]", "[1, 2]")],
+)
+def test_an_answer_may_be_a_list_of_one(value: Any, answer: str) -> None:
+    assert problem({**ROW, "answer": value}).answer == answer
 
 
 def test_the_template_think_puts_tags_around() -> None:
@@ -173,7 +201,13 @@ def test_any_solution_is_whole_grades_right_and_no_reveal_states_the_answer(
         ({**ROW, "answer": None}, {}, "field 'answer' must be a text that is not empty, got None"),
         ({**ROW, "answer": True}, {}, "field 'answer' .* got True"),
         ({**ROW, "answer": float("nan")}, {}, "field 'answer' .* got nan"),
-        ({**ROW, "answer": ["2"]}, {}, "field 'answer'"),
+        ({**ROW, "answer": ["2", "3"]}, {}, "field 'answer'"),
+        ({**ROW, "answer": []}, {}, "field 'answer'"),
+        ({**ROW, "answer": "proof"}, {}, "field 'answer' must be an answer that can be checked, got 'proof'"),
+        ({**ROW, "solution": ""}, {"answer": None}, "field 'solution' must be a text that is not empty"),
+        ({**ROW, "solution": []}, {"answer": None}, "field 'solution' must be a text that is not empty"),
+        ({**ROW, "answer": {"a": None}}, {"answer": "answer.a"}, "field 'answer.a' must be a text .* got None"),
+        ({**ROW, "x": {"a": "S"}}, {"solution": "x.b"}, "there is no field 'x.b'"),
         ({**ROW, "question": "a\ud83d"}, {}, r"field 'question' must be text, but holds the lone surrogate '\\ud83d'"),
         ({**ROW, "solution": "no box"}, {"answer": None}, r"field 'solution' must state its answer in \\boxed\{\}"),
         ({**ROW, "solution": r"\boxed{}"}, {"answer": None}, "must state its answer"),

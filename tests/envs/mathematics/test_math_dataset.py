@@ -301,3 +301,44 @@ def test_a_row_with_a_renamed_field_is_named_with_file_row_and_fields(tmp_path: 
         DataError, match="rows.jsonl, line 2: there is no field 'question'; the fields are 'problem', 'solution', 'ans"
     ):
         MathDataset(path)
+
+
+def test_rows_without_a_solution_are_counted(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", [ROWS[0], {**ROWS[1], "solution": None}])
+    with pytest.warns(UserWarning, match="1 of 2 rows of .* have nothing in the field 'solution'"):
+        assert MathDataset(path, test_fraction=0, validation_fraction=0).source.get("train/1").steps == ()
+
+
+def test_bad_rows_are_left_out_on_request(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", [ROWS[0], {**ROWS[1], "answer": "proof"}])
+    with pytest.raises(DataError, match="line 2: field 'answer' must be an answer that can be checked"):
+        MathDataset(path)
+    whole = {"test_fraction": 0, "validation_fraction": 0, "skip_bad": True}
+    with pytest.warns(UserWarning, match="1 of 2 rows of .* are left out; .* line 2: field 'answer'"):
+        assert MathDataset(path, **whole).source.num_problems == 1
+    write(path, [{**ROWS[1], "answer": "proof"}])
+    with pytest.warns(UserWarning), pytest.raises(ConfigurationError, match="1 of 1 rows were left out"):
+        MathDataset(path, **whole)
+
+
+def test_a_calculator_is_taken_out_of_every_form_of_a_solution(tmp_path: Path) -> None:
+    row = {"question": "Q?", "answer": "3", "info": {"one": "<<1+2=3>>3", "more": ["<<1+2=3>>3 it is"]}}
+    for field, solution in (("info.one", "3"), ("info.more", "3 it is")):
+        whole = {"test_fraction": 0, "validation_fraction": 0, "solution": field}
+        made = MathDataset(write(tmp_path / "rows.jsonl", [row]), **whole).source.get("train/0")
+        assert made.solution.startswith(solution) and "<<" not in made.solution
+
+
+@pytest.mark.parametrize("name", ["level", "hint"])
+def test_a_field_that_no_row_has_is_refused(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / "rows.jsonl", [ROWS[0], {**ROWS[1], "extra": "Level 2"}])
+    whole = {"test_fraction": 0, "validation_fraction": 0}
+    with pytest.raises(ConfigurationError, match=f"{name}='extar' must be a field of .*; the fields are 'question'"):
+        MathDataset(path, **whole, **{name: "extar"})
+    assert MathDataset(path, **whole, **{name: "extra"}).source.num_problems == 2
+
+
+def test_a_split_that_is_mostly_copies_says_so(tmp_path: Path) -> None:
+    rows = [{**ROWS[0], "id": n} for n in range(3)] + [ROWS[1]]
+    with pytest.warns(UserWarning, match="train of .* holds 2 problems in 4 rows: the others are copies"):
+        MathDataset(write(tmp_path / "rows.jsonl", rows), test_fraction=0, validation_fraction=0)

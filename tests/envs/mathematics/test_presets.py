@@ -55,6 +55,8 @@ def test_math_has_levels_subjects_and_boxed_answers(tmp_path: Path) -> None:
     assert sorted(p.problem_id for p in some.longest()) == ["train/15", "train/19", "train/5", "train/9"]
     with pytest.raises(ConfigurationError, match=r"levels=\(0,\) must lie between 1 and 5"):
         MATH(path, levels=(0,))
+    with pytest.raises(ConfigurationError, match="subjects: 'Topology' must be one of Algebra, Counting"):
+        MATH(path, subjects=("Topology",))
     with pytest.raises(ConfigurationError, match="subjects='Algebra' must be a sequence"):
         MATH(path, subjects="Algebra")
     with pytest.raises(ConfigurationError, match="split='train' of data=.* is empty; there are none"):
