@@ -244,11 +244,12 @@ def extract(text: str, rules: Sequence[str]) -> Extraction | None:
     if len(text) > TAIL:
         text = _SPACES.sub(" ", text[-1000 * TAIL :])  # padding must not push the answer out of sight
     tail = text[-TAIL:]
-    thought = [found.end() for found in _THOUGHT.finditer(tail)]
-    thinks = not thought and "<" in tail and _UNCLOSED_THOUGHT.search(tail) is not None
+    has_tags = "<" in tail
+    thought = [found.end() for found in _THOUGHT.finditer(tail)] if has_tags else []
+    thinks = has_tags and not thought and _UNCLOSED_THOUGHT.search(tail) is not None
     for part in (tail[thought[-1] :], tail) if thought else (tail,):
-        part = _END_TOKENS.sub("", part) if part.rstrip().endswith(">") else part
-        part = _LINES.sub("\n\n", _BLANKS.sub(r"\1", without_tags(part)))
+        part = _END_TOKENS.sub("", part) if has_tags and part.rstrip().endswith(">") else part
+        part = _without_padding(without_tags(part))
         is_object = "phrase" in rules and "{" in part and _OBJECT.search(part) is not None
         if is_object and (keyed := answer_key(part)) is not None:
             return Extraction("phrase", _inner("tag", keyed).strip())
@@ -261,6 +262,13 @@ def extract(text: str, rules: Sequence[str]) -> Extraction | None:
                 return Extraction(rule, _inner(rule, answer).strip())
         thinks = True
     return None
+
+
+def _without_padding(text: str) -> str:
+    """Return a text without runs of blanks and of empty lines, which would cost the rules quadratic time."""
+    if "   " in text or not text.replace("\n", "").isprintable():  # every blank but the space counts as not printable
+        text = _BLANKS.sub(r"\1", text)
+    return _LINES.sub("\n\n", text) if "\n" in text else text
 
 
 def _without_programs(text: str) -> str:
@@ -289,7 +297,7 @@ def answer_key(text: str) -> str | None:
 
 def _inner(rule: str, answer: str) -> str:
     """Return the answer in a marked place that holds a sentence, as in ``<answer>The answer is 18.</answer>``."""
-    if rule not in ("boxed", "tag", "hashes"):
+    if rule not in ("boxed", "tag", "hashes") or not any(map(str.isalpha, answer)):
         return answer
     found = boxed(answer) if rule != "boxed" else None
     if found is None:

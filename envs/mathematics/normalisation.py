@@ -6,7 +6,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from g2rpo_env.envs.mathematics.exact import rational
 from g2rpo_env.envs.mathematics.parts import between
@@ -256,8 +256,7 @@ _THOUSANDS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9,])")
 _PLAIN = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """A normalised answer: its text, the unit that was cut from its end, and whether it is a percentage."""
 
     text: str
@@ -333,8 +332,8 @@ def without_tags(text: str) -> str:
     >>> without_tags("x<sup>2</sup> &lt; <b>14</b>"), without_tags("a<b")
     ('x^{2} < 14', 'a<b')
     """
-    text = _STRUCK.sub("", text) if "~~" in text else text
-    if "</" in text:
+    text = _STRUCK.sub("", text) if "~" in text else text
+    if "<" in text and "</" in text:
         text = _SCRIPT_TAG.sub(lambda match: f"{'^' if match[1].lower() == 'sup' else '_'}{{{match[2]}}}", text)
         text = _TAG.sub("", text)
     return _ENTITY.sub(lambda match: html.unescape(match[0]), text) if "&" in text else text
