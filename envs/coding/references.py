@@ -535,7 +535,7 @@ class Session(wire.Peer):
 
 _FUNCTIONS = (
     types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.MethodWrapperType, functools.partial,
-    functools._lru_cache_wrapper, operator.itemgetter, operator.attrgetter, operator.methodcaller, type,
+    functools._lru_cache_wrapper, operator.itemgetter, operator.attrgetter, operator.methodcaller,
 )  # fmt: skip
 """What the program may get as a function that asks back; other objects are more than what they do when called."""
 

@@ -379,6 +379,11 @@ OBSTACLES: dict[str, tuple[str, ...]] = {
             "    assert candidate(t.name) == 'a'"
         ),
     ),
+    "an exception class of the test": (
+        "def f(g, kind):\n    try: g()\n    except kind: return 1",
+        "def g(): raise Own\nassert candidate(g, Own) == 1",
+        "class Own(Exception): pass",
+    ),
     "a function of the test": ("def f(): return helper()", "assert candidate() == 1", "def helper(): return 1"),
     "a base of the program's class": (
         "class f(Base): pass",
