@@ -23,9 +23,10 @@ _PYTHON = re.compile(r"(?:lang(?:uage)?-)?(?:i?python|py)[\d.]*")
 """Names of the language behind an opening fence that are taken; a block of another language is no answer."""
 _END_OF_THOUGHT = re.compile(r"(?m)^[ \t]*</think>[ \t\r]*$")
 _OPENS = re.compile(r"(?m)^(?:async[ \t]+def|def|class)[ \t]+(\w+)")
+_DEFINES = re.compile(r"(?m)^[ \t]*(?:async[ \t]+def|def|class|import|from)[ \t]")
 _INDENTED = re.compile(r"(?:[ \t]*(?:#.*)?\r?\n)*[ \t]+[^\s#]")
 _BEGINNING = re.compile(r"(?m)^([ \t]*)(?:async[ \t]+def|def|class)[ \t]+\w")
-_FUTURES = re.compile(r"^from __future__ import [\w, ]+\n", re.MULTILINE)
+_FUTURES = re.compile(r"^from __future__ import (?:\([^()]*\)|[\w, ]+)[ \t]*\n", re.MULTILINE)
 """What must stand before all other code."""
 _DECORATORS = re.compile(r"(?:^@.*\n)+\Z", re.MULTILINE)
 
@@ -148,6 +149,7 @@ def fenced_block(text: str) -> str | None:
 def fenced_blocks(text: str) -> Iterator[str]:
     """Yield the complete fenced blocks of Python, or of no named language, the last one first.
 
+    Blocks of no named language that define and import nothing come after all others: they may be what a program prints.
     Blocks are those of CommonMark 4.5: backticks or tildes, with attributes behind the language, indented, in list
     items and quotes. Complete is a block with a closing fence, or one whose list item or quote ends before the text
     does.
@@ -159,12 +161,17 @@ def fenced_blocks(text: str) -> Iterator[str]:
     tokens: list[Token] = []
     parser.block.parse(text, parser, {}, tokens)
     last = len(text.rstrip().split("\n"))
+    doubtful = []
     for token in reversed(tokens):
         if token.type == "fence" and names_python(token.info):
             assert token.map is not None
             begin, end = token.map
             if end - begin - 1 > token.content.count("\n") or end < last:
-                yield token.content
+                if token.info.strip() or _DEFINES.search(token.content):
+                    yield token.content
+                else:
+                    doubtful.append(token.content)
+    yield from doubtful
 
 
 def names_python(info: str) -> bool:

@@ -97,6 +97,8 @@ class Session(wire.Peer):
         self.scope: dict[str, Any] = {}
         """The names of the tests."""
         self.entry_point = ""
+        self.giving = False
+        """Whether functions that are read now are asked for as such, and not as a method of what should be data."""
         self.catches_stop = False
         """Whether the tests name StopIteration."""
         self.ended: Control | None = None
@@ -171,7 +173,7 @@ class Session(wire.Peer):
         found = self.special(target, name, *args)
         if _has_ours(args) and found is not NotImplemented and found is not False:
             if not is_stand_in(found) or not getattr(target, "_g2rpo_made", False):
-                self.doubts.append(Doubt(f"{type(target).__name__}.{name}", True))
+                self.doubts.append(Doubt(f"{type(target).__name__}.{name}", type(target)._g2rpo_real is None))
         return found
 
     def call_method(self, target: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -179,7 +181,7 @@ class Session(wire.Peer):
         found = self.ask("method", target, (name, *args), kwargs)
         made = isinstance(target, RemoteType | Named) or target._g2rpo_made or hasattr(target._g2rpo_real, name)
         if not made and not is_stand_in(found) and found not in (None, False) and _has_ours((*args, *kwargs.values())):
-            self.doubts.append(Doubt(f"{type(target).__name__}.{name}", any(hasattr(kind, name) for kind in _BASES)))
+            self.doubts.append(Doubt(f"{type(target).__name__}.{name}", _is_of_data(name)))
         return found
 
     def call_object(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -213,6 +215,7 @@ class Session(wire.Peer):
             return self.end(Obstacle(f"an argument cannot be passed to the program: {error}"))
 
     def _result(self, data: bytes, operation: str, name: Any) -> Any:
+        self.giving = operation != "get" or not _is_of_data(name)
         kind, parts, more = self._read(data, ("ok", "error", "refused"))
         self.answers += 1
         if kind == "refused":
@@ -286,6 +289,7 @@ class Session(wire.Peer):
 
     def _call_back(self, data: bytes) -> bytes:
         """Call a function of the tests for the program, and return the message that answers."""
+        self.giving = True
         _, parts, _ = self._read(data, ("callback",))
         try:
             number, args, kwargs = parts
@@ -391,6 +395,15 @@ class Session(wire.Peer):
             return self._object(number, kind)
         return numpy.frombuffer(bytearray.fromhex(data), _dtype(dtype)).reshape(*map(int, shape))
 
+    def _scalar(self, dtype: Any, data: Any) -> Any:
+        numpy = importlib.import_module("numpy")
+        (found,) = numpy.frombuffer(bytes.fromhex(data), _dtype(dtype))
+        return found
+
+    def write_scalar(self, value: Any) -> Any:
+        """See wire.Peer; a program without libraries gets a number of Python."""
+        return super().write_scalar(value) if self.libraries else None
+
     def _valued(self, number: Any, cls: Any, trees: list[Any], depth: int, budget: list[Any]) -> Any:
         (content,) = (wire.value_of(tree, depth + 1, budget) for tree in trees)
         base: Any = type(content)
@@ -407,6 +420,8 @@ class Session(wire.Peer):
             found = self._mark(object.__new__(cls), number)
             object.__setattr__(found, "_g2rpo_hash", hashed if type(hashed) is int else None)
             self.stand_ins[number] = found
+        if self.giving and found._g2rpo_real in _FUNCTIONS:
+            object.__setattr__(found, "_g2rpo_given", True)
         object.__setattr__(found, "_g2rpo_made", False)  # whoever made it sets it; what comes back may be another's
         return found
 
@@ -420,11 +435,18 @@ class Session(wire.Peer):
         self.links.learn(number, value, trees[0], depth, budget)
         return value
 
-    def _raised(self, number: Any, kind: Any, message: Any, args: Any, *cause: Any) -> BaseException:
+    def _raised(
+        self, number: Any, kind: Any, message: Any, args: Any, named: Any = (), cause: Any = None
+    ) -> BaseException:
+        args, *named = (wire.value_of(part, 0, [5000, None]) for part in (args, *named))
         error = self._error(number, kind, message, args)
-        for tree in cause:
-            found = wire.value_of(tree, 0, [1000, self])
-            error.__cause__ = found if isinstance(found, BaseException) else None
+        if not is_stand_in(error):  # which asks
+            for name, value in named:
+                if type(name) is str and (name[:1] != "_" or name == "__notes__"):
+                    with contextlib.suppress(AttributeError, TypeError):
+                        setattr(error, name, value)
+        found = wire.value_of(cause, 0, [5000, self])
+        error.__cause__ = found if isinstance(found, BaseException) else None
         return error
 
     def _error(self, number: Any, kind: Any, message: Any, args: Any) -> BaseException:
@@ -433,7 +455,7 @@ class Session(wire.Peer):
             raise wire.WireError("an exception that is none")
         if issubclass(cls, BaseExceptionGroup):
             self.end(Obstacle("groups of exceptions cannot be taken apart here"))
-        message, args = str(message)[:400], [part for part in args if type(part) in (int, str, float, bool)]
+        message = str(message)[:400]
         if isinstance(cls, RemoteType):
             error: BaseException = self._mark(cast(Any, BaseException).__new__(cls), number)
             object.__setattr__(error, "_g2rpo_message", message)
@@ -468,6 +490,8 @@ class Session(wire.Peer):
         above: list[Any] = []
         for base in bases:
             found = self.class_of(base) if type(base) is int else wire.find_global(*base) or _EXITS[base[1]]
+            if type(base) is int and not (found in _BASES or issubclass(found, BaseException)):
+                found = self.class_of(base, real=False)
             if isinstance(found, RemoteType) or found in _BASES or issubclass(found, BaseException):
                 above.append(found)
         if not any(issubclass(base, Reference) for base in above):
@@ -511,14 +535,14 @@ class Session(wire.Peer):
 
 _FUNCTIONS = (
     types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.MethodWrapperType, functools.partial,
-    functools._lru_cache_wrapper, operator.itemgetter, operator.attrgetter, operator.methodcaller, type,
+    functools._lru_cache_wrapper, operator.itemgetter, operator.attrgetter, operator.methodcaller,
 )  # fmt: skip
 """What the program may get as a function that asks back; other objects are more than what they do when called."""
 
 
 _READERS: dict[str, Callable[..., Any]] = {
     "global": Session._global, "module": Session._module, "ndarray": Session._array, "object": Session._object,
-    "exception": Session._raised,
+    "exception": Session._raised, "scalar": Session._scalar,
 }  # fmt: skip
 """How what a program sends is read, by tag."""
 
@@ -657,7 +681,8 @@ _SPECIAL = frozenset(
 _READABLE = frozenset(
     "__name__ __qualname__ __doc__ __module__ __dict__ __annotations__ __defaults__ __kwdefaults__ __wrapped__ "
     "__code__ __self__ __func__ __closure__ __slots__ __members__ __match_args__ __version__ __all__ __notes__ "
-    "__cause__ __isabstractmethod__ __abstractmethods__ __post_init__ __init__".split()
+    "__cause__ __isabstractmethod__ __abstractmethods__ __post_init__ __init__ "
+    "__mro__ __bases__".split()
 )
 _REAL: dict[str, Any] = {
     "function": types.FunctionType, "generator": types.GeneratorType, "coroutine": types.CoroutineType,
@@ -718,6 +743,11 @@ def _refuse_module(self: Any, name: str) -> Any:
 def is_stand_in(value: Any) -> bool:
     """Return whether a value is an object of the program."""
     return isinstance(type(value), RemoteType)
+
+
+def _is_of_data(name: Any) -> bool:
+    """Whether numbers, texts or containers have an attribute of that name."""
+    return any(hasattr(kind, str(name)) for kind in _BASES)
 
 
 def _has_ours(values: Iterable[Any]) -> bool:
@@ -797,13 +827,19 @@ class RemoteType(type):
         return True
 
     def __getitem__(cls, key: Any) -> Any:
-        return cls._g2rpo_session.special(cls, "__getitem__", key)
+        return cls._g2rpo_session.call(operator.getitem, (cls, key), {})
 
     def __contains__(cls, item: Any) -> bool:
         return bool(cls._g2rpo_session.judge(cls, "__contains__", item))
 
     def __instancecheck__(cls, value: Any) -> bool:
-        return type.__instancecheck__(cls, value)
+        if type.__instancecheck__(cls, value) or not is_stand_in(value) or cls._g2rpo_session.reading:
+            return type.__instancecheck__(cls, value)
+        return cls._g2rpo_session.call(isinstance, (value, cls), {}) is True  # a protocol, or registered
+
+    @property
+    def __mro__(cls) -> tuple[type, ...]:
+        return tuple(base for base in type.__dict__["__mro__"].__get__(cls) if base not in (Comparing, Reference))
 
 
 def _refuse_fields(name: str) -> None:
@@ -946,6 +982,9 @@ class Named:
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
         return self._found().__class__
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._g2rpo_session.call(operator.getitem, (self, key), {})
 
     def __mro_entries__(self, bases: Any) -> tuple[Any, ...]:
         return (self._found(),)

@@ -167,11 +167,8 @@ class Server(wire.Peer):
         number = self.number_of(value)
         tag = [number, self.describe(kind)]
         if isinstance(value, BaseException):
-            args = value.args if all(type(part) in (int, str, float, bool, type(None)) for part in value.args) else ()
-            if isinstance(value, OSError) and isinstance(value.filename, str):
-                args = (*args, value.filename)
-            cause = [wire.tree_of(value.__cause__, depth + 1, budget)] if value.__cause__ is not None else []
-            return {"exception": [*tag, describe_failure(value)[-1], list(args), *cause]}
+            cause = wire.tree_of(value.__cause__, depth + 1, budget)
+            return {"exception": [*tag, describe_failure(value)[-1], *content_of_error(value), cause]}
         if base_of(kind) is not None:
             if number in self.links.objects:
                 return {"twin": tag}
@@ -194,7 +191,7 @@ class Server(wire.Peer):
         number = self.number_of(kind)
         if number not in self.known:
             self.known.add(number)
-            bases = [wire.global_name(base) or self.describe(base) for base in kind.__bases__]
+            bases = [wire.global_name(base) if is_known(base) else self.describe(base) for base in kind.__bases__]
             names = [[name, what_is(part)] for name, part in list(vars(kind).items())[:1000]]
             text = kind.__doc__ if isinstance(kind.__doc__, str) and kind.__module__ != "builtins" else ""
             own = wire.global_name(kind)
@@ -319,6 +316,25 @@ def state_of(value: Any, seen: dict[int, int], depth: int) -> Any:
     return (kind.__name__, parts)
 
 
+def is_known(kind: type) -> bool:
+    """Whether the tests' side knows a base of a class by its name: a builtin type or a container."""
+    return wire.global_name(kind) is not None and (kind.__module__ == "builtins" or base_of(kind) is not None)
+
+
+def content_of_error(error: BaseException) -> tuple[Any, Any]:
+    """Return the arguments and the attributes of an exception, as far as they are plain data."""
+
+    def tree(part: Any) -> list[Any]:
+        with contextlib.suppress(Exception):
+            return [wire.tree_of(part, 0, [1000, wire.MAX_FRAME, True, None])]
+        return []
+
+    given = (*error.args, error.filename) if isinstance(error, OSError) and error.filename else error.args
+    args = [found for part in given for found in tree(part)]
+    named = [[name, *found] for name, part in list(vars(error).items())[:100] if (found := tree(part))]
+    return args if len(args) == len(given) else [], named
+
+
 def what_is(part: Any) -> str:
     """Return ``method`` for what is called through an object, ``none`` for None, ``other`` for the rest."""
     if part is None:
@@ -409,6 +425,7 @@ def make_thrown(server: Server, number: int, name: str, kind: str, args: list[An
 
 _READERS: dict[str, Callable[..., Any]] = {
     "global": import_global, "callback": Server.proxy, "ndarray": make_array, "thrown": make_thrown,
+    "scalar": lambda server, dtype, data: make_array(server, dtype, [1], data)[0],
 }  # fmt: skip
 
 

@@ -240,6 +240,9 @@ def top_names(source: str) -> frozenset[str]:
 
 
 _FILES = rb"open|[Pp]ath|os"
+_DEFINES = re.compile(rb"(?m)^(?:(?:def|class)[ \t]+(\w+)|(\w+)[ \t]*(?::[^=\n]+)?=(?!=))")
+"""What a program calls by a name, as far as a look at its text tells."""
+_USES = rb"(?m)^(?:[ \t]|def\b|class\b|.*\blambda\b).*\b%s\b"
 _ENVIRONMENT = rb"environ|getenv"
 UNREACHED: dict[str, bytes] = {
     "patch": rb"", "monkeypatch": rb"", "setrecursionlimit": rb"", "getsource": rb"", "setattr": rb"import",
@@ -247,16 +250,25 @@ UNREACHED: dict[str, bytes] = {
     "open": _FILES, "write_text": _FILES, "tmp_path": _FILES, "stdin": rb"input|stdin", "perf_counter": rb"sleep",
     **dict.fromkeys(("catch_warnings", "warns", "assertWarns", "assertWarnsRegex"), rb"warn"),
     **dict.fromkeys(("assertLogs", "assertNoLogs", "getLogger", "caplog"), rb"logg"),
+    **dict.fromkeys(("wait_for", "create_task", "TaskGroup", "as_completed"), rb"async"), "globals": rb"",
     **dict.fromkeys(("getcontext", "localcontext"), rb"decimal"), "argv": rb"arg[vp]",
     "set_int_max_str_digits": rb"",
 }  # fmt: skip
 """What tests may do to the process they share with a program, and what a program mentions that sees it."""
 
 
-def unreached(test: str, setup: str, asserts: list[str], program: bytes) -> str:
-    """Return the name of what tests do to their process and this program cannot see in its own, "" if there is none."""
-    words = _words_of("\n".join([setup, test, *asserts]))
-    return next((word for word in words if re.search(UNREACHED[word], program)), "")
+def unreached(test: str, setup: str, asserts: list[str], program: bytes, entry_point: str | None = None) -> str:
+    """Return the name of what tests do to their process and this program cannot see in its own, "" if there is none.
+
+    That is also a name that both define, such as a constant: in plain Python there is one of them.
+    """
+    text = "\n".join([test, *asserts])
+    if word := next((word for word in _words_of(f"{setup}\n{text}") if re.search(UNREACHED[word], program)), ""):
+        return word
+    taken = top_names(text) - {entry_point, "check"}
+    mine = (found[1] or found[2] for found in _DEFINES.finditer(program))
+    both = sorted(taken & {name.decode("utf-8", "replace") for name in mine})
+    return next((name for name in both if re.search(_USES % name.encode(), program)), "")
 
 
 @lru_cache(maxsize=64)

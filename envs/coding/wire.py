@@ -83,6 +83,10 @@ class Peer:
         """Return the tag of a value that is no plain data, or None if this side has none for it."""
         raise NotImplementedError
 
+    def write_scalar(self, value: Any) -> Any:
+        """Return the tag of a scalar of numpy, or None if it becomes one of Python."""
+        return {"scalar": [value.dtype.str, value.tobytes().hex()]} if value.dtype.kind in "biufc" else None
+
     def read(self, tag: str, inner: Any, depth: int, budget: list[Any]) -> Any:
         """Return the value of a tag that is not one of plain data; raises LookupError for others."""
         raise NotImplementedError
@@ -226,7 +230,12 @@ def container_of(value: Any, kind: type, depth: int, budget: list[Any]) -> Any:
 
 
 def _pairs(value: Any, depth: int, budget: list[Any]) -> list[Any]:
-    return [[tree_of(part, depth + 1, budget) for part in pair] for pair in dict.items(value)]
+    return [[tree_of(part, depth + 1, budget) for part in pair] for pair in _items_of(value)]
+
+
+def _items_of(value: Any) -> Any:
+    """Return the items of a dict in its order, which an OrderedDict keeps beside that of a dict."""
+    return OrderedDict.items(value) if issubclass(type(value), OrderedDict) else dict.items(value)
 
 
 def _text(value: str) -> Any:
@@ -280,8 +289,8 @@ def _standard(value: Any, kind: type, depth: int, budget: list[Any]) -> Any:
 
 def _foreign(value: Any, kind: type, depth: int, budget: list[Any]) -> Any:
     bare = _scalar(value, kind)
-    if bare is value and budget[3] is not None:
-        tag = budget[3].write(value, kind, depth, budget)
+    if budget[3] is not None:
+        tag = budget[3].write(value, kind, depth, budget) if bare is value else budget[3].write_scalar(value)
         if tag is not None:
             return tag
     bare = flatten(bare)
@@ -328,7 +337,7 @@ _BASES: tuple[tuple[type, Any], ...] = (
     (str, lambda v: str.__getitem__(v, slice(None))),
     (list, lambda v: list(list.__iter__(v))),
     (tuple, lambda v: tuple(tuple.__iter__(v))),
-    (dict, lambda v: dict(dict.items(v))),
+    (dict, lambda v: dict(_items_of(v))),
     (set, lambda v: set(set.__iter__(v))),
     (frozenset, lambda v: frozenset(frozenset.__iter__(v))),
     (bytes, lambda v: bytes.__getitem__(v, slice(None))),

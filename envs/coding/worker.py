@@ -256,7 +256,9 @@ class Worker:
         if session.answers == 0 and not score.failed:
             return "wrong", "no call was answered"
         if score.failed or not score.passed:
-            if word := unreached(request["test"] or "", request["setup"], request["asserts"], program):
+            if word := unreached(
+                request["test"] or "", request["setup"], request["asserts"], program, request["entry_point"]
+            ):
                 score.clear()
                 raise Obstacle(f"the tests use {word!r}, which does not reach the program")
             return "wrong", score.message

@@ -39,6 +39,9 @@ def indented(text: str, first: str, rest: str) -> str:
         ("```python\r\na\r\n```\r\n", "a\n"),
         ("```python\ra\r```", "a\n"),
         ("```\n```", ""),
+        (f"```python\n{F}```\nIt prints:\n```\n3\n```", F),  # what it prints is no program
+        (f"```python\ndraft\n```\nNow:\n```\n{F}```", F),
+        ("```\na\n```\n```\nb\n```", "b\n"),
         ("x ``` a\n```", None),
         (f"Sure:\n```python\n{F}```\nDone.", F),  # between two paragraphs, without blank lines
         (f"## Code\n```python\n{F}```", F),
@@ -129,10 +132,12 @@ def test_a_completion_goes_on_with_the_head_and_a_whole_function_replaces_it() -
 
 
 def test_imports_from_the_future_stay_first() -> None:
+    for names in ("annotations", "(\n    annotations,\n)"):
+        whole = f"from __future__ import {names}\ndef f(x: T):\n    return x\n"
+        compile(PROBLEM.program(f"```python\n{whole}```"), "-", "exec")
     whole = "from __future__ import annotations\ndef f(x: T):\n    return x\n"
     program = PROBLEM.program(f"```python\n{whole}```")
     assert program.startswith("from __future__ import annotations\nimport math\n") and program.count("__future__") == 1
-    compile(program, "-", "exec")
 
 
 def test_of_a_head_that_is_replaced_stays_what_can_stand_alone() -> None:

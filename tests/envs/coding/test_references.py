@@ -248,6 +248,27 @@ FUNCTIONS |= {
         "import re\nassert isinstance(candidate(), re.Pattern) and not isinstance(candidate(), re.Match)",
     ),
     "the ellipsis": ("def f(x): return x", "assert candidate(...) is ... and candidate((..., 1)) == (..., 1)"),
+    "functions in containers, attributes and arguments": (
+        "fs = [lambda x, i=i: x + i for i in range(2)]\ndef f(g): return fs\n"
+        "class A:\n    def __init__(self): self.on = fs[1]\ndef call(g): return g(lambda n: n * 2)",
+        "a, b = candidate(0)\nassert a(1) == 1 and b(1) == 2 == A().on(1) and call(lambda h: h(3)) == 6",
+    ),
+    "exceptions with more than a text": (
+        "def f():\n    e = ValueError([1], {'a': (2,)})\n    e.code = 5\n    e.add_note('n')\n    raise e",
+        "try:\n    candidate()\nexcept ValueError as e:\n"
+        "    assert e.args == ([1], {'a': (2,)}) and e.code == 5 and e.__notes__ == ['n']",
+    ),
+    "generic classes and protocols": (
+        "import typing\nclass f(typing.Generic[typing.TypeVar('T')]):\n    def x(self): return 1\n"
+        "@typing.runtime_checkable\nclass P(typing.Protocol):\n    def x(self): ...\n"
+        "@typing.runtime_checkable\nclass Q(typing.Protocol):\n    def y(self): ...",
+        "a = candidate[int]()\nassert a.x() == 1 and isinstance(a, P) and not isinstance(a, Q)\n"
+        "assert [c.__name__ for c in candidate.__mro__] == ['f', 'Generic', 'object']",
+    ),
+    "an order that was changed": (
+        "import collections\ndef f():\n    d = collections.OrderedDict(a=1, b=2)\n    d.move_to_end('a')\n    return d",
+        "assert list(candidate()) == ['b', 'a'] and candidate() == {'a': 1, 'b': 2}",
+    ),
     "threads of the test": (
         "def f(x): return x + 1",
         "from concurrent.futures import ThreadPoolExecutor\nwith ThreadPoolExecutor(4) as pool:\n"
@@ -298,6 +319,10 @@ SHARED: dict[str, tuple[str, ...]] = {
     "holding itself": (
         "def f(a): a.append(a)",
         "x = [1]\ncandidate(x)\nassert x[1] is x",
+    ),
+    "an order": (
+        "def f(d): d.move_to_end('a')",
+        "import collections\nd = collections.OrderedDict(a=1, b=2)\ncandidate(d)\nassert list(d) == ['b', 'a']",
     ),
     "in a tuple": (
         "def f(t): t[1][0].append(t[0])",
@@ -354,6 +379,11 @@ OBSTACLES: dict[str, tuple[str, ...]] = {
             "    assert candidate(t.name) == 'a'"
         ),
     ),
+    "an exception class of the test": (
+        "def f(g, kind):\n    try: g()\n    except kind: return 1",
+        "def g(): raise Own\nassert candidate(g, Own) == 1",
+        "class Own(Exception): pass",
+    ),
     "a function of the test": ("def f(): return helper()", "assert candidate() == 1", "def helper(): return 1"),
     "a base of the program's class": (
         "class f(Base): pass",
@@ -367,6 +397,17 @@ OBSTACLES: dict[str, tuple[str, ...]] = {
     "a group of exceptions": (
         "def f(): raise ExceptionGroup('g', [ValueError(1)])",
         "try:\n    candidate()\nexcept* ValueError:\n    pass",
+    ),
+    "a constant that the test changes": (
+        "RATE = 2\ndef f(): return 3 * RATE",
+        "assert candidate() == 15",
+        "RATE = 5",
+    ),
+    "names of the module": ("def f(): return 1\ndef g(): return 2", "assert globals()['g']() == 2"),
+    "a list by another class": (
+        "import collections\nclass L(collections.UserList):\n    def total(self): return sum(self.data)\n"
+        "def f(x): return L(x)",
+        "a = L([1, 2])\na.append(3)\nassert a.total() == 6 and a[1:] == [2, 3] and len(candidate(a)) == 3",
     ),
     "the end of an iterator": (
         "def f(): raise StopIteration",
@@ -755,5 +796,8 @@ def test_no_lie_of_a_hostile_program_passes(short: Sandbox, what: str) -> None:
         assert found.valid, found
 
 
-INVALID = ("callbacks in callbacks", "changed arguments of a reference", "reduce")
+INVALID = (
+    "callbacks in callbacks", "changed arguments of a reference", "reduce",
+    "a class of its own that pretends to be one of the standard library",
+)  # fmt: skip
 """Lies that only tests allow which deal in more than plain data: no verdict on them rather than a wrong one."""
