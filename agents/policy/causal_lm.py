@@ -72,7 +72,8 @@ class CausalLMPolicy:
             they read, from one rollout to the next; False frees that memory between rollouts.
 
     Raises:
-        ConfigurationError: ``temperature`` is not above 0, or top_k, top_p or min_p out of its range.
+        ConfigurationError: ``temperature`` is not above 0, top_k, top_p or min_p out of its range, or ``model`` no model
+            of transformers.
         TokenizerError: the tokenizer cannot be used.
         VocabularyMismatchError: the model has fewer logits than the tokenizer has tokens.
         ConfigurationError: no way of stepping and scoring the model gives its own log-probabilities, see
@@ -100,6 +101,11 @@ class CausalLMPolicy:
         self._kept: FastDecoder | None = None
         self.vocab_size = vocabulary_size(tokenizer)
         self._unused = torch.from_numpy(unused_ids(tokenizer))  # int64 (U,), ids that are no token
+        if missing := [name for name in ("config", "device") if not hasattr(lora.inner(model), name)]:
+            raise ConfigurationError(
+                f"model={type(lora.inner(model)).__name__} must be a causal language model of transformers, "
+                f"or a PreTrainedModel of your own: it has no {missing[0]}"
+            )
         if (known := count_logits(lora.inner(model))) < self.vocab_size:
             raise VocabularyMismatchError(
                 f"the model has vocab_size={known}, the tokenizer {self.vocab_size} tokens: "
@@ -281,9 +287,20 @@ class CausalLMPolicy:
         self._length = length
         self._stepping()
 
+    def _quiet(self, model: Any = None) -> Any:
+        """Return a model, None for the policy's, without the adapter around it and in evaluation mode.
+
+        Whoever has put it in training mode would have its dropout in what is recorded and trained.
+        """
+        outer = self.model if model is None else model
+        found = lora.inner(outer)
+        if outer.training or found.training:  # single layers are in training mode while they are checkpointed
+            outer.eval()
+        return found
+
     def _stepping(self) -> Stepping:
         """Return how the model is stepped."""
-        model = lora.inner(self.model)
+        model = self._quiet()
         own = self.own_decoder and reason_against(model) is None
         return find_stepping(model, self._length, own=own)
 
@@ -295,7 +312,7 @@ class CausalLMPolicy:
         """
         kept, self._kept = self._kept, None  # whoever uses one has it alone
         if (stepping := self._stepping()) is not Stepping.OWN:
-            return stepping.make(lora.inner(self.model), num_lanes)
+            return stepping.make(self._quiet(), num_lanes)
         way = {"compile": self.compile, "cuda_graphs": self.cuda_graphs}
         if kept is not None and kept.fits(self.model, num_lanes, **way):
             kept.renew()
@@ -351,7 +368,7 @@ class CausalLMPolicy:
             model: Another model of the same vocabulary, such as a reference; None for the policy's own.
         """
         asked_NT = mask_NT if where_NT is None else where_NT & mask_NT
-        inner = lora.inner(self.model if model is None else model)
+        inner = self._quiet(model)
 
         def run(*rows: torch.Tensor) -> tuple[torch.Tensor]:
             return (score(inner, *rows, temperature=self.temperature, vocab_size=self.vocab_size),)
@@ -373,7 +390,7 @@ class CausalLMPolicy:
 
         Arguments as of :meth:`token_log_probs`; tokens that are not asked for, and the first, get 0.
         """
-        inner = lora.inner(self.model)
+        inner = self._quiet()
 
         def run(*rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
             return score_with_entropy(inner, *rows, temperature=self.temperature, vocab_size=self.vocab_size)
@@ -395,7 +412,7 @@ class CausalLMPolicy:
         Raises:
             ConfigurationError: the model's logits are not its last hidden states times the weight of its head.
         """
-        model = lora.inner(self.model)
+        model = self._quiet()
         padded = find_scoring(model, max(map(len, (e.tokens_T for e in episodes)), default=0)) is Scoring.PADDED
         return states(
             model,
