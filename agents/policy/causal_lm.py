@@ -304,6 +304,11 @@ class CausalLMPolicy:
         own = self.own_decoder and reason_against(model) is None
         return find_stepping(model, self._length, own=own)
 
+    @property
+    def takes_padding(self) -> bool:
+        """Whether rows of unequal length may go through the model together, the shorter ones with masked padding."""
+        return self._stepping() in (Stepping.OWN, Stepping.SHARED)
+
     def decoder(self, num_lanes: int) -> Decoder | FastDecoder | WholeDecoder:
         """Return the state of a rollout over lanes that hold nothing: the own decode path where it fits.
 
