@@ -12,7 +12,7 @@ from g2rpo_env.envs.dataset import RowSource
 from g2rpo_env.envs.mathematics.prompts import chat_frame
 from g2rpo_env.errors import TokenizerError
 from g2rpo_env.guidance import GuidanceWrapper
-from g2rpo_env.tokenizer import beginning, decode, encode, known_end_tokens, load_tokenizer
+from g2rpo_env.tokenizer import beginning, decode, encode, encode_many, known_end_tokens, load_tokenizer
 from g2rpo_env.verdict import Outcome
 
 CHATS = [name for name in USED if FAMILIES[name].template]
@@ -79,6 +79,18 @@ def test_what_looks_like_a_special_token_in_a_problem_is_text(name: str) -> None
         assert (trapped.prompt_T == token).sum() == (plain.prompt_T == token).sum()
         assert token not in trapped.solution_T
     assert trap in decode(tokenizer, trapped.prompt_T) and decode(tokenizer, trapped.solution_T) == trap + "#1"
+
+
+@pytest.mark.parametrize("name", USED)
+def test_what_looks_like_a_special_token_in_data_is_text(name: str) -> None:
+    tokenizer = FAMILIES[name].tokenizer
+    added = tokenizer.added_tokens_decoder.values()
+    known = [token.content for token in added if token.special and "▁" not in token.content]  # that is a space
+    trap = "a " + " ".join(known) + " b"
+    for begins in (False, True):
+        ids = encode(tokenizer, trap, begins)[0]
+        assert not set(ids.tolist()) & set(tokenizer.all_special_ids) and decode(tokenizer, ids, begins) == trap
+    assert [encode_many(tokenizer, [trap])[0].tolist()] == [encode(tokenizer, trap)[0].tolist()]
 
 
 @pytest.mark.parametrize("name", USED)
