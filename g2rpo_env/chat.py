@@ -15,7 +15,7 @@ USER, SYSTEM, ANSWER = (f"\u2063{name}\u2063" for name in ("question", "system",
 """Marks that stand for texts of a conversation; of invisible separators, which no template strips or holds."""
 
 
-TEXTS = ("\t What's \"1\" \\cdot <b> & é?\n\n", "1")
+TEXTS = ('\t What\'s "1" \\cdot <b> & é?\n\n', "1")
 """Texts of a user that show what a template does with one: at its ends, inside, and by its length."""
 
 
