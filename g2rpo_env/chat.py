@@ -90,9 +90,10 @@ def strips_texts(tokenizer: Any) -> bool:
             for want, text in zip(wanted, TEXTS, strict=True)
         ):
             return strips
+    made = next(_render(tokenizer, [{"role": "user", "content": TEXTS[0]}], True))
     raise ConfigurationError(
         "template='chat': the chat template must give the text of the user as it is, but for white space at both its "
-        f"ends; of {TEXTS[0]!r} this one makes {next(_render(tokenizer, [{'role': 'user', 'content': TEXTS[0]}], True))!r}"
+        f"ends; of {TEXTS[0]!r} this one makes {made!r}"
     )
 
 

@@ -18,6 +18,7 @@ from g2rpo_env.tokenizer import (
     begins_behind_special_tokens,
     begins_with_space,
     char_tokenizer,
+    check_text,
     encode,
     encode_batch,
     encode_many,
@@ -220,12 +221,13 @@ def text_frame(
     return template[start:end], frame
 
 
-def encode_template(tokenizer: PreTrainedTokenizerFast, text: str) -> np.ndarray:
-    """Return the tokens of a text that continues a context, int32 (T,); its special tokens are special tokens."""
+def encode_template(tokenizer: PreTrainedTokenizerFast, text: str, begins: bool = False) -> np.ndarray:
+    """Return the tokens of a text that begins or continues a context, int32 (T,); its special tokens are special."""
+    check_text(text)
     if not begins_with_space(tokenizer):
         return np.array(tokenizer(text, add_special_tokens=False, split_special_tokens=False)["input_ids"], np.int32)
     inline = begins_behind_special_tokens(tokenizer)
-    return _encode_items(tokenizer, _split_special(tokenizer, text), False, inline)
+    return _encode_items(tokenizer, _split_special(tokenizer, text), begins, inline)
 
 
 def _encode_items(
@@ -261,6 +263,14 @@ def _split_special(tokenizer: PreTrainedTokenizerFast, text: str) -> list[str | 
             pieces += [text[done:start], int(token)] if start > done else [int(token)]
             done = end
     return [*pieces, text[done:]] if done < len(text) else pieces
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerFast, text: str) -> np.ndarray:
+    """Return the tokens of a context, int32 (T,), as ``tokenizer(text)`` reads it: with the special tokens that the text
+    names, such as those of a rendered chat, and with those that the tokenizer puts before a text, these once.
+    """
+    begin, text_T = beginning(tokenizer), encode_template(tokenizer, text, begins=True)
+    return text_T if np.array_equal(text_T[: len(begin)], begin) else np.concatenate([begin, text_T])
 
 
 def as_frame(

@@ -156,6 +156,11 @@ def _utf8(text: str) -> bytes:
         ) from None
 
 
+def check_text(text: str) -> None:
+    """Raise TokenizerError where a text holds half a surrogate pair, which is no character."""
+    _utf8(text)
+
+
 # -- what stands before and behind a text -----------------------------------------------------------------------------
 
 

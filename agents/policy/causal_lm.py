@@ -38,13 +38,12 @@ from g2rpo_env.agents.policy.protocol import LaneDecoder, Policy
 from g2rpo_env.agents.policy.sampling import Truncation, check_temperature, draw
 from g2rpo_env.agents.policy.scoring import TokenStates, score, score_with_entropy, states
 from g2rpo_env.agents.policy.whole_decoder import WholeDecoder
+from g2rpo_env.encoding import encode_prompt, encode_template
 from g2rpo_env.episode import Episode
 from g2rpo_env.errors import BudgetError, ConfigurationError, VocabularyMismatchError
 from g2rpo_env.tokenizer import (
-    beginning,
     check_tokenizer,
     decode,
-    encode,
     same_vocabulary,
     unused_ids,
     vocabulary_size,
@@ -72,8 +71,8 @@ class CausalLMPolicy:
             they read, from one rollout to the next; False frees that memory between rollouts.
 
     Raises:
-        ConfigurationError: ``temperature`` is not above 0, top_k, top_p or min_p out of its range, or ``model`` no model
-            of transformers.
+        ConfigurationError: ``temperature`` is not above 0, top_k, top_p or min_p out of its range, or ``model`` is no
+            model of transformers.
         TokenizerError: the tokenizer cannot be used.
         VocabularyMismatchError: the model has fewer logits than the tokenizer has tokens.
         ConfigurationError: no way of stepping and scoring the model gives its own log-probabilities, see
@@ -442,12 +441,13 @@ class CausalLMPolicy:
         """Return the continuation of a text, up to one of :attr:`end_tokens` or the budget.
 
         Args:
-            prompt: Any text that is not empty.
+            prompt: Any text that is not empty. Special tokens that it names are special tokens, as in
+                ``tokenizer(prompt)``, so that it may be a chat that ``apply_chat_template`` has rendered.
             max_new_tokens: Budget, >= 1.
             greedy: Take the likeliest token; otherwise sample.
             seed: Of the sampling.
             begin_tokens: Token ids before the text. None takes the special tokens that the tokenizer puts before a
-                text, such as ``<bos>``; () none.
+                text, such as ``<bos>``, where the text does not begin with them; () none.
 
         Raises:
             ConfigurationError: ``prompt`` is empty or ``max_new_tokens`` below 1.
@@ -456,8 +456,11 @@ class CausalLMPolicy:
         """
         if not prompt:
             raise ConfigurationError("prompt must not be empty")
-        begin = beginning(self.tokenizer) if begin_tokens is None else np.array(begin_tokens, np.int32)
-        ids = np.concatenate([begin, encode(self.tokenizer, prompt, begins=True)[0]])
+        if begin_tokens is None:
+            ids = encode_prompt(self.tokenizer, prompt)
+        else:
+            text_T = encode_template(self.tokenizer, prompt, begins=True)
+            ids = np.concatenate([np.array(begin_tokens, np.int32), text_T])
         if max_new_tokens < 1:
             raise ConfigurationError(f"max_new_tokens={max_new_tokens} must be at least 1")
         length = len(ids)
