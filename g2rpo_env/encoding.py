@@ -266,8 +266,10 @@ def _split_special(tokenizer: PreTrainedTokenizerFast, text: str) -> list[str | 
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerFast, text: str) -> np.ndarray:
-    """Return the tokens of a context, int32 (T,), as ``tokenizer(text)`` reads it: with the special tokens that the text
-    names, such as those of a rendered chat, and with those that the tokenizer puts before a text, these once.
+    """Return the tokens of a context, int32 (T,), as ``tokenizer(text)`` reads it.
+
+    Special tokens that the text names are special, such as those of a rendered chat. Those that the tokenizer puts
+    before a text stand there once.
     """
     begin, text_T = beginning(tokenizer), encode_template(tokenizer, text, begins=True)
     return text_T if np.array_equal(text_T[: len(begin)], begin) else np.concatenate([begin, text_T])
