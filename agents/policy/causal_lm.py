@@ -100,6 +100,7 @@ class CausalLMPolicy:
         self._kept: FastDecoder | None = None
         self.vocab_size = vocabulary_size(tokenizer)
         self._unused = torch.from_numpy(unused_ids(tokenizer))  # int64 (U,), ids that are no token
+        lora.check_adapter(model)
         if missing := [name for name in ("config", "device") if not hasattr(lora.inner(model), name)]:
             raise ConfigurationError(
                 f"model={type(lora.inner(model)).__name__} must be a causal language model of transformers, "
