@@ -95,8 +95,8 @@ def check_adapter(model: Any) -> None:
     configs = getattr(model, "peft_config", {}).values() if has_adapter(model) else ()
     if kinds := [config.peft_type.value for config in configs if config.is_prompt_learning]:
         raise ConfigurationError(
-            f"model={type(model).__name__} has an adapter of the type {', '.join(kinds)}, which puts vectors before the "
-            "text: only adapters in the layers of a model can be used, such as LoRA"
+            f"model={type(model).__name__} has an adapter of the type {', '.join(kinds)}, which puts vectors before "
+            "the text: only adapters in the layers of a model can be used, such as LoRA"
         )
 
 
