@@ -130,6 +130,7 @@ class Frame(NamedTuple):
         tail: Text of the template behind the prompt, up to the next special token.
         begins: Whether the text is encoded as at the beginning of a context; it continues one otherwise.
         strips: Whether the template takes white space off both ends of the prompt.
+        takes: Whether the special tokens beside the prompt take the white space at its beginning, and at its end.
     """
 
     before: np.ndarray
@@ -138,6 +139,7 @@ class Frame(NamedTuple):
     tail: str = ""
     begins: bool = True
     strips: bool = False
+    takes: tuple[bool, bool] = (False, False)
 
     @property
     def size(self) -> int:
@@ -146,7 +148,8 @@ class Frame(NamedTuple):
 
     def text(self, prompt: str) -> str:
         """Return the text that is encoded for a prompt."""
-        return self.head + (prompt.strip() if self.strips else prompt) + self.tail
+        prompt = prompt.lstrip() if self.strips or self.takes[0] else prompt
+        return self.head + (prompt.rstrip() if self.strips or self.takes[1] else prompt) + self.tail
 
     def around(self, text_T: np.ndarray) -> np.ndarray:
         """Return the tokens of a text between those of the frame, int32 (T,)."""
@@ -185,13 +188,17 @@ def template_frame(
     first = max((i + 1 for i in special if i < place), default=0)
     end = min((i for i in special if i > place), default=len(items))
     inline = begins_behind_special_tokens(tokenizer)
+    head, tail = "".join(map(str, items[first:place])), "".join(map(str, items[place + 1 : end]))
+    added = tokenizer.added_tokens_decoder
+    before, after = (added.get(items[i]) if 0 <= i < len(items) else None for i in (first - 1, end))
     return Frame(
         _encode_items(tokenizer, items[:first], True, inline),
         _encode_items(tokenizer, items[end:], False, inline),
-        "".join(map(str, items[first:place])),
-        "".join(map(str, items[place + 1 : end])),
+        head,
+        tail,
         begins=first == 0 or inline,
         strips=strips,
+        takes=(not head and before is not None and before.rstrip, not tail and after is not None and after.lstrip),
     )
 
 

@@ -1,5 +1,6 @@
 """Encoding: step boundaries, where the answer first stands, texts that may be shown, frames, sizes in a batch."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizer_families import FAMILIES, USED
+from tokenizers import AddedToken
 
 from g2rpo_env import Problem
 from g2rpo_env.encoding import (
@@ -16,8 +18,10 @@ from g2rpo_env.encoding import (
     byte_bounds,
     encode_problem,
     encode_prompt,
+    encode_prompts,
     first_occurrence,
     measure,
+    template_frame,
 )
 from g2rpo_env.envs.arithmetic import AdditionSource
 from g2rpo_env.errors import TokenizerError
@@ -165,3 +169,17 @@ def test_a_context_is_read_as_the_tokenizer_reads_it_and_begins_once(name: str) 
 def test_half_a_character_begins_no_context() -> None:
     with pytest.raises(TokenizerError, match="must be valid Unicode"):
         encode_prompt(char_tokenizer(), "a\ud800")
+
+
+@pytest.mark.parametrize("takes", [(False, False), (True, False), (False, True), (True, True)])
+def test_special_tokens_beside_a_prompt_may_take_its_white_space(takes: tuple[bool, bool]) -> None:
+    tokenizer = copy.deepcopy(char_tokenizer())
+    left, right = takes
+    tokenizer.add_special_tokens(
+        {"additional_special_tokens": [AddedToken("<u>", rstrip=left), AddedToken("</u>", lstrip=right)]}
+    )
+    frame = template_frame(tokenizer, [("<u>", True), None, ("</u>", True)])
+    assert frame.takes == takes
+    for prompt in ("a", " a\n\n", "\t", ""):
+        assert encode_prompts(tokenizer, [prompt], frame)[0].tolist() == tokenizer(f"<u>{prompt}</u>")["input_ids"]
+    assert template_frame(tokenizer, [("<u>user ", True), None, (" .</u>", True)]).takes == (False, False)
