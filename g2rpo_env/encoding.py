@@ -190,7 +190,8 @@ def template_frame(
     inline = begins_behind_special_tokens(tokenizer)
     head, tail = "".join(map(str, items[first:place])), "".join(map(str, items[place + 1 : end]))
     added = tokenizer.added_tokens_decoder
-    before, after = (added.get(items[i]) if 0 <= i < len(items) else None for i in (first - 1, end))
+    beside = [items[i] if 0 <= i < len(items) else None for i in (first - 1, end)]
+    before, after = (added.get(item) if isinstance(item, int) else None for item in beside)
     return Frame(
         _encode_items(tokenizer, items[:first], True, inline),
         _encode_items(tokenizer, items[end:], False, inline),
