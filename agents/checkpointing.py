@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -20,8 +20,8 @@ SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "alloc_f
 def checkpointing(model: Any, enabled: bool = True) -> Iterator[None]:
     """Within, layers keep no activations of their own for the backward pass and compute them again there.
 
-    The model stays in evaluation mode, dropout off: only the flag of the layers themselves is set, not of what is in
-    them.
+    The model is in evaluation mode, dropout off: only the flag of the layers themselves is set, not of what is in them,
+    and not while they run, for some layers have dropout of their own.
 
     Raises:
         ConfigurationError: the model's layers cannot be checkpointed.
@@ -34,11 +34,13 @@ def checkpointing(model: Any, enabled: bool = True) -> Iterator[None]:
         raise ConfigurationError(
             f"checkpointing=True needs a model whose layers can be checkpointed, {type(model).__name__} has none"
         )
+    if model.training:
+        model.eval()
     names = ("training", "gradient_checkpointing", "_gradient_checkpointing_func")
     before = [{name: vars(layer)[name] for name in names if name in vars(layer)} for layer in layers]
     for layer in layers:
         layer.training = layer.gradient_checkpointing = True
-        layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+        layer._gradient_checkpointing_func = partial(_run_again, layer)
     try:
         yield
     finally:
@@ -46,6 +48,19 @@ def checkpointing(model: Any, enabled: bool = True) -> Iterator[None]:
             for name in names:
                 vars(layer).pop(name, None)
             vars(layer).update(values)
+
+
+def _run_again(layer: Any, forward: Callable[..., Any], *args: Any) -> Any:
+    """Run the forward of a layer in evaluation mode, and once more in the backward pass."""
+
+    def quietly(*given: Any) -> Any:
+        before, layer.training = layer.training, False
+        try:
+            return forward(*given)
+        finally:
+            layer.training = before
+
+    return checkpoint(quietly, *args, use_reentrant=False)
 
 
 def checkpointed_layers(model: Any) -> list[Any]:

@@ -6,13 +6,17 @@ take a part of them for a part of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from g2rpo_env.errors import ConfigurationError
 
 USER, SYSTEM, ANSWER = (f"\u2063{name}\u2063" for name in ("question", "system", "answer"))
 """Marks that stand for texts of a conversation; of invisible separators, which no template strips or holds."""
+
+
+TEXTS = ('\t What\'s "1" \\cdot <b> & é?\n\n', "1")
+"""Texts of a user that show what a template does with one: at its ends, inside, and by its length."""
 
 
 def chat_template(tokenizer: Any) -> str | None:
@@ -45,23 +49,52 @@ def render_chat(tokenizer: Any, messages: Sequence[dict[str, str]], *, answer_fo
     Raises:
         ConfigurationError: the template refuses the conversation; the message holds its own.
     """
+    refusal: Exception | None = None
+    for text in _render(tokenizer, messages, answer_follows):
+        if isinstance(text, Exception):
+            refusal = refusal or text
+        elif all(text.count(message["content"]) == 1 for message in messages):
+            return text
+    if refusal is not None:
+        raise ConfigurationError(f"template='chat': the chat template refuses the conversation: {refusal}")
+    roles = " and of the ".join(message["role"] for message in messages)
+    raise ConfigurationError(f"template='chat': the chat template must hold the text of the {roles} exactly once")
+
+
+def _render(tokenizer: Any, messages: Sequence[dict[str, str]], answer_follows: bool) -> Iterator[str | Exception]:
+    """Give what a template makes of a conversation, first with texts and then with lists of parts."""
     template = chat_template(tokenizer)
     parts = [{**message, "content": [{"type": "text", "text": message["content"]}]} for message in messages]
-    refusal: Exception | None = None
     for conversation in (list(messages), parts):  # templates of multimodal models read lists of parts
         try:
             text = tokenizer.apply_chat_template(
                 conversation, chat_template=template, tokenize=False, add_generation_prompt=answer_follows
             )
         except Exception as error:  # whatever Jinja, a raise_exception of the template, or a filter in it raises
-            refusal = refusal or error
-            continue
-        if isinstance(text, str) and all(text.count(message["content"]) == 1 for message in messages):
-            return text
-    if refusal is not None:
-        raise ConfigurationError(f"template='chat': the chat template refuses the conversation: {refusal}")
-    roles = " and of the ".join(message["role"] for message in messages)
-    raise ConfigurationError(f"template='chat': the chat template must hold the text of the {roles} exactly once")
+            yield error
+        else:
+            yield str(text)
+
+
+def strips_texts(tokenizer: Any) -> bool:
+    """Return whether the chat template takes white space off both ends of the text of a user.
+
+    Raises:
+        ConfigurationError: it does something else with a text, such as to quote it, or says something about it.
+    """
+    around = render_chat(tokenizer, [{"role": "user", "content": USER}])
+    for strips in (False, True):
+        wanted = [around.replace(USER, text.strip() if strips else text) for text in TEXTS]
+        if all(
+            want in _render(tokenizer, [{"role": "user", "content": text}], True)
+            for want, text in zip(wanted, TEXTS, strict=True)
+        ):
+            return strips
+    made = next(_render(tokenizer, [{"role": "user", "content": TEXTS[0]}], True))
+    raise ConfigurationError(
+        "template='chat': the chat template must give the text of the user as it is, but for white space at both its "
+        f"ends; of {TEXTS[0]!r} this one makes {made!r}"
+    )
 
 
 def end_of_turn(tokenizer: Any) -> int | None:

@@ -18,6 +18,7 @@ from g2rpo_env.tokenizer import (
     begins_behind_special_tokens,
     begins_with_space,
     char_tokenizer,
+    check_text,
     encode,
     encode_batch,
     encode_many,
@@ -129,6 +130,7 @@ class Frame(NamedTuple):
         tail: Text of the template behind the prompt, up to the next special token.
         begins: Whether the text is encoded as at the beginning of a context; it continues one otherwise.
         strips: Whether the template takes white space off both ends of the prompt.
+        takes: Whether the special tokens beside the prompt take the white space at its beginning, and at its end.
     """
 
     before: np.ndarray
@@ -137,6 +139,7 @@ class Frame(NamedTuple):
     tail: str = ""
     begins: bool = True
     strips: bool = False
+    takes: tuple[bool, bool] = (False, False)
 
     @property
     def size(self) -> int:
@@ -145,7 +148,8 @@ class Frame(NamedTuple):
 
     def text(self, prompt: str) -> str:
         """Return the text that is encoded for a prompt."""
-        return self.head + (prompt.strip() if self.strips else prompt) + self.tail
+        prompt = prompt.lstrip() if self.strips or self.takes[0] else prompt
+        return self.head + (prompt.rstrip() if self.strips or self.takes[1] else prompt) + self.tail
 
     def around(self, text_T: np.ndarray) -> np.ndarray:
         """Return the tokens of a text between those of the frame, int32 (T,)."""
@@ -184,13 +188,18 @@ def template_frame(
     first = max((i + 1 for i in special if i < place), default=0)
     end = min((i for i in special if i > place), default=len(items))
     inline = begins_behind_special_tokens(tokenizer)
+    head, tail = "".join(map(str, items[first:place])), "".join(map(str, items[place + 1 : end]))
+    added = tokenizer.added_tokens_decoder
+    beside = [items[i] if 0 <= i < len(items) else None for i in (first - 1, end)]
+    before, after = (added.get(item) if isinstance(item, int) else None for item in beside)
     return Frame(
         _encode_items(tokenizer, items[:first], True, inline),
         _encode_items(tokenizer, items[end:], False, inline),
-        "".join(map(str, items[first:place])),
-        "".join(map(str, items[place + 1 : end])),
+        head,
+        tail,
         begins=first == 0 or inline,
         strips=strips,
+        takes=(not head and before is not None and before.rstrip, not tail and after is not None and after.lstrip),
     )
 
 
@@ -220,12 +229,13 @@ def text_frame(
     return template[start:end], frame
 
 
-def encode_template(tokenizer: PreTrainedTokenizerFast, text: str) -> np.ndarray:
-    """Return the tokens of a text that continues a context, int32 (T,); its special tokens are special tokens."""
+def encode_template(tokenizer: PreTrainedTokenizerFast, text: str, begins: bool = False) -> np.ndarray:
+    """Return the tokens of a text that begins or continues a context, int32 (T,); its special tokens are special."""
+    check_text(text)
     if not begins_with_space(tokenizer):
         return np.array(tokenizer(text, add_special_tokens=False, split_special_tokens=False)["input_ids"], np.int32)
     inline = begins_behind_special_tokens(tokenizer)
-    return _encode_items(tokenizer, _split_special(tokenizer, text), False, inline)
+    return _encode_items(tokenizer, _split_special(tokenizer, text), begins, inline)
 
 
 def _encode_items(
@@ -261,6 +271,16 @@ def _split_special(tokenizer: PreTrainedTokenizerFast, text: str) -> list[str | 
             pieces += [text[done:start], int(token)] if start > done else [int(token)]
             done = end
     return [*pieces, text[done:]] if done < len(text) else pieces
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerFast, text: str) -> np.ndarray:
+    """Return the tokens of a context, int32 (T,), as ``tokenizer(text)`` reads it.
+
+    Special tokens that the text names are special, such as those of a rendered chat. Those that the tokenizer puts
+    before a text stand there once.
+    """
+    begin, text_T = beginning(tokenizer), encode_template(tokenizer, text, begins=True)
+    return text_T if np.array_equal(text_T[: len(begin)], begin) else np.concatenate([begin, text_T])
 
 
 def as_frame(

@@ -38,6 +38,8 @@ ROUND_TRIP_SAMPLES = (
     r"\frac{1}{2} \boxed{\sqrt{3}} $5.00 #### 72 <<48/2=24>>24",
     "naïve café “quotes” – £5 €7 ½ π ≤ 数学 🙂",
 )
+IMPOSSIBLE = -1e6
+"""Score of a piece that a Unigram model takes for no text."""
 SAMPLE_PAIRS = tuple(zip(ROUND_TRIP_SAMPLES, ROUND_TRIP_SAMPLES[1:] + ROUND_TRIP_SAMPLES[:1], strict=True))
 """Texts, and what stands behind each."""
 
@@ -154,6 +156,11 @@ def _utf8(text: str) -> bytes:
         ) from None
 
 
+def check_text(text: str) -> None:
+    """Raise TokenizerError where a text holds half a surrogate pair, which is no character."""
+    _utf8(text)
+
+
 # -- what stands before and behind a text -----------------------------------------------------------------------------
 
 
@@ -242,10 +249,21 @@ def _make_backends(tokenizer: Any, ends: Sequence[int | None]) -> tuple[Any, Any
     added = tokenizer.added_tokens_decoder
     # An added token that is not marked as special is found in data, too: an end of turn must not be.
     unmarked = [added[end].content for end in ends if end in added and not added[end].special]
-    begin = _copy_backend(tokenizer, unmarked, False) if unmarked else None
+    begin = _copy_backend(tokenizer, unmarked, False) if unmarked or _has_special_pieces(tokenizer) else None
     if _adds_up(tokenizer):
         return begin, begin
     return begin, _copy_backend(tokenizer, unmarked, True)
+
+
+def _has_special_pieces(tokenizer: Any) -> bool:
+    """Whether a special token is a piece of a Unigram model, which finds it in data as it finds any other."""
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"] if _is_unigram(tokenizer) else {"vocab": []}
+    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return any(piece in special for piece, _ in model["vocab"])
+
+
+def _is_unigram(tokenizer: Any) -> bool:
+    return type(tokenizer.backend_tokenizer.model).__name__ == "Unigram"
 
 
 def _adds_up(tokenizer: Any) -> bool:
@@ -281,6 +299,9 @@ def _copy_backend(tokenizer: Any, unmarked: Sequence[str], go_on: bool) -> Any:
     state |= {"truncation": None, "padding": None}
     for token in state["added_tokens"]:
         token["special"] = token["special"] or token["content"] in unmarked
+    if _is_unigram(tokenizer):
+        special = {token["content"] for token in state["added_tokens"] if token["special"]}
+        state["model"]["vocab"] = [[p, IMPOSSIBLE if p in special else score] for p, score in state["model"]["vocab"]]
     if go_on:
         state |= {part: _without_space(state[part]) for part in ("normalizer", "pre_tokenizer", "decoder")}
     backend = Tokenizer.from_str(json.dumps(state))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tokenizer_families import CHATML, FAMILIES, GEMMA, LLAMA3
 
-from g2rpo_env.chat import ANSWER, USER, chat_template, end_of_turn, render_chat
+from g2rpo_env.chat import ANSWER, USER, chat_template, end_of_turn, render_chat, strips_texts
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.tokenizer import char_tokenizer, encode, known_end_tokens
 
@@ -52,6 +52,26 @@ def test_a_template_that_cannot_be_used_says_why(tokenizer: Any, template: str, 
     with pytest.raises(ConfigurationError, match=message):
         render_chat(tokenizer, ASKED)
     assert end_of_turn(tokenizer) is None and known_end_tokens(tokenizer) == {1}
+
+
+CONTENT = "messages[0]['content']"
+
+
+@pytest.mark.parametrize(
+    ("template", "strips"),
+    [(f"<|im_start|>{{{{ {CONTENT} }}}}", False), (f"{{{{ {CONTENT} | trim }}}} ", True)]
+    + [("{% for part in messages[0]['content'] %}{{ part['text'].strip() }}{% endfor %}", True)],
+)
+def test_a_template_may_take_white_space_off_a_text(tokenizer: Any, template: str, strips: bool) -> None:
+    tokenizer.chat_template = template
+    assert strips_texts(tokenizer) is strips
+
+
+@pytest.mark.parametrize("change", ["| tojson", "| e", ".lstrip()", "| length }} {{ messages[0]['content']"])
+def test_a_template_that_does_something_else_with_a_text_is_refused(tokenizer: Any, change: str) -> None:
+    tokenizer.chat_template = f"<|im_start|>{{{{ {CONTENT} {change} }}}}<|im_end|>"
+    with pytest.raises(ConfigurationError, match="must give the text of the user as it is, but for white space"):
+        strips_texts(tokenizer)
 
 
 def test_a_template_that_reads_parts_gets_parts(tokenizer: Any) -> None:

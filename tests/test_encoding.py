@@ -1,16 +1,31 @@
 """Encoding: step boundaries, where the answer first stands, texts that may be shown, frames, sizes in a batch."""
 
+import copy
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizer_families import FAMILIES, USED
+from tokenizers import AddedToken
 
 from g2rpo_env import Problem
-from g2rpo_env.encoding import NO_FRAME, TEXTS, Frame, byte_bounds, encode_problem, first_occurrence, measure
+from g2rpo_env.encoding import (
+    NO_FRAME,
+    TEXTS,
+    Frame,
+    byte_bounds,
+    encode_problem,
+    encode_prompt,
+    encode_prompts,
+    first_occurrence,
+    measure,
+    template_frame,
+)
 from g2rpo_env.envs.arithmetic import AdditionSource
-from g2rpo_env.tokenizer import char_tokenizer, decode, encode
+from g2rpo_env.errors import TokenizerError
+from g2rpo_env.tokenizer import beginning, char_tokenizer, decode, encode
 
 SUM = AdditionSource(2).get("58+67")  # "8+7+0=15\n" "5+6+1=12\n" "#125"
 WRITTEN = st.text(st.sampled_from("58+=\n#é🙂 <eos>ab"), max_size=12)
@@ -130,3 +145,41 @@ def test_sizes_are_those_of_encoded_problems_by_hand(merging: bool, merging_toke
 
 def test_no_text_has_more_tokens_than_bytes() -> None:
     assert byte_bounds([PLAIN, Problem("é", "é", ("€",), "#", "1")]) == (4, 7)
+
+
+@pytest.mark.parametrize("name", USED)
+def test_a_context_is_read_as_the_tokenizer_reads_it_and_begins_once(name: str) -> None:
+    tokenizer = FAMILIES[name].tokenizer
+    begin = beginning(tokenizer).tolist()
+    for text in ("What is 1?", "def add(a, b):\n", f"a{tokenizer.eos_token}b"):
+        found = encode_prompt(tokenizer, text).tolist()
+        whole = tokenizer(text)["input_ids"]
+        assert begin == found[: len(begin)] and found == whole[: len(found)]
+        assert found.count(tokenizer.eos_token_id) == text.count(tokenizer.eos_token) + begin.count(
+            tokenizer.eos_token_id
+        )
+    if FAMILIES[name].template:  # a chat that was rendered as text, with the beginning in it or without
+        messages = [{"role": "user", "content": "What is 1?"}]
+        given = {"add_generation_prompt": True, "return_dict": False}
+        whole = tokenizer.apply_chat_template(messages, **given)
+        found = encode_prompt(tokenizer, tokenizer.apply_chat_template(messages, tokenize=False, **given)).tolist()
+        assert found == (whole if whole[: len(begin)] == begin else begin + whole)
+
+
+def test_half_a_character_begins_no_context() -> None:
+    with pytest.raises(TokenizerError, match="must be valid Unicode"):
+        encode_prompt(char_tokenizer(), "a\ud800")
+
+
+@pytest.mark.parametrize("takes", [(False, False), (True, False), (False, True), (True, True)])
+def test_special_tokens_beside_a_prompt_may_take_its_white_space(takes: tuple[bool, bool]) -> None:
+    tokenizer = copy.deepcopy(char_tokenizer())
+    left, right = takes
+    tokenizer.add_special_tokens(
+        {"additional_special_tokens": [AddedToken("<u>", rstrip=left), AddedToken("</u>", lstrip=right)]}
+    )
+    frame = template_frame(tokenizer, [("<u>", True), None, ("</u>", True)])
+    assert frame.takes == takes
+    for prompt in ("a", " a\n\n", "\t", ""):
+        assert encode_prompts(tokenizer, [prompt], frame)[0].tolist() == tokenizer(f"<u>{prompt}</u>")["input_ids"]
+    assert template_frame(tokenizer, [("<u>user ", True), None, (" .</u>", True)]).takes == (False, False)

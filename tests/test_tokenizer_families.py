@@ -12,7 +12,7 @@ from g2rpo_env.envs.dataset import RowSource
 from g2rpo_env.envs.mathematics.prompts import chat_frame
 from g2rpo_env.errors import TokenizerError
 from g2rpo_env.guidance import GuidanceWrapper
-from g2rpo_env.tokenizer import beginning, decode, encode, known_end_tokens, load_tokenizer
+from g2rpo_env.tokenizer import beginning, decode, encode, encode_many, known_end_tokens, load_tokenizer
 from g2rpo_env.verdict import Outcome
 
 CHATS = [name for name in USED if FAMILIES[name].template]
@@ -54,7 +54,7 @@ def test_a_context_begins_as_the_tokenizer_begins_a_text(name: str) -> None:
 def test_a_chat_has_the_tokens_of_its_template(name: str) -> None:
     family = FAMILIES[name]
     frame = chat_frame(family.tokenizer)
-    for question in ("What is 1?", "12+3=", "naïve 数🙂"):
+    for question in ("What is 1?", "12+3=", "naïve 数🙂", "  What is\n 1? \n"):
         task = make_task(family.tokenizer, question, frame=frame)
         encoded = task.encode(task.source.get("p"))
         messages = [{"role": "user", "content": question}]
@@ -63,7 +63,7 @@ def test_a_chat_has_the_tokens_of_its_template(name: str) -> None:
         [(_, size)] = measure(family.tokenizer, [task.source.get("p")], task.frame)
         assert size.prompt == len(whole)
         shown = decode(family.tokenizer, encoded.prompt_T[encoded.text_start : encoded.text_end])
-        assert shown.strip().rstrip("\n") == question
+        assert shown.strip() == question.strip()
         begin = [token for token in whole if token == family.tokenizer.bos_token_id]
         assert len(begin) == ("bos_token" in str(family.template))
 
@@ -79,6 +79,19 @@ def test_what_looks_like_a_special_token_in_a_problem_is_text(name: str) -> None
         assert (trapped.prompt_T == token).sum() == (plain.prompt_T == token).sum()
         assert token not in trapped.solution_T
     assert trap in decode(tokenizer, trapped.prompt_T) and decode(tokenizer, trapped.solution_T) == trap + "#1"
+
+
+@pytest.mark.parametrize("name", USED)
+def test_what_looks_like_a_special_token_in_data_is_text(name: str) -> None:
+    tokenizer = FAMILIES[name].tokenizer
+    added = tokenizer.added_tokens_decoder.values()
+    # "▁" is a space, and CodeLlama makes an order of three parts of a text with its <FILL_ME>.
+    known = [t.content for t in added if t.special and "▁" not in t.content and t.content != "<FILL_ME>"]
+    trap = "a " + " ".join(known) + " b"
+    for begins in (False, True):
+        ids = encode(tokenizer, trap, begins)[0]
+        assert not set(ids.tolist()) & set(tokenizer.all_special_ids) and decode(tokenizer, ids, begins) == trap
+    assert [encode_many(tokenizer, [trap])[0].tolist()] == [encode(tokenizer, trap)[0].tolist()]
 
 
 @pytest.mark.parametrize("name", USED)

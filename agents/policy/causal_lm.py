@@ -38,13 +38,12 @@ from g2rpo_env.agents.policy.protocol import LaneDecoder, Policy
 from g2rpo_env.agents.policy.sampling import Truncation, check_temperature, draw
 from g2rpo_env.agents.policy.scoring import TokenStates, score, score_with_entropy, states
 from g2rpo_env.agents.policy.whole_decoder import WholeDecoder
+from g2rpo_env.encoding import encode_prompt, encode_template
 from g2rpo_env.episode import Episode
 from g2rpo_env.errors import BudgetError, ConfigurationError, VocabularyMismatchError
 from g2rpo_env.tokenizer import (
-    beginning,
     check_tokenizer,
     decode,
-    encode,
     same_vocabulary,
     unused_ids,
     vocabulary_size,
@@ -72,7 +71,8 @@ class CausalLMPolicy:
             they read, from one rollout to the next; False frees that memory between rollouts.
 
     Raises:
-        ConfigurationError: ``temperature`` is not above 0, or top_k, top_p or min_p out of its range.
+        ConfigurationError: ``temperature`` is not above 0, top_k, top_p or min_p out of its range, or ``model`` is no
+            model of transformers.
         TokenizerError: the tokenizer cannot be used.
         VocabularyMismatchError: the model has fewer logits than the tokenizer has tokens.
         ConfigurationError: no way of stepping and scoring the model gives its own log-probabilities, see
@@ -100,6 +100,12 @@ class CausalLMPolicy:
         self._kept: FastDecoder | None = None
         self.vocab_size = vocabulary_size(tokenizer)
         self._unused = torch.from_numpy(unused_ids(tokenizer))  # int64 (U,), ids that are no token
+        lora.check_adapter(model)
+        if missing := [name for name in ("config", "device") if not hasattr(lora.inner(model), name)]:
+            raise ConfigurationError(
+                f"model={type(lora.inner(model)).__name__} must be a causal language model of transformers, "
+                f"or a PreTrainedModel of your own: it has no {missing[0]}"
+            )
         if (known := count_logits(lora.inner(model))) < self.vocab_size:
             raise VocabularyMismatchError(
                 f"the model has vocab_size={known}, the tokenizer {self.vocab_size} tokens: "
@@ -281,11 +287,27 @@ class CausalLMPolicy:
         self._length = length
         self._stepping()
 
+    def _quiet(self, model: Any = None) -> Any:
+        """Return a model, None for the policy's, without the adapter around it and in evaluation mode.
+
+        Whoever has put it in training mode would have its dropout in what is recorded and trained.
+        """
+        outer = self.model if model is None else model
+        found = lora.inner(outer)
+        if outer.training or found.training:  # single layers are in training mode while they are checkpointed
+            outer.eval()
+        return found
+
     def _stepping(self) -> Stepping:
         """Return how the model is stepped."""
-        model = lora.inner(self.model)
+        model = self._quiet()
         own = self.own_decoder and reason_against(model) is None
         return find_stepping(model, self._length, own=own)
+
+    @property
+    def takes_padding(self) -> bool:
+        """Whether rows of unequal length may go through the model together, the shorter ones with masked padding."""
+        return self._stepping() in (Stepping.OWN, Stepping.SHARED)
 
     def decoder(self, num_lanes: int) -> Decoder | FastDecoder | WholeDecoder:
         """Return the state of a rollout over lanes that hold nothing: the own decode path where it fits.
@@ -295,7 +317,7 @@ class CausalLMPolicy:
         """
         kept, self._kept = self._kept, None  # whoever uses one has it alone
         if (stepping := self._stepping()) is not Stepping.OWN:
-            return stepping.make(lora.inner(self.model), num_lanes)
+            return stepping.make(self._quiet(), num_lanes)
         way = {"compile": self.compile, "cuda_graphs": self.cuda_graphs}
         if kept is not None and kept.fits(self.model, num_lanes, **way):
             kept.renew()
@@ -351,7 +373,7 @@ class CausalLMPolicy:
             model: Another model of the same vocabulary, such as a reference; None for the policy's own.
         """
         asked_NT = mask_NT if where_NT is None else where_NT & mask_NT
-        inner = lora.inner(self.model if model is None else model)
+        inner = self._quiet(model)
 
         def run(*rows: torch.Tensor) -> tuple[torch.Tensor]:
             return (score(inner, *rows, temperature=self.temperature, vocab_size=self.vocab_size),)
@@ -373,7 +395,7 @@ class CausalLMPolicy:
 
         Arguments as of :meth:`token_log_probs`; tokens that are not asked for, and the first, get 0.
         """
-        inner = lora.inner(self.model)
+        inner = self._quiet()
 
         def run(*rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
             return score_with_entropy(inner, *rows, temperature=self.temperature, vocab_size=self.vocab_size)
@@ -395,7 +417,7 @@ class CausalLMPolicy:
         Raises:
             ConfigurationError: the model's logits are not its last hidden states times the weight of its head.
         """
-        model = lora.inner(self.model)
+        model = self._quiet()
         padded = find_scoring(model, max(map(len, (e.tokens_T for e in episodes)), default=0)) is Scoring.PADDED
         return states(
             model,
@@ -420,12 +442,13 @@ class CausalLMPolicy:
         """Return the continuation of a text, up to one of :attr:`end_tokens` or the budget.
 
         Args:
-            prompt: Any text that is not empty.
+            prompt: Any text that is not empty. Special tokens that it names are special tokens, as in
+                ``tokenizer(prompt)``, so that it may be a chat that ``apply_chat_template`` has rendered.
             max_new_tokens: Budget, >= 1.
             greedy: Take the likeliest token; otherwise sample.
             seed: Of the sampling.
             begin_tokens: Token ids before the text. None takes the special tokens that the tokenizer puts before a
-                text, such as ``<bos>``; () none.
+                text, such as ``<bos>``, where the text does not begin with them; () none.
 
         Raises:
             ConfigurationError: ``prompt`` is empty or ``max_new_tokens`` below 1.
@@ -434,8 +457,11 @@ class CausalLMPolicy:
         """
         if not prompt:
             raise ConfigurationError("prompt must not be empty")
-        begin = beginning(self.tokenizer) if begin_tokens is None else np.array(begin_tokens, np.int32)
-        ids = np.concatenate([begin, encode(self.tokenizer, prompt, begins=True)[0]])
+        if begin_tokens is None:
+            ids = encode_prompt(self.tokenizer, prompt)
+        else:
+            text_T = encode_template(self.tokenizer, prompt, begins=True)
+            ids = np.concatenate([np.array(begin_tokens, np.int32), text_T])
         if max_new_tokens < 1:
             raise ConfigurationError(f"max_new_tokens={max_new_tokens} must be at least 1")
         length = len(ids)

@@ -68,7 +68,7 @@ def _unusual_linear(model: Any) -> str | None:
         parts = [(layer.self_attn, name) for name in ("q_proj", "k_proj", "v_proj", "o_proj")]
         parts += [(layer.mlp, name) for name in ("gate_proj", "up_proj", "down_proj")]
         for module, name in parts:
-            if type(getattr(module, name)) is not torch.nn.Linear:
+            if type(getattr(module, name, None)) is not torch.nn.Linear:
                 return name
     return None if type(model.lm_head) is torch.nn.Linear else "lm_head"
 

@@ -87,6 +87,19 @@ def has_adapter(model: Any) -> bool:
     return hasattr(model, "peft_config") and hasattr(model, "disable_adapter")
 
 
+def check_adapter(model: Any) -> None:
+    """Raise ConfigurationError where a model has an adapter that is not in its layers.
+
+    Prompt and prefix tuning put vectors before the text: the model inside knows nothing of them.
+    """
+    configs = getattr(model, "peft_config", {}).values() if has_adapter(model) else ()
+    if kinds := [config.peft_type.value for config in configs if config.is_prompt_learning]:
+        raise ConfigurationError(
+            f"model={type(model).__name__} has an adapter of the type {', '.join(kinds)}, which puts vectors before "
+            "the text: only adapters in the layers of a model can be used, such as LoRA"
+        )
+
+
 def inner(model: Any) -> Any:
     """Return the transformers model that an adapter sits in, adapter included; a model without one is itself."""
     return model.get_base_model() if has_adapter(model) else model

@@ -10,8 +10,10 @@ which is slower; a warning says so.
 - What a model gives for a token may depend only on the tokens before it, and not on how many come after it. A model for
   which that does not hold, within the length of an episode, can not be trained at all, and is refused.
 - A window, a chunk or the length at which rotary factors change is an integer of the configuration. Where one lies
-  within the length of an episode, the probe is made longer than it (:func:`suspects`).
-- Results are kept by class, configuration, kinds of modules, dtype and device, and the weights of the model take part:
+  within the length of an episode, the probe is made longer than it (:func:`suspects`). The code of somebody else may
+  have such a length anywhere: a model with modules from outside of transformers is tried as long as its episodes.
+- Results are kept by class, configuration, kinds of modules, dtype and device, for code from elsewhere by the model
+  itself, and the weights of the model take part:
   where the order of the tokens hardly changes what it gives, nothing is learnt, and the next use tries again.
 
 A probe leaves random states, modes and gradients as they were, and frees what it took.
@@ -50,6 +52,9 @@ FULL, HALF, OF_ORDER = 1e-4, (0.05, 0.3), 0.25
 HARMLESS = ("_id", "_ids", "_index", "_size", "_dim", "_rank", "_layers", "_heads", "_theta", "_experts", "vocab")
 """Ends of the names of integers that are no lengths, but for :data:`LENGTHS`."""
 LENGTHS = ("window_size", "chunk_size", "block_size")
+
+KNOWN = ("transformers", "torch", "peft")
+"""Packages whose modules have their lengths in the configuration."""
 
 
 class Stepping(enum.Enum):
@@ -181,10 +186,11 @@ def suspects(config: Any) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class _Kind:
-    """What results are kept by, and what the configuration says about lengths."""
+    """What results are kept by, what the configuration says about lengths, and whether there may be others."""
 
     key: tuple[Any, ...]
     suspects: dict[str, int] = field(compare=False, hash=False)
+    foreign: bool = field(compare=False)
 
 
 _KINDS: weakref.WeakKeyDictionary[Any, _Kind] = weakref.WeakKeyDictionary()
@@ -198,8 +204,10 @@ def _kind(model: Any) -> _Kind:
     if kind is None or kind.key[0] != count:
         values = {k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
         modules = frozenset(type(module) for module in model.modules())
-        key = count, type(model), json.dumps(values, default=str, sort_keys=True), modules
-        kind = _KINDS[model] = _Kind(key, suspects(text_config(model)))
+        foreign = any(kind.__module__.partition(".")[0] not in KNOWN for kind in modules)
+        itself = object() if foreign else None  # attributes of such modules may differ between models
+        key = count, type(model), json.dumps(values, default=str, sort_keys=True), modules, itself
+        kind = _KINDS[model] = _Kind(key, suspects(text_config(model)), foreign)
     return kind
 
 
@@ -210,6 +218,9 @@ def _find(model: Any, length: int, ways: Sequence[Any], differences: Callable[..
     kind = _kind(model)
     width = _probe_length(model, kind, length)
     state = str(model.dtype), model.device.type, getattr(model.config, "_attn_implementation", None)
+    if kind.foreign:  # what is right for more tokens is right for fewer
+        longer = (key[-1] for key, found in _FOUND.items() if key[:-1] == (kind.key, state, ways) and found in ways)
+        width = min((known for known in longer if known > width), default=width)
     key = kind.key, state, ways, width
     if key not in _FOUND:
         if width > SHORT:
@@ -247,6 +258,7 @@ def _probe_length(model: Any, kind: _Kind, length: int) -> int:
     # The last positions are suspects, too: of RoBERTa's 514, two cannot be used.
     within = [value for value in (*kind.suspects.values(), positions or 0) if SHORT <= value < length + 8]
     longest = max(SHORT, min(length, max(within) + 8)) if within else SHORT
+    longest = max(longest, length) if kind.foreign else longest
     return longest if positions is None else min(longest, positions)
 
 

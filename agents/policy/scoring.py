@@ -97,7 +97,7 @@ def _agrees(model: Any) -> bool:
         return False
     tokens = torch.arange(3, device=model.device)[None] % count_logits(model)  # (1, 3)
     hidden = getattr(backbone(input_ids=tokens, use_cache=False), "last_hidden_state", None)
-    if hidden is None:
+    if hidden is None or hidden.dtype != head.weight.dtype:  # Mamba has states of 32 bits before a head of 16
         return False
     logits, ours = model(input_ids=tokens, use_cache=False).logits, head(hidden)
     # Logits that are all the same, such as those of a head of zeros, or NaN, would not show a scale.

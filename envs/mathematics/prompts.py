@@ -6,7 +6,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING
 
-from g2rpo_env.chat import SYSTEM, USER, chat_template, render_chat
+from g2rpo_env.chat import SYSTEM, USER, chat_template, render_chat, strips_texts
 from g2rpo_env.encoding import Frame, template_frame, text_frame
 from g2rpo_env.errors import ConfigurationError
 
@@ -83,7 +83,7 @@ def chat_frame(tokenizer: PreTrainedTokenizerFast, system: str | None = None) ->
     contents = {SYSTEM: (system or "", False), USER: None}
     parts = [part for part in re.split(f"({SYSTEM}|{USER})", text) if part]
     pieces = [contents[part] if part in contents else (part, True) for part in parts]
-    return template_frame(tokenizer, pieces, strips=_strips(tokenizer))
+    return template_frame(tokenizer, pieces, strips=strips_texts(tokenizer))
 
 
 def _user(text: str) -> dict[str, str]:
@@ -101,12 +101,3 @@ def _render_with_system(tokenizer: PreTrainedTokenizerFast, system: str) -> str:
             stacklevel=2,
         )
         return text
-
-
-def _strips(tokenizer: PreTrainedTokenizerFast) -> bool:
-    """Whether the chat template takes white space off the text of a user."""
-    try:
-        render_chat(tokenizer, [_user(f"\t{USER}\t")])
-    except ConfigurationError:  # the text is not in it as it was
-        return True
-    return False

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, OPTConfig, OPTForCausalLM
 
 from g2rpo_env.agents.checkpointing import checkpointed_layers, checkpointing, name_out_of_memory
 from g2rpo_env.errors import ConfigurationError, OutOfMemoryError
@@ -17,6 +17,19 @@ def model() -> Any:
     """A small GPT-2 in evaluation mode that has dropout."""
     torch.manual_seed(0)
     return GPT2LMHeadModel(GPT2Config(vocab_size=11, n_embd=8, n_layer=2, n_head=2, n_positions=8)).eval()
+
+
+def test_dropout_of_the_layers_themselves_stays_off() -> None:
+    sizes = {"vocab_size": 11, "hidden_size": 8, "ffn_dim": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
+    model: Any = OPTForCausalLM(OPTConfig(**sizes, word_embed_proj_dim=8, max_position_embeddings=8, dropout=0.5))
+    results = []
+    for enabled in (False, True):
+        model.zero_grad()
+        model.train(enabled)  # the second time as somebody may have left it
+        with checkpointing(model, enabled):
+            model(torch.arange(8)[None], use_cache=False).logits.square().sum().backward()
+        results.append([p.grad.clone() for p in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
 def test_gradients_are_the_same_and_layers_run_twice(model: Any) -> None:

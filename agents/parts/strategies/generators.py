@@ -10,14 +10,16 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from g2rpo_env.agents.policy import lora
 from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
 from g2rpo_env.agents.policy.loading import count_logits
 from g2rpo_env.agents.rollout import EpisodeRecorder, fit_policy, sampling_stream, token_vector_env
@@ -168,14 +170,22 @@ class HuggingFace:
     def _write(self, policy: CausalLMPolicy, base: TokenVectorEnv, starts: list[Beginning]) -> list[Answer]:
         devices = [policy.device] if policy.device.type == "cuda" else []
         seed = int(stream(base.root_seed, "generate", starts[0].group).integers(2**63))
-        size = self.batch_size or len(starts)
-        answers = []
+        answers: dict[int, Answer] = {}
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(seed)
-            for begin in range(0, len(starts), size):
-                rows = starts[begin : begin + size]
-                answers += generate(policy, base.task.max_new_tokens, rows, base.end_tokens)
-        return answers
+            for rows in self._batches(policy, starts):
+                written = generate(policy, base.task.max_new_tokens, [starts[i] for i in rows], base.end_tokens)
+                answers |= zip(rows, written, strict=True)
+        return [answers[i] for i in range(len(starts))]
+
+    def _batches(self, policy: CausalLMPolicy, starts: Sequence[Beginning]) -> list[list[int]]:
+        """Return which starts go through the model together: those of equal length where padding would disturb it."""
+        order, size = list(range(len(starts))), self.batch_size or len(starts)
+        levels = [order]
+        if not policy.takes_padding:
+            lengths = [len(start.tokens_T) for start in starts]
+            levels = [[i for i in order if lengths[i] == length] for length in sorted(set(lengths))]
+        return [level[begin : begin + size] for level in levels for begin in range(0, len(level), size)]
 
 
 def generate(
@@ -222,16 +232,37 @@ def generate(
         return scores
 
     padded = count_logits(policy.model) > policy.vocab_size or unused
-    out: Any = policy.model.generate(  # type: ignore[operator]
-        ids.to(policy.device),
-        attention_mask=mask.to(policy.device),
-        generation_config=config,
-        logits_processor=[within_vocabulary] if padded else None,
-    )
+    policy.model.eval()
+    with _without_options_of_its_own(policy.model):
+        out: Any = policy.model.generate(  # type: ignore[operator]
+            ids.to(policy.device),
+            attention_mask=mask.to(policy.device),
+            generation_config=config,
+            logits_processor=[within_vocabulary] if padded else None,
+        )
     tokens = out.sequences[:, width:]
     columns = [policy.sampling_log_probs(logits).gather(1, tokens[:, i, None]) for i, logits in enumerate(out.logits)]
     rows = zip(tokens.cpu().numpy(), torch.cat(columns, dim=1).float().cpu().numpy(), strict=True)
     return [Answer(tokens_T, logprob_T) for tokens_T, logprob_T in rows]
+
+
+@contextmanager
+def _without_options_of_its_own(model: Any) -> Iterator[None]:
+    """Within, a model has no generation options that would fill up those that are given.
+
+    Tokens that it suppresses, a penalty or beams would give answers of another distribution than the recorded one.
+    """
+    from transformers import GenerationConfig
+
+    holders = {id(holder): holder for holder in (model, lora.inner(model))}.values()
+    before = [holder.generation_config for holder in holders]
+    try:
+        for holder in holders:
+            holder.generation_config = GenerationConfig()
+        yield
+    finally:
+        for holder, config in zip(holders, before, strict=True):
+            holder.generation_config = config
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from tokenizer_families import FAMILIES, with_holes
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from g2rpo_env.agents import CausalLMPolicy, collect
 from g2rpo_env.errors import BudgetError, ConfigurationError, VocabularyMismatchError
@@ -164,7 +164,31 @@ def test_dropout_is_off() -> None:
     policy = CausalLMPolicy(llama(258, attention_dropout=0.5), char_tokenizer())
     tokens, mask = torch.randint(2, 258, (2, 20)), torch.ones(2, 20, dtype=torch.bool)
     with torch.no_grad():
-        assert torch.equal(policy.token_log_probs(tokens, mask), policy.token_log_probs(tokens, mask))
+        quiet = policy.token_log_probs(tokens, mask)
+    policy.model.train()
+    assert torch.equal(policy.token_log_probs(tokens, mask), quiet) and not policy.model.training
+    policy.model.train()
+    assert torch.allclose(policy.token_scores(tokens, mask, mask)[0], quiet) and not policy.model.training
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_a_model_in_training_mode_is_sampled_without_dropout(make_envs: Any, lora: bool) -> None:
+    sizes = {"vocab_size": 258, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 99}
+    model = GPT2LMHeadModel(GPT2Config(**sizes, attn_pdrop=0.5, resid_pdrop=0.5, embd_pdrop=0.5))
+    policy = CausalLMPolicy(model, char_tokenizer())
+    if lora:
+        policy.add_lora(rank=2)
+    before = collect(policy, make_envs(), seed=0).episodes
+    policy.model.train()
+    after = collect(policy, make_envs(), seed=0).episodes
+    assert all(np.array_equal(a.logprob_T, b.logprob_T) for a, b in zip(before, after, strict=True))
+    policy.model.train()
+    assert policy.complete("1+1=", 8) == policy.complete("1+1=", 8)
+
+
+def test_a_module_that_is_no_model_of_transformers_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="model=Linear must be a causal language model .* it has no config"):
+        CausalLMPolicy(torch.nn.Linear(2, 2), char_tokenizer())  # type: ignore[arg-type]
 
 
 # -- what does not fit -------------------------------------------------------------------------------------------------

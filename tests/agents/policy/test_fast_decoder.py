@@ -231,6 +231,23 @@ def with_adapter() -> LlamaForCausalLM:
     return model
 
 
+class Around(torch.nn.Module):
+    """Stands for a module that an adapter puts around another one."""
+
+    def __init__(self, inside: torch.nn.Module) -> None:
+        super().__init__()
+        self.inside = inside
+
+    def forward(self, *args: Any, **given: Any) -> Any:
+        return self.inside(*args, **given)
+
+
+def with_attention_inside() -> LlamaForCausalLM:
+    model = llama()
+    model.model.layers[1].self_attn = Around(model.model.layers[1].self_attn)
+    return model
+
+
 def with_hook() -> LlamaForCausalLM:
     model = llama()
     model.model.layers[0].register_forward_hook(lambda module, arguments, output: output)
@@ -258,6 +275,7 @@ class Changed(LlamaForCausalLM):
         ),
         (lambda: llama(rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}), "dynamic"),
         (with_adapter, "up_proj is an adapter"),
+        (with_attention_inside, "q_proj is an adapter"),
         (with_hook, "hook"),
         (with_two_dtypes, "more than one dtype"),
     ],

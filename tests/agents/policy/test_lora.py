@@ -114,6 +114,16 @@ def test_a_second_adapter_is_refused(policy: CausalLMPolicy) -> None:
         policy.add_lora()
 
 
+@pytest.mark.parametrize("kind", ["PromptTuningConfig", "PrefixTuningConfig"])
+def test_an_adapter_before_the_text_is_refused(make_envs: Any, make_policy: Any, kind: str) -> None:
+    peft = pytest.importorskip("peft")
+    policy = make_policy(make_envs())
+    config = getattr(peft, kind)(num_virtual_tokens=2, task_type="CAUSAL_LM")
+    model = peft.get_peft_model(policy.model, config)
+    with pytest.raises(ConfigurationError, match="has an adapter of the type .*_TUNING, which puts vectors before the"):
+        CausalLMPolicy(model, policy.tokenizer)
+
+
 def test_a_missing_library_is_named(make_envs: Any, make_policy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingDependencyError, match=r"g2rpo-env\[lora\]"):

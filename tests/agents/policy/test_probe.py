@@ -19,6 +19,7 @@ from transformers import (
     GPTNeoForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    LlamaModel,
     MambaConfig,
     MambaForCausalLM,
     MistralConfig,
@@ -160,19 +161,15 @@ def test_a_slower_way_is_said_once() -> None:
         find_stepping(model, 30, own=False)
 
 
-class Counted(LlamaForCausalLM):
-    """Counts its calls."""
+def counted(fault: str = "") -> Any:
+    """A model that counts its calls, and is wrong where several rows go through it ("rows"), or padding ("padding")."""
+    model: Any = scaled(lambda: LlamaForCausalLM(LlamaConfig(**WIDE)))
+    model.calls = 0
 
-    calls = 0
+    def count(*_: Any) -> None:
+        model.calls += 1
 
-    def forward(self, *args: Any, **given: Any) -> Any:
-        self.calls += 1
-        return super().forward(*args, **given)
-
-
-def counted(fault: str = "") -> Counted:
-    """A model that is wrong where several rows go through it ("rows"), or rows with padding ("padding")."""
-    model = scaled(lambda: Counted(LlamaConfig(**WIDE)))
+    model.register_forward_pre_hook(count)
 
     def disturb(_: Any, __: Any, given: dict[str, Any], out: Any) -> None:
         mask = given.get("attention_mask")
@@ -194,6 +191,54 @@ def test_results_are_kept_by_class_and_configuration() -> None:
         find_stepping(second, length, own=False)
         find_scoring(second, length)
     assert second.calls == 0
+
+
+class Near(LlamaModel):
+    """Sees the last ``reach`` columns of its cache, which no configuration says."""
+
+    reach = 9999
+
+    def forward(self, input_ids: Any, attention_mask: Any = None, past_key_values: Any = None, **given: Any) -> Any:
+        past = 0 if past_key_values is None else past_key_values.get_seq_length()
+        query, key = torch.arange(past, past + input_ids.shape[1])[:, None], torch.arange(past + input_ids.shape[1])
+        seen = ((key <= query) & (key > query - self.reach))[None, None]
+        if attention_mask is not None:
+            seen = seen & attention_mask[:, None, None].bool()
+        bias = torch.zeros(seen.shape).masked_fill(~seen, -1e9)
+        return super().forward(input_ids, attention_mask=bias, past_key_values=past_key_values, **given)
+
+
+class NearForCausalLM(LlamaForCausalLM):
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.model = Near(config)
+
+
+@pytest.mark.parametrize("reach", [8, 20, 50, 9999])
+def test_a_window_that_no_configuration_says_is_found(reach: int, make_envs: Any) -> None:
+    model: Any = scaled(lambda: NearForCausalLM(LlamaConfig(**WIDE)))
+    model.model.reach = reach
+    policy = CausalLMPolicy(model, char_tokenizer())
+    envs = make_envs(8, 4, digits=(1, 8), guidance={"length": 7, "ratio": 0.5}, max_new_tokens=60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        episodes = collect(policy, envs, seed=1).episodes
+    assert policy._stepping() is (Stepping.LEVEL if reach < 60 else Stepping.SHARED)
+    for episode in episodes:
+        tokens = torch.from_numpy(episode.tokens_T.astype(np.int64))[None]
+        places = np.flatnonzero(episode.sampled_T)
+        with torch.no_grad():
+            log_probs = policy.log_probs(model(tokens, use_cache=False).logits[0])
+        own = log_probs[places - 1].gather(1, tokens[0, places, None])[:, 0].numpy()
+        assert float(np.abs(own - episode.logprob_T[places]).max()) < 1e-4
+
+
+def test_code_from_elsewhere_is_tried_once_for_its_longest_episode(monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Any = scaled(lambda: NearForCausalLM(LlamaConfig(**WIDE)))
+    find_stepping(model, 60, own=False)
+    monkeypatch.setattr(probe, "_try", lambda *_: pytest.fail("tried again"))
+    for length in (60, 40, 5):
+        assert find_stepping(model, length, own=False) is Stepping.SHARED
 
 
 def test_nothing_is_learnt_from_weights_that_tell_no_order() -> None:

@@ -17,6 +17,8 @@ from transformers import (
     GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
@@ -90,6 +92,16 @@ def test_a_head_with_a_bias_and_a_head_of_zeros_are_not_trusted() -> None:
     model = model_of("llama")
     model.lm_head = torch.nn.Linear(16, 37, bias=True, dtype=torch.float64)
     assert not scoring.is_plain(model)
+
+
+def test_states_wider_than_their_head_are_scored_by_the_model() -> None:
+    sizes = {"vocab_size": 37, "hidden_size": 16, "state_size": 4, "num_hidden_layers": 1}
+    model: Any = MambaForCausalLM(MambaConfig(**sizes)).bfloat16().eval()
+    assert not scoring.is_plain(model)
+    tokens = torch.randint(0, 37, (1, 9), generator=torch.Generator().manual_seed(1))
+    mask = torch.ones_like(tokens, dtype=torch.bool)
+    found = scoring.score(model, tokens, mask, mask, temperature=1.0, vocab_size=37)
+    assert torch.allclose(found, plain(model, tokens, mask, 1.0, 37).float(), atol=0.05)
 
 
 @settings(max_examples=30, deadline=None)

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,31 @@ def test_generate_samples_the_distribution_of_the_policy(envs: Any, policy: Caus
     seen = np.concatenate([counts[often], rest[0]] if rest[1][0] > 5 else [counts[often]])
     expected = np.concatenate([wanted[often], rest[1]] if rest[1][0] > 5 else [wanted[often]])
     assert chisquare(seen, expected * seen.sum() / expected.sum()).pvalue > 0.01
+
+
+def test_starts_of_equal_length_go_together_where_padding_would_disturb_a_model() -> None:
+    starts = [Beginning(np.zeros(length, np.int64), 0, 0, 0) for length in (3, 5, 3, 3, 4)]
+    for padding, size, expected in ((True, 2, [[0, 1], [2, 3], [4]]), (False, 2, [[0, 2], [3], [4], [1]])):
+        policy: Any = SimpleNamespace(takes_padding=padding)
+        assert HuggingFace(batch_size=size)._batches(policy, starts) == expected
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_generation_options_of_the_model_change_nothing(envs: Any, policy: CausalLMPolicy, lora: bool) -> None:
+    if lora:
+        policy.add_lora(rank=2)
+    rows = [Beginning(np.arange(2, 9), 0, member, member) for member in range(4)]
+
+    def written() -> list[list[int]]:
+        torch.manual_seed(0)
+        return [answer.tokens_T.tolist() for answer in generate(policy, 12, rows, [1])]
+
+    expected = written()
+    own: Any = policy.model.generation_config
+    own.suppress_tokens, own.repetition_penalty, own.num_beams = list(range(20, 200)), 5.0, 2
+    own.stop_strings, own.no_repeat_ngram_size = ["7"], 1
+    policy.model.train()
+    assert written() == expected and policy.model.generation_config is own
 
 
 def test_a_generator_is_a_strategy_of_a_recipe(envs: Any, policy: CausalLMPolicy) -> None:
