@@ -127,7 +127,22 @@ PLACES = [
     ("He saved 100 dollars by the 12th month.", "100 dollars"), ("The number of solutions is 3 (x = 1, 2, 5).", "3"),
     (r"**Answer:** $\$32348$", r"\$32348"), (r"It costs \$5 and then \$6.", "6"),
     ("10</s>", "10"), ("10\n\n10", "10"), ("9 eggs * $2/egg = $<<9*2=18>>18", "18"),
-    (r"The sum is \textbf{odd}.", "odd"), (r"\textbf{odd}", "**odd**"),
+    (r"The sum is \textbf{odd}.", "odd"), (r"\textbf{odd}", "odd"), ("**True**", "True"),
+    ("It will be Friday.", "Friday"), ("It will not be Friday.", None), ("**Yes**, because 3 divides 12.", "Yes"),
+    ("(D) All of the above", "(D) All of the above"), ("D) is wrong", None), ("So I would choose **B**.", "B"),
+    ("three and a half", "three and a half"), ("3*sqrt(13)", "3*sqrt(13)"), ("sin²x", "sin²x"),
+    (r"3\frac{1}{3} \text{ hours}", r"3\frac{1}{3} \text{ hours}"), ("minus 3", "-3"), (r"-\boxed{3}", "-3"),
+    ("x = 2\ny = 3", "x = 2, y = 3"), ("x + 2 = 9\nx = 7", "x = 7"), ("The ratio is 1 : 2.", "1 : 2"),
+    ("The ratio is 2:3:4.", "2:3:4"), ("The values are 8, 6, 4.", "8, 6, 4"),
+    ("The total is not $64.", None), (r"The total is not \(64\).", None), ("The answer is not $42 but $24.", "$24"),
+    ("There are 24 in each of the 3 boxes, so in total 72.", "72"), ("They need 60 more, i.e. 84 in total.", "84"),
+    ("It was 24 at first, and it became 20.", "20"), ("It takes 36 minutes to fill 3 tanks.", "36 minutes"),
+    ("They have to pay a total of $24 for the 6 tickets.", "24"), ("Only 24 came, out of 60 who were asked.", "24"),
+    ("The shop sold 42 cakes, 24 of them today.", "42"), ("The product is 180. (The sum is 36.)", "180"),
+    ("The speed is 60. Let me know if you want any of the 3 steps.", "60"), (r"The profit is \$70{,}000.", "70,000"),
+    ("Answer: 36 (12 each)", "36"), (r"$x = 2k\pi$, where $k \in \mathbb{Z}$.", r"x = 2k\pi, k \in \mathbb{Z}"),
+    (r"The answer is $2n\pi$ for $n\in\mathbb{Z}$.", r"2n\pi, n\in\mathbb{Z}"), ("It is $2r$, where $r = 5$.", "2r"),
+    ("$f(x) = x^2$ for $x \\in [1,4]$", "f(x) = x^2"), ("Thus $x \\in [1,3]$.", "x \\in [1,3]"),
 ]  # fmt: skip
 
 
