@@ -36,7 +36,9 @@ CACHE_SIZE = 20_000
 MAX_SYMBOLIC = 1500
 MAX_NESTED = 4
 _VARIABLE = re.compile(
-    r"\s*(?:[A-Z]\s*\\(?:cap|cup|setminus)\s*[A-Z]|\\?[a-zA-Z]+(?:_\{?\w+\}?)?'?(?:\(\\?[a-zA-Z]+(?:,\s*[a-z])*\))?|\([a-z](?:,\s*[a-z])+\)|\|[A-Z]{2}\||"
+    r"\s*(?:[A-Z]\s*\\(?:cap|cup|setminus)\s*[A-Z]|\\?[a-zA-Z]+(?:_\{?\w+\}?)?'?(?:\(\\?[a-zA-Z]+(?:,\s*[a-z])*\))?|"
+    r"\(\s*(?:\\[a-z]+|[a-zA-Z])\s*(?:,\s*(?:\\[a-z]+|[a-zA-Z])\s*)+\)|"
+    r"\|[A-Z]{2}\||"
     r"m?\\angle\s*[A-Z]+|d[a-z]/d[a-z]|\\frac\{d[a-z]\}\{d[a-z]\})\s*"
 )
 _DEFINITION = re.compile(r"([a-zA-Z])\(([a-z])\)")
@@ -68,7 +70,7 @@ _PARAMETER = re.compile(
 _TWICE = re.compile(
     r",?(?:\s{1,9}or\s|\s{0,9}\\text\{\s?or\s?\}|\s{1,9}i\.e\.,?\s|\s{1,9}\((?:or\s|i\.e\.,?\s)?(?=[^()]{0,99}\)$))"
 )
-_THOUSAND = re.compile(r"(-?\d{1,15}(?:\.\d{1,9})?) ?k")
+_THOUSAND = re.compile(r"(-?\d{1,15}(?:\.\d{1,9})?) ?k(?: [a-z]{3,20})?")
 _COMMA = re.compile(r"-?(?:\d+,(?:\d{1,2}|\d{4,})|0,\d+)")
 _TWO_DIGITS = re.compile(r"\d,\d")
 _SPOKEN_MIXED = re.compile(r"(-?\d+) and (\d+/\d+)")
@@ -337,6 +339,9 @@ class MathVerifier:
         label, other = _LABEL.fullmatch(gold), _LABEL.fullmatch(answer)
         if label and other and not (label[2] and other[2] and label[1].islower()):
             choice = label[1].isupper() or len(gold) > 1  # a lone small letter is a variable
+            values = rational(label[2] or ""), rational(other[2] or "")
+            if None not in values and values[0] != values[1]:
+                return Finding.DIFFERENT  # "(B) 12" and "(B) 13"
             return _settle(label[1] == other[1] or (choice and label[1].upper() == other[1].upper()))
         if _LETTERS.fullmatch(gold) and _LETTERS.fullmatch(answer) and not (gold.isalpha() and answer.isalpha()):
             return _settle(sorted(_CAPITAL.findall(gold)) == sorted(_CAPITAL.findall(answer)))  # "A, C" and "AC"

@@ -20,7 +20,7 @@ _BETWEEN_BOXES = re.compile(
     r"(?:[\s,;$.]|\\q?quad(?![a-z])|\\[,;: ()\[\]\\]|\\text\{\s*(?:and|or)\s*\}|\b(?:and|or)\b|"
     r"\b[a-zA-Z](?:_\{?\d\}?)?\s*=|\([a-e]\))*"
 )
-_MINUS_BEFORE = re.compile(r"(?:=|\(|\$|\\\[|\bis)\s*[-\u2212]\s*\Z")
+_MINUS_BEFORE = re.compile(r"(?:(?:=|\(|\$|\\\[|\bis)\s*[-\u2212]\s*|^[-\u2212])\Z", re.MULTILINE)
 _LABELLED = re.compile(r"\s*(?:\\[a-z]+\s*\{)?\s*\(?[A-Ea-e](?![a-zA-Z])")
 _PERCENT_BEHIND = re.compile(r"\s*\\?%")
 _LETTER_LAST = re.compile(
@@ -54,7 +54,8 @@ _PHRASE = re.compile(
     re.IGNORECASE,
 )
 _REASON = re.compile(
-    r"[,;(]?\s*\b(?:because|since|as|i\.e|which|where|so|rather than|instead of)\b|\s\((?=[a-z]{3,} |[a-z]\s?=)|"
+    r"[,;(]?\s*\b(?:because|since|as|i\.e|which|where|so|rather than|instead of)\b|"
+    r"\s\((?=[a-z]{3,} |[a-z]\s?=|\d+ (?:each|per)\b|\d+ [a-z]{3,} [×*x+])|"
     r"[,;]?\s*\(?\b(?:and |but )?not\b"
 )
 _SUPPOSED = re.compile(
@@ -69,11 +70,13 @@ _CAPITAL = re.compile(r"\(?([A-E])\)?\s*")
 _VALUE_BEHIND = re.compile(r"[\s*]*\(?[A-E]\)?[.)]\s+([-$\\\d][^\n]{0,60})(?=\n|\Z)")
 _IN_PARENTHESES = re.compile(r"[a-zA-Z -]+\(([$\d][\d.,/ %$]*)\)")
 _YES_OR_NO = re.compile(r"(yes|no|true|false)\b(?=[,.:;!])", re.IGNORECASE)
+_WHY = re.compile(r"\b(?:because|since|as)\b")
+_IN_DIGITS = re.compile(r"-?\d+(?: \d+)?(?:/\d+)?")
 _NOTHING = re.compile(
     r"\A[^\d$\\]*\b(?:(does not exist|doesn't exist)|"
     r"(?:has|have|is|are)\s(?:therefore\s)?(no (?:real )?solutions?))[.!]?\s*\Z"
 )
-_IS_WORD = re.compile(r"\b(?:is|are|was)\s+((?:an? |the )?[A-Za-z'-]+)[.!]?\s*$")
+_IS_WORD = re.compile(r"\b(?:is|are|was|(?:will|would|must) be)\s+((?:an? |the )?[A-Za-z'-]+)[.!]?\s*$")
 _NO_STATEMENT = re.compile(r"[\d$\\]|\b(?:since|because|wrong|incorrect|know|sure)\b")
 _BOLD_WORDS = re.compile(r"\*\*[A-Za-z' -]+[.!]?\*\*[.!]?")
 _IS_NUMBER = re.compile(r"\b(?:is|are|was)\s+[*$]*\d")
@@ -83,14 +86,14 @@ _AFTER_NUMBER = re.compile(r"(?<=[0-9%])\s?[\u3040-\u30ff\u3400-\u9fff\uac00-\ud
 LETTER_WORDS = r"\b(?:choose|select|pick|option|choice|correct|right|answer|best|it's|it is)\b"
 """Words without which no letter is stated."""
 _LETTER_STATED = re.compile(
-    r"\b(?:choose|select|pick|option|choice)\s*:?\s*\(?([A-E])\)?(?!\w)(?!\W{0,3}(?:is|are|would|can|cannot|does|gives)\b(?!\s+(?:the\s+)?"
+    r"\b(?:choose|select|pick|option|choice)\s*:?\s*(?:\*\*)?\(?([A-E])\)?(?!\w)(?!\W{0,3}(?:is|are|would|can|cannot|does|gives)\b(?!\s+(?:the\s+)?"
     r"(?:correct|right|answer|best)))|(?<![\w(])\(?([A-E])\)?\s+is\s+(?:the\s+)?(?:correct|right|answer|best)|"
     r"选项\s*([A-E])\s*(?:是)?正确|\bit(?:'s| is)\s+\(?([A-E])\)?(?=[.!]?\s*$)"
 )
 _IN_WORDS = re.compile(
     r"\b(?:is|are|equals|gets?|has|have|leaves?|gives|makes|up with|total of)\s+([a-zA-Z -]{3,60})[.!]?\s*$"
 )
-_NEGATED = re.compile(r"(?:\bnot|\bcannot|n['’]t|\bnever)\s+(?:\w+\s+)?\Z")
+_NEGATED = re.compile(r"(?:\bnot|\bcannot|n['’]t|\bnever)\s+(?:\w+\s+)?[$€£*\\(]*\Z")
 _REFUTED = re.compile(
     r"\W{0,4}\s(?:(?:is|was|would be)\s+(?:wrong|incorrect|not|false|impossible|rejected|extraneous|invalid)\b|"
     r"(?:does|do|did|can|could)(?: not|n['’]t|not)\b|fails\b)"
@@ -104,7 +107,9 @@ _MATH = re.compile(
 )
 _SENTENCE_INSIDE = re.compile(r"[0-9)][.!?]\s+[A-Z]|(?<!\\)\b[a-z]{2,}[,;]? [a-z]{2,}\b(?![^{]*\})")
 _BETWEEN_FORMULAS = re.compile(r"\s*(?:,|,?\s*\b(?:and|or)\b)\s*")
-_LETTER = re.compile(r"\\?[a-zA-Z]|\\[a-z]+")
+_NAMED = re.compile(r"\\?[a-zA-Z]|\\[a-z]+|[a-zA-Z]\s*\\in(?![a-z])(?!\s*\\mathbb).*", re.DOTALL)
+"""A variable, or one in an interval."""
+_WHERE = re.compile(r"\bwhere\s*$")
 _ABOUT = re.compile(r"\b(?:with|in|of|for|to|by|on|variable|all|any|every|each)\s*$")
 _CONDITION = re.compile(r"\b(?:since|as|if|when|with|for|where|let|from|because|given|at)\b[^.$]*$", re.IGNORECASE)
 _LEAD = re.compile(
@@ -120,14 +125,15 @@ _BARE_WORDS = re.compile(r"[A-Za-z'-]+(?: [A-Za-z'-]+){0,2}\.?")
 _VALUE = (
     r"-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?:[ \u00a0\u2009\u202f]\d{3})+(?!\d)|\d{1,99})"
     r"(?:\.\d{1,300}|,\d{1,2}(?![\d,]))?"
-    r"(?:(?:/| out of )\d{1,300}|:\d{1,3}(?!\d))?%?|-?\.\d{1,99}"
+    r"(?:(?:/| out of )\d{1,300}|(?:(?: : |:)\d{1,3}(?!\d)){1,3})?%?|-?\.\d{1,99}"
 )
 _NUMBER = re.compile(rf"(?<![0-9A-Za-z_.])(?:[(\[]\s*(?:{_VALUE})(?:,\s*(?:{_VALUE})){{1,5}}\s*[)\]]|{_VALUE})")
 _STATED = re.compile(
     r"(?:\b(?:there (?:are|is|were|will be)|is|are|was|equals?|gets?|got|makes?|made|gives?|has|have|"
     r"needs?|needed|earned|(?:should|must|would|will) be|leaves?|costs?|"
-    r"(?:takes?|took)(?: (?:him|her|them|us|you|me|it|[A-Z][a-z]+)| (?=[\d.,/ ]{1,9}(?:second|minute|hour|day|week)))|"
-    r"pays?|earns?|spends?|becomes?|obtain|find|so|thus|hence|therefore)\s+(?:only |about |exactly )?|=\s*)"
+    r"(?:takes?|took)(?: (?:him|her|them|us|you|me|it|[A-Z][a-z]+)|(?= [\d.,/ ]{1,9}(?:second|minute|hour|day|week)))|"
+    r"pays?|earns?|spends?|becomes?|became|obtain|find|so|thus|hence|therefore|in total,?|i\.e\.,?)\s+"
+    r"(?:only |about |exactly |a total of )?|=\s*)"
     rf"(?:\*\*)?\$?(?:-?[√∛]|±[√∛]?)?({_NUMBER.pattern})"
 )
 _FACTOR = (
@@ -142,7 +148,8 @@ _TWO_LETTERS = re.compile(r"\d(?!am|pm|st|nd|rd|th)([b-z]{2})(?![a-z])")
 _LISTED = re.compile(
     r"(?:\b(?:roots|zeros|values|numbers|answers)\b[^.=\n]{0,30}?\bare |\b(?=([a-z])\s?=))"
     rf"(?P<list>(?:[a-z]\s?=\s?)?(?:{_VALUE})"
-    rf"(?:(?:,|,? (?:and|or)) \1\s?=\s?(?:{_VALUE})|(?:, (?:{_VALUE}))*,? (?:and|or) (?:{_VALUE})(?! [a-z]))+)"
+    rf"(?:(?:,|,? (?:and|or)) \1\s?=\s?(?:{_VALUE})|(?:, (?:{_VALUE}))*,? (?:and|or) (?:{_VALUE})(?! [a-z])|"
+    rf"(?:, (?:{_VALUE}))+(?=\.?\s*\Z))+)"
 )
 _HALF_OF_DAY = re.compile(r"\s?[ap]\.?m\b| in the (?:morning|afternoon|evening)\b", re.IGNORECASE)
 _UNIT_BEHIND = re.compile(
@@ -156,11 +163,11 @@ _ASIDE = re.compile(
     r"\((?:that is|i\.e\.|since|because|as|or)(?![a-z])|"
     r",\s+(?:attained|achieved|reached|obtained|occurring|when|where|as (?:shown|seen|in))\b"
 )
-_NEGATIVE = re.compile(r"\bnegative (?=\d)|(?:(?<=\bis )|(?<=\bequals ))minus (?=\d)")
+_NEGATIVE = re.compile(r"\bnegative (?=\d)|(?:(?<=\bis )|(?<=\bequals )|\A)minus (?=\d)")
 _AFTERWORD = re.compile(
-    r"\n\s*(?:(?:please )?let me know|i hope|hope (?:this|that)|feel free|would you like|do you (?:want|need)|"
-    r"if you(?:'d| would| have| need| want)|"
-    r"\W{0,4}(?:note|check|verification|to (?:check|verify))\b(?!.*\b(?:so|thus|hence|therefore)\b))"
+    r"(?:(?:\n|(?<=[.!])\s)\s*(?:(?:please )?let me know|i hope|hope (?:this|that)|feel free|would you like|"
+    r"do you (?:want|need)|if you(?:'d| would| have| need| want))|"
+    r"\n\s*\W{0,4}(?:note|check|verification|to (?:check|verify))\b(?!.*\b(?:so|thus|hence|therefore)\b))"
     r"[^\n]*\s*$",
     re.IGNORECASE,
 )
@@ -184,6 +191,7 @@ _SUBJECT = re.compile(
 _TAKEN_OF = re.compile(
     rf"\b(?:over|during|(?:each |out )?of (?:the|all|these|those|his|her|their|our|my|your)|per|every)\s+"
     rf"(?:(?:the|these|those|all) )?{_NUMBER.pattern}|"
+    rf"\bout of {_NUMBER.pattern}|, {_NUMBER.pattern} of (?:them|which|whom)\b|"
     rf"\bof {_NUMBER.pattern} and {_NUMBER.pattern}|\bthe \d+(?:st|nd|rd|th)\b"
 )
 _LARGE = re.compile(r"\s(?:hundred|thousand|million|billion|trillion)\b")
@@ -218,13 +226,18 @@ _BROKEN_OFF = re.compile(r"(?:(?<!=)=|(?<=\s)[+×÷/<]|\\(?:times|cdot|approx|di
 _OBJECT = re.compile(r"(?:\A|[\n`]|json)\s*\{\s*[\"'][\w -]{1,40}[\"']\s*:")
 _ANSWER_KEY = re.compile(
     r"[\"'](?:final[_ ]?)?(?:answer|result)[\"']\s*:\s*"
-    r"(?:\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)'|\[([^\[\]]*)\]|\{([^{}]*)\}|([^\s,{}]+))",
+    r"(?:\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)'|\[([^\[\]]*)\]|\{([^{}]*)\}|([^\s,{}\[\"'][^\s,{}]*))",
     re.IGNORECASE,
 )
 _BLANKS = re.compile(r"([^\S\n])[^\S\n]{2,}")
 _LINES = re.compile(r"\n[^\S\n]?\n(?:[^\S\n]?\n)+")
 _SPACES = re.compile(r"\s{8,}")
-_WORD = re.compile(r"(?<!\\)\b[^\W\d_]{4,}")
+_WORD = re.compile(r"(?<!\\)\b(?!(?:sqrt|cbrt)\b)[^\W\d_²³]{4,}")
+_TEXT_UNIT = re.compile(r"\\(?:text|mathrm|mbox)\s*\{\s*[a-zA-Z/]{1,20}\s*\}")
+_STATED_CHOICE = re.compile(r"(?:\([A-E]\)|[A-E][).:])\s+(?!(?:is|was|would|can|cannot)\b)[A-Za-z][A-Za-z ,'-]*\.?")
+_ASSIGNED = re.compile(r"([a-zA-Z](?:_\{?\w\}?)?)\s?=[^=\n]+")
+_OF_NUMBERS = re.compile(r"[a-zA-Z]\s*\\in\s*\\mathbb\s*(?:\{[A-Z]\}|[A-Z])(?:[\^_]\S{1,5})?")
+_QUALIFIES = re.compile(r"\s*,?\s*(?:\b(?:where|for|with)\s+)?(?:\b(?:any|all|some|every|each)\s+)?")
 
 
 @dataclass(frozen=True)
@@ -442,7 +455,7 @@ def phrase(text: str) -> str | None:
     formulas = ""
     end = 0
     for formula in _formulas(rest):
-        sign = _joins(rest[end : formula.start()]) if end else ""
+        sign = _joins(rest[end : formula.start()], _inside(formula)) if end else ""
         if formula.start() != 0 and not sign:
             break
         formulas, end = formulas + sign + _inside(formula), formula.end()
@@ -477,12 +490,12 @@ def whole(text: str) -> str | None:
     """Return a short text without words as it is, and one of at most three words."""
     text = _NOT_BUT.sub("", _LEAD.sub("", text.strip()))
     text = _BOLD_COMMAND.sub(r"**\1**", text) if "\\textbf" in text or "\\emph" in text else text
-    lines = {line.strip() for line in text.split("\n") if line.strip()}
-    text = lines.pop() if len(lines) == 1 else text
-    if text and len(text) <= WHOLE and (in_digits(text.rstrip(".")) + "0").isdigit():  # one hundred and twenty-one
+    text = _last_row(text)
+    if text and len(text) <= WHOLE and _IN_DIGITS.fullmatch(in_digits(text.rstrip("."))):  # one hundred and twenty-one
         return text
-    if len(text) <= 30 and _BARE_WORDS.fullmatch(text):
-        return text
+    bare = _STARS.sub("", text)
+    if (len(bare) <= 30 and _BARE_WORDS.fullmatch(bare)) or (len(bare) <= WHOLE and _STATED_CHOICE.fullmatch(bare)):
+        return bare
     if bold := _IS_BOLD.search(text) or _BOLD_IS.search(text):
         return bold[1]
     if _ENVIRONMENT.fullmatch(text):
@@ -490,15 +503,26 @@ def whole(text: str) -> str | None:
     last = text.rpartition("\n")[2].strip()
     if last != text and len(last) <= WHOLE and _BOLD_WORDS.fullmatch(last):
         return last
-    if text and len(text) <= WHOLE and not _prose(text) and not _MATH.search(text):
+    if text and len(text) <= WHOLE and not _prose(_TEXT_UNIT.sub("", text)) and not _MATH.search(text):
         return _SO.split(text)[-1]
     if len(text) <= 200 and (nothing := _NOTHING.search(text)):
         return next(filter(None, nothing.groups()))
-    if len(text) <= 200 and (opening := _YES_OR_NO.match(text)) and not re.search(r"\d", text):
+    if len(text) <= 200 and (opening := _YES_OR_NO.match(bare)) and not re.search(r"\d", _WHY.split(bare)[0]):
         return opening[1]
     if len(text) <= 200 and (stated := _IS_WORD.search(text)) and not _NO_STATEMENT.search(text):
         return stated[1]
     return None
+
+
+def _last_row(text: str) -> str:
+    """Return what short rows of equations come to: the last one, or all where each names another variable."""
+    lines = list(dict.fromkeys(line.strip() for line in text.split("\n") if line.strip()))
+    if len(lines) < 2:
+        return lines[0] if lines else ""
+    names = {match[1] for line in lines if (match := _ASSIGNED.fullmatch(line))}
+    if len(text) > WHOLE or not names or not all("=" in line for line in lines):
+        return text
+    return ", ".join(lines) if len(names) == len(lines) else lines[-1]
 
 
 def _prose(text: str) -> bool:
@@ -515,16 +539,19 @@ def formula(text: str) -> str | None:
     """Return the last formula between dollars or display brackets, unless a conclusion after it gives a number."""
     text = _AFTERWORD.sub("", text)
     found = list(_formulas(text))
-    while len(found) > 1 and _LETTER.fullmatch(_inside(found[-1]).strip()):
-        start = found[-1].start()
-        if not _ABOUT.search(text, max(0, start - 12), start):
+    if found and _NEGATED.search(text, max(0, found[-1].start() - 30), found[-1].start()):
+        return None
+    while len(found) > 1:
+        start, last = found[-1].start(), _inside(found[-1]).strip()
+        explains = _WHERE.search(text, max(0, start - 12), start) and not _OF_NUMBERS.fullmatch(last)
+        if not explains and not (_NAMED.fullmatch(last) and _ABOUT.search(text, max(0, start - 12), start)):
             break
         found.pop()  # "it is $2x$, so it grows with $x$"
     if not found or _CONCLUSION.search(text, found[-1].end()):
         return None
     answer, start = _inside(found[-1]), found[-1].start()
     for match in reversed(found[:-1]):
-        sign = _joins(text[match.end() : start])
+        sign = _joins(text[match.end() : start], answer)
         if not sign or _CONDITION.search(text, max(0, match.start() - 60), match.start()):
             break
         answer, start = _inside(match) + sign + answer, match.start()
@@ -547,8 +574,14 @@ def _inside(match: re.Match[str]) -> str:
     return last_statement(next(part for part in match.groups() if part is not None))
 
 
-def _joins(between: str) -> str:
-    """Return the sign that joins two formulas with this text between them, ``""`` if it does not."""
+def _joins(between: str, behind: str) -> str:
+    """Return the sign that joins two formulas with this text between them, ``""`` if it does not.
+
+    >>> _joins(" and ", "x=2"), _joins(", where ", r"k \\in \\mathbb{Z}"), _joins(" so ", "x=2")
+    (' and ', ', ', '')
+    """
+    if _OF_NUMBERS.fullmatch(behind.strip()) and _QUALIFIES.fullmatch(between):
+        return ", "
     if not _BETWEEN_FORMULAS.fullmatch(between):
         return ""
     return next((f" {word} " for word in ("or", "and") if word in between), ", ")
@@ -556,7 +589,8 @@ def _joins(between: str) -> str:
 
 def number(text: str) -> str | None:
     """Return the number that the last sentence with one states, as in "there are 42 ways", else its last number."""
-    text = _NEGATIVE.sub("-", _LABEL.sub("", _AFTERWORD.sub("", text.replace("\u2212", "-"))))
+    text = text.replace("\u2212", "-").replace("{,}", ",")
+    text = _NEGATIVE.sub("-", _LABEL.sub("", _AFTERWORD.sub("", text)))
     text = _without_aside(text)
     found = list(_NUMBER.finditer(text))
     if chance := _CHANCE.search(text[-200:]):
@@ -588,6 +622,8 @@ def _without_aside(text: str) -> str:
         return text
     begins = [match.end() for match in _SENTENCE_END.finditer(text, 0, asides[-1].start())]
     rest = text[begins[-1] if begins else 0 : asides[-1].start()] + " " + text[asides[-1].end() :]
+    if not rest.strip(" .!*\n"):  # a sentence of its own
+        rest = text[: asides[-1].start()]
     return text[: asides[-1].start()] + text[asides[-1].end() :] if _NUMBER.search(rest) else text
 
 

@@ -201,6 +201,12 @@ _REPLACEMENTS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
 ]
 _BLANKS = re.compile(r"\s{2,}")
 _ROUNDED = re.compile(r"(?<=[^\s=])\s?(?:\\approx|≈)\s?[0-9.]{1,20}\s?%$")
+_EXACT_FIRST = re.compile(
+    r"((?:[^=]*=)?(?:\\(?:sqrt|[dt]?frac|pi|cdot|times|text|mathrm)(?![a-z])|\\[,;: ]|[-+*/^0-9.,()\[\]{}\s√π]|"
+    r"(?<=\{)[a-zA-Z/ ]{1,20}(?=\})|(?<=[0-9}] )[a-z/]{1,9}(?= ))*[0-9})π][^=0-9]{0,20}?)"
+    r"\s*(?:\\approx(?![a-z])|≈)\s*-?[0-9.,]{1,20}[^=0-9]{0,30}"
+)
+"""A value with its rounded one behind it: ``3\\sqrt{13} \\text{ cm} \\approx 10.82``."""
 _WORDINGS = [
     (re.compile(r"(?:all )?(?:the )?integers|all whole numbers", re.IGNORECASE), r"\mathbb{Z}"),
     (re.compile(r"(?:all )?positive real(?: number)?s", re.IGNORECASE), r"(0,\infty)"),
@@ -308,7 +314,9 @@ def _spell(text: str) -> str:
     if _DISPLAY.search(text) and "\\{" not in text:
         text = last_statement(text)
     text = _unicode(without_tags(text))[-4000:].strip()
-    return _LEADING.sub("", _strip_marks(_QUOTE.sub("", text)))
+    text = _LEADING.sub("", _strip_marks(_QUOTE.sub("", text)))
+    rounded = _EXACT_FIRST.fullmatch(text) if len(text) <= 200 and ("approx" in text or "≈" in text) else None
+    return rounded[1] if rounded else text
 
 
 def _without_percentage(text: str) -> str:

@@ -198,9 +198,10 @@ SAME = {
         (r"\text{DNE}", "The limit does not exist"), ("May 5", "5th of May"), ("March 5, 2020", "5 March 2020"),
         ("March 5, 2020", "2020-03-05"), ("Sept. 4", "September 4"), ("Friday", "Fri"),
         ("3:45 PM", "3:45 in the afternoon"), (r"1:\sqrt3", r"\sqrt3:3"), ("a:b", "2a:2b"), ("1/12", "one twelfth"),
-        ("3:45 PM", "15:45"), ("0:15", "12:15 AM"), ("3:4", r"3\colon 4"), ("(B) 12", "12"),
+        ("3:45 PM", "15:45"), ("0:15", "12:15 AM"), ("3:4", r"3\colon 4"), ("(B) 12", "12"), ("(B) 12", "(B) 12.0"),
         ("12", r"\textbf{(B)}\ 12"), ("A, C", "AC"), ("12:00 PM", "noon"),
-        (r"\text{Option A: }12", "12"), ("150000", "150k"), ("5:00", "5 o'clock"), ("4:30 pm", "4.30 pm"),
+        (r"\text{Option A: }12", "12"), ("150000", "150k"), ("150000", "150k dollars"),
+        ("5:00", "5 o'clock"), ("4:30 pm", "4.30 pm"),
         ("(a) 3 (b) 5", "3, 5"), ("3, 5", "(i) 3, (ii) 5"),
     ],
     "styles": [
@@ -231,6 +232,7 @@ SAME = {
         *((ABSOLUTE, text) for text in ["|x|", "f(x)=|x|", r"\sqrt{x^2}"]),
         ("|x|", ABSOLUTE.replace("x<0", "otherwise")),
         (r"\{a,b\}", r"\{b,a\}"), ("1,2,3", "1, 2, & 3"), (r"1,2,\ldots,10", "1, 2, ..., 10"), ("f(x)=2x+3", "y=2x+3"),
+        (r"(2,\pi)", r"(r,\theta)=(2,\pi)"), ("(1,2)", "(A,B)=(1,2)"),
     ],
 }  # fmt: skip
 OTHER = {
@@ -259,7 +261,8 @@ OTHER = {
         *((r"2\text{ hours }15\text{ minutes}", text) for text in ["2.15 hours", "135 seconds", "135", "2 h 25 min"]),
         ("1.5 m", "15 cm"), ("1.5 m", "150 m"), (r"\$4.20", "42 cents"), (r"60^\circ", r"\frac{\pi}{6}"),
         ("60°", r"60\pi"),
-        ("24 cm^2", "0.24 m^2"), ("10 m/s", "10 km/h"), ("30 minutes", "half"), ("$40/hour", "40 dollars per day"),
+        ("24 cm^2", "0.24 m^2"), ("10 m/s", "10 km/h"), ("60", "v = 3*24 = 72 km/h"),
+        ("30 minutes", "half"), ("$40/hour", "40 dollars per day"),
         ("30 mpg", "30 mph"),
         ("7 m/s", "7 ms"), ("1.2 kW", "1.2 W"), ("10N", "10"), ("3.0 x 10^8 m/s", "3e7"),
         (r"3\frac12\text{ hours}", "3 hours 5 minutes"),
@@ -274,7 +277,7 @@ OTHER = {
         (r"\text{converges}", "does not converge"), (r"\text{even}", "even or odd"), (r"\text{No}", "none"),
         ("May 5", "March 5"), ("March 5, 2020", "2020-05-03"), ("Saturday", "Sun"),
         ("3:45 PM", "3:45 in the morning"), (r"1:\sqrt3", r"\sqrt3:1"), ("a:b", "b:a"), ("a:b", "a:b:a"),
-        ("3:45 PM", "3:45 AM"), ("3:45 AM", "15:45"), ("12", r"\textbf{(B)}\ 14"), ("A, C", "A"),
+        ("3:45 PM", "3:45 AM"), ("3:45 AM", "15:45"), ("12", r"\textbf{(B)}\ 14"), ("(B) 12", "(B) 13"), ("A, C", "A"),
         (r"\text{does not exist}", "0"), ("A", "(A) (B) (C) (D)"), ("2k", "2000"), ("1500", "150k"),
         ("noon", "12:00 AM"),
         ("(a) 3 (b) 5", "(a) 5 (b) 3"), ("(a) 3", "(a) 4"), ("3, 5", "(a) 3 (b) 6"),
@@ -295,6 +298,7 @@ OTHER = {
         (r"x=2k\pi, k\in\mathbb{Z}", r"x=n\pi, n\in\mathbb{Z}"), (r"\frac{3\pm\sqrt5}{2}", r"\frac{3+\sqrt5}{2}"),
         (r"\mathbb{Z}", "even integers"), (r"(0,\infty)", "nonnegative real numbers"),
         (r"\{0\}", r"\emptyset"), ("f(x)=2x+3", "y=2x-3"), (r"x\ne2", "x=2"),
+        (r"(2,\pi)", r"(r,\theta)=(\pi,2)"),
     ],
 }  # fmt: skip
 

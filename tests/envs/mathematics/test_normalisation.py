@@ -21,6 +21,8 @@ from g2rpo_env.envs.mathematics.normalisation import Answer, normalise
         ("x²", "x^{2}"),
         (r"\dfrac34", r"\frac{3}{4}"),
         (r"\mathbf{5}", "5"),
+        (r"3\sqrt{13} \approx 10.8 \text{ cm}", r"3\sqrt{13}"),
+        (r"x \approx 3.14", r"x \approx 3.14"),
         ("{{{5}}}", "5"),
         ("6.02E23", r"6.02\cdot 10^{23}"),
     ],

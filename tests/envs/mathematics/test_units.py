@@ -37,6 +37,7 @@ def test_groups(text: str, rest: str, unit: str) -> None:
         ("2 m", "2 m", "2"),
         (r"4\sqrt{3} units", r"4\sqrt{3}", r"4\sqrt{3}"),
         ("3 or 4", "3 or 4", "3 or 4"),
+        ("v = 180/3 = 60 km/h", "v = 180/3 = 60", "v = 180/3 = 60"),
         ("5 if 1 else 0", "5 if 1 else 0", "5 if 1 else 0"),
     ],
 )
