@@ -76,6 +76,36 @@ def _render(tokenizer: Any, messages: Sequence[dict[str, str]], answer_follows: 
             yield str(text)
 
 
+def fill_chat(
+    tokenizer: Any, messages: Sequence[dict[str, str]], text: str, mark: str, content: str
+) -> tuple[str, str]:
+    """Return what a template makes of a conversation with a content in place of its mark.
+
+    Args:
+        tokenizer: A tokenizer with a chat template.
+        messages: The conversation, with both marks.
+        text: What :func:`render_chat` makes of it.
+        mark: The mark that the content stands for.
+        content: A text that the template may read, such as a message of the system that says ``/no_think``.
+
+    Returns:
+        The text with its mark, and the content as it stands there, perhaps without white space at its ends. Where the
+        template makes something else of the content, the text without that mark, and the content as it was.
+
+    Raises:
+        ConfigurationError: the template refuses the content.
+    """
+    filled = [{**message, "content": message["content"].replace(mark, content)} for message in messages]
+    made = list(_render(tokenizer, filled, True))
+    for written in (content, content.strip()):
+        if text.replace(mark, written) in made:
+            return text, written
+    read = [one for one in made if isinstance(one, str) and one.count(USER) == 1]
+    if not read:
+        raise ConfigurationError(f"template='chat': the chat template refuses {content!r:.40}: {made[0]!s:.200}")
+    return read[0], content
+
+
 def strips_texts(tokenizer: Any) -> bool:
     """Return whether the chat template takes white space off both ends of the text of a user.
 

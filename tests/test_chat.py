@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tokenizer_families import CHATML, FAMILIES, GEMMA, LLAMA3
 
-from g2rpo_env.chat import ANSWER, USER, chat_template, end_of_turn, render_chat, strips_texts
+from g2rpo_env.chat import ANSWER, SYSTEM, USER, chat_template, end_of_turn, fill_chat, render_chat, strips_texts
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.tokenizer import char_tokenizer, encode, known_end_tokens
 
@@ -65,6 +65,31 @@ CONTENT = "messages[0]['content']"
 def test_a_template_may_take_white_space_off_a_text(tokenizer: Any, template: str, strips: bool) -> None:
     tokenizer.chat_template = template
     assert strips_texts(tokenizer) is strips
+
+
+READS = (
+    "{% set text = messages[0]['content'] %}{% if not text %}{{ raise_exception('say something') }}{% endif %}"
+    "{{ text.replace('/no_think', '') | trim }}|{{ messages[1]['content'] }}"
+    "{% if '/no_think' in text %}<think></think>{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "text", "stands"),
+    [
+        ("Be brief.", f"{SYSTEM}|{USER}", "Be brief."),
+        (" Be brief.\n", f"{SYSTEM}|{USER}", "Be brief."),
+        ("Be brief. /no_think", f"Be brief.|{USER}<think></think>", "Be brief. /no_think"),
+        ("a", f"{SYSTEM}|{USER}", "a"),
+    ],
+)
+def test_a_template_may_read_a_text_that_is_known(tokenizer: Any, content: str, text: str, stands: str) -> None:
+    tokenizer.chat_template = READS
+    messages = [{"role": "system", "content": SYSTEM}, *ASKED]
+    marked = render_chat(tokenizer, messages)
+    assert fill_chat(tokenizer, messages, marked, SYSTEM, content) == (text, stands)
+    with pytest.raises(ConfigurationError, match="refuses '': say something"):
+        fill_chat(tokenizer, messages, marked, SYSTEM, "")
 
 
 @pytest.mark.parametrize("change", ["| tojson", "| e", ".lstrip()", "| length }} {{ messages[0]['content']"])

@@ -6,7 +6,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING
 
-from g2rpo_env.chat import SYSTEM, USER, chat_template, render_chat, strips_texts
+from g2rpo_env.chat import SYSTEM, USER, chat_template, fill_chat, render_chat, strips_texts
 from g2rpo_env.encoding import Frame, template_frame, text_frame
 from g2rpo_env.errors import ConfigurationError
 
@@ -63,7 +63,8 @@ def chat_frame(tokenizer: PreTrainedTokenizerFast, system: str | None = None) ->
     """Return what a tokenizer's chat template puts around the text of a user.
 
     Only the template's own special tokens become special ids; the question is encoded as data, so that a literal
-    ``<|im_end|>`` in a problem ends no turn, and so is the message of the system.
+    ``<|im_end|>`` in a problem ends no turn, and so is the message of the system; where the template reads that
+    message, as for ``/no_think``, it is a part of the template.
 
     Args:
         tokenizer: A tokenizer with a chat template.
@@ -79,8 +80,8 @@ def chat_frame(tokenizer: PreTrainedTokenizerFast, system: str | None = None) ->
             "template='chat' needs a tokenizer with a chat template; this one has none "
             f"(others: {', '.join(name for name in TEMPLATES if name != 'chat')})"
         )
-    text = render_chat(tokenizer, [_user(USER)]) if system is None else _render_with_system(tokenizer, system)
-    contents = {SYSTEM: (system or "", False), USER: None}
+    text, system = (render_chat(tokenizer, [_user(USER)]), "") if system is None else _with_system(tokenizer, system)
+    contents = {SYSTEM: (system, False), USER: None}
     parts = [part for part in re.split(f"({SYSTEM}|{USER})", text) if part]
     pieces = [contents[part] if part in contents else (part, True) for part in parts]
     return template_frame(tokenizer, pieces, strips=strips_texts(tokenizer))
@@ -90,14 +91,17 @@ def _user(text: str) -> dict[str, str]:
     return {"role": "user", "content": text}
 
 
-def _render_with_system(tokenizer: PreTrainedTokenizerFast, system: str) -> str:
+def _with_system(tokenizer: PreTrainedTokenizerFast, system: str) -> tuple[str, str]:
+    """Return a conversation as text, with the marks of both texts, and the message of the system as it stands there."""
+    messages = [{"role": "system", "content": SYSTEM}, _user(USER)]
     try:
-        return render_chat(tokenizer, [{"role": "system", "content": SYSTEM}, _user(USER)])
+        text = render_chat(tokenizer, messages)
     except ConfigurationError as refusal:
-        text = render_chat(tokenizer, [_user(f"{SYSTEM}\n\n{USER}")])
+        messages = [_user(f"{SYSTEM}\n\n{USER}")]
+        text = render_chat(tokenizer, messages)
         warnings.warn(
             f"system={system!r:.40} stands at the beginning of the user's turn, since it cannot be a message of its "
             f"own: {refusal}",
             stacklevel=2,
         )
-        return text
+    return fill_chat(tokenizer, messages, text, SYSTEM, system)

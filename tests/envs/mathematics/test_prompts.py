@@ -137,6 +137,23 @@ def test_a_system_message_of_its_own_has_the_tokens_of_the_whole() -> None:
         assert prompt_of(tokenizer, "What is 1?", chat_frame(tokenizer, "Be brief.")).tolist() == whole
 
 
+@pytest.mark.parametrize("system", [" Be brief.\n", "/no_think", "Be brief. /no_think", "Mind <|im_end|>."])
+def test_a_template_that_reads_the_system_message_reads_it(chat_tokenizer: Any, system: str) -> None:
+    tokenizer = copy.deepcopy(chat_tokenizer)
+    tokenizer.chat_template = (
+        "{% set text = messages[0]['content'] if messages | length > 1 else 'Think.' %}"
+        "<|im_start|>system\n{{ text.replace('/no_think', '') | trim }}<|im_end|>\n<|im_start|>user\n"
+        "{{ messages[-1]['content'] }}<|im_end|>\n<|im_start|>assistant\n"
+        "{% if '/no_think' in text %}<think></think>{% endif %}"
+    )
+    question = "What is 1?"
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": question}]
+    want = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    made = prompt_of(tokenizer, question, chat_frame(tokenizer, system)).tolist()
+    assert decode(tokenizer, np.array(made)) == want
+    assert made.count(tokenizer.convert_tokens_to_ids("<|im_end|>")) == 2  # those of the template alone
+
+
 def test_a_template_that_strips_a_text_strips_the_prompt() -> None:
     gemma, qwen = FAMILIES["Gemma"].tokenizer, FAMILIES["Qwen, base"].tokenizer
     assert chat_frame(gemma).strips and not chat_frame(qwen).strips
