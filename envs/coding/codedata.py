@@ -70,8 +70,9 @@ NOT_RUN = {
     "generated_checker": "a program of its own judges the answers",
     "interaction_format": "the program talks with another one",
     "input_file": "the program reads a file",
+    "input_mode": "the program reads and writes files",
 }
-"""Fields of rows whose programs take more than standard input and output, and what they say."""
+"""Fields of rows whose programs take more than standard input and output (``"stdio"``), and what they say."""
 NOTHING: tuple[Any, ...] = (None, "", [], {})
 NO_SOLUTION = "# no solution is known\n"
 
@@ -211,7 +212,7 @@ class Rows:
     def _tests(self, row: dict[str, Any], where: str) -> Tests:
         """Return the tests of a row, of the first role that it has."""
         for name, why in NOT_RUN.items():
-            if row.get(name):
+            if row.get(name) and row[name] != "stdio":
                 raise DataError(f"{where}: field {name!r} says that {why}, which is not done here")
         roles = [found[0] for role in ("test", "asserts", "cases") if (found := self._field(row, role, where))[0]]
         if not roles:

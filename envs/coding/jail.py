@@ -137,7 +137,10 @@ class Jail:
             importlib.import_module(name)
         sys.path.append(self.options.site)
         for name in self.options.libraries:
-            importlib.import_module(name)
+            try:
+                importlib.import_module(name)
+            except ImportError as error:
+                raise OSError(f"libraries: {name!r} needs packages that are not named: {error}") from None
         sys.path.remove(self.options.site)
         sys.path_importer_cache.clear()
 

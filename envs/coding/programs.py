@@ -85,7 +85,7 @@ class CodeProblem(Problem):
         """Return the program of some code: after the head, or instead of its last function or class; then the tail."""
         if not self.head or not is_whole(code, self.head, self.entry_point):
             code = self.head + code
-        elif base := alone(self.head):
+        elif base := alone(self.head, frozenset(_OPENS.findall(code))):
             futures, code = _FUTURES.findall(code), _FUTURES.sub("", code)
             code = "".join([*futures, f"{base}\n{code}"])
         return f"{code}\n{self.tail}" if self.tail else code
@@ -107,15 +107,18 @@ def is_whole(code: str, head: str, entry_point: str | None = None) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def alone(head: str) -> str:
-    """Return what of a head can stand alone: all of it, or what is before the function or class that it leaves open.
+def alone(head: str, defined: frozenset[str] = frozenset()) -> str:
+    """Return what of a head can stand before code that defines some names.
 
-    >>> alone("import math\\n\\ndef f(x):\\n")
-    'import math\\n\\n'
+    That is all of it, or what is before the function or class at its end that it leaves open or that the code defines:
+    a signature may use names that nothing imports, such as ``List``.
+
+    >>> alone("import math\\n\\ndef f(x):\\n"), alone("n = 1\\ndef f(x: List):\\n  'Double.'\\n", frozenset({"f"}))
+    ('import math\\n\\n', 'n = 1\\n')
     """
-    if is_program(head):
+    last = [match.start() for match in _OPENS.finditer(head) if match[1] in defined or not is_program(head)][-1:]
+    if is_program(head) and not (last and len(ast.parse(head[last[0] :]).body) == 1):
         return head
-    last = [match.start() for match in _OPENS.finditer(head)][-1:]
     before = _DECORATORS.sub("", head[: last[0]]) if last else ""
     return before if is_program(before) else ""
 

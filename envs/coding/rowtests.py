@@ -125,6 +125,7 @@ def read_source(text: str, where: str, entry_point: str | None = None) -> Tests:
         if entry_point is None:
             raise DataError(f"{where} needs 'entry_point', the name of the function that check(candidate) is given")
         return {"test": text, **_entry(entry_point, where)}
+    _refuse_unread(tree, where)
     tests = [function for function in functions if function.name.startswith("test")]
     if tests:
         return _test_functions(tree, tests, where, entry_point)
@@ -144,23 +145,33 @@ def read_source(text: str, where: str, entry_point: str | None = None) -> Tests:
     return {"asserts": tuple(_statement(statement, where) for statement in statements)}
 
 
+def _refuse_unread(tree: ast.Module, where: str) -> None:
+    """Refuse what pytest would run and is not run here: without it, wrong programs would pass."""
+    collected = [node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.AsyncFunctionDef)]
+    if unread := [name for name in collected if name.startswith(("test", "Test"))]:
+        raise DataError(f"{where} holds {unread[0]!r}: classes of tests and asynchronous tests are not run here")
+
+
 def _test_functions(tree: ast.Module, tests: Sequence[ast.FunctionDef], where: str, entry_point: str | None) -> Tests:
-    """Return ``check(candidate)`` for functions that pytest would call; names imported from ``solution`` are free."""
+    """Return ``check(candidate)`` for functions that pytest would call; names imported from ``solution`` are free.
+
+    One that is imported under another name is given that name where the import stood.
+    """
     imports = {module for node in ast.walk(tree) for module in _modules(node)}
     if needed := imports & {"pytest", "hypothesis", "unittest"}:
         raise DataError(f"{where} needs {min(needed)}, which does not run in the sandbox")
     if taking := [test.name for test in tests if test.args.args or test.decorator_list]:
         raise DataError(f"{where}: test functions must take no arguments and have no decorators, got {taking[0]!r}")
-    imported: list[str] = [
-        name.name
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom) and node.module == "solution"
-        for name in node.names
-        if name.asname is None
-    ]
+    imported: list[str] = []
+    body: list[ast.stmt] = []
+    for node in tree.body:
+        if not (isinstance(node, ast.ImportFrom) and node.module == "solution"):
+            body.append(node)
+            continue
+        imported += [name.name for name in node.names if name.name != "*"]
+        body += ast.parse("\n".join(f"{name.asname} = {name.name}" for name in node.names if name.asname)).body
     if entry_point is None and not imported:
         raise DataError(f"{where} needs 'entry_point', or an import from 'solution' that names what is tested")
-    body = [node for node in tree.body if not (isinstance(node, ast.ImportFrom) and node.module == "solution")]
     source = ast.unparse(ast.Module(body, []))
     calls = "".join(f"    assert {test.name}() is None\n" for test in tests)
     return {"test": f"{source}\n\ndef check(candidate):\n{calls}", **_entry(entry_point or imported[0], where)}

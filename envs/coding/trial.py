@@ -41,9 +41,13 @@ class Score:
     message: str = ""
     planned: int = 0
     """Cases that are known before the run."""
+    session: Session | None = None
+    """The program that the tests run on."""
 
     def record(self, passed: bool, message: str = "") -> None:
-        """Count one case."""
+        """Count one case; raise what ended the trial, if a test such as one of unittest has caught it."""
+        if self.session is not None and self.session.ended is not None:
+            raise self.session.ended
         if passed:
             self.passed += 1
         else:
@@ -108,7 +112,7 @@ def run_check(session: Session, entry_point: str, test: str, setup: str, score: 
         TestError: the tests do not compile, or define no ``check``.
     """
     tests = compile_check(test, setup)
-    score.planned, session.own_classes = tests.planned, tests.classes
+    score.planned, score.session, session.own_classes = tests.planned, session, tests.classes
     scope: dict[str, Any] = {"__name__": "tests", "__builtins__": Names(session, tests.called)}
     scope[_RECORD], scope[_THERE] = partial(record_case, score, tests.asserts), partial(make_there, session)
     session.scope, session.entry_point, session.catches_stop = scope, entry_point, "StopIteration" in test
@@ -140,14 +144,16 @@ def run_check(session: Session, entry_point: str, test: str, setup: str, score: 
 
 @contextlib.contextmanager
 def as_main(scope: dict[str, Any]) -> Iterator[None]:
-    """Make the tests the module that ``unittest.main`` looks at."""
+    """Make the tests the module that ``unittest.main`` looks at, and a command line without arguments."""
     module = types.ModuleType("tests")
     vars(module).update(scope)
+    arguments, sys.argv = sys.argv, ["tests"]
     before = {name: sys.modules.get(name) for name in ("__main__", "tests")}
     sys.modules.update(dict.fromkeys(before, module))
     try:
         yield
     finally:
+        sys.argv = arguments
         for name, old in before.items():
             if old is None:
                 del sys.modules[name]
@@ -216,10 +222,18 @@ def prepare(test: str, setup: str, asserts: list[str]) -> None:
     Raises:
         TestError: the tests do not compile.
     """
-    tests = compile_check(test, setup) if test else compile_asserts(tuple(asserts), setup)
-    for name in sorted(tests.packages):
+    for name in sorted(_packages(test, setup, asserts)):
         with contextlib.suppress(Exception):
             importlib.import_module(name)
+
+
+def not_installed(test: str, setup: str, asserts: list[str]) -> str:
+    """Return a package that tests import and :func:`prepare` could not, "" if there is none."""
+    return min((name for name in _packages(test, setup, asserts) if name not in sys.modules), default="")
+
+
+def _packages(test: str, setup: str, asserts: list[str]) -> frozenset[str]:
+    return (compile_check(test, setup) if test else compile_asserts(tuple(asserts), setup)).packages
 
 
 @lru_cache(maxsize=64)
@@ -365,7 +379,7 @@ def run_asserts(session: Session, asserts: list[str], setup: str, score: Score) 
     Raises:
         TestError: an assert or the setup does not compile.
     """
-    score.planned = len(asserts)
+    score.planned, score.session = len(asserts), session
     tests = compile_asserts(tuple(asserts), setup)
     session.own_classes = tests.classes
     session.modules |= tests.modules
@@ -411,6 +425,7 @@ class Asserts:
     before: Any
     cases: list[Case]
     called: frozenset[str]
+    """Unknown names that all of them only ever call."""
     classes: frozenset[str]
     modules: frozenset[str]
     """Modules of the standard library of which something is used."""
@@ -433,7 +448,7 @@ def compile_asserts(asserts: tuple[str, ...], setup: str) -> Asserts:
             Case(text, _code(tree, found), found.free, frozenset(_find_tested_builtin(tree)))
             for text, tree, found in zip(asserts, trees, words, strict=True)
         ],
-        called=frozenset().union(*(found.free & found.called for found in words)),
+        called=frozenset().union(*(one.free for one in words)).difference(*(one.names - one.called for one in words)),
         classes=frozenset(first.classes).union(*(found.classes for found in words)),
         modules=frozenset().union(*(found.bases for found in words)) & sys.stdlib_module_names,
         packages=first.packages.union(*(found.packages for found in words)),

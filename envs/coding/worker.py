@@ -7,7 +7,7 @@ and ends when the socket to its owner closes; its jails end with it. Standard li
 # Covered here, that is, defended against whatever a program in its jail does:
 # - A forged verdict. Tests and expected values never leave this process. Answers are plain data that wire.py rebuilds,
 #   capped in bytes, depth and parts, and each must repeat the random token of its question (Remote.ask). An object that
-#   is no plain data equals nothing. A program that answers no call has not passed.
+#   is no plain data equals nothing. Tests that ask nothing are not passed.
 # - A program that is late, also one that stops reading or writing: wall time for loading and all calls
 #   (Remote.check_time), and a guard on this process itself, because tests can run long on answers that are allowed
 #   (guard). Time that the sample waited for a core is given back (clock.py).
@@ -46,7 +46,17 @@ from g2rpo_env.envs.coding.clock import PATIENCE, Clock
 from g2rpo_env.envs.coding.outputs import same_output
 from g2rpo_env.envs.coding.references import Control, NeedsLibraries, Obstacle, Session, name_missing
 from g2rpo_env.envs.coding.scratch import empty, measure_hidden, within
-from g2rpo_env.envs.coding.trial import Score, TestError, brief, prepare, run_asserts, run_check, top_names, unreached
+from g2rpo_env.envs.coding.trial import (
+    Score,
+    TestError,
+    brief,
+    not_installed,
+    prepare,
+    run_asserts,
+    run_check,
+    top_names,
+    unreached,
+)
 
 MAX_OUTPUT = 4 << 20
 """Bytes that a script may write."""
@@ -254,13 +264,9 @@ class Worker:
             score.clear()
             session = self._trial(process, request, program, score, usage)
         if session.answers == 0 and not score.failed:
-            return "wrong", "no call was answered"
+            raise Obstacle("the tests ask nothing of the program")
         if score.failed or not score.passed:
-            if word := unreached(
-                request["test"] or "", request["setup"], request["asserts"], program, request["entry_point"]
-            ):
-                score.clear()
-                raise Obstacle(f"the tests use {word!r}, which does not reach the program")
+            self._excuse(request, program, score)
             return "wrong", score.message
         if session.doubts:
             return judge_doubts(session)
@@ -271,6 +277,19 @@ class Worker:
             if again.failed or not again.passed:
                 raise Obstacle("it passes only by changing arguments of calls that also return something")
         return "passed", ""
+
+    @staticmethod
+    def _excuse(request: Result, program: bytes, score: Score) -> None:
+        """Raise an Obstacle if tests that failed do what cannot work here."""
+        source = request["test"] or "", request["setup"], request["asserts"]
+        reason = ""
+        if package := not_installed(*source):
+            reason = f"the tests import {package!r}, which is not installed"
+        elif word := unreached(*source, program, request["entry_point"]):
+            reason = f"the tests use {word!r}, which does not reach the program"
+        if reason:
+            score.clear()
+            raise Obstacle(reason)
 
     def _trial(
         self,

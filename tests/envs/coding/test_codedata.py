@@ -180,7 +180,7 @@ PUBLIC: dict[str, dict[str, Any]] = {
     },
     "Codeforces": {
         "description": "Print twice n.", "official_tests": PAIRS, "examples": PAIRS[:1], "code": DOUBLE,
-        "generated_checker": None, "interaction_format": None,
+        "generated_checker": None, "interaction_format": None, "input_mode": "stdio",
     },
     "Eurus": {
         "prompt": SYSTEM, "reward_model": {"ground_truth": json.dumps(IO), "style": "rule"}, "ability": "code",
@@ -263,6 +263,7 @@ def test_prompts_show_the_signature_and_messages_are_one_text(public: CodeDatase
         ),
         ({"private_test_cases": "[1"}, "'private_test_cases' is not valid JSON"),
         ({"generated_checker": "def check(): ..."}, "a program of its own judges the answers"),
+        ({"input_mode": "file"}, "the program reads and writes files"),
         ({"interaction_format": "Ask."}, "the program talks with another one"),
         ({"solution": "['a', 'b']"}, "is a list in the spelling of Python"),
         ({"solution": "int main() {}"}, "must hold a program of Python 3, alone or as the rest"),
@@ -270,6 +271,10 @@ def test_prompts_show_the_signature_and_messages_are_one_text(public: CodeDatase
         ({"solution": DOUBLE, "entry_point": "f", "test": "def check(c): assert c(1) == 2"}, "must define 'f'"),
         ({"solution": [1]}, "must be a text or a list of texts"),
         ({"test": "import unittest\nclass A(unittest.TestCase): pass", "entry_point": "f"}, "holds classes of tests"),
+        (
+            {"test": "def test_a(): assert f(1)\nclass TestB: pass", "entry_point": "f"},
+            "holds 'TestB': classes of tests",
+        ),
         (
             {"prompt": "class N: pass\ndef n(): return N()", "query": "Do it.", "entry_point": "f", "solution": ADD_ONE}
             | {"test": "def check(candidate):\n    assert candidate(n()) == 1\n"},
@@ -309,6 +314,7 @@ TYPED = "from typing import List\n\n\ndef add(a: List, b: List) -> List:\n"
     [
         ("Add two numbers. Use this signature:\n\ndef add(a, b):\n\nReturn the whole function.", [WHOLE, BODY]),
         ('Complete:\n```python\ndef add(a, b):\n    """Sum."""\n```\n', [WHOLE, BODY]),
+        ('Complete:\n```python\ndef add(a: List, b: T) -> T:\n    """Sum."""\n```\n', [WHOLE, TYPED + BODY]),
         ("1. Complete:\n\n   ```python\n   def add(a, b):\n   ```\n\nand print nothing.", [WHOLE, BODY]),
         (
             'def add(a, b):\n    """Sum."""\n',

@@ -122,7 +122,7 @@ def test_any_text_gives_a_block_or_none(text: str) -> None:
 def test_a_completion_goes_on_with_the_head_and_a_whole_function_replaces_it() -> None:
     assert PROBLEM.program("    return x\n") == HEAD + "    return x\n"
     assert PROBLEM.program("```\n    return x\n```") == HEAD + "    return x\n"
-    assert PROBLEM.program("```\ndef f(x):\n    return 1\n```") == HEAD + "\ndef f(x):\n    return 1\n"
+    assert PROBLEM.program("```\ndef f(x):\n    return 1\n```") == "import math\n\n\ndef f(x):\n    return 1\n"
     assert PROBLEM.program("```\ndef f2(x):\n    return 1\n```") == HEAD + "\ndef f2(x):\n    return 1\n"
     bare = CodeProblem("p", "q", (), "r", "r", head="def f(x):\n", entry_point="f", test="def check(candidate): pass")
     assert bare.program("```\ndef f(x): return 1\n```") == "def f(x): return 1\n"  # the head alone is no program

@@ -618,7 +618,7 @@ HOSTILE: dict[str, tuple[str, ...]] = {
         "def f(a, b): raise SystemExit(0)",
         (
             "import unittest\nclass T(unittest.TestCase):\n"
-            "    def test(self): self.assertEqual(candidate(1, 2), 3)\nunittest.main(argv=['x'])"
+            "    def test(self): self.assertEqual(candidate(1, 2), 3)\nassert T('test').run().wasSuccessful()"
         ),
     ),
     "a skipped test": (

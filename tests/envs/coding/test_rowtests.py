@@ -94,6 +94,11 @@ def test_source_is_a_check_or_test_functions_or_statements() -> None:
     space: dict[str, Any] = {"f": lambda x: x + 1}
     exec(functions["test"], space)
     space["check"](space["f"])
+    renamed = read_source("from solution import f as g, h\ndef test_a():\n    assert g(1) == 2\n", "here")
+    space = {"f": lambda x: x + 1}
+    exec(renamed["test"], space)
+    space["check"](space["f"])
+    assert renamed["entry_point"] == "f"
     assert read_source("x = 1\nassert f(x) == 2\nassert f(2) == 3\n", "here") == {
         "asserts": ("x = 1\nassert f(x) == 2", "assert f(2) == 3")
     }
@@ -102,6 +107,9 @@ def test_source_is_a_check_or_test_functions_or_statements() -> None:
         ("def test_a(): assert f(1)", "needs 'entry_point', or an import from 'solution'"),
         ("def test_a(x): assert f(x)", "must take no arguments"),
         ("import pytest\ndef test_a(): assert f(1)", "needs pytest"),
+        ("from solution import *\ndef test_a(): assert f(1)", "an import from 'solution' that names what is tested"),
+        ("def test_a(): assert f(1)\nclass TestB:\n  def test(self): assert f(2)", "'TestB': classes of tests"),
+        ("def test_a(): assert f(1)\nasync def test_b(): assert f(2)", "'test_b': .*asynchronous tests"),
         ("assert f(1) ==", "must be Python statements"),
         ("  ", "tests nothing"),
         ("# nothing", "tests nothing"),

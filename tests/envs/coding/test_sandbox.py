@@ -132,9 +132,58 @@ def test_tests_that_are_broken_are_a_sandbox_error_that_names_the_problem(sandbo
     assert one(sandbox, ADD).correct
 
 
-def test_check_without_a_call_proves_nothing(sandbox: Sandbox) -> None:
-    verdict = one(sandbox, ADD, entry_point="add", test="def check(candidate):\n    assert True\n")
-    assert verdict.outcome == "wrong" and "no call" in verdict.message
+def test_tests_that_ask_nothing_prove_nothing(sandbox: Sandbox) -> None:
+    for test in (
+        "def check(candidate):\n    assert True\n",
+        "async def check(candidate):\n    assert candidate(1, 2) == 3\n",
+    ):
+        verdict = one(sandbox, ADD, entry_point="add", test=test)
+        assert not verdict.valid and "ask nothing" in verdict.message
+    verdict = one(sandbox, ADD, asserts=["def test_add():\n    assert add(1, 2) == 4\n"])
+    assert not verdict.valid and "ask nothing" in verdict.message
+
+
+def test_tests_that_import_what_is_not_installed_judge_nothing(sandbox: Sandbox) -> None:
+    needing = "def check(candidate):\n    import no_such_package\n    assert candidate(1, 2) == 3\n"
+    verdict = one(sandbox, ADD, entry_point="add", test=needing)
+    assert not verdict.valid and "'no_such_package', which is not installed" in verdict.message
+    guarded = "from contextlib import suppress\n" + needing.replace(
+        "    import no_such_package\n", "    with suppress(ImportError):\n        import no_such_package\n"
+    )
+    assert one(sandbox, ADD, entry_point="add", test=guarded).correct
+
+
+def test_libraries_that_need_others_say_so() -> None:
+    pytest.importorskip("pandas")
+    with opened(libraries=("pandas",)) as box:
+        verdict = one(box, "import pandas\n" + ADD, asserts=["assert add(1, 2) == 3"])
+    assert not verdict.valid and "libraries: 'pandas' needs packages that are not named" in verdict.message
+
+
+def test_unittest_main_sees_no_arguments_of_the_worker(sandbox: Sandbox) -> None:
+    test = (
+        "import unittest\nclass T(unittest.TestCase):\n    def test_add(self):\n"
+        "        self.assertEqual(add(1, 2), 3)\ndef check(candidate):\n    unittest.main()\n"
+    )
+    assert one(sandbox, ADD, entry_point="add", test=test).correct
+    assert one(sandbox, "def add(a, b): return a - b", entry_point="add", test=test).outcome == "wrong"
+
+
+def test_a_test_that_catches_what_ended_the_trial_judges_nothing(sandbox: Sandbox) -> None:
+    test = (
+        "class Own: pass\ndef check(candidate):\n    assert candidate(1, 2) == 3\n"
+        "    try:\n        right = candidate(Own(), 1) is None\n    except BaseException:\n        right = False\n"
+        "    assert right\n"
+    )
+    assert not one(sandbox, ADD, entry_point="add", test=test).valid
+    assert one(sandbox, "def add(a, b): return a - b", entry_point="add", test=test).outcome == "wrong"
+
+
+def test_attributes_of_a_function_that_other_asserts_only_call(sandbox: Sandbox) -> None:
+    source = "def add(a, b):\n    add.calls += 1\n    return a + b\nadd.calls = 0\n"
+    asserts = ["assert add(1, 2) == 3", "assert add.calls == 1"]
+    assert one(sandbox, source, asserts=asserts).correct
+    assert one(sandbox, source.replace("+= 1", "+= 2"), asserts=asserts).share == 0.5
 
 
 def test_asserts_and_setup(sandbox: Sandbox) -> None:
