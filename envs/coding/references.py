@@ -13,23 +13,53 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import copy
 import functools
 import importlib
 import inspect
 import operator
-import re
 import sys
 import threading
 import types
-from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 from weakref import WeakValueDictionary
 
 from g2rpo_env.envs.coding import wire
+from g2rpo_env.envs.coding.exceptions import (
+    EXITS,
+    Control,
+    NeedsLibraries,
+    Obstacle,
+    build_error,
+    exception_class,
+    exception_of,
+    name_missing,
+    standard_class,
+)
 from g2rpo_env.envs.coding.links import Links, base_of, is_array
+from g2rpo_env.envs.coding.stand_ins import (
+    BASES,
+    COMPARED,
+    ORDERED,
+    REAL,
+    Absent,
+    Comparing,
+    Doubt,
+    Method,
+    Named,
+    Reference,
+    RemoteType,
+    await_there,
+    forward,
+    has_ours,
+    is_forwarded,
+    is_of_data,
+    is_stand_in,
+    number_of,
+    raise_there,
+    refuse_module,
+    run_there,
+)
 
 MAX_NESTED = 150
 """Questions within questions, as functions of the tests that call the program again."""
@@ -38,34 +68,6 @@ MAX_TOLD = 32 << 20
 _PATCHABLE = ("input", "print", "open")
 _PATCHED = operator.attrgetter(*_PATCHABLE)
 _ORIGINAL = _PATCHED(builtins)
-
-
-class Control(BaseException):
-    """What ends a trial whatever its tests catch."""
-
-
-class Obstacle(Control):
-    """The tests need something that cannot be had across the boundary: no verdict on the program."""
-
-
-class NeedsLibraries(Control):
-    """A trial has to be run again where the program's side has the libraries."""
-
-
-class CandidateError(Exception):
-    """An exception of the program whose class cannot be raised here."""
-
-
-class ProgramExit(SystemExit):
-    """The program called exit, which does not end the tests."""
-
-
-@dataclass(frozen=True)
-class Doubt:
-    """An answer that only the program's own code gave: what was asked, and whether of what should be plain data."""
-
-    asked: str
-    plain: bool
 
 
 class Session(wire.Peer):
@@ -171,7 +173,7 @@ class Session(wire.Peer):
     def judge(self, target: Any, name: str, *args: Any) -> Any:
         """Return what an operator gives; where the other operand is the test's, it decides nothing for sure."""
         found = self.special(target, name, *args)
-        if _has_ours(args) and found is not NotImplemented and found is not False:
+        if has_ours(args) and found is not NotImplemented and found is not False:
             if not is_stand_in(found) or not getattr(target, "_g2rpo_made", False):
                 self.doubts.append(Doubt(f"{type(target).__name__}.{name}", type(target)._g2rpo_real is None))
         return found
@@ -180,14 +182,14 @@ class Session(wire.Peer):
         """Return what a method returns; that of an object which the test has not made may say what it likes."""
         found = self.ask("method", target, (name, *args), kwargs)
         made = isinstance(target, RemoteType | Named) or target._g2rpo_made or hasattr(target._g2rpo_real, name)
-        if not made and not is_stand_in(found) and found not in (None, False) and _has_ours((*args, *kwargs.values())):
-            self.doubts.append(Doubt(f"{type(target).__name__}.{name}", _is_of_data(name)))
+        if not made and not is_stand_in(found) and found not in (None, False) and has_ours((*args, *kwargs.values())):
+            self.doubts.append(Doubt(f"{type(target).__name__}.{name}", is_of_data(name)))
         return found
 
     def call_object(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return what a call of an object returns, such as of a function that a function returned."""
         found = self.call(target, args, kwargs)
-        if not target._g2rpo_given and not is_stand_in(found) and found not in (None, False) and _has_ours(args):
+        if not target._g2rpo_given and not is_stand_in(found) and found not in (None, False) and has_ours(args):
             self.doubts.append(Doubt(f"{type(target).__name__}.__call__", True))
         return found
 
@@ -215,7 +217,7 @@ class Session(wire.Peer):
             return self.end(Obstacle(f"an argument cannot be passed to the program: {error}"))
 
     def _result(self, data: bytes, operation: str, name: Any) -> Any:
-        self.giving = operation != "get" or not _is_of_data(name)
+        self.giving = operation != "get" or not is_of_data(name)
         kind, parts, more = self._read(data, ("ok", "error", "refused"))
         self.answers += 1
         if kind == "refused":
@@ -480,7 +482,7 @@ class Session(wire.Peer):
                 or type(number) is not int
             ):
                 raise wire.WireError("malformed class, or too many")
-            known = (_EXITS.get(own[1]) or wire.find_global(*own)) if own else _exception_class(module, name)
+            known = (EXITS.get(own[1]) or wire.find_global(*own)) if own else exception_class(module, name)
             found = known if known and real else self._make_class(number, name, bases, names, module, text, known)
             self.classes.update({(number, real): found} if known else {(number, True): found, (number, False): found})
         return found
@@ -489,40 +491,40 @@ class Session(wire.Peer):
         """Return the bases of a stand-in's class: stand-ins' classes, builtin ones, and what makes it one itself."""
         above: list[Any] = []
         for base in bases:
-            found = self.class_of(base) if type(base) is int else wire.find_global(*base) or _EXITS[base[1]]
-            if type(base) is int and not (found in _BASES or issubclass(found, BaseException)):
+            found = self.class_of(base) if type(base) is int else wire.find_global(*base) or EXITS[base[1]]
+            if type(base) is int and not (found in BASES or issubclass(found, BaseException)):
                 found = self.class_of(base, real=False)
-            if isinstance(found, RemoteType) or found in _BASES or issubclass(found, BaseException):
+            if isinstance(found, RemoteType) or found in BASES or issubclass(found, BaseException):
                 above.append(found)
         if not any(issubclass(base, Reference) for base in above):
-            builtin = any(issubclass(base, (*_BASES, BaseException)) for base in above)
+            builtin = any(issubclass(base, (*BASES, BaseException)) for base in above)
             above.insert(0, Reference if builtin else Comparing)
         return above
 
     def _make_class(self, number: int, name: str, bases: Any, names: Any, module: str, text: Any, known: Any) -> Any:
         above = self._bases(bases)
-        plain = not any(issubclass(base, (*_BASES, BaseException)) for base in above)
+        plain = not any(issubclass(base, (*BASES, BaseException)) for base in above)
         own = {str(key): str(what) for key, what in names} if known is not object else {}
-        body = {key: _forward(key, what) for key, what in own.items() if _is_forwarded(key)}
+        body = {key: forward(key, what) for key, what in own.items() if is_forwarded(key)}
         if plain:
-            body = {key: part for key, part in body.items() if key not in _COMPARED}
+            body = {key: part for key, part in body.items() if key not in COMPARED}
         else:
-            body = {key: part for key, part in body.items() if key not in (*_COMPARED, "__hash__", *_ORDERED)}
+            body = {key: part for key, part in body.items() if key not in (*COMPARED, "__hash__", *ORDERED)}
         inherited = set().union(*(getattr(base, "_g2rpo_own", ()) for base in above))
         body |= {"_g2rpo_own": frozenset(inherited | set(own)), "_g2rpo_number": number, "_g2rpo_session": self}
         body |= {"__module__": module, "__doc__": text if type(text) is str else None, "__qualname__": name}
-        body["_g2rpo_real"] = real = known or _REAL.get(name) or _standard_class(module, name)
+        body["_g2rpo_real"] = real = known or REAL.get(name) or standard_class(module, name)
         if real:
             body["__class__"] = property(lambda self: real)
         if name == "module":
-            body["__getattr__"] = _refuse_module
-        if name in _REAL:
+            body["__getattr__"] = refuse_module
+        if name in REAL:
             body["__doc__"] = property(lambda self: self._g2rpo_session.get(self, "__doc__"))
             body["__module__"] = property(lambda self: self._g2rpo_session.get(self, "__module__"))
         if name == "coroutine":
-            body |= {"send": _run, "__await__": _await, "throw": _raise, "close": lambda self: None}
+            body |= {"send": run_there, "__await__": await_there, "throw": raise_there, "close": lambda self: None}
         if "__await__" in own:
-            body["__await__"] = _await
+            body["__await__"] = await_there
         if "__next__" in own and "__copy__" not in own:
             body["__copy__"] = Absent()
         if "__hash__" in body and own["__hash__"] == "none":
@@ -606,414 +608,3 @@ def _dtype(text: Any) -> str:
     if type(text) is not str or text[:1] not in "<>|=" or text[1:2] not in "biufcSU" or not text[2:].isdigit():
         raise wire.WireError("an array of no known type")
     return text
-
-
-# -- exceptions -------------------------------------------------------------------------------------------------------
-
-_EXITS: dict[str, Any] = {name: ProgramExit for name in ("SystemExit", "KeyboardInterrupt", "GeneratorExit")}
-_EXITS["BaseException"] = BaseException
-
-
-def exception_of(parts: list[Any]) -> BaseException:
-    """Return the exception that a program reported: its builtin class if it is an ordinary one, else CandidateError."""
-    name, kind, message = (str(part) for part in [*parts, "", "", ""][:3])
-    found = getattr(builtins, kind, None)
-    if isinstance(found, type) and issubclass(found, Exception) and found.__name__ == name:
-        with contextlib.suppress(TypeError):  # UnicodeDecodeError asks for five arguments
-            return found(message)
-    return CandidateError(f"{name}: {message}")
-
-
-def name_missing(message: str) -> str:
-    """Return the name that a NameError is about, "" if it does not say."""
-    return found[1] if (found := re.search(r"name '(\w+)' is not defined", message)) else ""
-
-
-def build_error(cls: Any, message: str, args: list[Any]) -> BaseException:
-    """Return an exception of a class of the standard library."""
-    for given in (args, [message]):
-        with contextlib.suppress(Exception):
-            error: BaseException = cls(*given)
-            if str(error) == message or (args and issubclass(cls, OSError)):  # its text names the file
-                return error
-    try:
-        error = cls(message)
-    except Exception:
-        error = cls.__new__(cls)
-        error.args = (message,)
-    return error
-
-
-def _standard_class(module: str, name: str) -> Any:
-    found = getattr(sys.modules.get(module), name, None) if module.split(".")[0] in sys.stdlib_module_names else None
-    return found if isinstance(found, type) else None
-
-
-def _exception_class(module: str, name: str) -> Any:
-    """Return an exception class of a module of the standard library that the tests have imported, else None."""
-    if module.split(".")[0] in sys.stdlib_module_names - {"unittest"}:
-        found = getattr(sys.modules.get(module), name, None)
-        if isinstance(found, type) and issubclass(found, Exception):
-            return found
-    return None
-
-
-# -- stand-ins --------------------------------------------------------------------------------------------------------
-
-_BASES: tuple[Any, ...] = (
-    int, float, complex, str, bytes, tuple, frozenset, list, dict, set, bytearray, deque, OrderedDict, Counter,
-    defaultdict,
-)  # fmt: skip
-_COMPARED = ("__eq__", "__ne__")
-_ORDERED = ("__lt__", "__le__", "__gt__", "__ge__")
-_ARITHMETIC = tuple(
-    f"__{prefix}{name}__"
-    for name in "add sub mul truediv floordiv mod divmod pow matmul lshift rshift and or xor".split()
-    for prefix in ("", "r", "i")
-    if (prefix, name) != ("i", "divmod")
-)
-_SPECIAL = frozenset(
-    "__call__ __len__ __length_hint__ __getitem__ __setitem__ __delitem__ __contains__ __iter__ __next__ __reversed__ "
-    "__enter__ __exit__ __aiter__ __anext__ __aenter__ __aexit__ "
-    "__int__ __float__ __complex__ __index__ __bool__ __abs__ __neg__ __pos__ __invert__ __round__ "
-    "__trunc__ __floor__ __ceil__ __repr__ __str__ __format__ __bytes__ __hash__ __missing__".split()
-)
-_READABLE = frozenset(
-    "__name__ __qualname__ __doc__ __module__ __dict__ __annotations__ __defaults__ __kwdefaults__ __wrapped__ "
-    "__code__ __self__ __func__ __closure__ __slots__ __members__ __match_args__ __version__ __all__ __notes__ "
-    "__cause__ __isabstractmethod__ __abstractmethods__ __post_init__ __init__ "
-    "__mro__ __bases__".split()
-)
-_REAL: dict[str, Any] = {
-    "function": types.FunctionType, "generator": types.GeneratorType, "coroutine": types.CoroutineType,
-    "method": types.MethodType, "builtin_function_or_method": types.BuiltinFunctionType, "module": types.ModuleType,
-}  # fmt: skip
-
-
-def _is_forwarded(name: str) -> bool:
-    special = name.startswith("__") and name.endswith("__")
-    return not name.startswith("_g2rpo") and (not special or name in (*_SPECIAL, *_ARITHMETIC, *_ORDERED, *_COMPARED))
-
-
-def _forward(name: str, what: str) -> Any:
-    """Return what stands in a stand-in's class for a name in the body of the program's class."""
-    if name in _ARITHMETIC or name in _ORDERED:
-        return lambda self, *args: self._g2rpo_session.judge(self, name, *args)
-    if name == "__contains__":
-        return _contains
-    if name == "__call__":
-        return lambda self, /, *args, **kwargs: self._g2rpo_session.call_object(self, args, kwargs)
-    if name == "__hash__":
-        return _hash
-    if name in _SPECIAL:
-        return lambda self, /, *args, **kwargs: self._g2rpo_session.special(self, name, *args, **kwargs)
-    return Forward(name, what)
-
-
-def _contains(self: Any, item: Any) -> Any:
-    session = self._g2rpo_session
-    return (
-        session.special(self, "__contains__", item) if self._g2rpo_made else session.judge(self, "__contains__", item)
-    )
-
-
-def _hash(self: Any) -> int:
-    if type(self._g2rpo_hash) is int:
-        return int(self._g2rpo_hash)
-    return int(self._g2rpo_session.special(self, "__hash__"))
-
-
-def _run(self: Any, value: Any) -> Any:
-    raise StopIteration(self._g2rpo_session.ask("run", self))
-
-
-def _await(self: Any) -> Any:
-    return self._g2rpo_session.ask("run", self)
-    yield
-
-
-def _raise(self: Any, *error: Any) -> Any:
-    raise error[0]
-
-
-def _refuse_module(self: Any, name: str) -> Any:
-    raise Obstacle(f"the tests use {name!r} of a module that only the program has imported")
-
-
-def is_stand_in(value: Any) -> bool:
-    """Return whether a value is an object of the program."""
-    return isinstance(type(value), RemoteType)
-
-
-def _is_of_data(name: Any) -> bool:
-    """Whether numbers, texts or containers have an attribute of that name."""
-    return any(hasattr(kind, str(name)) for kind in _BASES)
-
-
-def _has_ours(values: Iterable[Any]) -> bool:
-    return any(not is_stand_in(value) for value in values)
-
-
-def number_of(value: Any) -> int:
-    """Return the number of a stand-in, or of a class of stand-ins."""
-    number: int = type.__getattribute__(value, "_g2rpo_number") if isinstance(value, type) else value._g2rpo_number
-    return number
-
-
-class Forward:
-    """A name in the body of the program's class: it is looked up where the object is."""
-
-    def __init__(self, name: str, what: str) -> None:
-        self.name, self.what = name, what
-
-    def __get__(self, value: Any, owner: Any) -> Any:
-        target = owner if value is None else value
-        session = owner._g2rpo_session
-        return Method(session, target, self.name) if self.what == "method" else session.get(target, self.name)
-
-    def __set__(self, value: Any, new: Any) -> None:
-        value._g2rpo_session.ask("set", value, (self.name, new))
-
-    def __delete__(self, value: Any) -> None:
-        value._g2rpo_session.ask("delete", value, (self.name,))
-
-
-class Absent:
-    """A method that an object lacks although a base of its class has it."""
-
-    def __get__(self, value: Any, owner: Any) -> None:
-        if value is not None:
-            raise AttributeError("no such method")
-
-
-class RemoteType(type):
-    """The class of classes of the program."""
-
-    def __new__(
-        mcs, name: str, bases: tuple[Any, ...], body: dict[str, Any], made_here: bool = False, **_: Any
-    ) -> RemoteType:
-        if not made_here:
-            raise Obstacle(f"a class of the tests derives from one of the program: {name}")
-        return super().__new__(mcs, name, bases, body)
-
-    def __init__(cls, name: str, bases: tuple[Any, ...], body: dict[str, Any], **_: Any) -> None:
-        super().__init__(name, bases, body)
-
-    def __call__(cls, /, *args: Any, **kwargs: Any) -> Any:
-        made = cls._g2rpo_session.call(cls, args, kwargs)
-        if isinstance(type(made), RemoteType):
-            object.__setattr__(made, "_g2rpo_made", True)
-        return made
-
-    def __getattr__(cls, name: str) -> Any:
-        if name.startswith("_g2rpo") or (name.startswith("__") and name not in _READABLE):
-            _refuse_fields(name)
-            raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
-        return cls._g2rpo_session.get(cls, name)
-
-    def __setattr__(cls, name: str, value: Any) -> None:
-        if name.startswith("__") or name.startswith("_abc"):
-            super().__setattr__(name, value)
-        else:
-            cls._g2rpo_session.ask("set", cls, (name, value))
-
-    def __iter__(cls) -> Any:
-        return cls._g2rpo_session.call(iter, (cls,), {})
-
-    def __len__(cls) -> int:
-        return int(cls._g2rpo_session.call(len, (cls,), {}))
-
-    def __bool__(cls) -> bool:
-        return True
-
-    def __getitem__(cls, key: Any) -> Any:
-        return cls._g2rpo_session.call(operator.getitem, (cls, key), {})
-
-    def __contains__(cls, item: Any) -> bool:
-        return bool(cls._g2rpo_session.judge(cls, "__contains__", item))
-
-    def __instancecheck__(cls, value: Any) -> bool:
-        if type.__instancecheck__(cls, value) or not is_stand_in(value) or cls._g2rpo_session.reading:
-            return type.__instancecheck__(cls, value)
-        return cls._g2rpo_session.call(isinstance, (value, cls), {}) is True  # a protocol, or registered
-
-    @property
-    def __mro__(cls) -> tuple[type, ...]:
-        return tuple(base for base in type.__dict__["__mro__"].__get__(cls) if base not in (Comparing, Reference))
-
-
-def _refuse_fields(name: str) -> None:
-    if name == "__dataclass_fields__":
-        raise Obstacle("dataclasses of the program cannot be taken apart here")
-
-
-class Reference:
-    """An object of the program, as the tests see it."""
-
-    _g2rpo_number: int
-    _g2rpo_session: Session
-    _g2rpo_own: frozenset[str] = frozenset()
-    _g2rpo_hash: int | None = None
-    _g2rpo_made = False
-    """Whether a test has made it, by calling its class."""
-    _g2rpo_given = False
-    """Whether a call returned it."""
-    _g2rpo_real: Any = None
-    """The class of the standard library that its class says to be."""
-    _g2rpo_message = ""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_g2rpo") or (name.startswith("__") and name.endswith("__") and name not in _READABLE):
-            if name == "__signature__":
-                return _signature(self)
-            if "__dataclass_fields__" == name:
-                if "__dataclass_fields__" in type(self)._g2rpo_own:
-                    raise Obstacle("dataclasses of the program cannot be taken apart here")
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return self._g2rpo_session.get(self, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name.startswith("__") or (name == "args" and isinstance(self, BaseException)):
-            object.__setattr__(self, name, value)
-        else:
-            self._g2rpo_session.ask("set", self, (name, value))
-
-    def __delattr__(self, name: str) -> None:
-        self._g2rpo_session.ask("delete", self, (name,))
-
-    @property
-    def __dict__(self) -> Any:  # type: ignore[override]
-        return self._g2rpo_session.get(self, "__dict__")
-
-    def __dir__(self) -> list[str]:
-        return [str(name) for name in self._g2rpo_session.call(dir, (self,), {})]
-
-    def __copy__(self) -> Any:
-        return self._g2rpo_session.call(copy.copy, (self,), {})
-
-    def __deepcopy__(self, memo: Any) -> Any:
-        return self._g2rpo_session.call(copy.deepcopy, (self,), {})
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        raise Obstacle("objects of the program cannot be pickled here")
-
-    def __str__(self) -> str:
-        if isinstance(self, BaseException):
-            return self._g2rpo_message
-        if {"__str__", "__repr__"} & self._g2rpo_own:
-            return str(self._g2rpo_session.call(str, (self,), {}))
-        return repr(self) if type(self).__repr__ is object.__repr__ else super().__str__()
-
-    def __repr__(self) -> str:
-        if "__repr__" in self._g2rpo_own and self._g2rpo_session.ended is None:
-            return str(self._g2rpo_session.call(repr, (self,), {}))
-        return str(super().__repr__())
-
-    def __format__(self, text: str) -> str:
-        return str(self._g2rpo_session.call(format, (self, text), {}))
-
-
-class Comparing(Reference):
-    """An object that is no builtin one: equal to what it is, or to another of the program that holds the same."""
-
-    def __eq__(self, other: Any) -> Any:
-        session = self._g2rpo_session
-        if self is other:
-            return True
-        if session.reading:
-            return False
-        if not isinstance(type(other), RemoteType):
-            return session.judge(self, "__eq__", other) if "__eq__" in self._g2rpo_own else NotImplemented
-        if "__eq__" not in self._g2rpo_own and "__eq__" not in other._g2rpo_own:
-            return False
-        if not isinstance(other, Comparing):
-            return session.judge(self, "__eq__", wire.flatten(other))
-        same, mine, theirs = session.ask("same", self, (other,))
-        if same is not True:
-            return False
-        if mine != theirs or not mine[1]:
-            session.doubts.append(Doubt(f"{type(self).__name__}.__eq__", plain=False))
-        return True
-
-    def __ne__(self, other: Any) -> Any:
-        found = self.__eq__(other)
-        return found if found is NotImplemented else not found
-
-    def __hash__(self) -> int:
-        return hash(self._g2rpo_number)
-
-
-def _signature(target: Any) -> inspect.Signature:
-    empty = inspect.Parameter.empty
-    return inspect.Signature([
-        inspect.Parameter(str(name), inspect._ParameterKind(kind), default=default if given else empty)
-        for name, kind, given, default in target._g2rpo_session.ask("signature", target)
-    ])  # fmt: skip
-
-
-class Named:
-    """Something of the program that the tests call by its name, looked up there at each use."""
-
-    def __init__(self, session: Session, name: str) -> None:
-        self._g2rpo_session, self._g2rpo_name = session, name
-
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        return self._g2rpo_session.call(self._g2rpo_name, args, kwargs)
-
-    def __getattribute__(self, name: str) -> Any:
-        return self.__getattr__(name) if name == "__doc__" else object.__getattribute__(self, name)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "__signature__":
-            return _signature(self)
-        if name.startswith("__") and name not in _READABLE and name != "__doc__":
-            raise AttributeError(name)
-        return self._g2rpo_session.get(self, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name.startswith("_g2rpo"):
-            object.__setattr__(self, name, value)
-        else:
-            self._g2rpo_session.ask("set", self, (name, value))
-
-    def _found(self) -> Any:
-        return self._g2rpo_session.ask("name", self._g2rpo_name)
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> Any:
-        return self._found().__class__
-
-    def __getitem__(self, key: Any) -> Any:
-        return self._g2rpo_session.call(operator.getitem, (self, key), {})
-
-    def __mro_entries__(self, bases: Any) -> tuple[Any, ...]:
-        return (self._found(),)
-
-    def __instancecheck__(self, value: Any) -> bool:
-        return isinstance(value, self._found())
-
-
-class Method(Named):
-    """A method of an object or a class of the program, before it is called."""
-
-    def __init__(self, session: Session, owner: Any, name: str) -> None:
-        super().__init__(session, name)
-        self._g2rpo_owner = owner
-
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        return self._g2rpo_session.call_method(self._g2rpo_owner, self._g2rpo_name, args, kwargs)
-
-    def _found(self) -> Any:
-        return self._g2rpo_session.get(self._g2rpo_owner, self._g2rpo_name)
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is Method and (self._g2rpo_owner, self._g2rpo_name) == (
-            other._g2rpo_owner,
-            other._g2rpo_name,
-        )
-
-    def __hash__(self) -> int:
-        return hash(self._g2rpo_name)
-
-
-__all__ = ["CandidateError", "Control", "Named", "Obstacle", "Session", "exception_of"]

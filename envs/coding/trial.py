@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-from g2rpo_env.envs.coding.references import Control, Named, RemoteType, Session
+from g2rpo_env.envs.coding.exceptions import Control
+from g2rpo_env.envs.coding.references import Session
+from g2rpo_env.envs.coding.stand_ins import Named, RemoteType
 
 _RECORD = "__record_case__"
 _THERE = "__there__"

@@ -43,8 +43,9 @@ from typing import Any
 
 from g2rpo_env.envs.coding import jail, wire
 from g2rpo_env.envs.coding.clock import PATIENCE, Clock
+from g2rpo_env.envs.coding.exceptions import Control, NeedsLibraries, Obstacle, name_missing
 from g2rpo_env.envs.coding.outputs import same_output
-from g2rpo_env.envs.coding.references import Control, NeedsLibraries, Obstacle, Session, name_missing
+from g2rpo_env.envs.coding.references import Session
 from g2rpo_env.envs.coding.scratch import empty, measure_hidden, within
 from g2rpo_env.envs.coding.trial import (
     Score,

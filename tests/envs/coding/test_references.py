@@ -8,7 +8,6 @@ import pytest
 from opening import opened
 
 from g2rpo_env.envs.coding import CodeCheck, CodeVerdict, Sandbox
-from g2rpo_env.envs.coding.references import CandidateError, ProgramExit, build_error, exception_of
 
 
 @pytest.fixture(scope="module")
@@ -433,29 +432,6 @@ def test_what_cannot_cross_the_boundary_is_no_verdict(box: Sandbox, what: str) -
 def test_a_name_that_nobody_defines_is_a_fault_of_the_program(box: Sandbox) -> None:
     for program in ("def f(): return nowhere", "def g(): pass", "def f(): return g()", "nowhere"):
         assert verdict(box, program, "g = 1\nassert candidate() == 1", before="h = 1").outcome in ("wrong", "crash")
-
-
-@pytest.mark.parametrize(
-    ("parts", "kind"),
-    [
-        (["ValueError", "ValueError", "no"], ValueError),
-        (["Own", "ValueError", "no"], CandidateError),  # its own class, which only claims to be builtin
-        (["SystemExit", "SystemExit", "0"], CandidateError),
-        (["UnicodeDecodeError", "UnicodeDecodeError", ""], CandidateError),  # takes five arguments
-        (["eval", "eval", "1"], CandidateError),
-        ([], CandidateError),
-    ],
-)
-def test_exceptions_from_afar_are_builtin_or_ours(parts: list, kind: type) -> None:
-    assert type(exception_of(parts)) is kind
-
-
-def test_errors_are_built_from_their_arguments_or_their_message() -> None:
-    assert build_error(KeyError, "'k'", ["k"]).args == ("k",)
-    found = build_error(FileNotFoundError, "[Errno 2] no: 'f'", [2, "no"])
-    assert isinstance(found, OSError) and found.errno == 2
-    assert isinstance(build_error(UnicodeDecodeError, "bad", []), UnicodeDecodeError)
-    assert issubclass(ProgramExit, SystemExit)
 
 
 # -- hostile programs -------------------------------------------------------------------------------------------------

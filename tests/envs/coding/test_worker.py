@@ -5,7 +5,9 @@ import time
 import pytest
 
 from g2rpo_env.envs.coding import worker
-from g2rpo_env.envs.coding.references import Doubt, Obstacle, Session
+from g2rpo_env.envs.coding.exceptions import Obstacle
+from g2rpo_env.envs.coding.references import Session
+from g2rpo_env.envs.coding.stand_ins import Doubt
 
 
 def test_tests_that_run_on_are_stopped() -> None:
