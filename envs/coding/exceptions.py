@@ -67,6 +67,7 @@ def build_error(cls: Any, message: str, args: list[Any]) -> BaseException:
 
 
 def standard_class(module: str, name: str) -> Any:
+    """Return a class of a module of the standard library that the tests have imported, else None."""
     found = getattr(sys.modules.get(module), name, None) if module.split(".")[0] in sys.stdlib_module_names else None
     return found if isinstance(found, type) else None
 

@@ -58,6 +58,7 @@ REAL: dict[str, Any] = {
 
 
 def is_forwarded(name: str) -> bool:
+    """Return whether a name in the body of a program's class is one that a stand-in's class has, too."""
     special = name.startswith("__") and name.endswith("__")
     return not name.startswith("_g2rpo") and (not special or name in (*_SPECIAL, *_ARITHMETIC, *ORDERED, *COMPARED))
 
@@ -91,19 +92,23 @@ def _hash(self: Any) -> int:
 
 
 def run_there(self: Any, value: Any) -> Any:
+    """Run a coroutine of the program to its end, as ``send`` does."""
     raise StopIteration(self._g2rpo_session.ask("run", self))
 
 
 def await_there(self: Any) -> Any:
+    """Run what the program made awaitable to its end, as ``__await__`` does."""
     return self._g2rpo_session.ask("run", self)
     yield
 
 
 def raise_there(self: Any, *error: Any) -> Any:
+    """Raise an exception where a coroutine is, as ``throw`` does."""
     raise error[0]
 
 
 def refuse_module(self: Any, name: str) -> Any:
+    """Raise Obstacle for an attribute of a module that the tests have not imported."""
     raise Obstacle(f"the tests use {name!r} of a module that only the program has imported")
 
 
@@ -113,11 +118,12 @@ def is_stand_in(value: Any) -> bool:
 
 
 def is_of_data(name: Any) -> bool:
-    """Whether numbers, texts or containers have an attribute of that name."""
+    """Return whether numbers, texts or containers have an attribute of that name."""
     return any(hasattr(kind, str(name)) for kind in BASES)
 
 
 def has_ours(values: Iterable[Any]) -> bool:
+    """Return whether some values are of the tests."""
     return any(not is_stand_in(value) for value in values)
 
 
