@@ -446,17 +446,19 @@ class CausalLMPolicy:
                 ``tokenizer(prompt)``, so that it may be a chat that ``apply_chat_template`` has rendered.
             max_new_tokens: Budget, >= 1.
             greedy: Take the likeliest token; otherwise sample.
-            seed: Of the sampling.
+            seed: Of the sampling, >= 0.
             begin_tokens: Token ids before the text. None takes the special tokens that the tokenizer puts before a
                 text, such as ``<bos>``, where the text does not begin with them; () none.
 
         Raises:
-            ConfigurationError: ``prompt`` is empty or ``max_new_tokens`` below 1.
+            ConfigurationError: ``prompt`` is empty, ``max_new_tokens`` below 1 or ``seed`` below 0.
             BudgetError: the model has too few positions.
             NonFiniteError: the model's logits are NaN or infinite.
         """
         if not prompt:
             raise ConfigurationError("prompt must not be empty")
+        if seed < 0:
+            raise ConfigurationError(f"seed={seed} must be at least 0")
         if begin_tokens is None:
             ids = encode_prompt(self.tokenizer, prompt)
         else:

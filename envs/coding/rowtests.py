@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from g2rpo_env.envs.coding.rows import parse_json
+from g2rpo_env.envs.dataset import parse_json
 from g2rpo_env.errors import DataError
 
 Tests = dict[str, Any]

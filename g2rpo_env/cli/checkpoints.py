@@ -7,7 +7,6 @@ Face folder, a folder with a LoRA adapter, or a Hub name.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +21,7 @@ from g2rpo_env.cli.train import make_environment, make_options_type
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.experiments.bases import FACTS
 from g2rpo_env.experiments.environments import make_envs, prepare_torch
-from g2rpo_env.report.run_folder import CONFIG, RunFolder
+from g2rpo_env.report.run_folder import CONFIG, RunFolder, read_object
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model*.bin")
 """Files that hold the weights of a Hugging Face folder, in one piece or several."""
@@ -160,18 +159,7 @@ def _describe_lack(folder: Path) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file.
-
-    Raises:
-        ConfigurationError: it is damaged, or holds something else.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{str(path)!r} is damaged: {error}") from None
-    if not isinstance(found, dict):
-        raise ConfigurationError(f"{str(path)!r} must hold an object, and holds {type(found).__name__}")
-    return found
+    return read_object(path, ConfigurationError, repr(str(path)))
 
 
 def add_task_options(kind: type, env_id: str | None) -> type:

@@ -9,7 +9,6 @@ import tyro
 
 from g2rpo_env.cli.checkpoints import find_model
 from g2rpo_env.cli.options import TorchOptions, move_model_first, parse
-from g2rpo_env.errors import ConfigurationError
 
 
 @dataclass(kw_only=True)
@@ -33,8 +32,6 @@ class CompleteOptions(TorchOptions):
 def main(argv: Sequence[str]) -> None:
     """Print the prompt and its completion."""
     options = parse(CompleteOptions, move_model_first(argv), "complete")
-    if options.seed < 0:
-        raise ConfigurationError(f"seed={options.seed} must be at least 0")
     policy = find_model(options.model).load_policy(options, options.temperature)
     prompt = options.prompt.replace("\\n", "\n")
     print(prompt + policy.complete(prompt, options.max_new_tokens, greedy=not options.sample, seed=options.seed))

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from g2rpo_env.errors import ResumeError, RunExistsError, StorageError
+from g2rpo_env.errors import G2RPOError, ResumeError, RunExistsError, StorageError
 from g2rpo_env.tokenizer import decode
 
 if TYPE_CHECKING:
@@ -62,18 +62,18 @@ def check_file(path: Path | None, option: str) -> None:
         raise StorageError(f"{option}={str(path)!r} must be a file that can be written: {error.strerror}") from None
 
 
-def _read_object(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file of a run.
+def read_object(path: Path, refusal: type[G2RPOError], name: str) -> dict[str, Any]:
+    """Return the object in a JSON file, which messages call ``name``.
 
     Raises:
-        ResumeError: it is damaged, or holds something else.
+        G2RPOError: of the class ``refusal``; the file is damaged, or holds something else.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ResumeError(f"{path} is damaged: {error}") from None
+        raise refusal(f"{name} is damaged: {error}") from None
     if not isinstance(found, dict):
-        raise ResumeError(f"{path} must hold an object, and holds {type(found).__name__}")
+        raise refusal(f"{name} must hold an object, and holds {type(found).__name__}")
     return found
 
 
@@ -130,10 +130,13 @@ class RunFolder:
             raise ResumeError(f"run={str(path)!r} must be a run folder, with a {CONFIG} in it")
         return cls(path)
 
+    def _read(self, name: str) -> dict[str, Any]:
+        return read_object(self.path / name, ResumeError, str(self.path / name))
+
     @property
     def config(self) -> dict[str, Any]:
         """Options that the run was started with; raises ResumeError where the file is damaged."""
-        return _read_object(self.path / CONFIG)
+        return self._read(CONFIG)
 
     @property
     def threads(self) -> int | None:
@@ -261,8 +264,7 @@ class RunFolder:
 
     def result(self) -> dict[str, Any] | None:
         """Return result.json; None if there is none yet. Raises ResumeError where it is damaged."""
-        path = self.path / RESULT
-        return _read_object(path) if path.is_file() else None
+        return self._read(RESULT) if (self.path / RESULT).is_file() else None
 
     def evaluations(self) -> list[dict[str, Any]]:
         """Return one dict per evaluation."""
