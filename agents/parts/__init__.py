@@ -6,7 +6,15 @@ from g2rpo_env.agents.parts.references import KLToStart, NoReference
 from g2rpo_env.agents.parts.selection import DropUniform, KeepAll, KeepCorrect, SplitGuided, SplitReveals
 from g2rpo_env.agents.parts.shaping import EnvironmentReward, TruncationPenalty
 from g2rpo_env.agents.parts.strategies import HuggingFace, Reroll, RevealOnly, Rollout, VLLMServer
-from g2rpo_env.agents.parts.token_weights import Every, OfPositive, SequenceMean, TokenMean, TopEntropy
+from g2rpo_env.agents.parts.token_weights import (
+    Every,
+    FixedLength,
+    OfPositive,
+    SequenceMean,
+    SequenceSum,
+    TokenMean,
+    TopEntropy,
+)
 
 __all__ = [
     "ClippedSurrogate",
@@ -14,6 +22,7 @@ __all__ = [
     "DropUniform",
     "EnvironmentReward",
     "Every",
+    "FixedLength",
     "GroupCentered",
     "GroupNormalized",
     "HuggingFace",
@@ -29,6 +38,7 @@ __all__ = [
     "RevealOnly",
     "Rollout",
     "SequenceMean",
+    "SequenceSum",
     "ShapedReveal",
     "SplitGuided",
     "SplitReveals",

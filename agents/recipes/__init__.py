@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Callable
 from typing import Any, cast
 
 from g2rpo_env.agents.grpo import GRPO
 from g2rpo_env.agents.recipe import Optimizer, Recipe
-from g2rpo_env.agents.recipes.guided import g2rpo_a, g2rpo_a_masked, guided_grpo
-from g2rpo_env.agents.recipes.plain import grpo, raft, reinforce, sft
+from g2rpo_env.agents.recipes import estimators, guided, plain, ratios, sets, stages, tokens
 from g2rpo_env.controllers.base import Controller
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.guidance import find_guidance
-from g2rpo_env.naming import load_object, suggest
+from g2rpo_env.naming import load_object
 
 __all__ = ["RECIPES", "Optimizer", "Recipe", "fit_controller", "get", "make"]
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
-    "grpo": grpo,
-    "guided-grpo": guided_grpo,
-    "g2rpo-a": g2rpo_a,
-    "g2rpo-a-masked": g2rpo_a_masked,
-    "sft": sft,
-    "raft": raft,
-    "reinforce": reinforce,
+    **plain.RECIPES,
+    **estimators.RECIPES,
+    **ratios.RECIPES,
+    **sets.RECIPES,
+    **tokens.RECIPES,
+    **stages.RECIPES,
+    **guided.RECIPES,
 }
+"""Recipes by name: name -> a function without arguments. The docstring of the function describes the algorithm."""
 
 
 def get(name: str) -> Recipe:
@@ -46,8 +47,9 @@ def get(name: str) -> Recipe:
         return recipe
     if name not in RECIPES:
         begun = [known for known in RECIPES if name and known.startswith(name)]
-        hint = suggest(begun[0], RECIPES) if begun else suggest(name, RECIPES)
-        raise ConfigurationError(f"recipe={name!r} must be one of {', '.join(RECIPES)}{hint}")
+        close = list(dict.fromkeys([*begun, *difflib.get_close_matches(name, RECIPES)]))[:3]
+        hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+        raise ConfigurationError(f"recipe={name!r} must be one that `g2rpo-env list recipes` names{hint}")
     return RECIPES[name]()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from g2rpo_env.agents.parts.token_weights.means import SequenceMean
 from g2rpo_env.agents.recipe import Recipe
 from g2rpo_env.controllers.rules import AdaptiveGuidance, FixedGuidance
@@ -31,3 +33,10 @@ def g2rpo_a() -> Recipe:
 def g2rpo_a_masked() -> Recipe:
     """G²RPO-A with the revealed tokens masked out of the loss: only sampled tokens are trained."""
     return Recipe(controller=AdaptiveGuidance(length=45.0, max_length=120.0))
+
+
+RECIPES: Mapping[str, Callable[[], Recipe]] = {
+    "guided-grpo": guided_grpo,
+    "g2rpo-a": g2rpo_a,
+    "g2rpo-a-masked": g2rpo_a_masked,
+}

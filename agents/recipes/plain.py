@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from g2rpo_env.agents.parts.advantages.groups import GroupCentered, Ones
 from g2rpo_env.agents.parts.losses.surrogate import LogLikelihood
 from g2rpo_env.agents.parts.selection.filters import KeepCorrect
@@ -37,3 +39,11 @@ def reinforce() -> Recipe:
     rate takes up, this is the leave-one-out estimator RLOO (arXiv 2402.14740).
     """
     return Recipe(advantage=GroupCentered(), token_weight=TokenMean(), loss=LogLikelihood())
+
+
+RECIPES: Mapping[str, Callable[[], Recipe]] = {
+    "grpo": grpo,
+    "sft": sft,
+    "raft": raft,
+    "reinforce": reinforce,
+}

@@ -1,6 +1,16 @@
 """Token weights: which tokens the loss counts, and how much."""
 
-from g2rpo_env.agents.parts.token_weights.means import SequenceMean, TokenMean
+from g2rpo_env.agents.parts.token_weights.means import FixedLength, SequenceMean, SequenceSum, TokenMean
 from g2rpo_env.agents.parts.token_weights.revealed import FILTERS, Every, OfPositive, RevealFilter, TopEntropy
 
-__all__ = ["FILTERS", "Every", "OfPositive", "RevealFilter", "SequenceMean", "TokenMean", "TopEntropy"]
+__all__ = [
+    "FILTERS",
+    "Every",
+    "FixedLength",
+    "OfPositive",
+    "RevealFilter",
+    "SequenceMean",
+    "SequenceSum",
+    "TokenMean",
+    "TopEntropy",
+]

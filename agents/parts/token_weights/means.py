@@ -69,3 +69,51 @@ class SequenceMean(TokenMean):
         """Return weights, float32 (T,)."""
         weight_T = super().__call__(episode, **given)
         return weight_T / max(weight_T.sum(), 1.0)
+
+
+@dataclass(frozen=True)
+class SequenceSum(TokenMean):
+    """Every counted token weighs 1 and every episode adds 1 to the denominator: the mean over episodes of their sums.
+
+    Long answers weigh more than short ones, as in the likelihood of whole answers: REINFORCE and RLOO (arXiv
+    2402.14740), LUSPO.
+    """
+
+    def count(self, weight_T: np.ndarray) -> float:
+        """Return 1, what an episode adds to the denominator."""
+        return 1.0
+
+
+@dataclass(frozen=True)
+class FixedLength(TokenMean):
+    """Every counted token weighs 1 / length, and every episode adds 1 to the denominator, however long it is.
+
+    Dr. GRPO's normalisation (arXiv 2503.20783): no answer's length changes how much one of its tokens weighs.
+
+    Args:
+        length: Tokens that every sum is divided by, > 0; None: most sampled tokens of an episode of the task.
+
+    Raises:
+        ConfigurationError: ``length`` breaks its rule.
+    """
+
+    length: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.length is not None and not self.length > 0:
+            raise ConfigurationError(f"length={self.length} must be None or above 0")
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """The budget of the task, where no length is given, and what the filter requires."""
+        return super().requires | ({"budget"} if self.length is None else frozenset())
+
+    def __call__(self, episode: Episode, **given: Any) -> np.ndarray:
+        """Return weights, float32 (T,)."""
+        length = given["budget"] if self.length is None else self.length
+        return super().__call__(episode, **given) / np.float32(length)
+
+    def count(self, weight_T: np.ndarray) -> float:
+        """Return 1, what an episode adds to the denominator."""
+        return 1.0

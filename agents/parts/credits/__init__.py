@@ -1,0 +1,1 @@
+"""Credits: the advantage of an episode, shared out over its tokens."""

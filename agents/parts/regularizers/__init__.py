@@ -1,0 +1,1 @@
+"""Regularizers: terms of the loss that need more than log-probabilities."""
