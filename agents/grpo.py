@@ -20,6 +20,7 @@ from g2rpo_env.agents.evaluation import ContextRule, Evaluation, UnreadWatch, ev
 from g2rpo_env.agents.given import Given, check_parts, check_requirements
 from g2rpo_env.agents.learner import NO_STEP, Learner
 from g2rpo_env.agents.loop import Callback, run_updates
+from g2rpo_env.agents.needs import check_controller, check_needs
 from g2rpo_env.agents.parts.losses.surrogate import ClippedSurrogate, LogLikelihood
 from g2rpo_env.agents.parts.protocols import get_requirements
 from g2rpo_env.agents.parts.strategies.reroll import Reroll
@@ -97,6 +98,8 @@ class GRPO:
         token_vector_env(envs)  # raises unless it is one whose lanes wait
         policy.check_fits(envs)
         check_compares(self.recipe, policy, envs)
+        check_controller(self.recipe)
+        check_needs(self.recipe, envs.unwrapped)
         self.guidance = find_guidance(envs)
         copies = copy.deepcopy({**self.recipe.stateful(), "controller": self.recipe.controller})
         self.parts = dataclasses.replace(self.recipe, **copies)

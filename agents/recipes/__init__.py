@@ -9,13 +9,14 @@ from typing import Any, cast
 
 from g2rpo_env.agents.grpo import GRPO
 from g2rpo_env.agents.recipe import Optimizer, Recipe
-from g2rpo_env.agents.recipes import estimators, guided, plain, ratios, sets, stages, tokens
+from g2rpo_env.agents.recipes import estimators, guides, plain, ratios, sets, stages, tokens
+from g2rpo_env.agents.recipes.combine import guide
 from g2rpo_env.controllers.base import Controller
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.guidance import find_guidance
 from g2rpo_env.naming import load_object
 
-__all__ = ["RECIPES", "Optimizer", "Recipe", "fit_controller", "get", "make"]
+__all__ = ["RECIPES", "Optimizer", "Recipe", "fit_controller", "get", "guided", "make"]
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     **plain.RECIPES,
@@ -24,7 +25,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     **sets.RECIPES,
     **tokens.RECIPES,
     **stages.RECIPES,
-    **guided.RECIPES,
+    **guides.RECIPES,
 }
 """Recipes by name: name -> a function without arguments. The docstring of the function describes the algorithm."""
 
@@ -53,8 +54,22 @@ def get(name: str) -> Recipe:
     return RECIPES[name]()
 
 
+def guided(recipe: Recipe | str, revealed: bool | str = True, controller: Controller | None = None) -> Recipe:
+    """Return the guided form of a recipe, see :func:`~g2rpo_env.agents.recipes.combine.guide`.
+
+    Args:
+        recipe: A recipe that is not guided, or the name of one, see :func:`get`.
+        revealed: What becomes of the revealed tokens in the loss: True, False or ``"positive"``.
+        controller: Sets the reveal length; None takes ``SelfTuning()``.
+
+    >>> guided("grpo", revealed="positive").needs_guidance
+    True
+    """
+    return guide(get(recipe) if isinstance(recipe, str) else recipe, revealed, controller)
+
+
 def make(
-    name: str,
+    name: str | Recipe,
     policy: Any,
     envs: Any,
     *,
@@ -68,7 +83,7 @@ def make(
     A recipe's controller starts from the length of the guidance wrapper and is bounded by the longest reveal there is.
 
     Args:
-        name: A key of :data:`RECIPES`.
+        name: A recipe, or the name of one, see :func:`get`.
         policy: The policy to train, in place.
         envs: Training environment.
         seed: Root seed of the environment and of all sampling.
@@ -80,7 +95,7 @@ def make(
         ConfigurationError: unknown recipe or part.
         MissingGuidanceError: the recipe needs guidance and ``envs`` has no guidance wrapper.
     """
-    recipe, guidance = get(name), find_guidance(envs)
+    recipe, guidance = get(name) if isinstance(name, str) else name, find_guidance(envs)
     if recipe.controller is not None and guidance is not None and "controller" not in parts:
         parts = {**parts, "controller": fit_controller(recipe.controller, guidance)}
     known = {f.name for f in dataclasses.fields(Recipe)}
@@ -97,7 +112,8 @@ def fit_controller(controller: Controller, guidance: Any) -> Controller:
     changes: dict[str, Any] = {"length": length}
     if hasattr(controller, "max_length"):
         limits = cast(Any, controller)
-        bound = longest if limits.max_length is None else min(limits.max_length, longest)
+        is_open = limits.max_length in (None, type(limits).max_length)  # the default knows no unit
+        bound = longest if is_open else min(limits.max_length, longest)
         changes["max_length"] = max(bound, length)
         changes["min_length"] = min(limits.min_length, length, bound / 20)
     return dataclasses.replace(controller, **changes)

@@ -15,7 +15,7 @@ from g2rpo_env import __version__
 from g2rpo_env.errors import G2RPOError
 
 COMMANDS = {
-    "list": ("list_envs", "the registered environments and their options"),
+    "list": ("list_envs", "the registered environments and their options; list recipes: the algorithms"),
     "play": ("play", "answer problems in the terminal, token by token"),
     "train": ("train", "train a recipe and keep everything in a run folder"),
     "evaluate": ("evaluate", "unguided accuracy and guidance-response curve of a run or a checkpoint"),

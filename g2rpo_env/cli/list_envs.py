@@ -1,4 +1,4 @@
-"""``g2rpo-env list``: the registered environments and their options."""
+"""``g2rpo-env list``: the registered environments and their options; ``list recipes``: the algorithms."""
 
 from __future__ import annotations
 
@@ -24,24 +24,35 @@ from g2rpo_env.task import Task, task_class
 
 @dataclass
 class ListOptions:
-    """List the registered environments, or those that a word finds with all the options of their tasks."""
+    """List the registered environments, those that a word finds with all the options of their tasks, or the recipes."""
 
-    word: Positional[str | None] = None
-    """Shows the environments whose id or first line holds this word, with all their options; or "all"."""
+    words: Positional[tuple[str, ...]] = ()
+    """WORD shows the environments whose id or first line holds it, with all their options, "all" all of them; "recipes"
+    the recipes, "recipes NAME" one of them with its parts, its formula and its deviations."""
 
 
 def main(argv: Sequence[str]) -> None:
     """Print a line per id; where a word is given, the options of those that it finds, with their defaults."""
-    word = parse(ListOptions, argv, "list").word
-    summaries = {env_id: _summary(env_id) for env_id in env_ids()}
+    words = parse(ListOptions, argv, "list").words
     console = Console()
+    if len(words) > (2 if words[:1] == ("recipes",) else 1):
+        raise ConfigurationError(f"words={' '.join(words)!r} must be a word, recipes, or recipes NAME")
+    if words[:1] == ("recipes",):
+        from g2rpo_env.cli.list_recipes import show_recipe, show_recipes  # it imports torch, which takes seconds
+
+        return show_recipe(console, words[1]) if words[1:] else show_recipes(console)
+    word = words[0] if words else None
+    summaries = {env_id: _summary(env_id) for env_id in env_ids()}
     if word is None:
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         table.add_column(no_wrap=True)
         for env_id, summary in summaries.items():
             table.add_row(f"[bold]{env_id}[/bold]", escape(summary))
         console.print(table)
-        console.print("g2rpo-env list WORD shows the options of those that hold the word, g2rpo-env list all of all.")
+        console.print(
+            "g2rpo-env list WORD shows the options of those that hold the word, g2rpo-env list all of all. "
+            "g2rpo-env list recipes shows the algorithms."
+        )
         return
     found = [one for one, text in summaries.items() if word == "all" or word.lower() in f"{one} {text}".lower()]
     if not found:

@@ -27,14 +27,18 @@ MODULES: dict[str, tuple[str, ...]] = {
     "shaping": ("g2rpo_env.agents.parts.shaping",),
     "selection": ("g2rpo_env.agents.parts.selection",),
     "advantage": ("g2rpo_env.agents.parts.advantages",),
-    "credit": (),
+    "credit": ("g2rpo_env.agents.parts.credits",),
     "token_weight": ("g2rpo_env.agents.parts.token_weights",),
     "loss": ("g2rpo_env.agents.parts.losses",),
     "reference": ("g2rpo_env.agents.parts.references",),
-    "regularizer": (),
+    "regularizer": ("g2rpo_env.agents.parts.regularizers",),
     "controller": (CONTROLLERS,),
 }
 """Slot whose part can be named -> modules that offer parts for it; the optimizer is always the same class."""
+
+
+REVEALED: Mapping[str, bool | str] = {"yes": True, "no": False, "positive": "positive"}
+"""Words of ``--revealed`` -> what :func:`~g2rpo_env.agents.recipes.guided` is told."""
 
 
 def offered_parts(slot: str) -> dict[str, type]:
@@ -90,9 +94,14 @@ class Named:
         Raises:
             ConfigurationError: nothing has such a name, or what has it does not fit.
         """
-        named = early(argv, "recipe", *MODULES)
+        named = early(argv, "recipe", "revealed", *MODULES)
         found = {slot: find_part(slot, name) for slot in MODULES if (name := named[slot]) is not None}
-        return cls(recipes.get(named["recipe"] or recipe), found)
+        made, revealed = recipes.get(named["recipe"] or recipe), named["revealed"]
+        if "--guided" in argv:
+            made = recipes.guided(made, REVEALED.get(revealed or "yes", revealed or "yes"))
+        elif revealed is not None:
+            raise ConfigurationError(f"revealed={revealed!r} says what --guided makes of a recipe: give --guided too")
+        return cls(made, found)
 
     @property
     def needs_guidance(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 
-from g2rpo_env.agents import GRPO, CausalLMPolicy, recipes
+from g2rpo_env.agents import GRPO, CausalLMPolicy
 from g2rpo_env.agents.evaluation import UnreadWatch
 from g2rpo_env.agents.loop import Callback, run_updates
 from g2rpo_env.agents.policy import lora
@@ -62,10 +62,15 @@ class TrainOptions(EnvOptions, TorchOptions):
     recipe: Annotated[
         str,
         tyro.conf.arg(
-            help=f"Name of the recipe: {', '.join(recipes.RECIPES)}; or module:function of one of yours, which "
-            "returns a Recipe."
+            help="Name of the recipe, one that `g2rpo-env list recipes` shows; or module:function of one of yours, "
+            "which returns a Recipe."
         ),
     ] = "g2rpo-a"
+    guided: bool = False
+    """Train the guided form of a recipe that is not guided: groups start from revealed tokens of the solution."""
+    revealed: Literal["yes", "no", "positive"] = "yes"
+    """Whether the guided form trains the revealed tokens too; positive: those of episodes that did better than their
+    group."""
     updates: int = 200
     """Updates of the whole run, those before a resume included."""
     seed: int = 0
@@ -135,7 +140,7 @@ def make_environment(options: Any) -> Any:
 
 
 COMMON = (
-    "env", "recipe", "updates", "seed", "out", "resume", "policy", "problems", "group_size", "task", "device", "dtype",
+    "env", "recipe", "guided", "revealed", "updates", "seed", "out", "resume", "policy", "problems", "group_size", "task", "device", "dtype",
     "threads", "skip_base",
 )  # fmt: skip
 """Options that ``train --help`` begins with; the others are in topics."""

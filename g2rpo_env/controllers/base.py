@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -103,6 +103,8 @@ class Controller:
 
     length: float = 1.0
     source: str = "all"
+    follows_success: ClassVar[bool] = True
+    """Whether the length hangs on success; False for rules that go on without any."""
     history: list[dict[str, float]] = field(default_factory=list, init=False, repr=False, compare=False)
     """One ``{"reward", "length"}`` per update: the reward that was seen and the length that follows from it."""
 

@@ -20,6 +20,8 @@ class FixedGuidance(Controller):
     8.0
     """
 
+    follows_success: ClassVar[bool] = False
+
     def _next(self, reward: float) -> float:
         return self.length
 

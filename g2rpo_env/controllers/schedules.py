@@ -6,7 +6,7 @@ import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class Schedule(Controller):
     """
 
     updates: int = 100
+    follows_success: ClassVar[bool] = False
     _done: int = field(default=0, init=False, repr=False)
     _start: float = field(default=0.0, init=False, repr=False)
 
@@ -321,6 +322,7 @@ class Replay(Controller):
 
     length: float = 0.0
     lengths: tuple[float, ...] = (0.0,)
+    follows_success: ClassVar[bool] = False
     _played: int = field(default=0, init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -49,6 +49,7 @@ class RevealOnly:
     """
 
     requires = frozenset({"guidance"})
+    samples = False  # so that there is no success for a controller to follow
 
     def __call__(self, policy: SamplingPolicy, envs: Any) -> Groups:
         """Return the groups of one update, guided members only."""

@@ -1,0 +1,99 @@
+"""Write docs/algorithms.md from the docstrings of the recipes: ``python docs/write_algorithms.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from g2rpo_env.agents.recipes import estimators, guides, plain, ratios, sets, stages, tokens
+from g2rpo_env.agents.recipes.describe import Description, describe, first_line
+
+PAGE = Path(__file__).with_name("algorithms.md")
+
+FAMILIES = {
+    "Plain": plain,
+    "Estimators": estimators,
+    "Ratios": ratios,
+    "Whole groups": sets,
+    "Tokens": tokens,
+    "Stages and contexts": stages,
+    "Guided": guides,
+}
+"""Heading -> module of the recipes under it, in the order of the page."""
+
+INTRODUCTION = """# Algorithms
+
+Every algorithm is a recipe: a dataclass of parts, see [agents.md](agents.md). `recipes.make("dapo", policy, envs)` gives
+an agent of one, `g2rpo-env train --recipe dapo` trains it, `g2rpo-env list recipes` lists them, and `g2rpo-env list
+recipes dapo` shows the parts of one with their options. This page is written by `python docs/write_algorithms.py` from
+the docstrings of the recipes; a test keeps both equal.
+
+**Any with any.** Parts of different recipes combine, `recipes.make("dapo", policy, envs, advantage=LeaveOneOut())`. The
+guided form of a recipe starts groups from revealed tokens of the solution:
+
+```python
+>>> from g2rpo_env.agents import recipes
+>>> recipe = recipes.guided("dapo", revealed="positive")
+>>> type(recipe.controller).__name__, recipe.token_weight
+('SelfTuning', TokenMean(sampled=True, revealed=True, which='positive', truncated=True))
+```
+
+`revealed=True` trains revealed tokens like sampled ones, `False` leaves them out of the loss, `"positive"` trains those
+of episodes that did better than their group. `g2rpo-env train --recipe dapo --guided --revealed positive` does the same.
+A loss of whole groups takes `revealed=False` alone; a strategy that begins answers from what it chooses itself, such as
+a draft, cannot be guided.
+
+**How a source was read** stands behind each recipe: *official code* is better than *paper*, then *third-party text*,
+*memory*, and *derived here* for what no source says. Differences that are known are numbered.
+
+**Cost** is the time of an update over that of `grpo` on the same episodes, sampling left out, from `g2rpo-env bench
+recipes`.
+
+"""
+
+
+def write_page() -> str:
+    """Return the page."""
+    lines = [INTRODUCTION]
+    for heading, module in FAMILIES.items():
+        lines += write_table(heading, module)
+    for module in FAMILIES.values():
+        for name in module.RECIPES:
+            lines += write_section(describe(name))
+    return "\n".join("\n".join(lines).split("\n")).rstrip() + "\n"
+
+
+def write_table(heading: str, module: object) -> Iterator[str]:
+    """Yield the lines of the table of a family."""
+    yield f"## {heading}\n"
+    yield f"{first_line(module)}\n"
+    yield "| recipe | what it is | source read in | cost |"
+    yield "|---|---|---|---|"
+    for name in module.RECIPES:  # type: ignore[attr-defined]
+        one = describe(name)
+        cost = "" if one.cost is None else f"{one.cost:.2f}"
+        yield f"| [`{name}`](#{name.replace('+', '')}) | {one.title}: {one.sentence} | {one.confidence} | {cost} |"
+    yield ""
+
+
+def write_section(one: Description) -> Iterator[str]:
+    """Yield the lines about one recipe."""
+    yield f"### {one.name}\n"
+    yield f"**{one.title}**: {one.sentence}.\n"
+    for paragraph in one.text:
+        yield f"{paragraph}\n"
+    parts = ", ".join(f"{slot} `{part}`" for slot, part in one.parts.items())
+    yield f"- **Parts** beside those of `grpo`: {parts or 'none'}."
+    yield f"- **Formula**: {one.formula}"
+    yield f"- **Source**: {one.source} Read in: {one.confidence}."
+    yield f"- **Needs**: {one.needs}."
+    if one.limits:
+        yield f"- **Limits**: {one.limits}"
+    if one.deviations:
+        yield "- **Deviations**:"
+        yield from (f"  {number}. {text}" for number, text in enumerate(one.deviations, 1))
+    yield ""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(write_page(), encoding="utf-8")

@@ -1,0 +1,76 @@
+"""``g2rpo-env list recipes``: the algorithms by name, or one of them with its parts, its formula and its deviations."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from g2rpo_env.agents import recipes
+from g2rpo_env.agents.recipe import Recipe
+from g2rpo_env.agents.recipes.describe import Description, describe, describe_all, first_line, list_options
+
+
+def show_recipes(console: Console) -> None:
+    """Print a row per recipe: its name, what it is, its parts, its source, how well that was read, its cost."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("recipe", "what it is", "parts beside those of grpo", "source", "read in", "cost"):
+        table.add_column(name, overflow="fold", no_wrap=name in ("recipe", "cost"), ratio=None)
+    for one in describe_all():
+        parts = ", ".join(one.parts.values())
+        row = (one.sentence, parts, one.source, one.confidence, write_cost(one))
+        table.add_row(f"[bold]{one.name}[/bold]", *map(escape, row))
+    console.print(table)
+    console.print(
+        "cost: time of an update over that of grpo, sampling left out. "
+        "g2rpo-env list recipes NAME shows the parts of one with their options, its formula and its deviations."
+    )
+
+
+def show_recipe(console: Console, name: str) -> None:
+    """Print all that is known of a recipe.
+
+    Raises:
+        ConfigurationError: no recipe has that name.
+    """
+    recipes.get(name)  # an unknown name is told the nearest ones
+    one = describe(name)
+    console.print(f"[bold]{escape(one.name)}[/bold]  {escape(one.title)}: {escape(one.sentence)}.")
+    for paragraph in one.text:
+        console.print(escape(paragraph))
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    facts = {
+        "formula": one.formula,
+        "source": one.source,
+        "confidence": one.confidence,
+        "needs": one.needs,
+        "limits": one.limits,
+        "cost": write_cost(one),
+    }
+    for label, text in facts.items():
+        if text:
+            table.add_row(f"[bold]{label}[/bold]", escape(text))
+    for number, text in enumerate(one.deviations, 1):
+        table.add_row("[bold]deviations[/bold]" if number == 1 else "", escape(f"{number}. {text}"))
+    console.print(table)
+    show_parts(console, recipes.get(name))
+
+
+def show_parts(console: Console, recipe: Recipe) -> None:
+    """Print the part in each slot of a recipe with its options."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("slot", "part", "options", "what it does"):
+        table.add_column(name, overflow="fold")
+    for field in dataclasses.fields(Recipe):
+        part = getattr(recipe, field.name)
+        if part is not None and field.name != "optimizer":
+            options = ", ".join(f"{option}={value}" for option, value in list_options(part))
+            table.add_row(field.name, *map(escape, (type(part).__name__, options, first_line(type(part)))))
+    console.print(table)
+
+
+def write_cost(one: Description) -> str:
+    """Return the cost of a recipe, a dash where it was not measured."""
+    return "-" if one.cost is None else f"{one.cost:.2f}"
