@@ -128,6 +128,7 @@ class Jail:
         self.filter = isolation.seccomp_program(1 if self.full else isolation.ANY)
         self.pids: dict[bytes, int] = {}
         warm_up()
+        bound_recursion()
         self.server = Server({})
         gc.collect()
         gc.freeze()
@@ -242,6 +243,21 @@ def tasks_of(user: int) -> int:
 
 
 # -- inside a sample --------------------------------------------------------------------------------------------------
+
+
+MOST_CALLS = 1_000_000
+"""Highest recursion limit that a program can set; deeper recursion would succeed or fail as the machine is fast."""
+
+
+def bound_recursion() -> None:
+    """Put a ``sys.setrecursionlimit`` in the place of the interpreter's that sets no limit above ``MOST_CALLS``."""
+    set_limit = sys.setrecursionlimit
+
+    def setrecursionlimit(limit: int, /) -> None:
+        """Set the maximum depth of the Python interpreter stack to n."""
+        set_limit(min(limit, MOST_CALLS))
+
+    sys.setrecursionlimit = setrecursionlimit
 
 
 def load(source: bytes, name: str) -> dict[str, Any]:

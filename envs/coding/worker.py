@@ -625,8 +625,11 @@ def guard(seconds: float, excused: Callable[[], float] = float) -> Iterator[None
         excused: Gives the seconds so far in which they waited for the program, whose time is its own.
     """
     began, clock = time.monotonic(), Clock(seconds, os.getpid())
+    over = False
 
     def stop_tests(signum: int, frame: Any) -> None:
+        if over:  # an alarm on its way while the timer was switched off: set again, it would end this process later
+            return
         left = began + seconds + 1.0 + excused() + clock.waited() - time.monotonic()
         if left <= 0:
             raise Stop("timeout", "the tests took too long")
@@ -638,8 +641,11 @@ def guard(seconds: float, excused: Callable[[], float] = float) -> Iterator[None
     previous = signal.signal(signal.SIGALRM, stop_tests)
     signal.setitimer(signal.ITIMER_REAL, seconds + 1.0)
     try:
-        yield
-    finally:
+        try:
+            yield
+        finally:
+            over = True
+    finally:  # also where the alarm came before that line
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
         resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))

@@ -123,6 +123,15 @@ def test_honest_programs_pass(sandbox: Sandbox, program: str) -> None:
     assert verdict.outcome == "passed", verdict
 
 
+@pytest.mark.parametrize("depth,passes", [(10**5, True), (4 * 10**6, False)])
+def test_recursion_is_bounded_by_its_depth_and_not_by_the_speed_of_the_machine(
+    sandbox: Sandbox, depth: int, passes: bool
+) -> None:
+    program = "import sys\nsys.setrecursionlimit(10**9)\ndef r(n):\n    return 0 if n == 0 else 1 + r(n - 1)\n"
+    verdict = one(sandbox, program + body(f"return a + b if r({depth}) == {depth} else None"))
+    assert verdict.correct is passes, verdict
+
+
 def test_tests_that_are_broken_are_a_sandbox_error_that_names_the_problem(sandbox: Sandbox) -> None:
     verdict = one(sandbox, ADD, entry_point="add", test="def check(:", name="HumanEval/7")
     assert verdict.outcome == "sandbox_error" and not verdict.valid

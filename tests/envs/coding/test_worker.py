@@ -1,5 +1,7 @@
 """Parts of the worker that need no jail: deadlines of tests, doubts, printable messages."""
 
+import resource
+import signal
 import time
 
 import pytest
@@ -19,6 +21,30 @@ def test_tests_that_run_on_are_stopped() -> None:
             except Exception:  # a Stop is none
                 pass
     assert caught.value.outcome == "timeout" and time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("seconds", [10.0, -0.5])
+def test_an_alarm_while_the_guard_ends_leaves_no_timer_and_no_handler(
+    monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    set_timer, set_handler = signal.setitimer, signal.signal
+    before, limits = signal.getsignal(signal.SIGALRM), resource.getrlimit(resource.RLIMIT_CPU)
+
+    def set_timer_late(which: int, seconds: float) -> None:
+        set_timer(which, seconds or 0.0)
+        if not seconds:  # the alarm was on its way
+            signal.raise_signal(signal.SIGALRM)
+
+    monkeypatch.setattr(worker.signal, "setitimer", set_timer_late)
+    try:
+        with worker.guard(seconds):
+            pass
+        assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+        assert signal.getsignal(signal.SIGALRM) is before and resource.getrlimit(resource.RLIMIT_CPU) == limits
+    finally:
+        set_timer(signal.ITIMER_REAL, 0)
+        set_handler(signal.SIGALRM, before)
+        resource.setrlimit(resource.RLIMIT_CPU, limits)
 
 
 def test_messages_are_printable_and_bounded() -> None:
