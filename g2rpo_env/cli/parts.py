@@ -78,10 +78,12 @@ class Named:
     Attributes:
         recipe: The recipe, with its own parts.
         parts: Slot -> class of the part that takes the place of the recipe's.
+        length: Reveal length that the recipe states for its first update; None where it states none.
     """
 
     recipe: Recipe
     parts: Mapping[str, type]
+    length: float | None = None
 
     @classmethod
     def from_argv(cls, argv: Sequence[str], recipe: str) -> Named:
@@ -101,7 +103,8 @@ class Named:
             made = recipes.guided(made, REVEALED.get(revealed or "yes", revealed or "yes"))
         elif revealed is not None:
             raise ConfigurationError(f"revealed={revealed!r} says what --guided makes of a recipe: give --guided too")
-        return cls(made, found)
+        stated = None if "--guided" in argv or "controller" in found else made.controller
+        return cls(made, found, None if stated is None else stated.length)
 
     @property
     def needs_guidance(self) -> bool:

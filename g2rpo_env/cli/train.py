@@ -123,8 +123,7 @@ def make_options_type(argv: Sequence[str]) -> type:
     named = Named.from_argv(argv, TrainOptions.recipe)
     groups = [("task", *nested(task_options(early(argv, "env")["env"] or TrainOptions.env), prefix=""))]
     if named.needs_guidance:
-        controller = None if "controller" in named.parts else named.recipe.controller
-        groups.append(("guidance", *nested(guidance_options(controller.length if controller else DEFAULT_LENGTH))))
+        groups.append(("guidance", *nested(guidance_options(named.length or DEFAULT_LENGTH))))
     doc = {"__doc__": TrainOptions.__doc__, "named": named}
     groups += named.option_groups()
     return dataclasses.make_dataclass("Train", groups, bases=(TrainOptions,), namespace=doc, kw_only=True)

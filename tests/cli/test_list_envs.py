@@ -26,3 +26,8 @@ def test_a_word_finds_ids_and_first_lines_whatever_its_case(command):
     assert status == 0 and "g2rpo_env/Addition-v0" in text and "--digits" in text and "Chain-v0" not in text
     status, _, error = command("list", "adition")
     assert status == 1 and "word='adition' must be in one of " in error
+
+
+def test_two_words_are_refused_unless_the_first_one_is_recipes(command):
+    status, _, error = command("list", "addition", "chain")
+    assert status == 1 and "words='addition chain' must be a word, recipes, or recipes NAME" in error

@@ -7,6 +7,7 @@ import sys
 import pytest
 from arguments import QUIET, TINY
 
+from g2rpo_env.agents.parts import LogLikelihood, TokenMean
 from g2rpo_env.agents.recipe import Recipe
 from g2rpo_env.cli import parts as module
 from g2rpo_env.controllers import SelfTuning
@@ -131,7 +132,7 @@ def test_an_option_that_a_part_cannot_do_without_is_asked_for(train, own, capsys
         (["--loss", "{own}:Nothing"], "must name something that can be imported"),
         (["--token-weight", "SelfTuning"], "--token-weight='SelfTuning' must be a public name"),
         (["--controller", "{own}:Scaled"], "must name a class derived from Controller"),
-        (["--credit", "Something"], "--credit='Something' must be module:Name of a dataclass of yours"),
+        (["--credit", "Something"], "--credit='Something' must be a public name"),
         (["--recipe", "{own}:nothing"], "must be a Recipe or return one, got NoneType"),
         (["--recipe", "nowhere:mine"], "recipe='nowhere:mine' must name something that can be imported"),
     ],
@@ -142,6 +143,37 @@ def test_what_does_not_fit_is_one_line_and_leaves_no_folder(train, own, argv, wo
     assert not folder.exists()
 
 
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        (["--recipe", "grpo", "--revealed", "positive"], "revealed='positive' says what --guided makes of a recipe"),
+        (["--recipe", "g2rpo-a", "--guided"], "controller=AdaptiveGuidance) is guided already"),
+        (["--recipe", "grpo", "--guided", "--revealed", "some"], "revealed='some' must be True, False or 'positive'"),
+    ],
+)
+def test_guided_forms_that_do_not_exist_are_one_line(train, argv, words):
+    status, text, folder = train(*argv)
+    assert status == 1 and words in text and len(text.splitlines()) == 1
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    "revealed, weight",
+    [
+        ([], TokenMean(revealed=True)),
+        (["--revealed", "no"], TokenMean()),
+        (["--revealed", "positive"], TokenMean(revealed=True, which="positive")),
+    ],
+)
+def test_guided_makes_the_guided_form_of_a_recipe(train, revealed, weight):
+    status, text, folder = train("--recipe", "reinforce", "--guided", *revealed)
+    assert status == 0, text
+    saved = json.loads((next(folder.glob("checkpoints/*")) / "agent.json").read_text())["recipe"]
+    recipe = Recipe.from_config(saved)
+    assert recipe.token_weight == weight and recipe.loss == LogLikelihood()
+    assert isinstance(recipe.controller, SelfTuning) and recipe.controller.max_length == recipe.controller.length == 9
+
+
 def test_names_may_be_written_with_a_hyphen_or_an_underscore():
     for option in ("--token-weight", "--token_weight"):
         assert set(module.Named.from_argv([option, "TokenMean"], "grpo").parts) == {"token_weight"}
@@ -150,5 +182,5 @@ def test_names_may_be_written_with_a_hyphen_or_an_underscore():
 def test_a_part_of_the_recipe_that_nobody_names_keeps_its_options():
     named = module.Named.from_argv([], "g2rpo-a")
     assert named.needs_guidance and not named.parts and not isinstance(named.recipe.controller, SelfTuning)
-    with pytest.raises(ConfigurationError, match="recipe='zzz' must be one of"):
+    with pytest.raises(ConfigurationError, match="recipe='zzz' must be one that"):
         module.Named.from_argv(["--recipe", "zzz"], "grpo")
