@@ -1,7 +1,7 @@
 """The benchmarks by name.
 
 >>> sorted(BENCHMARKS)
-['env', 'memory', 'rollout', 'sandbox', 'step', 'update', 'verify']
+['env', 'memory', 'recipes', 'rollout', 'sandbox', 'step', 'update', 'verify']
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from g2rpo_env.bench.measurement import Measurement
 from g2rpo_env.bench.sandbox import bench_sandbox
 from g2rpo_env.bench.verify import bench_verify
 
-WITH_TORCH = ("rollout", "step", "update", "memory")
+WITH_TORCH = ("rollout", "step", "update", "memory", "recipes")
 """Benchmarks that also take the arguments of a :class:`~g2rpo_env.bench.device.Place`."""
 
 
@@ -55,5 +55,6 @@ TITLES = {
     "step": "A step of GRPO: rollout, verdicts, update",
     "update": "One gradient step",
     "memory": "Memory of an update, a fresh process each",
+    "recipes": "An update of every recipe, sampling left out",
 }
 """Name -> title of its table."""

@@ -23,8 +23,8 @@ class BenchOptions:
     """Measure one process. Close other programs first, and compare ratios rather than figures."""
 
     what: Positional[str] = "env"
-    """Benchmark: env, sandbox, verify (pairs in the folder that G2RPO_DATA names), rollout, and step, update
-    and memory (these three with the extra ``benchmark``); or families, a table of the models that can be used."""
+    """Benchmark: env, sandbox, verify (pairs in the folder that G2RPO_DATA names), rollout, recipes, and step,
+    update and memory (these three with the extra ``benchmark``); or families, a table of the models that can be used."""
     json: Path | None = None
     """File for the measurements."""
     repeats: int = 5

@@ -500,11 +500,11 @@ def test_help_begins_with_the_common_options_and_has_the_rest_by_topic(command, 
         assert name in everything
 
 
-def test_a_topic_that_there_is_not_is_named_and_recipes_stand_in_the_help(command, capsys):
+def test_a_topic_that_there_is_not_is_named_and_the_help_says_where_recipes_are_listed(command, capsys):
     status, _, error = command("train", "--help", "warn")
     assert status == 1 and "help='warn' must be one of run, warm, task" in error and "did you mean 'warm'" in error
     text = help_of(command, capsys, "--help")
-    assert all(name in text for name in recipes.RECIPES)
+    assert "g2rpo-env list recipes" in " ".join(text.split())
 
 
 def test_an_adapter_without_its_library_is_refused_before_anything_is_made(train, monkeypatch):
