@@ -74,8 +74,8 @@ def test_of_equal_variances_the_more_even_split_and_then_the_better_answers_are_
     assert choose_variance(reward_G, np.arange(4), 3).tolist() == [0, 2, 3]
     # all equal: every k has variance 0, and k = m / 2 is the even one: both ends of the order
     assert choose_variance(np.full(6, 0.1), np.arange(6), 4).tolist() == [0, 1, 4, 5]
-    # rewards whose squares are not exact: (0.1, 0.7) twice are one value to the rule
-    assert choose_variance(np.array([0.1, 0.1, 0.7, 0.7]), np.arange(4), 2).tolist() == [0, 3]
+    # (0, 0.3, 1) and (0, 0.7, 1) mirror each other, although their variances differ in the last place as numbers
+    assert choose_variance(np.array([0.0, 0.3, 0.7, 1.0]), np.arange(4), 3).tolist() == [0, 2, 3]
 
 
 # -- the other rules ---------------------------------------------------------------------------------------------------

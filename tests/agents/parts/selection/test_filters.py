@@ -43,7 +43,7 @@ def test_drop_uniform_by_correctness_looks_through_shaped_rewards(make_episode: 
     # the first group differs in its lengths alone, the second one's punishment hides that it is mixed
     rows = [(True, True), (True, False), (False, False)]
     groups = Groups(
-        Group(tuple(make_episode("ps", correct=c, group=g, member=m) for m, c in enumerate(row)))
+        Group(tuple(make_episode("ps", correct=c, group=g, member=m, reward=1.0 - m) for m, c in enumerate(row)))
         for g, row in enumerate(rows)
     )
     rewards = [np.array([1.0, 0.5]), np.array([0.0, 0.0]), np.array([0.0, -0.5])]
