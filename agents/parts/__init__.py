@@ -1,8 +1,28 @@
 """Parts: what can be exchanged in a recipe, one folder per slot. Saved recipes name a part as it is named here."""
 
 from g2rpo_env.agents.parts.advantages import GroupCentered, GroupNormalized, Ones, RevealBaseline
-from g2rpo_env.agents.parts.losses import ClippedSurrogate, CorrectedSurrogate, LogLikelihood, ShapedReveal
+from g2rpo_env.agents.parts.credits import (
+    ByProbability,
+    HiddenReward,
+    NegativeHiddenReward,
+    Regulated,
+    TopEntropyTokens,
+)
+from g2rpo_env.agents.parts.losses import (
+    CappedWeights,
+    ClippedSurrogate,
+    CorrectedSurrogate,
+    DivergenceMask,
+    GammaWeights,
+    GeometricMean,
+    LogLikelihood,
+    SequenceSurrogate,
+    ShapedReveal,
+    SoftGate,
+    TracedSurrogate,
+)
 from g2rpo_env.agents.parts.references import KLToStart, NoReference
+from g2rpo_env.agents.parts.regularizers import EntropyBonus
 from g2rpo_env.agents.parts.selection import DropUniform, KeepAll, KeepCorrect, SplitGuided, SplitReveals
 from g2rpo_env.agents.parts.shaping import EnvironmentReward, TruncationPenalty
 from g2rpo_env.agents.parts.strategies import HuggingFace, Reroll, RevealOnly, Rollout, VLLMServer
@@ -17,33 +37,46 @@ from g2rpo_env.agents.parts.token_weights import (
 )
 
 __all__ = [
+    "ByProbability",
+    "CappedWeights",
     "ClippedSurrogate",
     "CorrectedSurrogate",
+    "DivergenceMask",
     "DropUniform",
+    "EntropyBonus",
     "EnvironmentReward",
     "Every",
     "FixedLength",
+    "GammaWeights",
+    "GeometricMean",
     "GroupCentered",
     "GroupNormalized",
+    "HiddenReward",
     "HuggingFace",
     "KLToStart",
     "KeepAll",
     "KeepCorrect",
     "LogLikelihood",
+    "NegativeHiddenReward",
     "NoReference",
     "OfPositive",
     "Ones",
+    "Regulated",
     "Reroll",
     "RevealBaseline",
     "RevealOnly",
     "Rollout",
     "SequenceMean",
     "SequenceSum",
+    "SequenceSurrogate",
     "ShapedReveal",
+    "SoftGate",
     "SplitGuided",
     "SplitReveals",
     "TokenMean",
     "TopEntropy",
+    "TopEntropyTokens",
+    "TracedSurrogate",
     "TruncationPenalty",
     "VLLMServer",
 ]
