@@ -1,8 +1,8 @@
 """Credits by what a token does to the likelihood of the right answers of its group, from hidden states and residuals.
 
-With h the last hidden state before a token y and g = one-hot(y) - pi, the gradient of log pi(y) for the output matrix is
-g h'. The inner product of two such gradients, (g . g') (h . h'), says how much a step on one token raises the other.
-Summed over the right answers, that is g' M h with one matrix M, so it costs no more than M is large.
+With h the last hidden state before a token y and g = one-hot(y) - pi, the gradient of log pi(y) for the output matrix
+is g h'. The inner product of two such gradients, (g . g') (h . h'), says how much a step on one token raises the other.
+Summed over the right answers, that is g' M h with one matrix M.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ def pair_advantages(groups: Groups, advantage_PG: Sequence[np.ndarray]) -> Itera
 
 
 def scale_written(advantage: float, factor_T: np.ndarray, episode: Episode) -> np.ndarray:
-    """Return the advantage of each token, float64 (T,): times its factor where sampled or revealed, as it is elsewhere."""
+    """Return the advantage of each token, float64 (T,): times its factor where it is sampled or revealed."""
     written_T = np.isin(episode.role_T, (Role.SAMPLED, Role.REVEALED))
     return advantage * np.where(written_T, factor_T, 1.0)
 

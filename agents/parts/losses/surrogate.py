@@ -102,9 +102,7 @@ class ClippedSurrogate:
 
     clip_low: float = 0.2
     clip_high: float = 0.2
-    cap: float | None = field(
-        default=None, kw_only=True
-    )  # by name alone: losses that derive from this have more fields
+    cap: float | None = field(default=None, kw_only=True)  # losses that derive from this have more fields
 
     def __post_init__(self) -> None:
         if not 0 <= self.clip_low <= 1 or not self.clip_high >= 0:

@@ -65,8 +65,8 @@ def trace(change_NT: torch.Tensor, inside_NT: torch.Tensor, decay: float, both: 
 class TracedSurrogate(ClippedSurrogate):
     """GRPO-lambda: the clipped surrogate of a trace over the log ratios of an answer.
 
-    Formula: the clipped surrogate of exp(c_t), c_t = d_t + decay c_{t-1}, d_t = log pi - log pi_old over the loss tokens
-    of an answer. A token so has a share in the terms of all tokens after it: at ratio 1 its gradient is A times
+    Formula: the clipped surrogate of exp(c_t), c_t = d_t + decay c_{t-1}, d_t = log pi - log pi_old over the loss
+    tokens of an answer. A token so has a share in the terms of all tokens after it: at ratio 1 its gradient is A times
     sum_{k >= t} decay^(k-t), which favours early tokens. ``both`` is the paper's second form,
     c_t = sum_l max(decay^l, decay^(t-l)) d_{t-l}, in which the first tokens of an answer fade no more than the last.
 

@@ -15,12 +15,12 @@ from g2rpo_env.errors import ConfigurationError
 class EntropyBonus:
     """Minus a coefficient times the mean entropy of the loss tokens of a gradient step.
 
-    It means the same under every token weight: a mean over tokens, whatever the denominator of the loss is. Tokens
-    outside the loss and tokens of advantage 0 differ: the latter count.
+    It means the same under every token weight: a mean over tokens, whatever the denominator of the loss is. Episodes of
+    advantage 0 count.
 
     With a ``target`` the coefficient moves: after each gradient step it grows by ``step``, up to ``most``, if the mean
-    entropy of that step was at most the target, and falls by ``step``, down to 0, if it was above. It is applied only in
-    a step that follows one whose entropy was at most the target, so never in the first.
+    entropy of that step was at most the target, and falls by ``step``, down to 0, if it was above. It is applied only
+    in a step that follows one whose entropy was at most the target, so never in the first.
 
     Source: TRL 1.16, grpo_trainer.py (``entropy_coef``, ``use_adaptive_entropy``), read there; the adaptive form is
     Skywork's (arXiv 2505.22312).
