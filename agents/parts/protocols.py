@@ -20,6 +20,7 @@ import torch
 
 from g2rpo_env.agents.batch import Batch
 from g2rpo_env.episode import Episode, Group, Groups
+from g2rpo_env.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from g2rpo_env.agents.parts.losses.surrogate import LossResult
@@ -28,6 +29,23 @@ if TYPE_CHECKING:
 def get_requirements(part: Any) -> frozenset[str]:
     """Return the names that a part declares in ``requires``; none where it declares nothing."""
     return frozenset(getattr(part, "requires", ()))
+
+
+def check_inner(inner: Any, arguments: str) -> None:
+    """Raise ConfigurationError unless one part can be an argument of another: it is called, and keeps nothing.
+
+    The agent copies and saves the parts of a recipe, but not what they hold.
+
+    Args:
+        inner: The part, an argument of that name.
+        arguments: What it is called with, for the message.
+    """
+    if isinstance(inner, type) or not callable(inner):
+        raise ConfigurationError(f"inner={inner!r:.80} must be an object that is called with ({arguments})")
+    if isinstance(inner, Stateful):
+        raise ConfigurationError(
+            f"inner={type(inner).__name__} must keep nothing between updates: only a part of the recipe itself is saved"
+        )
 
 
 class Strategy(Protocol):

@@ -2,6 +2,7 @@
 
 from g2rpo_env.agents.parts.strategies.generators import HuggingFace, VLLMServer
 from g2rpo_env.agents.parts.strategies.reroll import Reroll
+from g2rpo_env.agents.parts.strategies.resampled import Resampled
 from g2rpo_env.agents.parts.strategies.rollout import RevealOnly, Rollout
 
-__all__ = ["HuggingFace", "Reroll", "RevealOnly", "Rollout", "VLLMServer"]
+__all__ = ["HuggingFace", "Reroll", "Resampled", "RevealOnly", "Rollout", "VLLMServer"]

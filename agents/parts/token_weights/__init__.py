@@ -1,6 +1,6 @@
 """Token weights: which tokens the loss counts, and how much."""
 
-from g2rpo_env.agents.parts.token_weights.means import FixedLength, SequenceMean, SequenceSum, TokenMean
+from g2rpo_env.agents.parts.token_weights.means import FixedLength, RisingMean, SequenceMean, SequenceSum, TokenMean
 from g2rpo_env.agents.parts.token_weights.revealed import FILTERS, Every, OfPositive, RevealFilter, TopEntropy
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "FixedLength",
     "OfPositive",
     "RevealFilter",
+    "RisingMean",
     "SequenceMean",
     "SequenceSum",
     "TokenMean",

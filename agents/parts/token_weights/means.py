@@ -34,6 +34,9 @@ class TokenMean:
         revealed: Count the revealed tokens.
         which: Which of them: ``every`` one, those of episodes with ``positive`` advantage, the fifth of highest
             ``entropy``, or an object such as ``TopEntropy(0.5)``.
+        truncated: Count the tokens of episodes that ran out of budget. False takes them out of the loss and of its
+            denominator; their rewards stay in the means of their groups (DAPO's overlong filtering, TRL's
+            ``mask_truncated_completions``).
 
     Raises:
         ConfigurationError: no token is left, or there is no such filter.
@@ -42,6 +45,7 @@ class TokenMean:
     sampled: bool = True
     revealed: bool = False
     which: RevealFilter | str = "every"
+    truncated: bool = True
 
     def __post_init__(self) -> None:
         if not (self.sampled or self.revealed):
@@ -56,6 +60,8 @@ class TokenMean:
     def __call__(self, episode: Episode, **given: Any) -> np.ndarray:
         """Return weights, float32 (T,)."""
         counts_T = in_loss(episode, self.sampled, self.revealed)
+        if episode.truncated and not self.truncated:
+            counts_T[:] = False
         if self.revealed:
             counts_T &= (episode.role_T != Role.REVEALED) | get_filter(self.which)(episode, **given)
         return counts_T.astype(np.float32)
@@ -80,8 +86,8 @@ class SequenceSum(TokenMean):
     """
 
     def count(self, weight_T: np.ndarray) -> float:
-        """Return 1, what an episode adds to the denominator."""
-        return 1.0
+        """Return 1, what an episode adds to the denominator; 0 where ``truncated=False`` takes it out."""
+        return 1.0 if self.truncated or weight_T.any() else 0.0
 
 
 @dataclass(frozen=True)
@@ -115,5 +121,36 @@ class FixedLength(TokenMean):
         return super().__call__(episode, **given) / np.float32(length)
 
     def count(self, weight_T: np.ndarray) -> float:
-        """Return 1, what an episode adds to the denominator."""
-        return 1.0
+        """Return 1, what an episode adds to the denominator; 0 where ``truncated=False`` takes it out."""
+        return 1.0 if self.truncated or weight_T.any() else 0.0
+
+
+@dataclass(frozen=True)
+class RisingMean(TokenMean):
+    """Every episode weighs 1, shared by its counted tokens in rising shares: later tokens weigh more.
+
+    The t-th counted token, from 0 on, has the share 1 + decay + ... + decay^t = (1 - decay^(t+1)) / (1 - decay), divided
+    by the sum of all: the form of GRPO-lambda (arXiv 2510.00194, third-party text) that weighs tokens instead of tracing
+    ratios. Decay 0 is ``SequenceMean``.
+
+    Args:
+        decay: Discount times lambda, in [0, 1]; at 1 the shares rise as 1, 2, 3.
+
+    Raises:
+        ConfigurationError: ``decay`` breaks its rule.
+    """
+
+    decay: float = 0.99
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.decay <= 1:
+            raise ConfigurationError(f"decay={self.decay} must lie in [0, 1]")
+
+    def __call__(self, episode: Episode, **given: Any) -> np.ndarray:
+        """Return weights, float32 (T,)."""
+        weight_T = super().__call__(episode, **given)
+        place_K = np.flatnonzero(weight_T)  # K counted tokens
+        share_K = np.cumsum(self.decay ** np.arange(len(place_K)))
+        weight_T[place_K] = share_K / share_K.sum()
+        return weight_T
