@@ -1,6 +1,19 @@
 """Parts: what can be exchanged in a recipe, one folder per slot. Saved recipes name a part as it is named here."""
 
-from g2rpo_env.agents.parts.advantages import GroupCentered, GroupNormalized, Ones, RevealBaseline
+from g2rpo_env.agents.parts.advantages import (
+    Clamped,
+    GroupCentered,
+    GroupNormalized,
+    Leaning,
+    LeaveOneOut,
+    LengthBaseline,
+    MeanNormalized,
+    Ones,
+    Raw,
+    RevealBaseline,
+    ValidScaled,
+    Whitened,
+)
 from g2rpo_env.agents.parts.credits import (
     ByProbability,
     HiddenReward,
@@ -23,25 +36,6 @@ from g2rpo_env.agents.parts.losses import (
 )
 from g2rpo_env.agents.parts.references import KLToStart, NoReference
 from g2rpo_env.agents.parts.regularizers import EntropyBonus
-from g2rpo_env.agents.parts.selection import DropUniform, KeepAll, KeepCorrect, SplitGuided, SplitReveals
-from g2rpo_env.agents.parts.shaping import EnvironmentReward, TruncationPenalty
-from g2rpo_env.agents.parts.strategies import HuggingFace, Reroll, RevealOnly, Rollout, VLLMServer
-from g2rpo_env.agents.parts.advantages import (
-    Clamped,
-    GroupCentered,
-    GroupNormalized,
-    Leaning,
-    LeaveOneOut,
-    LengthBaseline,
-    MeanNormalized,
-    Ones,
-    Raw,
-    RevealBaseline,
-    ValidScaled,
-    Whitened,
-)
-from g2rpo_env.agents.parts.losses import ClippedSurrogate, CorrectedSurrogate, LogLikelihood, ShapedReveal
-from g2rpo_env.agents.parts.references import KLToStart, NoReference
 from g2rpo_env.agents.parts.selection import (
     DownSample,
     DropUniform,

@@ -174,8 +174,8 @@ def two_sided() -> Recipe:
 def dppo() -> Recipe:
     """DPPO: tokens are masked by how far their probability has moved, not by its ratio.
 
-    A clip of the ratio stops a token that went from 0.001 to 0.01 and lets one go from 0.5 to 0.6; here it is the other
-    way round.
+    A clip of the ratio stops a token on its way from 0.001 to 0.01; here it goes on until its probability has moved by
+    0.2.
 
     Formula: loss = -sum sg(r) A log pi / sum_i n_i, 0 for tokens with A > 0, p > q, abs(p - q) > 0.2 or A < 0, p < q,
     abs(p - q) > 0.2; p = pi, q the sampler's probability.

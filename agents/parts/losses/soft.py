@@ -212,7 +212,7 @@ class DivergenceMask:
     Formula: -sg(min(r, cap)) A log pi, sg without gradient; 0 for a token that is beyond the bound in the direction in
     which it would be pushed: A > 0, p > q and D > high, or A < 0, p < q and D > low; p = pi, q the old probability, D a
     divergence between the two as to this token and all others together. A rare token may so grow by a large factor,
-    where a clip of the ratio would stop it, and a likely one not far.
+    where a clip of the ratio would stop it.
 
     Source: arXiv 2602.04879; read in verl 1dda039 (core_algos.py, ``dppo_tv`` and ``dppo_kl``), in prime-rl and SkyRL.
 
