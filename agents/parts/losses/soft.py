@@ -251,6 +251,6 @@ class DivergenceMask:
             down = (batch.advantage_NT < 0) & (new < old) & (distance > self.low)
             masked = (up | down) & inside
         # Masked ratios are replaced as those outside the loss are: they may be too large for a number.
-        ratio = torch.exp(torch.where(masked, 0.0, new - old)).detach().clamp(max=self.cap)
+        ratio = torch.exp(torch.where(masked, 0.0, new - old)).detach().clamp(max=self.cap or math.inf)
         term = torch.where(masked, 0.0, -ratio * batch.advantage_NT * new)
         return LossResult((batch.weight_NT * term).sum(), {"clip_fraction": count_clipped(masked, batch)})
