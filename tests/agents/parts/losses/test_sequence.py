@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from g2rpo_env.agents.batch import Batch
 from g2rpo_env.agents.parts.losses.sequence import GeometricMean, SequenceSurrogate
+from g2rpo_env.agents.parts.losses.surrogate import ClippedSurrogate
 from g2rpo_env.errors import ConfigurationError
 
 WIDE = SequenceSurrogate(0.2, 0.2)
@@ -77,6 +78,15 @@ def test_advantages_of_tokens_stay_with_their_tokens(make_rows: Any, slopes_of: 
     assert slopes_of(WIDE, new, batch) == [pytest.approx([-1, 0])]
     smeared = -(mean_ratio(new, batch) * batch.advantage_NT * batch.weight_NT).sum()
     assert torch.autograd.grad(smeared, [new])[0][0, 1:].tolist() == pytest.approx([-0.5, -0.5])
+
+
+@pytest.mark.parametrize("loss", [SequenceSurrogate(0.2, 0.2), SequenceSurrogate(0.2, 0.28, cap=1.5)], ids=str)
+def test_where_answers_are_one_token_it_is_the_clipped_surrogate_to_the_bit(make_rows: Any, loss: Any) -> None:
+    new, batch = make_rows([[r] for r in (0.5, 0.9, 1.0, 1.1, 1.3, 2.0)] * 2, [1.0] * 6 + [-0.7] * 6)
+    plain = ClippedSurrogate(loss.clip_low, loss.clip_high, cap=loss.cap)
+    one, two = loss(new, batch), plain(new, batch)
+    assert one.total == two.total and one.metrics == two.metrics
+    assert torch.equal(*(torch.autograd.grad(result.total, [new])[0] for result in (one, two)))
 
 
 def test_the_default_clip_is_narrow(make_rows: Any) -> None:
