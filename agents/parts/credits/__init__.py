@@ -1,1 +1,7 @@
 """Credits: the advantage of an episode, shared out over its tokens."""
+
+from g2rpo_env.agents.parts.credits.entropy import TopEntropyTokens
+from g2rpo_env.agents.parts.credits.hidden import HiddenReward, NegativeHiddenReward
+from g2rpo_env.agents.parts.credits.probability import ByProbability, Regulated
+
+__all__ = ["ByProbability", "HiddenReward", "NegativeHiddenReward", "Regulated", "TopEntropyTokens"]

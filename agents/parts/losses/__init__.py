@@ -2,7 +2,24 @@
 
 from g2rpo_env.agents.parts.losses.corrected import CorrectedSurrogate
 from g2rpo_env.agents.parts.losses.revealed import ShapedReveal
+from g2rpo_env.agents.parts.losses.sequence import GeometricMean, SequenceSurrogate
 from g2rpo_env.agents.parts.losses.sets import SetLoss
+from g2rpo_env.agents.parts.losses.soft import CappedWeights, DivergenceMask, GammaWeights, SoftGate
 from g2rpo_env.agents.parts.losses.surrogate import ClippedSurrogate, LogLikelihood, LossResult
+from g2rpo_env.agents.parts.losses.traces import TracedSurrogate
 
-__all__ = ["ClippedSurrogate", "CorrectedSurrogate", "LogLikelihood", "LossResult", "SetLoss", "ShapedReveal"]
+__all__ = [
+    "CappedWeights",
+    "ClippedSurrogate",
+    "CorrectedSurrogate",
+    "DivergenceMask",
+    "GammaWeights",
+    "GeometricMean",
+    "LogLikelihood",
+    "LossResult",
+    "SequenceSurrogate",
+    "SetLoss",
+    "ShapedReveal",
+    "SoftGate",
+    "TracedSurrogate",
+]

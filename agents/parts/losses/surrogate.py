@@ -44,15 +44,39 @@ def clipped_surrogate(
     advantage: torch.Tensor,
     clip_low: float,
     clip_high: float,
+    cap: float | None = None,
 ) -> torch.Tensor:
-    """Return -min(r A, clip(r, 1 - clip_low, 1 + clip_high) A) per token, r = exp(log_probs - old_log_probs).
+    """Return -min(min(r, cap) A, clip(r, 1 - clip_low, 1 + clip_high) A) per token, r = exp(log_probs - old_log_probs).
 
-    PPO's clipped objective (arXiv 1707.06347, equation 7) as a loss. All arguments have one shape, which is returned.
+    PPO's clipped objective (arXiv 1707.06347, equation 7) as a loss; without a cap, min(r, cap) is r. All arrays have
+    one shape, which is returned.
     """
     assert log_probs.shape == old_log_probs.shape == advantage.shape, "clipped_surrogate takes arrays of one shape"
     ratio = torch.exp(log_probs - old_log_probs)
     clipped = ratio.clamp(1 - clip_low, 1 + clip_high)
-    return -torch.minimum(ratio * advantage, clipped * advantage)
+    bounded = ratio if cap is None else ratio.clamp(max=cap)
+    return -torch.minimum(bounded * advantage, clipped * advantage)
+
+
+def find_clipped(
+    ratio: torch.Tensor, advantage: torch.Tensor, clip_low: float, clip_high: float, cap: float | None = None
+) -> torch.Tensor:
+    """Return where the clipped surrogate has no gradient for the ratio, bool; the shapes must broadcast."""
+    low, high = (ratio < 1 - clip_low) & (advantage < 0), (ratio > 1 + clip_high) & (advantage > 0)
+    return low | high if cap is None else low | high | ((ratio > cap) & (advantage < 0))
+
+
+def count_clipped(clipped_NT: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Return the sum that, divided by the denominator of the loss, is the share of clipped tokens.
+
+    Tokens weigh as in the loss where its denominator is the sum of the weights; else they weigh alike.
+    """
+    if batch.count_N1 is None:
+        return (batch.weight_NT * clipped_NT).sum()
+    inside_NT = batch.weight_NT > 0
+    tokens = int(inside_NT.sum()) if batch.step_tokens is None else batch.step_tokens
+    count = batch.count if batch.step_count is None else batch.step_count
+    return (clipped_NT & inside_NT).sum() * (count / max(tokens, 1))
 
 
 @dataclass(frozen=True)
@@ -62,19 +86,31 @@ class ClippedSurrogate:
     With one gradient step per rollout r = 1 and clipping is inactive: the gradient is that of -A log pi, which is what
     the official G²RPO-A code computes.
 
+    With ``cap`` the term is -min(min(r, cap) A, clip(r, 1 - clip_low, 1 + clip_high) A): where A < 0, which no clip
+    bounds from above, it is at most -cap A, and a token beyond has no gradient. That is the two-sided clipping of
+    INTELLECT-2 (arXiv 2505.07291), TRL's ``delta``, and, as a function of r and A, the dual clip of arXiv 1912.09729,
+    verl's ``clip_ratio_c``.
+
     Args:
         clip_low: r is clipped below 1 - clip_low, in [0, 1].
         clip_high: r is clipped above 1 + clip_high, >= 0; 0.28 is DAPO's clip-higher.
+        cap: Greatest r where A < 0, above 1 + clip_high; None for none. 3.0 is verl's.
+
+    Raises:
+        ConfigurationError: an argument breaks its rule.
     """
 
     clip_low: float = 0.2
     clip_high: float = 0.2
+    cap: float | None = field(default=None, kw_only=True)  # losses that derive from this have more fields
 
     def __post_init__(self) -> None:
         if not 0 <= self.clip_low <= 1 or not self.clip_high >= 0:
             raise ConfigurationError(
                 f"clip_low={self.clip_low} must lie in [0, 1] and clip_high={self.clip_high} must be at least 0"
             )
+        if self.cap is not None and not self.cap > 1 + self.clip_high:
+            raise ConfigurationError(f"cap={self.cap} must be None or above 1 + clip_high={1 + self.clip_high}")
 
     def __call__(self, log_probs_NT: torch.Tensor, batch: Batch) -> LossResult:
         """Return the loss of a batch."""
@@ -83,13 +119,10 @@ class ClippedSurrogate:
         inside = batch.weight_NT > 0
         old = torch.where(inside, batch.old_log_probs_NT, 0.0)
         new = torch.where(inside, log_probs_NT, 0.0)
-        term = clipped_surrogate(new, old, batch.advantage_NT, self.clip_low, self.clip_high)
+        term = clipped_surrogate(new, old, batch.advantage_NT, self.clip_low, self.clip_high, self.cap)
         with torch.no_grad():
-            ratio = torch.exp(new - old)
-            outside = ((ratio < 1 - self.clip_low) & (batch.advantage_NT < 0)) | (
-                (ratio > 1 + self.clip_high) & (batch.advantage_NT > 0)
-            )
-        metrics = {"clip_fraction": (batch.weight_NT * outside).sum()}
+            clipped = find_clipped(torch.exp(new - old), batch.advantage_NT, self.clip_low, self.clip_high, self.cap)
+        metrics = {"clip_fraction": count_clipped(clipped, batch)}
         return LossResult((batch.weight_NT * term).sum(), metrics)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,31 @@ import pytest
 import torch
 
 from g2rpo_env.agents.batch import Batch, make_batch
+from g2rpo_env.agents.parts.losses.corrected import CorrectedSurrogate
 from g2rpo_env.agents.parts.losses.revealed import ShapedReveal
+from g2rpo_env.agents.parts.losses.sequence import GeometricMean, SequenceSurrogate
+from g2rpo_env.agents.parts.losses.soft import CappedWeights, DivergenceMask, GammaWeights, SoftGate
 from g2rpo_env.agents.parts.losses.surrogate import ClippedSurrogate, LogLikelihood, clipped_surrogate
-from g2rpo_env.agents.parts.token_weights.means import SequenceMean, TokenMean
+from g2rpo_env.agents.parts.losses.traces import TracedSurrogate
+from g2rpo_env.agents.parts.token_weights.means import FixedLength, SequenceMean, SequenceSum, TokenMean
 from g2rpo_env.errors import ConfigurationError
 
 CPU = torch.device("cpu")
+
+PLAIN = [  # losses whose gradient at ratio 1 is that of the log-likelihood
+    ClippedSurrogate(),
+    ClippedSurrogate(cap=3.0),
+    LogLikelihood(),
+    CappedWeights(),
+    SoftGate(),
+    SequenceSurrogate(),
+    GeometricMean(),
+    GammaWeights(),
+    DivergenceMask(),
+    DivergenceMask(divergence="kl", cap=2.0),
+    TracedSurrogate(decay=0.0),
+]
+TRACED = [TracedSurrogate(), TracedSurrogate(both=True)]
 
 
 def terms(ratio: list[float], advantage: float, low: float = 0.2, high: float = 0.2) -> list[float]:
@@ -76,7 +96,7 @@ def test_log_likelihood_by_hand(batch: Batch) -> None:
     assert batch.count == 2
 
 
-@pytest.mark.parametrize("loss", [ClippedSurrogate(), LogLikelihood(), ShapedReveal()])
+@pytest.mark.parametrize("loss", [*PLAIN, *TRACED, ShapedReveal()], ids=str)
 def test_no_gradient_reaches_prompt_revealed_or_environment_tokens(batch: Batch, loss: Any) -> None:
     log_probs = torch.full((2, 4), math.log(0.5), requires_grad=True)
     loss(log_probs, batch).total.backward()
@@ -84,25 +104,48 @@ def test_no_gradient_reaches_prompt_revealed_or_environment_tokens(batch: Batch,
     assert (log_probs.grad != 0).tolist() == [[False, False, True, True], [False, True, False, False]]
 
 
-@pytest.mark.parametrize("loss", [ClippedSurrogate(), LogLikelihood()])
+@pytest.mark.parametrize("loss", PLAIN, ids=str)
 def test_a_gradient_reaches_revealed_tokens_where_they_count(make_episode: Any, loss: Any) -> None:
     episode = make_episode("pprrss")
     batch = make_batch([episode], np.ones(1), [TokenMean(revealed=True)(episode)], CPU)
     log_probs = torch.zeros((1, 6), requires_grad=True)
     loss(log_probs, batch).total.backward()
-    assert log_probs.grad is not None and log_probs.grad.tolist() == [[0, 0, -1, -1, -1, -1]]
+    assert log_probs.grad is not None and log_probs.grad[0].tolist() == pytest.approx([0, 0, -1, -1, -1, -1])
 
 
-def test_on_policy_the_surrogate_has_the_gradient_of_the_log_likelihood(batch: Batch) -> None:
+@pytest.mark.parametrize("loss", PLAIN, ids=str)
+def test_on_policy_a_loss_has_the_gradient_of_the_log_likelihood(batch: Batch, loss: Any) -> None:
     gradients = []
-    for loss in (ClippedSurrogate(), LogLikelihood()):
+    for one in (loss, LogLikelihood()):
         log_probs = batch.old_log_probs_NT.clone().requires_grad_()
-        loss(log_probs, batch).total.backward()
+        one(log_probs, batch).total.backward()
         gradients.append(log_probs.grad)
-    assert torch.equal(gradients[0], gradients[1])
+    if isinstance(loss, SoftGate):  # 4 / 1.05 / 4 * 1.05 is rounded
+        assert torch.allclose(gradients[0], gradients[1], rtol=1e-6)
+    else:
+        assert torch.equal(gradients[0], gradients[1])
 
 
-@pytest.mark.parametrize("loss", [ClippedSurrogate(), LogLikelihood()])
+@pytest.mark.parametrize("loss", [*PLAIN, *TRACED], ids=str)
+@pytest.mark.parametrize("per_token", [False, True])
+def test_rows_are_independent(make_rows: Any, loss: Any, per_token: bool) -> None:
+    random = torch.Generator().manual_seed(0)
+    lengths, advantages = [1, 4, 2, 6], [1.0, -1.0, 0.5, -2.0]
+    ratios = [torch.exp(0.4 * torch.randn(n, generator=random)).tolist() for n in lengths]
+    given = [torch.randn(n, generator=random).tolist() for n in lengths] if per_token else advantages
+    new, batch = make_rows(ratios, given, share=True)
+    whole = loss(new, batch)
+    parts = [loss(new[rows][:, : taken.mask_NT.shape[1]], taken) for taken, rows in batch.passes(size=1)]
+    assert len(parts) == 4
+    total = torch.stack([part.total for part in parts]).sum()
+    assert total.item() == pytest.approx(whole.total.item(), rel=1e-12)
+    found, wanted = (torch.autograd.grad(x, [new], retain_graph=True)[0] for x in (total, whole.total))
+    assert torch.allclose(found, wanted, atol=1e-12)
+    for name, value in whole.metrics.items():
+        assert sum(float(part.metrics[name]) for part in parts) == pytest.approx(float(value))
+
+
+@pytest.mark.parametrize("loss", [*PLAIN, *TRACED], ids=str)
 @pytest.mark.parametrize("value", [1e4, -1e4, math.inf, -math.inf])
 def test_values_outside_the_loss_cannot_spoil_it(batch: Batch, loss: Any, value: float) -> None:
     clean = batch.old_log_probs_NT.clone().requires_grad_()
@@ -113,10 +156,68 @@ def test_values_outside_the_loss_cannot_spoil_it(batch: Batch, loss: Any, value:
     assert torch.equal(results[0].total, results[1].total) and torch.equal(clean.grad, spoilt.grad)
 
 
+# -- a cap ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_cap_bounds_the_ratio_of_negative_advantages(make_rows: Any, slopes_of: Any) -> None:
+    # A = -1: r 2 -> 2, open; r 5 -> 3 without a gradient; r 0.5 -> 0.8, clipped. A = 1: r 5 -> -1.2, as without a cap.
+    rows = make_rows([[2.0, 5.0, 0.5], [5.0]], [-1.0, 1.0], old=0.1)
+    loss = ClippedSurrogate(cap=3.0)
+    assert loss(*rows).total.item() == pytest.approx(2 + 3 + 0.8 - 1.2)
+    assert slopes_of(loss, *rows) == [pytest.approx([2, 0, 0]), [0, 0, 0]]
+    assert loss(*rows).metrics["clip_fraction"].item() == 3
+    assert ClippedSurrogate()(*rows).metrics["clip_fraction"].item() == 2
+
+
+def test_a_cap_is_the_dual_clip_over_a_grid() -> None:
+    # verl: where A < 0, min(max(-r A, -clip(r) A), -c A), else max(-r A, -clip(r) A).
+    ratio, advantage = torch.meshgrid(
+        torch.linspace(0.05, 8, 200, dtype=torch.float64), torch.linspace(-3, 3, 61, dtype=torch.float64), indexing="ij"
+    )
+    clipped = torch.maximum(-ratio * advantage, -ratio.clamp(0.8, 1.2) * advantage)
+    dual = torch.where(advantage < 0, torch.minimum(clipped, -3.0 * advantage), clipped)
+    ours = clipped_surrogate(ratio.log(), torch.zeros_like(ratio), advantage, 0.2, 0.2, 3.0)
+    assert torch.allclose(ours, dual, atol=1e-12)
+
+
+def test_the_gradient_of_the_capped_surrogate_is_numeric() -> None:
+    new = torch.linspace(-1.5, 1.5, 12, dtype=torch.float64).requires_grad_()
+    zero, advantage = torch.zeros(12, dtype=torch.float64), torch.tensor([1.0, -1.0] * 6, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: clipped_surrogate(x, zero, advantage, 0.2, 0.28, 2.0), (new,))
+
+
+@pytest.mark.parametrize("kind", [ShapedReveal, CorrectedSurrogate])
+def test_losses_that_derive_from_the_surrogate_take_a_cap_by_name(kind: Any) -> None:
+    assert kind(0.1, 0.2, 0.5).cap is None and kind(0.1, 0.2, 0.5, cap=2.0).cap == 2.0
+
+
+# -- what is logged ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weight", [SequenceSum(), FixedLength(length=10)], ids=["sum", "fixed"])
+def test_the_clip_fraction_is_a_share_of_tokens_under_a_count_of_its_own(make_episode: Any, weight: Any) -> None:
+    # Five tokens in the loss of two episodes, three of them clipped; the denominator is 2 for both weights.
+    old = [math.log(0.5)] * 3
+    episodes = [make_episode("psss", [0, *old]), make_episode("pss", [0, *old[:2]], member=1)]
+    counts = [weight.count(weight(e)) for e in episodes]
+    made = make_batch(episodes, np.ones(2), [weight(e) for e in episodes], CPU, counts=counts)
+    log_probs = torch.log(torch.tensor([[0.5, 0.9, 0.9, 0.5], [0.5, 0.9, 0.5, 0.5]]))
+    result = ClippedSurrogate()(log_probs, made)
+    assert float(result.metrics["clip_fraction"]) / made.count == pytest.approx(3 / 5)
+    step = replace(made, step_count=2.0, step_tokens=5)  # as the learner sets them
+    parts = [ClippedSurrogate()(log_probs[rows][:, : p.mask_NT.shape[1]], p) for p, rows in step.passes(size=1)]
+    assert sum(float(part.metrics["clip_fraction"]) for part in parts) / made.count == pytest.approx(3 / 5)
+
+
 @pytest.mark.parametrize(
     "options,words",
-    [({"clip_low": -0.1}, "clip_low=-0.1"), ({"clip_low": 1.1}, "clip_low=1.1"), ({"clip_high": -1}, "clip_high=-1")],
+    [
+        ({"clip_low": -0.1}, "clip_low=-0.1"),
+        ({"clip_low": 1.1}, "clip_low=1.1"),
+        ({"clip_high": -1}, "clip_high=-1"),
+        ({"cap": 1.2}, "cap=1.2 must be None or above 1 . clip_high=1.2"),
+    ],
 )
-def test_clips_outside_their_range_are_refused(options: dict[str, float], words: str) -> None:
+def test_clips_outside_their_range_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         ClippedSurrogate(**options)
