@@ -1,10 +1,28 @@
 """Parts: what can be exchanged in a recipe, one folder per slot. Saved recipes name a part as it is named here."""
 
 from g2rpo_env.agents.parts.advantages import GroupCentered, GroupNormalized, Ones, RevealBaseline
-from g2rpo_env.agents.parts.losses import ClippedSurrogate, CorrectedSurrogate, LogLikelihood, ShapedReveal
-from g2rpo_env.agents.parts.references import KLToStart, NoReference
-from g2rpo_env.agents.parts.selection import DropUniform, KeepAll, KeepCorrect, SplitGuided, SplitReveals
-from g2rpo_env.agents.parts.shaping import EnvironmentReward, TruncationPenalty
+from g2rpo_env.agents.parts.judges import Judged, StatedResult, StepMatch
+from g2rpo_env.agents.parts.losses import (
+    ClippedSurrogate,
+    CorrectedSurrogate,
+    Discriminative,
+    LengthPreference,
+    LogLikelihood,
+    Preference,
+    ShapedReveal,
+)
+from g2rpo_env.agents.parts.references import KLToAverage, KLToStart, MovingAverage, NoReference
+from g2rpo_env.agents.parts.selection import (
+    AnswerPairs,
+    DropUniform,
+    JudgedPairs,
+    KeepAll,
+    KeepCorrect,
+    SplitGuided,
+    SplitReveals,
+    StepPairs,
+)
+from g2rpo_env.agents.parts.shaping import ConsistencyBonus, EnvironmentReward, Progress, TruncationPenalty
 from g2rpo_env.agents.parts.strategies import HuggingFace, Reroll, RevealOnly, Rollout, VLLMServer
 from g2rpo_env.agents.parts.token_weights import (
     Every,
@@ -17,8 +35,11 @@ from g2rpo_env.agents.parts.token_weights import (
 )
 
 __all__ = [
+    "AnswerPairs",
     "ClippedSurrogate",
+    "ConsistencyBonus",
     "CorrectedSurrogate",
+    "Discriminative",
     "DropUniform",
     "EnvironmentReward",
     "Every",
@@ -26,13 +47,20 @@ __all__ = [
     "GroupCentered",
     "GroupNormalized",
     "HuggingFace",
+    "Judged",
+    "JudgedPairs",
+    "KLToAverage",
     "KLToStart",
     "KeepAll",
     "KeepCorrect",
+    "LengthPreference",
     "LogLikelihood",
+    "MovingAverage",
     "NoReference",
     "OfPositive",
     "Ones",
+    "Preference",
+    "Progress",
     "Reroll",
     "RevealBaseline",
     "RevealOnly",
@@ -42,6 +70,9 @@ __all__ = [
     "ShapedReveal",
     "SplitGuided",
     "SplitReveals",
+    "StatedResult",
+    "StepMatch",
+    "StepPairs",
     "TokenMean",
     "TopEntropy",
     "TruncationPenalty",

@@ -1,6 +1,16 @@
 """Selection: which episodes an update learns from."""
 
 from g2rpo_env.agents.parts.selection.filters import DropUniform, KeepAll, KeepCorrect
+from g2rpo_env.agents.parts.selection.pairs import AnswerPairs, JudgedPairs, StepPairs
 from g2rpo_env.agents.parts.selection.splits import SplitGuided, SplitReveals
 
-__all__ = ["DropUniform", "KeepAll", "KeepCorrect", "SplitGuided", "SplitReveals"]
+__all__ = [
+    "AnswerPairs",
+    "DropUniform",
+    "JudgedPairs",
+    "KeepAll",
+    "KeepCorrect",
+    "SplitGuided",
+    "SplitReveals",
+    "StepPairs",
+]
