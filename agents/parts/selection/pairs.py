@@ -309,8 +309,14 @@ def as_trained(episode: Episode, end_T: np.ndarray) -> tuple[Episode, np.ndarray
     if episode.train_prefix is None:
         return episode, end_T
     tokens_T, role_T, log_prob_T, end_T = cut_context(episode, end_T)
-    changes = {"tokens_T": tokens_T.astype(np.int32), "role_T": role_T.astype(np.int8)}
-    return replace(episode, **changes, logprob_T=log_prob_T.astype(np.float32), train_prefix=None), end_T > 0
+    trained = replace(
+        episode,
+        tokens_T=tokens_T.astype(np.int32),
+        role_T=role_T.astype(np.int8),
+        logprob_T=log_prob_T.astype(np.float32),
+        train_prefix=None,
+    )
+    return trained, end_T > 0
 
 
 def find_steps(episode: Episode, end_T: np.ndarray) -> Iterator[tuple[int, int]]:

@@ -114,7 +114,8 @@ def test_the_order_of_groups_and_members_does_not_matter() -> None:
 
 
 def test_scores_by_hand(make_episode: Any) -> None:
-    # "pss": lp -1, -3, lo -2, -2: mean lp -2, mean ratio (e + 1/e) / 2 = 1.5430806, sum of lo - lp 0. "ps": lp -1, lo -3.
+    # "pss": lp -1, -3, lo -2, -2: mean lp -2, mean ratio (e + 1/e) / 2 = 1.5430806, sum of lo - lp 0.
+    # "ps": lp -1, lo -3.
     batch = make_set_batch(make_episode, [1, 0], [0, 0], ("pss", "ps"))
     old = torch.tensor([[0.0, -2, -2], [0, -3, 0]])
     log_probs = torch.tensor([[7.0, -1, -3], [7, -1, 99]])  # what stands outside does not count

@@ -1,4 +1,4 @@
-"""The preference loss: value and slopes by hand, doubt, what is no pair, gradients in any passes, and that it learns."""
+"""The preference loss: value and slopes by hand, doubt, what is no pair, gradients in any passes, steps on pairs."""
 
 from __future__ import annotations
 

@@ -143,9 +143,9 @@ def call_judged(part: JudgedPairs, *groups: Group) -> list[tuple[int, ...]]:
 
 
 def test_the_three_families_on_six_answers() -> None:
-    # 0: good. 1: right, inconsistent. 2: right, repetitive (8 equal tokens: 0.8). 3: wrong. 4: good, reflects, 5: wrong,
-    # cut off. Lengths 10, 12, 8, 5, 6, 20. Nearest ratio for each worse one: 1 by 0 (12/10), 2 by 0 (10/8; 4 has 8/6),
-    # 3 by 4 alone (only it reflects: 6/5), 5 by 0 (20/10; 4 has 20/6). In the order of ratios 1.2 twice, 1.25, 2.
+    # 0: good. 1: right, inconsistent. 2: right, repetitive (8 equal tokens: 0.8). 3: wrong. 4: good, reflects. 5: wrong
+    # and cut off. Lengths 10, 12, 8, 5, 6, 20. Nearest ratio for each worse one: 1 by 0 (12/10), 2 by 0 (10/8; 4 has
+    # 8/6), 3 by 4 alone (only it reflects: 6/5), 5 by 0 (20/10; 4 has 20/6). In the order of ratios 1.2 twice, 1.25, 2.
     rows = [(range(20, 30), True), (range(20, 32), True), ([7] * 8, True), (range(20, 25), False)]
     rows += [(range(20, 26), True), (range(20, 40), False)]
     group = make_group(*rows)
@@ -275,7 +275,9 @@ def test_pairs_at_every_node_the_deepest_first() -> None:
 
 def test_doubts_by_other_rules() -> None:
     # Visits of the worse over those of both: 1/2, 1/3, 1/4.
-    assert [doubt for _, doubt in call_steps(StepPairs(doubt="visits"), TREE)[1]] == pytest.approx([1 / 2, 1 / 3, 1 / 4])
+    assert [doubt for _, doubt in call_steps(StepPairs(doubt="visits"), TREE)[1]] == pytest.approx(
+        [1 / 2, 1 / 3, 1 / 4]
+    )
     assert call_steps(StepPairs(doubt="none"), TREE)[1] == [[1, 0]] * 3
 
 
