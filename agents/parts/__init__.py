@@ -39,6 +39,22 @@ from g2rpo_env.agents.parts.regularizers import EntropyBonus
 from g2rpo_env.agents.parts.selection import (
     DownSample,
     DropUniform,
+from g2rpo_env.agents.parts.advantages import GroupCentered, GroupNormalized, Ones, RevealBaseline
+from g2rpo_env.agents.parts.judges import Judged, StatedResult, StepMatch
+from g2rpo_env.agents.parts.losses import (
+    ClippedSurrogate,
+    CorrectedSurrogate,
+    Discriminative,
+    LengthPreference,
+    LogLikelihood,
+    Preference,
+    ShapedReveal,
+)
+from g2rpo_env.agents.parts.references import KLToAverage, KLToStart, MovingAverage, NoReference
+from g2rpo_env.agents.parts.selection import (
+    AnswerPairs,
+    DropUniform,
+    JudgedPairs,
     KeepAll,
     KeepCorrect,
     SplitGuided,
@@ -52,6 +68,10 @@ from g2rpo_env.agents.parts.shaping import (
     TruncationPenalty,
 )
 from g2rpo_env.agents.parts.strategies import HuggingFace, Reroll, Resampled, RevealOnly, Rollout, VLLMServer
+    StepPairs,
+)
+from g2rpo_env.agents.parts.shaping import ConsistencyBonus, EnvironmentReward, Progress, TruncationPenalty
+from g2rpo_env.agents.parts.strategies import HuggingFace, Reroll, RevealOnly, Rollout, VLLMServer
 from g2rpo_env.agents.parts.token_weights import (
     Every,
     FixedLength,
@@ -67,10 +87,13 @@ __all__ = [
     "ByProbability",
     "CappedWeights",
     "Clamped",
+    "AnswerPairs",
     "ClippedSurrogate",
+    "ConsistencyBonus",
     "CorrectedSurrogate",
     "DivergenceMask",
     "DownSample",
+    "Discriminative",
     "DropUniform",
     "EntropyBonus",
     "EnvironmentReward",
@@ -97,6 +120,20 @@ __all__ = [
     "Ones",
     "Raw",
     "Regulated",
+    "Judged",
+    "JudgedPairs",
+    "KLToAverage",
+    "KLToStart",
+    "KeepAll",
+    "KeepCorrect",
+    "LengthPreference",
+    "LogLikelihood",
+    "MovingAverage",
+    "NoReference",
+    "OfPositive",
+    "Ones",
+    "Preference",
+    "Progress",
     "Reroll",
     "Resampled",
     "RevealBaseline",
@@ -112,6 +149,9 @@ __all__ = [
     "SoftOverlong",
     "SplitGuided",
     "SplitReveals",
+    "StatedResult",
+    "StepMatch",
+    "StepPairs",
     "TokenMean",
     "TopEntropy",
     "TopEntropyTokens",

@@ -4,3 +4,17 @@ from g2rpo_env.agents.parts.references.models import FrozenCopy, WithoutAdapter,
 from g2rpo_env.agents.parts.references.terms import KLToStart, NoReference, k1, k2, k3
 
 __all__ = ["FrozenCopy", "KLToStart", "NoReference", "WithoutAdapter", "k1", "k2", "k3", "make_reference"]
+from g2rpo_env.agents.parts.references.average import KLToAverage, MovingAverage
+from g2rpo_env.agents.parts.references.models import AveragedCopy, FrozenCopy, WithoutAdapter, make_reference
+from g2rpo_env.agents.parts.references.terms import KLToStart, NoReference
+
+__all__ = [
+    "AveragedCopy",
+    "FrozenCopy",
+    "KLToAverage",
+    "KLToStart",
+    "MovingAverage",
+    "NoReference",
+    "WithoutAdapter",
+    "make_reference",
+]

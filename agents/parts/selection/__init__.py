@@ -2,6 +2,17 @@
 
 from g2rpo_env.agents.parts.selection.downsample import DownSample
 from g2rpo_env.agents.parts.selection.filters import DropUniform, KeepAll, KeepCorrect
+from g2rpo_env.agents.parts.selection.pairs import AnswerPairs, JudgedPairs, StepPairs
 from g2rpo_env.agents.parts.selection.splits import SplitGuided, SplitReveals
 
 __all__ = ["DownSample", "DropUniform", "KeepAll", "KeepCorrect", "SplitGuided", "SplitReveals"]
+__all__ = [
+    "AnswerPairs",
+    "DropUniform",
+    "JudgedPairs",
+    "KeepAll",
+    "KeepCorrect",
+    "SplitGuided",
+    "SplitReveals",
+    "StepPairs",
+]

@@ -9,3 +9,8 @@ from g2rpo_env.agents.parts.shaping.rewards import (
 )
 
 __all__ = ["EnvironmentReward", "KLPenalty", "Signed", "SoftOverlong", "TruncationPenalty"]
+from g2rpo_env.agents.parts.shaping.consistency import ConsistencyBonus
+from g2rpo_env.agents.parts.shaping.progress import Progress
+from g2rpo_env.agents.parts.shaping.rewards import EnvironmentReward, TruncationPenalty
+
+__all__ = ["ConsistencyBonus", "EnvironmentReward", "Progress", "TruncationPenalty"]
