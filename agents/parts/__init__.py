@@ -21,57 +21,46 @@ from g2rpo_env.agents.parts.credits import (
     Regulated,
     TopEntropyTokens,
 )
+from g2rpo_env.agents.parts.judges import Judged, StatedResult, StepMatch
 from g2rpo_env.agents.parts.losses import (
     CappedWeights,
     ClippedSurrogate,
     CorrectedSurrogate,
+    Discriminative,
     DivergenceMask,
     GammaWeights,
     GeometricMean,
+    LengthPreference,
     LogLikelihood,
+    Preference,
     SequenceSurrogate,
     ShapedReveal,
     SoftGate,
     TracedSurrogate,
 )
-from g2rpo_env.agents.parts.references import KLToStart, NoReference
+from g2rpo_env.agents.parts.references import KLToAverage, KLToStart, MovingAverage, NoReference
 from g2rpo_env.agents.parts.regularizers import EntropyBonus
 from g2rpo_env.agents.parts.selection import (
-    DownSample,
-    DropUniform,
-from g2rpo_env.agents.parts.advantages import GroupCentered, GroupNormalized, Ones, RevealBaseline
-from g2rpo_env.agents.parts.judges import Judged, StatedResult, StepMatch
-from g2rpo_env.agents.parts.losses import (
-    ClippedSurrogate,
-    CorrectedSurrogate,
-    Discriminative,
-    LengthPreference,
-    LogLikelihood,
-    Preference,
-    ShapedReveal,
-)
-from g2rpo_env.agents.parts.references import KLToAverage, KLToStart, MovingAverage, NoReference
-from g2rpo_env.agents.parts.selection import (
     AnswerPairs,
+    DownSample,
     DropUniform,
     JudgedPairs,
     KeepAll,
     KeepCorrect,
     SplitGuided,
     SplitReveals,
+    StepPairs,
 )
 from g2rpo_env.agents.parts.shaping import (
+    ConsistencyBonus,
     EnvironmentReward,
     KLPenalty,
+    Progress,
     Signed,
     SoftOverlong,
     TruncationPenalty,
 )
 from g2rpo_env.agents.parts.strategies import HuggingFace, Reroll, Resampled, RevealOnly, Rollout, VLLMServer
-    StepPairs,
-)
-from g2rpo_env.agents.parts.shaping import ConsistencyBonus, EnvironmentReward, Progress, TruncationPenalty
-from g2rpo_env.agents.parts.strategies import HuggingFace, Reroll, RevealOnly, Rollout, VLLMServer
 from g2rpo_env.agents.parts.token_weights import (
     Every,
     FixedLength,
@@ -84,16 +73,16 @@ from g2rpo_env.agents.parts.token_weights import (
 )
 
 __all__ = [
+    "AnswerPairs",
     "ByProbability",
     "CappedWeights",
     "Clamped",
-    "AnswerPairs",
     "ClippedSurrogate",
     "ConsistencyBonus",
     "CorrectedSurrogate",
+    "Discriminative",
     "DivergenceMask",
     "DownSample",
-    "Discriminative",
     "DropUniform",
     "EntropyBonus",
     "EnvironmentReward",
@@ -105,35 +94,28 @@ __all__ = [
     "GroupNormalized",
     "HiddenReward",
     "HuggingFace",
+    "Judged",
+    "JudgedPairs",
     "KLPenalty",
+    "KLToAverage",
     "KLToStart",
     "KeepAll",
     "KeepCorrect",
     "Leaning",
     "LeaveOneOut",
     "LengthBaseline",
-    "LogLikelihood",
-    "MeanNormalized",
-    "NegativeHiddenReward",
-    "NoReference",
-    "OfPositive",
-    "Ones",
-    "Raw",
-    "Regulated",
-    "Judged",
-    "JudgedPairs",
-    "KLToAverage",
-    "KLToStart",
-    "KeepAll",
-    "KeepCorrect",
     "LengthPreference",
     "LogLikelihood",
+    "MeanNormalized",
     "MovingAverage",
+    "NegativeHiddenReward",
     "NoReference",
     "OfPositive",
     "Ones",
     "Preference",
     "Progress",
+    "Raw",
+    "Regulated",
     "Reroll",
     "Resampled",
     "RevealBaseline",

@@ -13,7 +13,7 @@ import pytest
 import torch
 from arguments import QUIET, TINY
 
-from g2rpo_env.agents import CausalLMPolicy, recipes
+from g2rpo_env.agents import CausalLMPolicy
 from g2rpo_env.cli import train as module
 from g2rpo_env.report.run_folder import RunFolder
 

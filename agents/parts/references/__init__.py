@@ -1,12 +1,8 @@
 """References: what keeps the policy near an earlier one."""
 
-from g2rpo_env.agents.parts.references.models import FrozenCopy, WithoutAdapter, make_reference
-from g2rpo_env.agents.parts.references.terms import KLToStart, NoReference, k1, k2, k3
-
-__all__ = ["FrozenCopy", "KLToStart", "NoReference", "WithoutAdapter", "k1", "k2", "k3", "make_reference"]
 from g2rpo_env.agents.parts.references.average import KLToAverage, MovingAverage
 from g2rpo_env.agents.parts.references.models import AveragedCopy, FrozenCopy, WithoutAdapter, make_reference
-from g2rpo_env.agents.parts.references.terms import KLToStart, NoReference
+from g2rpo_env.agents.parts.references.terms import KLToStart, NoReference, k1, k2, k3
 
 __all__ = [
     "AveragedCopy",
@@ -16,5 +12,8 @@ __all__ = [
     "MovingAverage",
     "NoReference",
     "WithoutAdapter",
+    "k1",
+    "k2",
+    "k3",
     "make_reference",
 ]

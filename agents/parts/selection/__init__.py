@@ -5,9 +5,9 @@ from g2rpo_env.agents.parts.selection.filters import DropUniform, KeepAll, KeepC
 from g2rpo_env.agents.parts.selection.pairs import AnswerPairs, JudgedPairs, StepPairs
 from g2rpo_env.agents.parts.selection.splits import SplitGuided, SplitReveals
 
-__all__ = ["DownSample", "DropUniform", "KeepAll", "KeepCorrect", "SplitGuided", "SplitReveals"]
 __all__ = [
     "AnswerPairs",
+    "DownSample",
     "DropUniform",
     "JudgedPairs",
     "KeepAll",

@@ -1,16 +1,15 @@
 """Shaping: groups to rewards."""
 
-from g2rpo_env.agents.parts.shaping.rewards import (
-    EnvironmentReward,
-    KLPenalty,
-    Signed,
-    SoftOverlong,
-    TruncationPenalty,
-)
-
-__all__ = ["EnvironmentReward", "KLPenalty", "Signed", "SoftOverlong", "TruncationPenalty"]
 from g2rpo_env.agents.parts.shaping.consistency import ConsistencyBonus
 from g2rpo_env.agents.parts.shaping.progress import Progress
-from g2rpo_env.agents.parts.shaping.rewards import EnvironmentReward, TruncationPenalty
+from g2rpo_env.agents.parts.shaping.rewards import EnvironmentReward, KLPenalty, Signed, SoftOverlong, TruncationPenalty
 
-__all__ = ["ConsistencyBonus", "EnvironmentReward", "Progress", "TruncationPenalty"]
+__all__ = [
+    "ConsistencyBonus",
+    "EnvironmentReward",
+    "KLPenalty",
+    "Progress",
+    "Signed",
+    "SoftOverlong",
+    "TruncationPenalty",
+]

@@ -4,8 +4,8 @@ from g2rpo_env.agents.parts.token_weights.means import FixedLength, RisingMean, 
 from g2rpo_env.agents.parts.token_weights.revealed import FILTERS, Every, OfPositive, RevealFilter, TopEntropy
 
 __all__ = [
-    "FILTERS",
     "Every",
+    "FILTERS",
     "FixedLength",
     "OfPositive",
     "RevealFilter",
