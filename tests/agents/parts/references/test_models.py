@@ -39,7 +39,7 @@ def test_a_policy_without_an_adapter_is_copied(make_envs: Any, make_policy: Any)
         assert model is not policy.model
 
 
-# -- an average ---------------------------------------------------------------------------------------------------------
+# -- an average --------------------------------------------------------------------------------------------------------
 
 
 def test_the_average_moves_after_every_so_many_steps(make_envs: Any, make_policy: Any) -> None:
