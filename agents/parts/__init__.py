@@ -21,7 +21,7 @@ from g2rpo_env.agents.parts.credits import (
     Regulated,
     TopEntropyTokens,
 )
-from g2rpo_env.agents.parts.judges import Judged, StatedResult, StepMatch
+from g2rpo_env.agents.parts.judges import StatedResult, StepMatch
 from g2rpo_env.agents.parts.losses import (
     CappedWeights,
     ClippedSurrogate,
@@ -94,7 +94,6 @@ __all__ = [
     "GroupNormalized",
     "HiddenReward",
     "HuggingFace",
-    "Judged",
     "JudgedPairs",
     "KLPenalty",
     "KLToAverage",

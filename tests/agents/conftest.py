@@ -21,11 +21,17 @@ from g2rpo_env.verdict import Outcome, Verdict
 torch.set_num_threads(1)
 
 
+OUTCOMES = (Outcome.CORRECT, Outcome.WRONG)
+
+
 class EvenBytes:
-    """Correct if the bytes of the completion have an even sum: chance for a random policy, a pure function of text."""
+    """Correct if the bytes of the completion have an even sum: chance for a random policy, a pure function of text.
+
+    The answer that it names is the last character.
+    """
 
     def __call__(self, problems: Sequence[Problem], completions: Sequence[str]) -> list[Verdict]:
-        return [Verdict(Outcome.WRONG if sum(c.encode()) % 2 else Outcome.CORRECT) for c in completions]
+        return [Verdict(OUTCOMES[sum(c.encode()) % 2], c[-1:] or None) for c in completions]
 
 
 @pytest.fixture(autouse=True)

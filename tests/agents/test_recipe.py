@@ -58,7 +58,7 @@ def test_every_part_survives_json(part: dict[str, Any]) -> None:
 def test_a_part_is_saved_by_its_public_name_and_one_of_the_users_by_its_module() -> None:
     recipe = Recipe(loss=ClippedSurrogate(0.1), token_weight=TokenMean(revealed=True, which=TopEntropy(0.5)))
     config = recipe.to_config()
-    assert config["loss"] == {"class": "ClippedSurrogate", "options": {"clip_low": 0.1, "clip_high": 0.2}}
+    assert config["loss"] == {"class": "ClippedSurrogate", "options": {"clip_low": 0.1, "clip_high": 0.2, "cap": None}}
     assert config["token_weight"]["options"]["which"] == {"class": "TopEntropy", "options": {"share": 0.5}}
     assert config["optimizer"]["class"] == "Optimizer"
     own = part_to_config(Halved(EnvironmentReward()))

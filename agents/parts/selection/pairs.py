@@ -249,7 +249,7 @@ def doubt_by_posterior(right: int, visits: int, other_right: int, other_visits: 
         other_right: Right answers through the worse step.
         other_visits: Answers through it.
 
-    >>> round(doubt_by_posterior(1, 1, 0, 1), 6), doubt_by_posterior(1, 2, 1, 2)
+    >>> round(doubt_by_posterior(1, 1, 0, 1), 6), round(doubt_by_posterior(1, 2, 1, 2), 6)
     (0.166667, 0.5)
     """
     a, b, c, d = 1 + right, 1 + visits - right, 1 + other_right, 1 + other_visits - other_right
