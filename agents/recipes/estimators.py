@@ -25,7 +25,7 @@ def dr_grpo() -> Recipe:
 
     Source: Liu et al. (arXiv 2503.20783); TRL's ``loss_type="dr_grpo"`` with ``scale_rewards="none"``.
 
-    Confidence: official code. TRL's form of it was read, and compared with.
+    Confidence: official code. TRL's form of it was read.
 
     Needs: groups of two or more.
 

@@ -5,12 +5,14 @@ One that ``requires`` the groups sees all rewards of an update at once, and who 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from g2rpo_env.agents.parts.protocols import check_inner, get_requirements
+from g2rpo_env.episode import Group
 from g2rpo_env.errors import ConfigurationError
 
 
@@ -18,6 +20,13 @@ def center(reward_G: np.ndarray) -> np.ndarray:
     """Return R - mean(R), exactly 0 where all rewards are equal: the mean of three times 0.1 is not 0.1."""
     relative_G = reward_G - reward_G[0]
     return relative_G - relative_G.mean()
+
+
+def compute_inner(inner: Any, reward_PG: Sequence[np.ndarray], groups: Sequence[Group]) -> list[np.ndarray]:
+    """Return the advantages that another part gives to all groups, whether it asks for one of them or for all."""
+    if "groups" in get_requirements(inner):
+        return list(inner(reward_PG, groups))
+    return [inner(reward_G) for reward_G in reward_PG]
 
 
 @dataclass(frozen=True)
@@ -160,23 +169,18 @@ class Clamped:
     inner: Any = field(default_factory=GroupNormalized)
     low: float = -0.1
 
+    requires = frozenset({"groups"})
+
     def __post_init__(self) -> None:
         check_inner(self.inner, "reward_G")
         if not np.isfinite(self.low):
             raise ConfigurationError(f"low={self.low} must be finite")
 
     @property
-    def requires(self) -> frozenset[str]:
-        """What the inner advantage requires."""
-        return get_requirements(self.inner)
-
-    @property
     def needs(self) -> frozenset[str]:
         """What the inner advantage needs of the environment."""
         return frozenset(getattr(self.inner, "needs", ()))
 
-    def __call__(self, rewards: Any, groups: Any = None) -> Any:
-        """Return advantages, float64 (G,), or those of all groups where the inner advantage takes all."""
-        if "groups" not in self.requires:
-            return np.maximum(self.inner(rewards), self.low)
-        return [np.maximum(advantage_G, self.low) for advantage_G in self.inner(rewards, groups)]
+    def __call__(self, reward_PG: Sequence[np.ndarray], groups: Sequence[Group]) -> list[np.ndarray]:
+        """Return the advantages of all groups, float64 (G,) each."""
+        return [np.maximum(advantage_G, self.low) for advantage_G in compute_inner(self.inner, reward_PG, groups)]

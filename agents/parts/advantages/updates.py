@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from g2rpo_env.agents.parts.advantages.groups import GroupCentered, center
-from g2rpo_env.agents.parts.protocols import check_inner, get_requirements
+from g2rpo_env.agents.parts.advantages.groups import GroupCentered, center, compute_inner
+from g2rpo_env.agents.parts.protocols import check_inner
 from g2rpo_env.episode import Group
 from g2rpo_env.errors import ConfigurationError
 
@@ -134,10 +134,7 @@ class ValidScaled:
 
     def __call__(self, reward_PG: Sequence[np.ndarray], groups: Sequence[Group]) -> list[np.ndarray]:
         """Return the advantages of all groups, float64 (G,) each."""
-        if "groups" in get_requirements(self.inner):
-            advantages = self.inner(reward_PG, groups)
-        else:
-            advantages = [self.inner(reward_G) for reward_G in reward_PG]
+        advantages = compute_inner(self.inner, reward_PG, groups)
         valid = sum(np.ptp(reward_G) > 0 for reward_G in reward_PG)
         alpha = len(reward_PG) / valid if valid else 0.0
         return [alpha * advantage_G for advantage_G in advantages]

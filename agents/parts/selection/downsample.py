@@ -43,8 +43,8 @@ def choose_variance(reward_G: np.ndarray, order_G: np.ndarray, kept: int) -> np.
 def choose_percentile(reward_G: np.ndarray, order_G: np.ndarray, kept: int) -> np.ndarray:
     """Return the members at evenly spaced ranks: round((j + 1/2) G / kept - 1/2), half to even.
 
-    >>> choose_percentile(np.arange(8.0), np.arange(8), 4).tolist(), choose_percentile(np.ones(3), np.arange(3), 1).tolist()
-    ([0, 2, 4, 6], [1])
+    >>> choose_percentile(np.arange(8.0), np.arange(8), 4).tolist()
+    [0, 2, 4, 6]
     """
     rank = np.rint((np.arange(kept) + 0.5) * len(reward_G) / kept - 0.5).astype(np.int64)
     return order_G[rank]

@@ -129,9 +129,9 @@ class FixedLength(TokenMean):
 class RisingMean(TokenMean):
     """Every episode weighs 1, shared by its counted tokens in rising shares: later tokens weigh more.
 
-    The t-th counted token, from 0 on, has the share 1 + decay + ... + decay^t = (1 - decay^(t+1)) / (1 - decay), divided
-    by the sum of all: the form of GRPO-lambda (arXiv 2510.00194, third-party text) that weighs tokens instead of tracing
-    ratios. Decay 0 is ``SequenceMean``.
+    The t-th counted token, from 0 on, has the share 1 + decay + ... + decay^t = (1 - decay^(t+1)) / (1 - decay),
+    divided by the sum of all: the form of GRPO-lambda (arXiv 2510.00194, third-party text) that weighs tokens and
+    traces no ratios. Decay 0 is ``SequenceMean``.
 
     Args:
         decay: Discount times lambda, in [0, 1]; at 1 the shares rise as 1, 2, 3.

@@ -14,6 +14,7 @@ from g2rpo_env.agents.parts import protocols
 from g2rpo_env.agents.parts.protocols import Stateful, Trainable
 from g2rpo_env.agents.parts.references import FrozenCopy, WithoutAdapter
 from g2rpo_env.controllers import FixedGuidance
+from g2rpo_env.errors import ConfigurationError
 
 SLOTS = {
     "strategies": "Strategy",
@@ -62,3 +63,15 @@ def test_credits_and_regularizers_take_the_arguments_of_their_slots(kind: Any, p
 @pytest.mark.parametrize("kind", [FrozenCopy, WithoutAdapter, Follower])
 def test_references_have_a_model_and_a_state(kind: Any) -> None:
     assert all(callable(getattr(kind, name)) for name in ("model", "state_dict", "load_state_dict"))
+
+
+@pytest.mark.parametrize("inner", [parts.GroupCentered, None, "GroupCentered"])
+def test_a_part_inside_another_must_be_one_that_can_be_called(inner: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"inner=.* must be an object that is called with \(reward_G\)"):
+        protocols.check_inner(inner, "reward_G")
+    protocols.check_inner(parts.GroupCentered(), "reward_G")
+
+
+def test_a_part_inside_another_must_keep_nothing_for_nobody_would_save_it() -> None:
+    with pytest.raises(ConfigurationError, match="inner=CountedCredit must keep nothing between updates"):
+        protocols.check_inner(CountedCredit(), "groups, advantage_PG")

@@ -9,6 +9,7 @@ import pytest
 
 from g2rpo_env.agents.parts.selection.filters import DropUniform, KeepAll, KeepCorrect
 from g2rpo_env.episode import Group, Groups
+from g2rpo_env.errors import ConfigurationError
 
 
 @pytest.fixture
@@ -36,6 +37,26 @@ def test_drop_uniform_keeps_only_groups_whose_rewards_differ(three_groups: Any) 
 def test_drop_uniform_may_leave_nothing(three_groups: Any) -> None:
     groups, rewards = three_groups
     assert DropUniform()(Groups(groups[:1]), rewards[:1]) == (Groups(), [])
+
+
+def test_drop_uniform_by_correctness_looks_through_shaped_rewards(make_episode: Any) -> None:
+    # the first group differs in its lengths alone, the second one's punishment hides that it is mixed
+    rows = [(True, True), (True, False), (False, False)]
+    groups = Groups(
+        Group(tuple(make_episode("ps", correct=c, group=g, member=m, reward=1.0 - m) for m, c in enumerate(row)))
+        for g, row in enumerate(rows)
+    )
+    rewards = [np.array([1.0, 0.5]), np.array([0.0, 0.0]), np.array([0.0, -0.5])]
+    for by, expected in (("correct", [1]), ("reward", [0, 2])):
+        kept, kept_rewards = DropUniform(by)(groups, rewards)
+        assert [group.group for group in kept] == expected
+        assert [r.tolist() for r in kept_rewards] == [rewards[i].tolist() for i in expected]
+
+
+def test_drop_uniform_by_something_else_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="by='accuracy' must be 'reward' or 'correct'"):
+        DropUniform("accuracy")
+    assert DropUniform() == DropUniform("reward") and DropUniform.needs == {"members"}
 
 
 def test_keep_correct_goes_by_the_verdict_and_shrinks_groups(three_groups: Any) -> None:
