@@ -207,6 +207,9 @@ def entropy_tokens() -> Recipe:
 
     Needs: groups of two or more.
 
+    Limits: a decision is learnt only where its entropy is among the highest. A bandit whose answer is followed by
+    tokens at random, of higher entropy than the answer, is not learnt; one whose answer is followed by a sure end is.
+
     Deviations:
 
     1. Entropies are those of the policy before the update, and the quantile is over all its episodes; there both are

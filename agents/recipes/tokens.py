@@ -61,6 +61,10 @@ def thr() -> Recipe:
     A token counts by the inner product of its gradient, for the output matrix, with that of the right answers of its
     group. Those that raise the right answers get 1.1 times their advantage, those that lower them 0.9 times.
 
+    In short answers a token is mostly like itself, so few tokens of wrong answers pass the mask. Where all right
+    answers were one and the same token, without an end token, its score would be tau itself and the mask would take it
+    out; ``HiddenReward(threshold=None)`` has no mask.
+
     Formula: A_t = [abs(s_t) > tau] (1 + 0.1 sign(s_t)) A, s_t = (+1 in right, -1 in wrong answers) g_t' M h_t,
     M = sum over right answers of mean_t g_t h_t', tau = the least mean of s over a right answer; g = one-hot(y) - pi,
     h the last hidden state before y. Groups without both are dropped; loss as in GRPO.
@@ -70,10 +74,6 @@ def thr() -> Recipe:
     Confidence: third-party text.
 
     Needs: groups of two or more; a model whose logits are its last hidden states times the weight of its head.
-
-    Limits: where right answers are one token, the same one, its score is tau itself and the mask takes it out: a
-    one-step bandit with one right arm learns from wrong answers alone, if at all. ``HiddenReward(threshold=None)`` has
-    no mask.
 
     Deviations:
 
