@@ -1,11 +1,11 @@
 """Parts: what can be exchanged in a recipe, one folder per slot. Saved recipes name a part as it is named here."""
 
 from g2rpo_env.agents.parts.advantages import GroupCentered, GroupNormalized, Ones, RevealBaseline
-from g2rpo_env.agents.parts.losses import ClippedSurrogate, CorrectedSurrogate, LogLikelihood, ShapedReveal
+from g2rpo_env.agents.parts.losses import ClippedSurrogate, CorrectedSurrogate, ImitatedReveal, LogLikelihood, ShapedReveal
 from g2rpo_env.agents.parts.references import KLToStart, NoReference
-from g2rpo_env.agents.parts.selection import DropUniform, KeepAll, KeepCorrect, SplitGuided, SplitReveals
+from g2rpo_env.agents.parts.selection import DropUniform, KeepAll, KeepCorrect, LeastReveal, SplitGuided, SplitReveals
 from g2rpo_env.agents.parts.shaping import EnvironmentReward, TruncationPenalty
-from g2rpo_env.agents.parts.strategies import HuggingFace, Reroll, RevealOnly, Rollout, VLLMServer
+from g2rpo_env.agents.parts.strategies import GuidedRollout, HuggingFace, Reroll, RevealOnly, Rollout, Stored, VLLMServer
 from g2rpo_env.agents.parts.token_weights import (
     Every,
     FixedLength,
@@ -25,10 +25,13 @@ __all__ = [
     "FixedLength",
     "GroupCentered",
     "GroupNormalized",
+    "GuidedRollout",
     "HuggingFace",
+    "ImitatedReveal",
     "KLToStart",
     "KeepAll",
     "KeepCorrect",
+    "LeastReveal",
     "LogLikelihood",
     "NoReference",
     "OfPositive",
@@ -42,6 +45,7 @@ __all__ = [
     "ShapedReveal",
     "SplitGuided",
     "SplitReveals",
+    "Stored",
     "TokenMean",
     "TopEntropy",
     "TruncationPenalty",
