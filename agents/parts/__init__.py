@@ -6,6 +6,29 @@ from g2rpo_env.agents.parts.references import KLToStart, NoReference
 from g2rpo_env.agents.parts.selection import DropUniform, KeepAll, KeepCorrect, LeastReveal, SplitGuided, SplitReveals
 from g2rpo_env.agents.parts.shaping import EnvironmentReward, TruncationPenalty
 from g2rpo_env.agents.parts.strategies import GuidedRollout, HuggingFace, Reroll, RevealOnly, Rollout, Stored, VLLMServer
+from g2rpo_env.agents.parts.judges import Judged, StatedResult, StepMatch
+from g2rpo_env.agents.parts.losses import (
+    ClippedSurrogate,
+    CorrectedSurrogate,
+    Discriminative,
+    LengthPreference,
+    LogLikelihood,
+    Preference,
+    ShapedReveal,
+)
+from g2rpo_env.agents.parts.references import KLToAverage, KLToStart, MovingAverage, NoReference
+from g2rpo_env.agents.parts.selection import (
+    AnswerPairs,
+    DropUniform,
+    JudgedPairs,
+    KeepAll,
+    KeepCorrect,
+    SplitGuided,
+    SplitReveals,
+    StepPairs,
+)
+from g2rpo_env.agents.parts.shaping import ConsistencyBonus, EnvironmentReward, Progress, TruncationPenalty
+from g2rpo_env.agents.parts.strategies import HuggingFace, Reroll, RevealOnly, Rollout, VLLMServer
 from g2rpo_env.agents.parts.token_weights import (
     Every,
     FixedLength,
@@ -17,8 +40,11 @@ from g2rpo_env.agents.parts.token_weights import (
 )
 
 __all__ = [
+    "AnswerPairs",
     "ClippedSurrogate",
+    "ConsistencyBonus",
     "CorrectedSurrogate",
+    "Discriminative",
     "DropUniform",
     "EnvironmentReward",
     "Every",
@@ -32,10 +58,20 @@ __all__ = [
     "KeepAll",
     "KeepCorrect",
     "LeastReveal",
+    "Judged",
+    "JudgedPairs",
+    "KLToAverage",
+    "KLToStart",
+    "KeepAll",
+    "KeepCorrect",
+    "LengthPreference",
     "LogLikelihood",
+    "MovingAverage",
     "NoReference",
     "OfPositive",
     "Ones",
+    "Preference",
+    "Progress",
     "Reroll",
     "RevealBaseline",
     "RevealOnly",
@@ -46,6 +82,9 @@ __all__ = [
     "SplitGuided",
     "SplitReveals",
     "Stored",
+    "StatedResult",
+    "StepMatch",
+    "StepPairs",
     "TokenMean",
     "TopEntropy",
     "TruncationPenalty",

@@ -2,6 +2,10 @@
 
 from g2rpo_env.agents.parts.losses.corrected import CorrectedSurrogate
 from g2rpo_env.agents.parts.losses.revealed import ImitatedReveal, ShapedReveal
+from g2rpo_env.agents.parts.losses.discriminative import Discriminative
+from g2rpo_env.agents.parts.losses.lengths import LengthPreference
+from g2rpo_env.agents.parts.losses.preference import Preference
+from g2rpo_env.agents.parts.losses.revealed import ShapedReveal
 from g2rpo_env.agents.parts.losses.sets import SetLoss
 from g2rpo_env.agents.parts.losses.surrogate import ClippedSurrogate, LogLikelihood, LossResult
 
@@ -11,6 +15,11 @@ __all__ = [
     "ImitatedReveal",
     "LogLikelihood",
     "LossResult",
+    "Discriminative",
+    "LengthPreference",
+    "LogLikelihood",
+    "LossResult",
+    "Preference",
     "SetLoss",
     "ShapedReveal",
 ]

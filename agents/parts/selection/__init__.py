@@ -4,3 +4,16 @@ from g2rpo_env.agents.parts.selection.filters import DropUniform, KeepAll, KeepC
 from g2rpo_env.agents.parts.selection.splits import LeastReveal, SplitGuided, SplitReveals
 
 __all__ = ["DropUniform", "KeepAll", "KeepCorrect", "LeastReveal", "SplitGuided", "SplitReveals"]
+from g2rpo_env.agents.parts.selection.pairs import AnswerPairs, JudgedPairs, StepPairs
+from g2rpo_env.agents.parts.selection.splits import SplitGuided, SplitReveals
+
+__all__ = [
+    "AnswerPairs",
+    "DropUniform",
+    "JudgedPairs",
+    "KeepAll",
+    "KeepCorrect",
+    "SplitGuided",
+    "SplitReveals",
+    "StepPairs",
+]
