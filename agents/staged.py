@@ -108,8 +108,8 @@ class Staged:
         dropped: Problems that are not drawn any more.
 
     Raises:
-        ConfigurationError: there is no stage; one hands out what none before it kept; a recipe of any of them is refused
-            as GRPO refuses it.
+        ConfigurationError: there is no stage; one hands out what none before it kept; a recipe of any of them is
+            refused as GRPO refuses it.
         MissingGuidanceError: see there.
     """
 
@@ -352,8 +352,8 @@ def check_stages(stages: Sequence[Stage]) -> None:
     for number, stage in enumerate(stages):
         if stage.takes_store and not kept:
             raise ConfigurationError(
-                f"stages[{number}]: strategy={type(stage.recipe.strategy).__name__} hands out groups that were kept, so "
-                "a stage before it must have keep above 0"
+                f"stages[{number}]: strategy={type(stage.recipe.strategy).__name__} hands out groups that were kept: a "
+                "stage before it must have keep above 0"
             )
         kept = kept or stage.keep > 0
 

@@ -1,16 +1,12 @@
 """Parts: what can be exchanged in a recipe, one folder per slot. Saved recipes name a part as it is named here."""
 
 from g2rpo_env.agents.parts.advantages import GroupCentered, GroupNormalized, Ones, RevealBaseline
-from g2rpo_env.agents.parts.losses import ClippedSurrogate, CorrectedSurrogate, ImitatedReveal, LogLikelihood, ShapedReveal
-from g2rpo_env.agents.parts.references import KLToStart, NoReference
-from g2rpo_env.agents.parts.selection import DropUniform, KeepAll, KeepCorrect, LeastReveal, SplitGuided, SplitReveals
-from g2rpo_env.agents.parts.shaping import EnvironmentReward, TruncationPenalty
-from g2rpo_env.agents.parts.strategies import GuidedRollout, HuggingFace, Reroll, RevealOnly, Rollout, Stored, VLLMServer
 from g2rpo_env.agents.parts.judges import Judged, StatedResult, StepMatch
 from g2rpo_env.agents.parts.losses import (
     ClippedSurrogate,
     CorrectedSurrogate,
     Discriminative,
+    ImitatedReveal,
     LengthPreference,
     LogLikelihood,
     Preference,
@@ -23,12 +19,21 @@ from g2rpo_env.agents.parts.selection import (
     JudgedPairs,
     KeepAll,
     KeepCorrect,
+    LeastReveal,
     SplitGuided,
     SplitReveals,
     StepPairs,
 )
 from g2rpo_env.agents.parts.shaping import ConsistencyBonus, EnvironmentReward, Progress, TruncationPenalty
-from g2rpo_env.agents.parts.strategies import HuggingFace, Reroll, RevealOnly, Rollout, VLLMServer
+from g2rpo_env.agents.parts.strategies import (
+    GuidedRollout,
+    HuggingFace,
+    Reroll,
+    RevealOnly,
+    Rollout,
+    Stored,
+    VLLMServer,
+)
 from g2rpo_env.agents.parts.token_weights import (
     Every,
     FixedLength,
@@ -54,16 +59,13 @@ __all__ = [
     "GuidedRollout",
     "HuggingFace",
     "ImitatedReveal",
-    "KLToStart",
-    "KeepAll",
-    "KeepCorrect",
-    "LeastReveal",
     "Judged",
     "JudgedPairs",
     "KLToAverage",
     "KLToStart",
     "KeepAll",
     "KeepCorrect",
+    "LeastReveal",
     "LengthPreference",
     "LogLikelihood",
     "MovingAverage",
@@ -81,10 +83,10 @@ __all__ = [
     "ShapedReveal",
     "SplitGuided",
     "SplitReveals",
-    "Stored",
     "StatedResult",
     "StepMatch",
     "StepPairs",
+    "Stored",
     "TokenMean",
     "TopEntropy",
     "TruncationPenalty",

@@ -1,4 +1,4 @@
-"""AdaBack: a share of the solution for each problem, drawn from an interval that its own successes and failures move."""
+"""AdaBack: a share of the solution for each problem, drawn from an interval that successes and failures move."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def move_interval(interval: Interval, share: float, success: float, threshold: f
 
 @dataclass
 class Backtracking(Bounded):
-    """AdaBack: h ~ U(low, high) of the solution, per problem; a success makes (0, h) of (low, high), a failure (h, high).
+    """AdaBack: h ~ U(low, high) of the solution, per problem; a success makes it U(0, h), a failure U(h, high).
 
     All guided members of a group share one reveal. Problems never seen draw from the common interval, a running mean of
     what the intervals of the problems of each update became. The success of a visit is the mean over its guided

@@ -61,8 +61,8 @@ class ImitatedReveal(ClippedSurrogate):
     """The clipped surrogate for sampled tokens, -coefficient log pi for revealed ones, whatever the advantage.
 
     UFT (arXiv 2505.16984): one loss of reinforcement and of supervised training on the hint. Read in liumy2010/UFT,
-    dp_actor.py near line 284: the policy loss and 0.001 times the negative log-likelihood of the hint. Use it with token
-    weights that count revealed tokens, ``SequenceMean(revealed=True)``; without revealed tokens in the loss it is
+    dp_actor.py near line 284: the policy loss and 0.001 times the negative log-likelihood of the hint. Use it with
+    token weights that count revealed tokens, ``SequenceMean(revealed=True)``; without revealed tokens in the loss it is
     ``ClippedSurrogate``.
 
     Deviation: both kinds of tokens are in one mean, whose weights are those of the token weight.

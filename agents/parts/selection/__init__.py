@@ -1,11 +1,8 @@
 """Selection: which episodes an update learns from."""
 
 from g2rpo_env.agents.parts.selection.filters import DropUniform, KeepAll, KeepCorrect
-from g2rpo_env.agents.parts.selection.splits import LeastReveal, SplitGuided, SplitReveals
-
-__all__ = ["DropUniform", "KeepAll", "KeepCorrect", "LeastReveal", "SplitGuided", "SplitReveals"]
 from g2rpo_env.agents.parts.selection.pairs import AnswerPairs, JudgedPairs, StepPairs
-from g2rpo_env.agents.parts.selection.splits import SplitGuided, SplitReveals
+from g2rpo_env.agents.parts.selection.splits import LeastReveal, SplitGuided, SplitReveals
 
 __all__ = [
     "AnswerPairs",
@@ -13,6 +10,7 @@ __all__ = [
     "JudgedPairs",
     "KeepAll",
     "KeepCorrect",
+    "LeastReveal",
     "SplitGuided",
     "SplitReveals",
     "StepPairs",

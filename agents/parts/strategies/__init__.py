@@ -6,4 +6,12 @@ from g2rpo_env.agents.parts.strategies.reroll import Reroll
 from g2rpo_env.agents.parts.strategies.rollout import RevealOnly, Rollout
 from g2rpo_env.agents.parts.strategies.stored import Stored
 
-__all__ = ["GuidedRollout", "HuggingFace", "Reroll", "RevealOnly", "Rollout", "Stored", "VLLMServer"]
+__all__ = [
+    "GuidedRollout",
+    "HuggingFace",
+    "Reroll",
+    "RevealOnly",
+    "Rollout",
+    "Stored",
+    "VLLMServer",
+]

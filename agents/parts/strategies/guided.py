@@ -131,4 +131,6 @@ class GuidedRollout(Rollout):
                 "without guidance: the recipe mixes guided and plain ones"
             )
         if not ratio > 0:
-            raise ConfigurationError(f"ratio={ratio} of the guidance wrapper must be above 0: the recipe guides members")
+            raise ConfigurationError(
+                f"ratio={ratio} of the guidance wrapper must be above 0: the recipe guides members"
+            )
