@@ -266,3 +266,11 @@ def test_every_rule_trains_an_agent_and_is_saved_and_loaded_with_it(rule: Contro
     assert [e.tokens_T.tolist() for e in again.groups.episodes] == [e.tokens_T.tolist() for e in agent.groups.episodes]
     fitted = recipes.fit_controller(rule, make_envs())
     assert type(fitted) is type(rule)
+
+
+def test_what_is_withheld_stays_withheld_whatever_the_wrapper_and_the_success() -> None:
+    from g2rpo_env import Withheld
+
+    rule = Withheld(length=45, source="unguided")
+    assert rule.length == 0 and [rule.update(reward=r) for r in (0.0, 1.0, math.nan)] == [0, 0, 0]
+    assert rule.plan(["a", "b"], [0, 1]).tolist() == [0, 0] and [e["reward"] for e in rule.history[:2]] == [0, 1]

@@ -17,8 +17,9 @@ from g2rpo_env.streams import stream
 class Stored:
     """Groups that were sampled before, ``size`` of them per update.
 
-    Every one comes once per turn, in a new order each turn. They are marked as used again: they cost no sampled tokens and tell controllers nothing. Their log-probabilities are
-    those of the policy that sampled them, so losses with a ratio see how far the policy has moved since.
+    Every one comes once per turn, in a new order each turn. They are marked as used again: they cost no sampled tokens
+    and tell controllers nothing. Their log-probabilities are those of the policy that sampled them, so losses with a
+    ratio see how far the policy has moved since.
     :class:`~g2rpo_env.agents.staged.Staged` fills it with what an earlier stage kept. What it holds is saved by whoever
     filled it, its place by the agent.
 
