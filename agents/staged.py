@@ -98,6 +98,7 @@ class Staged:
         stages: The stages, at least one.
         device: See GRPO.
         dtype: See GRPO.
+        agent: The agent of a stage that runs already, for :meth:`load`; None makes that of the first stage.
 
     Attributes:
         stages: The stages.
@@ -122,14 +123,9 @@ class Staged:
         stages: Sequence[Stage],
         device: str | torch.device | None = None,
         dtype: str | None = None,
+        agent: GRPO | None = None,
     ) -> None:
         token_vector_env(envs)  # raises unless it is one whose lanes wait
-        self._prepare(envs, stages)
-        self.agent = GRPO(policy, envs, seed=seed, device=device, dtype=dtype, recipe=self.stage.recipe)
-        for number, stage in enumerate(self.stages[1:], 1):
-            _check_recipe(stage.recipe, number, envs, self.agent)
-
-    def _prepare(self, envs: Any, stages: Sequence[Stage]) -> None:
         self.stages = tuple(stages)
         check_stages(self.stages)
         self.number, self.done = 0, 0
@@ -139,6 +135,11 @@ class Staged:
         self._envs, self._source = envs, envs.unwrapped.task.source
         guidance = find_guidance(envs)
         self._length = None if guidance is None else guidance.length
+        if agent is None:
+            agent = GRPO(policy, envs, seed=seed, device=device, dtype=dtype, recipe=self.stage.recipe)
+            for number, stage in enumerate(self.stages[1:], 1):
+                _check_recipe(stage.recipe, number, envs, agent)
+        self.agent = agent
 
     # -- what callers read ------------------------------------------------------------------------------------------
 
@@ -332,16 +333,19 @@ class Staged:
                 raise ValueError(f"number={number}")
         except (ValueError, TypeError, KeyError) as error:
             raise ResumeError(f"folder={str(folder)!r}: {STAGES_FILE} is damaged; {error!r}") from None
-        agent = cls.__new__(cls)
-        token_vector_env(envs)
-        Staged._prepare(agent, envs, [Stage.from_config(stage) for stage in stages])
-        agent.number, agent.done, agent._length, agent._solved = number, done, length, solved
-        agent.store = read_store(folder / STORE_FILE)
+        made, store = [Stage.from_config(stage) for stage in stages], read_store(folder / STORE_FILE)
+        agent = GRPO.load(folder, envs, device=device, dtype=dtype, policy=policy)
+        staged = cls(agent.policy, envs, seed=agent.seed, stages=made, agent=agent)
+        staged._restore(number, done, store, solved, length)
         if dropped:
-            agent._set_dropped(dropped)
-        agent.agent = GRPO.load(folder, envs, device=device, dtype=dtype, policy=policy)
-        agent._fill()
-        return agent
+            staged._set_dropped(dropped)
+        return staged
+
+    def _restore(self, number: int, done: int, store: list[Groups], solved: set[str], length: float | None) -> None:
+        """Go to a place in the stages."""
+        self.number, self.done, self.store = number, done, store
+        self._solved, self._length = solved, length
+        self._fill()
 
 
 def check_stages(stages: Sequence[Stage]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from g2rpo_env import Backtracking, Feedback, LearnerModel, simulate_controller
+from g2rpo_env import Backtracking, Feedback, FixedGuidance, LearnerModel, simulate_controller
 from g2rpo_env.controllers.backtracking import move_interval
 from g2rpo_env.errors import ConfigurationError
 
@@ -110,9 +110,12 @@ def test_a_state_survives_json_and_continues_exactly() -> None:
 
 def test_help_is_withdrawn_as_a_modelled_learner_improves() -> None:
     model = LearnerModel(ability=-4, spread=1, help=8)
-    seen = simulate_controller(Backtracking(max_length=100, length=45), [model] * 4, updates=60)
-    assert seen.accuracy[:, -1].mean() > 0.9
-    assert seen.length[:, -10:].mean() < 0.5 * seen.length[:, :3].mean()
+    seen, alone = (
+        simulate_controller(rule, [model] * 4, updates=120)
+        for rule in (Backtracking(max_length=100, length=45), FixedGuidance(length=0))
+    )
+    assert seen.accuracy[:, 60].mean() > alone.accuracy[:, 60].mean() + 0.3  # it learns while it is helped
+    assert seen.length[:, -1].mean() < 10 and seen.accuracy[:, -1].mean() > 0.95
 
 
 @pytest.mark.parametrize(

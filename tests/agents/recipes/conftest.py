@@ -37,7 +37,8 @@ def make_agent(make_envs: Any, make_policy: Any) -> Any:
 
     def make(name: str, guidance: Any = "fitting", **parts: Any) -> Any:
         guidance = WRAPPERS.get(name, GUIDED) if guidance == "fitting" else guidance
-        envs = make_envs(16, 4, digits=parts.pop("digits", 1), guidance=guidance)
+        task = {"verifier": parts.pop("verifier", None), "digits": parts.pop("digits", 1)}
+        envs = make_envs(16, 4, **task, guidance=guidance)
         parts.setdefault("optimizer", Optimizer(learning_rate=1e-2))
         return recipes.make(name, make_policy(envs), envs, **parts)
 
