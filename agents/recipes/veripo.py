@@ -86,6 +86,9 @@ def veripo(
 
     Needs: groups of two or more; for the judge ``StatedResult`` solutions in steps of the form ``left=value``.
 
+    Limits: where no answer is repetitive, cut off, inconsistent or goes back on a step of its own, as in a task of one
+    step, there are no pairs, and a DPO stage does nothing.
+
     Deviations:
 
     1. Pair rules, thresholds and judge are ours.
