@@ -7,7 +7,11 @@ from typing import Any, Protocol
 
 from g2rpo_env.agents.evaluation import Evaluation
 
-AGENTS = {"ppo": "g2rpo_env.agents.sb3:PPOAgent", "a2c": "g2rpo_env.agents.sb3:A2CAgent"}
+AGENTS = {
+    "ppo": "g2rpo_env.agents.sb3:PPOAgent",
+    "a2c": "g2rpo_env.agents.sb3:A2CAgent",
+    "veripo": "g2rpo_env.agents.recipes.veripo:veripo",
+}
 """Short names of agents that are no recipes."""
 
 

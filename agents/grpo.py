@@ -75,7 +75,7 @@ class GRPO:
     Raises:
         ConfigurationError: ``envs`` is no TokenVectorEnv, or restarts lanes by itself; there is no such dtype; a part
             requires what nobody provides, or returns what its slot must not on made-up episodes; no group could give a
-            gradient, see :func:`check_compares`.
+            gradient, see :func:`check_compares`; the strategy refuses the settings of the guidance wrapper.
         MissingGuidanceError: a controller without a guidance wrapper around ``envs``.
         VocabularyMismatchError, BudgetError: policy and environment do not fit.
     """
@@ -110,6 +110,9 @@ class GRPO:
                 f"{part}={type(getattr(self.recipe, part)).__name__} needs a guidance wrapper around envs: "
                 "envs = g2rpo_env.VectorGuidanceWrapper(envs, ...)"
             )
+        check_guidance = getattr(self.recipe.strategy, "check_guidance", None)
+        if self.guidance is not None and check_guidance is not None:
+            check_guidance(self.guidance)
         if self.controller is not None and self.guidance is not None:
             self.controller.set_trains_revealed(bool(getattr(self.recipe.token_weight, "revealed", False)))
             self.guidance.follow(self.controller)

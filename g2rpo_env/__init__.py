@@ -17,17 +17,19 @@ from g2rpo_env._version import __version__
 
 # The admission test
 from g2rpo_env.checks import check_env, check_vector_env
+from g2rpo_env.controllers.backtracking import Backtracking
 from g2rpo_env.controllers.base import Controller, Feedback
 from g2rpo_env.controllers.on_failure import ShortestPrefix, SmallestHint, Stages
 from g2rpo_env.controllers.per_problem import ItemResponse, PerProblem
 
 # Controllers
-from g2rpo_env.controllers.rules import AdaptiveGuidance, FixedGuidance, OfficialCadence, TargetSuccess
+from g2rpo_env.controllers.rules import AdaptiveGuidance, FixedGuidance, OfficialCadence, TargetSuccess, Withheld
 from g2rpo_env.controllers.schedules import (
     CosineBinomial,
     CosineDecay,
     LinearDecay,
     Replay,
+    StartStates,
     StepDecay,
     UniformDraw,
     UniformWindow,
@@ -37,7 +39,7 @@ from g2rpo_env.controllers.simulator import LearnerModel, Simulation, simulate_c
 from g2rpo_env.core import TokenEnv
 
 # The order of problems
-from g2rpo_env.curriculum import Curriculum, Measured, Ramp, Readmitting
+from g2rpo_env.curriculum import Curriculum, Measured, Ramp, Readmitting, Without
 
 # Records
 from g2rpo_env.episode import Episode, Group, Groups, Role
@@ -130,4 +132,8 @@ __all__ = [
     "with_traces",
     "Grading",
     "with_grading",
+    "Backtracking",
+    "StartStates",
+    "Withheld",
+    "Without",
 ]

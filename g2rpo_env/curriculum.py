@@ -5,7 +5,7 @@ Pure functions of (seed, index), as every order; :class:`Readmitting` also of it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -153,6 +153,53 @@ class Ramp(_ByDifficulty):
     def with_split(self, split: str) -> Ramp:
         """Return the same ramp over another split."""
         return Ramp(self.source.with_split(split), self.difficulty, self.candidates, self.span)
+
+
+@dataclass
+class Without(WrappedSource):
+    """A source that passes over some problems: another one is drawn in the place of each.
+
+    A pure function of (seed, index) and of the problems that are passed over: draws of others stay what they were, and
+    while nothing is dropped it is the order of ``source``. What it passes over can still be looked up, since groups of
+    earlier updates may be of it.
+
+    Args:
+        source: Any source.
+        dropped: Ids of the problems that are passed over; others may be among them.
+        candidates: Draws to find a problem in the place of a dropped one, >= 1; if there is none, that one comes all
+            the same.
+
+    Raises:
+        ConfigurationError: ``dropped`` is one text, or ``candidates`` breaks its rule.
+    """
+
+    dropped: Collection[str] = frozenset()
+    candidates: int = 64
+
+    def __post_init__(self) -> None:
+        if isinstance(self.dropped, str):  # its letters would be the problems
+            raise ConfigurationError(f"dropped={self.dropped!r:.60} must be a collection of problem ids")
+        if self.candidates < 1:
+            raise ConfigurationError(f"candidates={self.candidates} must be at least 1")
+        self.dropped = frozenset(self.dropped)
+
+    @property
+    def num_problems(self) -> int | None:
+        """Number of problems of this split, passed over or not."""
+        return self.source.num_problems
+
+    def draw(self, seed: Seed, index: int) -> str:
+        """Return the index-th problem, or another one where that is dropped."""
+        first = self.source.draw(seed, index)
+        if first not in self.dropped:
+            return first
+        other = [*([seed] if isinstance(seed, int) else seed), 2]
+        candidates = (self.source.draw(other, index * self.candidates + i) for i in range(self.candidates))
+        return next((problem_id for problem_id in candidates if problem_id not in self.dropped), first)
+
+    def with_split(self, split: str) -> ProblemSource:
+        """Return the plain source of another split: nothing is dropped there."""
+        return self.source.with_split(split)
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ from g2rpo_env import (
     TokenEnv,
     TokenVectorEnv,
     VectorGuidanceWrapper,
+    Without,
     check_vector_env,
 )
 from g2rpo_env.curriculum import solution_length
@@ -269,3 +270,31 @@ def test_a_source_below_a_ramp_learns_admits_and_is_saved() -> None:
 def test_numbers_below_one_are_named(name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{name}=0"):
         Readmitting(Rows(), **{name: 0})
+
+
+# -- dropped problems --------------------------------------------------------------------------------------------------
+
+
+def test_dropped_problems_are_replaced_and_the_others_stay_where_they_were() -> None:
+    plain, dropped = Rows(), {"p0", "p3", "p7"}
+    source = Without(plain, dropped)
+    before, after = ([one.draw(5, i) for i in range(200)] for one in (plain, source))
+    assert not set(after) & dropped and set(after) == set(before) - dropped
+    assert [b for b in before if b not in dropped] == [a for b, a in zip(before, after, strict=True) if a == b]
+    assert after == [Without(Rows(), sorted(dropped)).draw(5, i) for i in range(200)]  # a pure function of both
+    assert [Without(plain).draw(5, i) for i in range(20)] == before[:20]
+    assert [source.draw([5, 1], i) for i in range(9)] != [source.draw([5, 2], i) for i in range(9)]
+
+
+def test_what_was_dropped_is_still_known_and_other_splits_have_it() -> None:
+    source = Without(Rows(), ["p0"])
+    assert source.get("p0").problem_id == "p0" and source.num_problems == 10 and source.split == "train"
+    assert isinstance(source.with_split("test"), Rows) and len(list(source.longest())) == len(list(Rows().longest()))
+    assert Without(Rows(), [f"p{i}" for i in range(10)]).draw(5, 3) == Rows().draw(5, 3)  # nothing is left: as it comes
+
+
+def test_arguments_of_without_are_named() -> None:
+    with pytest.raises(ConfigurationError, match="dropped='p1' must be a collection of problem ids"):
+        Without(Rows(), "p1")
+    with pytest.raises(ConfigurationError, match="candidates=0 must be at least 1"):
+        Without(Rows(), candidates=0)

@@ -30,6 +30,7 @@ from g2rpo_env.agents.parts.losses import (
     DivergenceMask,
     GammaWeights,
     GeometricMean,
+    ImitatedReveal,
     LengthPreference,
     LogLikelihood,
     Preference,
@@ -47,6 +48,7 @@ from g2rpo_env.agents.parts.selection import (
     JudgedPairs,
     KeepAll,
     KeepCorrect,
+    LeastReveal,
     SplitGuided,
     SplitReveals,
     StepPairs,
@@ -61,6 +63,16 @@ from g2rpo_env.agents.parts.shaping import (
     TruncationPenalty,
 )
 from g2rpo_env.agents.parts.strategies import HuggingFace, Reroll, Resampled, RevealOnly, Rollout, VLLMServer
+from g2rpo_env.agents.parts.shaping import ConsistencyBonus, EnvironmentReward, Progress, TruncationPenalty
+from g2rpo_env.agents.parts.strategies import (
+    GuidedRollout,
+    HuggingFace,
+    Reroll,
+    RevealOnly,
+    Rollout,
+    Stored,
+    VLLMServer,
+)
 from g2rpo_env.agents.parts.token_weights import (
     Every,
     FixedLength,
@@ -94,6 +106,10 @@ __all__ = [
     "GroupNormalized",
     "HiddenReward",
     "HuggingFace",
+    "GuidedRollout",
+    "HuggingFace",
+    "ImitatedReveal",
+    "Judged",
     "JudgedPairs",
     "KLPenalty",
     "KLToAverage",
@@ -103,6 +119,7 @@ __all__ = [
     "Leaning",
     "LeaveOneOut",
     "LengthBaseline",
+    "LeastReveal",
     "LengthPreference",
     "LogLikelihood",
     "MeanNormalized",
@@ -133,6 +150,7 @@ __all__ = [
     "StatedResult",
     "StepMatch",
     "StepPairs",
+    "Stored",
     "TokenMean",
     "TopEntropy",
     "TopEntropyTokens",

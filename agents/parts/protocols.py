@@ -52,7 +52,9 @@ class Strategy(Protocol):
     """How the groups of an update are collected.
 
     It may have ``context(task, problem_id) -> int32 (T,)``, the tokens that evaluations start from in the place of the
-    prompt. It may require ``guidance``: a guidance wrapper around the environment.
+    prompt. It may require ``guidance``: a guidance wrapper around the environment; and it may have
+    ``check_guidance(guidance)``, which raises ConfigurationError where the settings of that wrapper are not those of
+    its method, asked when an agent is made.
     """
 
     def __call__(self, policy: Any, envs: Any) -> Groups:

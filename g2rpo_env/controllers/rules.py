@@ -27,6 +27,32 @@ class FixedGuidance(Controller):
 
 
 @dataclass
+class Withheld(Controller):
+    """Nothing is revealed to anybody, whatever the length: the start of methods that help a group once it has failed.
+
+    Strategies that sample failed groups again say themselves how much they show, such as
+    :class:`~g2rpo_env.agents.parts.strategies.Reroll`. Records the reward, so that plots compare.
+
+    Args:
+        length: Always 0; any other number is taken for it.
+        source: Whose success the history shows.
+
+    >>> rule = Withheld(length=45)
+    >>> rule.length, rule.update(reward=0.1), rule.plan(["a"], [0]).tolist()
+    (0.0, 0.0, [0.0])
+    """
+
+    length: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.length = 0.0  # also where an agent fits it to the length of its wrapper
+
+    def _next(self, reward: float) -> float:
+        return 0.0
+
+
+@dataclass
 class AdaptiveGuidance(Bounded):
     """G²RPO-A: the reveal length follows the inverse of the success, l <- l * (past success) / (current success).
 

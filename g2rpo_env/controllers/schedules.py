@@ -300,6 +300,66 @@ class UniformDraw(_RandomSchedule):
         return float(random.uniform(self.low, self.ceiling))
 
 
+@dataclass
+class StartStates(_RandomSchedule):
+    """R3: l = share of the whole, one of ``stages`` shares from low to high, drawn evenly; or each in turn.
+
+    share_k = low + (high - low) k / (stages - 1), k in 0..stages - 1. With ``mixed`` every k is as likely as every
+    other in every update; without it the start slides from the end of the solution to its beginning: k = stages - 1
+    first and one less after every 1/stages of the schedule.
+
+    Source: R3 (arXiv 2402.05808), abstract [paper], and the mixed data of its code, read in
+    WooooDyy/LLM-Reverse-Curriculum-RL 55df1bf, R3_math/data/gsm8k_nl_mix_example.json: each question with the first
+    0, 1, ... lines of its solution; the staged form is the paper's baseline.
+
+    Deviations: 1. Shares are those of each solution with the unit ``fraction``; with ``steps`` they end at lines, as
+    there, and are shares of the longest one. 2. Draws are new in every update, there they are a data set.
+
+    Args:
+        length: The whole; after each update it shows the expected length.
+        updates: T, >= 1; only the sliding form looks at it.
+        seed: Of the draws, >= 0.
+        low: Least share, in [0, high].
+        high: Greatest share, in [low, 1].
+        per: ``problem``: all guided members of a group start from one state; ``member``: each from its own.
+        stages: Number of shares, >= 1; one is ``high`` alone.
+        mixed: All stages in every update, or one behind the other.
+
+    >>> slide = StartStates(length=100, updates=5, mixed=False)
+    >>> [slide.length, *(round(slide.update(reward=0.5), 9) for _ in range(5))]
+    [100.0, 60.0, 40.0, 20.0, 0.0, 0.0]
+    >>> np.unique(StartStates(length=100, per="member").plan(["a"] * 64, range(64))).round().tolist()
+    [0.0, 20.0, 40.0, 60.0, 80.0]
+    """
+
+    low: float = 0.0
+    high: float = 0.8
+    per: str = "problem"
+    stages: int = 5
+    mixed: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stages < 1:
+            raise ConfigurationError(f"stages={self.stages} must be at least 1")
+
+    def _share(self, stage: int) -> float:
+        return self.high if self.stages == 1 else self.low + (self.high - self.low) * stage / (self.stages - 1)
+
+    @property
+    def stage(self) -> int:
+        """k of the sliding form, stages - 1 at its start and 0 at its end."""
+        return self.stages - 1 - min(int(self.progress * self.stages + 1e-9), self.stages - 1)
+
+    def _at(self) -> float:
+        if not self.mixed:
+            return self._start * self._share(self.stage)
+        return self._start * (self._share(0) + self.high) / 2
+
+    def _draw(self, random: np.random.Generator) -> float:
+        return self._share(int(random.integers(self.stages)) if self.mixed else self.stage)
+
+
 def _half_cosine(progress: float) -> float:
     """Return (1 + cos(pi x)) / 2, from 1 at 0 to 0 at 1."""
     return (1 + math.cos(math.pi * progress)) / 2

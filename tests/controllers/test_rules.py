@@ -10,6 +10,7 @@ import pytest
 
 from g2rpo_env import (
     AdaptiveGuidance,
+    Backtracking,
     Controller,
     CosineBinomial,
     CosineDecay,
@@ -24,12 +25,14 @@ from g2rpo_env import (
     ShortestPrefix,
     SmallestHint,
     Stages,
+    StartStates,
     StepDecay,
     TargetSuccess,
     TokenVectorEnv,
     UniformDraw,
     UniformWindow,
     VectorGuidanceWrapper,
+    Withheld,
 )
 from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.errors import ConfigurationError
@@ -212,6 +215,9 @@ EVERY = [
     SmallestHint(max_length=9),
     ShortestPrefix(max_length=9),
     SelfTuning(length=6, max_length=9),
+    Backtracking(length=6, max_length=9),
+    StartStates(length=9, updates=5),
+    Withheld(),
 ]
 
 
@@ -266,3 +272,9 @@ def test_every_rule_trains_an_agent_and_is_saved_and_loaded_with_it(rule: Contro
     assert [e.tokens_T.tolist() for e in again.groups.episodes] == [e.tokens_T.tolist() for e in agent.groups.episodes]
     fitted = recipes.fit_controller(rule, make_envs())
     assert type(fitted) is type(rule)
+
+
+def test_what_is_withheld_stays_withheld_whatever_the_wrapper_and_the_success() -> None:
+    rule = Withheld(length=45, source="unguided")
+    assert rule.length == 0 and [rule.update(reward=r) for r in (0.0, 1.0, math.nan)] == [0, 0, 0]
+    assert rule.plan(["a", "b"], [0, 1]).tolist() == [0, 0] and [e["reward"] for e in rule.history[:2]] == [0, 1]

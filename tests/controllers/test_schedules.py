@@ -14,6 +14,7 @@ from g2rpo_env import (
     FixedGuidance,
     LinearDecay,
     Replay,
+    StartStates,
     StepDecay,
     UniformDraw,
     UniformWindow,
@@ -187,3 +188,45 @@ def test_schedules_go_on_without_valid_episodes_and_continue_from_a_state(make: 
 def test_bad_schedules_are_named(make: Any, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         make()
+
+
+# -- start states ------------------------------------------------------------------------------------------------------
+
+
+def test_all_start_states_are_mixed_in_each_update_evenly() -> None:
+    rule = StartStates(length=1.0, stages=4, high=0.75)
+    ids = [f"p{i}" for i in range(2000)]
+    shares, counts = np.unique(rule.plan(ids, [0] * len(ids)), return_counts=True)
+    assert shares.tolist() == [0, 0.25, 0.5, 0.75]
+    assert counts.min() > 430 and counts.max() < 570  # 500 each, deviation 19
+    assert rule.length == 1.0 and rule.update(reward=0.5) == pytest.approx(0.375)
+    again = rule.plan(ids, [0] * len(ids))
+    assert len(np.unique(again)) == 4 and again.tolist() != rule.plan(ids[::-1], [0] * len(ids)).tolist()
+
+
+def test_members_share_a_start_state_unless_each_has_its_own() -> None:
+    members = list(range(16))
+    assert len(np.unique(StartStates(length=9).plan(["a"] * 16, members))) == 1
+    assert len(np.unique(StartStates(length=9, per="member").plan(["a"] * 16, members))) > 2
+
+
+def test_the_sliding_form_goes_from_the_end_of_the_solution_to_its_beginning() -> None:
+    # 4 stages in 8 updates: two updates each, from 0.9 by thirds down to 0
+    rule = StartStates(length=10, updates=8, stages=4, high=0.9, mixed=False)
+    shown = []
+    for _ in range(10):
+        (length,) = set(rule.plan(["a", "b"], [0, 1]))
+        shown.append(round(length, 6))
+        rule.update(reward=0.0)
+    assert shown == [9, 9, 6, 6, 3, 3, 0, 0, 0, 0]
+    assert StartStates(length=10, stages=1, high=0.5, mixed=False).plan(["a"], [0]).tolist() == [5]
+
+
+def test_start_states_resume_with_the_draws_they_would_have_had() -> None:
+    whole, second = StartStates(length=1.0, seed=3), StartStates(length=1.0, seed=3)
+    for _ in range(3):
+        whole.update(reward=0.5)
+    second.load_state_dict(json.loads(json.dumps(whole.state_dict())))
+    assert second.plan(list("abcdef"), [0] * 6).tolist() == whole.plan(list("abcdef"), [0] * 6).tolist()
+    with pytest.raises(ConfigurationError, match="stages=0 must be at least 1"):
+        StartStates(stages=0)

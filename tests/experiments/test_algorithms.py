@@ -32,7 +32,7 @@ def test_an_algorithm_is_guided_unless_its_name_says_otherwise():
     assert (own.label, own.algorithm, own.guided) == ("g2rpo_env.agents.GRPO", "g2rpo_env.agents:GRPO", True)
     with pytest.raises(ConfigurationError, match="'g2rpo-a@unguided' needs guidance"):
         make_arms(["g2rpo-a@unguided"])
-    with pytest.raises(ConfigurationError, match="'pppo' must be one of grpo, .*ppo, a2c, or module:function"):
+    with pytest.raises(ConfigurationError, match="'pppo' must be one of grpo, .*ppo, a2c, veripo, or module:function"):
         make_arms(["pppo"])
 
 

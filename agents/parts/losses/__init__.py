@@ -6,6 +6,7 @@ from g2rpo_env.agents.parts.losses.lengths import LengthPreference
 from g2rpo_env.agents.parts.losses.preference import Preference
 from g2rpo_env.agents.parts.losses.revealed import ShapedReveal
 from g2rpo_env.agents.parts.losses.sequence import GeometricMean, SequenceSurrogate
+from g2rpo_env.agents.parts.losses.revealed import ImitatedReveal, ShapedReveal
 from g2rpo_env.agents.parts.losses.sets import SetLoss
 from g2rpo_env.agents.parts.losses.soft import CappedWeights, DivergenceMask, GammaWeights, SoftGate
 from g2rpo_env.agents.parts.losses.surrogate import ClippedSurrogate, LogLikelihood, LossResult
@@ -19,6 +20,7 @@ __all__ = [
     "DivergenceMask",
     "GammaWeights",
     "GeometricMean",
+    "ImitatedReveal",
     "LengthPreference",
     "LogLikelihood",
     "LossResult",

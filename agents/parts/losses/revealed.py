@@ -54,3 +54,38 @@ class ShapedReveal(ClippedSurrogate):
         shaped = shaped_likelihood(torch.where(revealed_NT, log_probs_NT, 0.0), batch.advantage_NT, self.gamma)
         total = sampled.total + (batch.weight_NT * revealed_NT * shaped).sum()
         return LossResult(total, sampled.metrics)
+
+
+@dataclass(frozen=True)
+class ImitatedReveal(ClippedSurrogate):
+    """The clipped surrogate for sampled tokens, -coefficient log pi for revealed ones, whatever the advantage.
+
+    UFT (arXiv 2505.16984): one loss of reinforcement and of supervised training on the hint. Read in liumy2010/UFT,
+    dp_actor.py near line 284: the policy loss and 0.001 times the negative log-likelihood of the hint. Use it with
+    token weights that count revealed tokens, ``SequenceMean(revealed=True)``; without revealed tokens in the loss it is
+    ``ClippedSurrogate``.
+
+    Deviation: both kinds of tokens are in one mean, whose weights are those of the token weight.
+
+    Args:
+        clip_low: See ClippedSurrogate.
+        clip_high: See ClippedSurrogate.
+        coefficient: Weight of a revealed token's log-likelihood, >= 0; 0.001 in UFT.
+    """
+
+    coefficient: float = 0.001
+
+    requires = frozenset({"every_row"})  # episodes of advantage 0 have revealed tokens too
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.coefficient >= 0:
+            raise ConfigurationError(f"coefficient={self.coefficient} must be at least 0")
+
+    def __call__(self, log_probs_NT: torch.Tensor, batch: Batch) -> LossResult:
+        """Return the loss of a batch."""
+        check_shapes(log_probs_NT, batch)
+        revealed_NT = (batch.role_NT == Role.REVEALED) & (batch.weight_NT > 0)
+        sampled = super().__call__(log_probs_NT, replace(batch, weight_NT=batch.weight_NT * ~revealed_NT))
+        imitated = (batch.weight_NT * -torch.where(revealed_NT, log_probs_NT, 0.0)).sum()
+        return LossResult(sampled.total + self.coefficient * imitated, sampled.metrics)

@@ -3,7 +3,7 @@
 from g2rpo_env.agents.parts.selection.downsample import DownSample
 from g2rpo_env.agents.parts.selection.filters import DropUniform, KeepAll, KeepCorrect
 from g2rpo_env.agents.parts.selection.pairs import AnswerPairs, JudgedPairs, StepPairs
-from g2rpo_env.agents.parts.selection.splits import SplitGuided, SplitReveals
+from g2rpo_env.agents.parts.selection.splits import LeastReveal, SplitGuided, SplitReveals
 
 __all__ = [
     "AnswerPairs",
@@ -12,6 +12,7 @@ __all__ = [
     "JudgedPairs",
     "KeepAll",
     "KeepCorrect",
+    "LeastReveal",
     "SplitGuided",
     "SplitReveals",
     "StepPairs",

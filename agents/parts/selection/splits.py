@@ -51,3 +51,27 @@ class SplitReveals:
                 split.append(Group(tuple(group.episodes[i] for i in chosen)))
                 rewards.append(reward_G[chosen])
         return split, rewards
+
+
+@dataclass(frozen=True)
+class LeastReveal:
+    """Of the members of a group those of one reveal length: the shortest one at which any reward is above 0.
+
+    Where none is, those of the shortest reveal, which is none at all with a level of 0. Source: Hint-GRPO, read in
+    hqhQAQ/Hint-GRPO, vllm_grpo_trainer.py lines 760-769: three groups with 0, 1/3 and 2/3 of the steps are sampled, and
+    the first with a sum of rewards above 0 is trained, the first of all where there is none.
+
+    The members that are left out were sampled and count as such.
+    """
+
+    def __call__(self, groups: Groups, reward_PG: list[np.ndarray]) -> tuple[Groups, list[np.ndarray]]:
+        """Return one group per group and its rewards."""
+        kept, rewards = Groups(), []
+        for group, reward_G in zip(groups, reward_PG, strict=True):
+            reveal_G = np.array([episode.reveal for episode in group.episodes])
+            lengths = np.unique(reveal_G)
+            scored = [length for length in lengths if reward_G[reveal_G == length].sum() > 0]
+            chosen = np.flatnonzero(reveal_G == (scored[0] if scored else lengths[0]))
+            kept.append(Group(tuple(group.episodes[i] for i in chosen)))
+            rewards.append(reward_G[chosen])
+        return kept, rewards

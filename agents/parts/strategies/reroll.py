@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from g2rpo_env.agents.parts.strategies.guided import PLACES, check_names, check_place
 from g2rpo_env.agents.policy.protocol import SamplingPolicy
 from g2rpo_env.agents.rollout import collect, token_vector_env
 from g2rpo_env.controllers.on_failure import check_rising_shares
@@ -16,7 +17,7 @@ from g2rpo_env.encoding import EncodedProblem
 from g2rpo_env.episode import Group, Groups
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.guidance import find_guidance
-from g2rpo_env.reveal.placement import InAnswer
+from g2rpo_env.reveal.placement import InAnswer, Placement
 from g2rpo_env.task import Task
 
 SHARE_OF: dict[str, Callable[[EncodedProblem, float], float]] = {
@@ -49,32 +50,44 @@ class Reroll:
             guidance in the prompt. Otherwise it is trained as it was sampled.
         swap: The first right answer of a repeat takes the place of a failed member of the first try, the last one, and
             the repeats leave; otherwise each repeat is a group of its own.
+        places: Places of guidance that the method is defined for, of ``answer``, ``prompt`` and ``hint``; empty: any.
 
     Raises:
-        ConfigurationError: the shares break their rule; at the first update, ``train_plain`` with guidance in answers.
+        ConfigurationError: the shares or places break their rule; when an agent is made, or at the first update,
+            guidance stands elsewhere, or ``train_plain`` comes with guidance in answers.
     """
 
     stages: tuple[float, ...] = (0.25, 0.5, 0.75)
     train_plain: bool = False
     swap: bool = False
+    places: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", check_rising_shares("stages", self.stages))
+        object.__setattr__(self, "places", check_names("places", self.places, PLACES))
 
     @property
     def requires(self) -> frozenset[str]:
-        """A guidance wrapper that says where guidance stands, to train in the context without it."""
-        return frozenset({"guidance"} if self.train_plain else ())
+        """A guidance wrapper that says where guidance stands, where that matters."""
+        return frozenset({"guidance"} if self.train_plain or self.places else ())
 
-    def __call__(self, policy: SamplingPolicy, envs: Any) -> Groups:
-        """Return the groups of one update, first those of all lanes, then those sampled again."""
-        base, guidance = token_vector_env(envs), find_guidance(envs)
-        place = InAnswer() if guidance is None else guidance.place
+    def check_guidance(self, guidance: Any) -> None:
+        """Raise ConfigurationError where guidance stands in a place that the method is not defined for."""
+        self._check_place(guidance.place)
+
+    def _check_place(self, place: Placement) -> None:
         if self.train_plain and isinstance(place, InAnswer):
             raise ConfigurationError(
                 f"train_plain=True needs guidance in the prompt, got place={place}: no answer can be trained without "
                 "its own beginning"
             )
+        check_place(place, self.places)
+
+    def __call__(self, policy: SamplingPolicy, envs: Any) -> Groups:
+        """Return the groups of one update, first those of all lanes, then those sampled again."""
+        base, guidance = token_vector_env(envs), find_guidance(envs)
+        place = InAnswer() if guidance is None else guidance.place
+        self._check_place(place)
         share_of = SHARE_OF["tokens" if guidance is None else guidance.unit]
         first = collect(policy, envs)
         everything = Groups(first)

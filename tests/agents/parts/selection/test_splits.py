@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from g2rpo_env.agents.parts.selection.splits import SplitGuided, SplitReveals
+from g2rpo_env.agents.parts.selection.splits import LeastReveal, SplitGuided, SplitReveals
 from g2rpo_env.episode import Group, Groups
 
 
@@ -44,3 +44,25 @@ def test_with_one_length_for_all_guided_members_both_ways_to_split_agree(make_ep
     one, other = (split()(Groups([group]), [np.arange(6.0)]) for split in (SplitReveals, SplitGuided))
     assert [g.episodes for g in one[0]] == [g.episodes for g in other[0]]
     assert [r.tolist() for r in one[1]] == [r.tolist() for r in other[1]]
+
+
+@pytest.mark.parametrize(
+    ("reward", "kept"),
+    [
+        ([0, 0, 0, 0, 1, 1], [1, 4]),  # the middle reveal is the shortest one with a right answer
+        ([1, 0, 0, 0, 0, 1], [0, 3]),  # a plain member is right: no help is needed
+        ([0, 0, 1, 0, 0, 0], [2, 5]),  # only the longest reveal succeeds
+        ([0, 0, 0, 0, 0, 0], [0, 3]),  # none does: the first of all
+    ],
+)
+def test_the_least_reveal_that_scores_is_kept(make_episode: Any, reward: list[int], kept: list[int]) -> None:
+    members = tuple(make_episode("p" + "r" * (i % 3) + "s", member=i) for i in range(6))  # reveals 0 1 2 0 1 2
+    groups, rewards = LeastReveal()(Groups([Group(members)]), [np.array(reward, float)])
+    assert [[e.member for e in group.episodes] for group in groups] == [kept]
+    assert rewards[0].tolist() == [reward[i] for i in kept]
+
+
+def test_groups_with_one_reveal_are_kept_whole(make_episode: Any) -> None:
+    members = tuple(make_episode("prs", member=i) for i in range(3))
+    groups, rewards = LeastReveal()(Groups([Group(members)]), [np.array([0.0, 1.0, 0.0])])
+    assert groups[0].episodes == members and rewards[0].tolist() == [0, 1, 0]
