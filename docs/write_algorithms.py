@@ -23,10 +23,10 @@ FAMILIES = {
 
 INTRODUCTION = """# Algorithms
 
-Every algorithm is a recipe: a dataclass of parts, see [agents.md](agents.md). `recipes.make("dapo", policy, envs)` gives
-an agent of one, `g2rpo-env train --recipe dapo` trains it, `g2rpo-env list recipes` lists them, and `g2rpo-env list
-recipes dapo` shows the parts of one with their options. This page is written by `python docs/write_algorithms.py` from
-the docstrings of the recipes; a test keeps both equal.
+Every algorithm is a recipe: a dataclass of parts, see [agents.md](agents.md). `recipes.make("dapo", policy, envs)`
+gives an agent of one, `g2rpo-env train --recipe dapo` trains it, `g2rpo-env list recipes` lists them, and `g2rpo-env
+list recipes dapo` shows the parts of one with their options. This page is written by `python
+docs/write_algorithms.py` from the docstrings of the recipes; a test keeps both equal.
 
 **Any with any.** Parts of different recipes combine, `recipes.make("dapo", policy, envs, advantage=LeaveOneOut())`. The
 guided form of a recipe starts groups from revealed tokens of the solution:
@@ -39,7 +39,8 @@ guided form of a recipe starts groups from revealed tokens of the solution:
 ```
 
 `revealed=True` trains revealed tokens like sampled ones, `False` leaves them out of the loss, `"positive"` trains those
-of episodes that did better than their group. `g2rpo-env train --recipe dapo --guided --revealed positive` does the same.
+of episodes that did better than their group. On the command line: `g2rpo-env train --recipe dapo --guided --revealed
+positive`.
 A loss of whole groups takes `revealed=False` alone; a strategy that begins answers from what it chooses itself, such as
 a draft, cannot be guided.
 

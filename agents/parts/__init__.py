@@ -62,12 +62,11 @@ from g2rpo_env.agents.parts.shaping import (
     SoftOverlong,
     TruncationPenalty,
 )
-from g2rpo_env.agents.parts.strategies import HuggingFace, Reroll, Resampled, RevealOnly, Rollout, VLLMServer
-from g2rpo_env.agents.parts.shaping import ConsistencyBonus, EnvironmentReward, Progress, TruncationPenalty
 from g2rpo_env.agents.parts.strategies import (
     GuidedRollout,
     HuggingFace,
     Reroll,
+    Resampled,
     RevealOnly,
     Rollout,
     Stored,
@@ -104,12 +103,10 @@ __all__ = [
     "GeometricMean",
     "GroupCentered",
     "GroupNormalized",
+    "GuidedRollout",
     "HiddenReward",
     "HuggingFace",
-    "GuidedRollout",
-    "HuggingFace",
     "ImitatedReveal",
-    "Judged",
     "JudgedPairs",
     "KLPenalty",
     "KLToAverage",
@@ -117,9 +114,9 @@ __all__ = [
     "KeepAll",
     "KeepCorrect",
     "Leaning",
+    "LeastReveal",
     "LeaveOneOut",
     "LengthBaseline",
-    "LeastReveal",
     "LengthPreference",
     "LogLikelihood",
     "MeanNormalized",

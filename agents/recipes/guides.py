@@ -7,6 +7,7 @@ docstring says which, and an agent on a wrapper with others is refused when it i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from g2rpo_env.agents.parts.advantages.groups import GroupCentered
 from g2rpo_env.agents.parts.losses.corrected import CorrectedSurrogate
@@ -23,6 +24,7 @@ from g2rpo_env.controllers.on_failure import ShortestPrefix
 from g2rpo_env.controllers.per_problem import ItemResponse
 from g2rpo_env.controllers.rules import AdaptiveGuidance, FixedGuidance, Withheld
 from g2rpo_env.controllers.schedules import CosineBinomial, StartStates, UniformWindow
+from g2rpo_env.reveal.assignment import Levels
 from g2rpo_env.reveal.placement import InPrompt
 
 POPE_PLACE = InPrompt(template="Partial solution: {hint}\nBuild on it and go on from where it ends.\n")
@@ -437,3 +439,20 @@ RECIPES: Mapping[str, Callable[[], Recipe]] = {
     "luffy": luffy,
     "hint-grpo": hint_grpo,
 }
+
+WHOLE: Mapping[str, Any] = {"length": 1.0, "unit": "fraction"}
+WRAPPERS: Mapping[str, Mapping[str, Any]] = {
+    "guide": {"length": 0, "place": "prompt"},
+    "ghpo": {"length": 0, "place": "prompt"},
+    "scaf-grpo": {"length": 0, "place": "prompt"},
+    "bread": {**WHOLE, "ratio": 0.5},
+    "pope": {**WHOLE, "ratio": 0.5, "place": POPE_PLACE},
+    "seele": {**WHOLE, "ratio": 0.5},
+    "adaback": {**WHOLE, "ratio": 1.0},
+    "r3": {**WHOLE, "ratio": 1.0},
+    "uft": {**WHOLE, "ratio": 1.0},
+    "prefix-rft": {**WHOLE, "ratio": 0.25},
+    "luffy": {**WHOLE, "ratio": 0.25},
+    "hint-grpo": {**WHOLE, "ratio": 1.0, "place": "prompt", "who": Levels((0, 1 / 2))},
+}
+"""Recipe -> arguments of the guidance wrapper that it is made for; the others take any."""

@@ -77,8 +77,10 @@ def make_guidance(recipe: Recipe) -> dict[str, Any] | None:
 def mark(groups: Groups) -> Groups:
     """Return groups whose even members are right, but for the first group, which is all wrong."""
     return Groups(
-        [Group(tuple(mark_episode(e, n > 0 and i % 2 == 0) for i, e in enumerate(group.episodes)))
-         for n, group in enumerate(groups)],
+        [
+            Group(tuple(mark_episode(e, n > 0 and i % 2 == 0) for i, e in enumerate(group.episodes)))
+            for n, group in enumerate(groups)
+        ],
         left_out=groups.left_out,
     )
 

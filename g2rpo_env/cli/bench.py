@@ -24,7 +24,7 @@ class BenchOptions:
 
     what: Positional[str] = "env"
     """Benchmark: env, sandbox, verify (pairs in the folder that G2RPO_DATA names), rollout, recipes, and step,
-    update and memory (these three with the extra ``benchmark``); or families, a table of the models that can be used."""
+    update and memory (these three with the extra ``benchmark``); or families, a table of models."""
     json: Path | None = None
     """File for the measurements."""
     repeats: int = 5

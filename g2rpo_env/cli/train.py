@@ -139,8 +139,8 @@ def make_environment(options: Any) -> Any:
 
 
 COMMON = (
-    "env", "recipe", "guided", "revealed", "updates", "seed", "out", "resume", "policy", "problems", "group_size", "task", "device", "dtype",
-    "threads", "skip_base",
+    "env", "recipe", "guided", "revealed", "updates", "seed", "out", "resume", "policy", "problems", "group_size",
+    "task", "device", "dtype", "threads", "skip_base",
 )  # fmt: skip
 """Options that ``train --help`` begins with; the others are in topics."""
 

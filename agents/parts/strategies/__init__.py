@@ -7,13 +7,4 @@ from g2rpo_env.agents.parts.strategies.resampled import Resampled
 from g2rpo_env.agents.parts.strategies.rollout import RevealOnly, Rollout
 from g2rpo_env.agents.parts.strategies.stored import Stored
 
-__all__ = ["HuggingFace", "Reroll", "Resampled", "RevealOnly", "Rollout", "VLLMServer"]
-__all__ = [
-    "GuidedRollout",
-    "HuggingFace",
-    "Reroll",
-    "RevealOnly",
-    "Rollout",
-    "Stored",
-    "VLLMServer",
-]
+__all__ = ["GuidedRollout", "HuggingFace", "Reroll", "Resampled", "RevealOnly", "Rollout", "Stored", "VLLMServer"]

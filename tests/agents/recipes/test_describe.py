@@ -21,7 +21,7 @@ def test_every_recipe_says_all_that_is_asked_of_it(name: str) -> None:
 
 def test_sections_are_read_from_the_docstring() -> None:
     one = describe("reinforce")
-    assert one.title == "REINFORCE" and not one.sentence.endswith(".")
+    assert one.title == "reinforce" and not one.sentence.endswith(".")
     assert one.parts == {"advantage": "GroupCentered()", "token_weight": "TokenMean()", "loss": "LogLikelihood()"}
 
 

@@ -13,8 +13,8 @@ from g2rpo_env.agents import GRPO, recipes
 from g2rpo_env.agents.parts.selection.filters import DropUniform
 from g2rpo_env.agents.parts.selection.splits import SplitGuided
 from g2rpo_env.agents.parts.token_weights.means import TokenMean
-from g2rpo_env.agents.recipes import guided
-from g2rpo_env.agents.recipes.guided import POPE_PLACE
+from g2rpo_env.agents.recipes import guides
+from g2rpo_env.agents.recipes.guides import POPE_PLACE, WHOLE
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError, MissingGuidanceError
 
@@ -27,7 +27,7 @@ def test_the_plain_form_of_a_controller_holds_its_start_and_not_its_progress(mak
     assert agent.recipe.to_config()["controller"]["options"]["length"] == 6
 
 
-@pytest.mark.parametrize("name", [*guided.RECIPES, "sft"])
+@pytest.mark.parametrize("name", [*guides.RECIPES, "sft"])
 def test_a_recipe_that_needs_guidance_says_so_without_it(make_agent: Any, name: str) -> None:
     assert recipes.get(name).needs_guidance
     with pytest.raises(MissingGuidanceError, match="VectorGuidanceWrapper"):
@@ -39,7 +39,6 @@ def run(agent: Any, updates: int) -> list[dict[str, Any]]:
     return [{k: v for k, v in agent.update().items() if k != "reveal_length"} for _ in range(updates)]
 
 
-WHOLE = {"length": 1.0, "unit": "fraction"}
 IN_PROMPT = {**WHOLE, "place": "prompt"}
 
 
@@ -95,7 +94,7 @@ def test_uft_trains_what_it_reveals_in_one_mean_with_what_was_sampled(make_agent
         assert example.weight_T == pytest.approx(counted_T / counted_T.sum())
 
 
-@pytest.mark.parametrize("name", guided.RECIPES)
+@pytest.mark.parametrize("name", guides.RECIPES)
 def test_a_guided_recipe_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(
     make_agent: Any, tmp_path: Any, weights_of: Any, same_weights: Any, name: str
 ) -> None:
