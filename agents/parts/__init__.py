@@ -1,12 +1,22 @@
 """Parts: what can be exchanged in a recipe, one folder per slot. Saved recipes name a part as it is named here."""
 
-from g2rpo_env.agents.parts.advantages import GroupCentered, GroupNormalized, Ones, RevealBaseline
+from g2rpo_env.agents.parts.advantages import GroupCentered, GroupNormalized, Leaning, Ones, RevealBaseline
 from g2rpo_env.agents.parts.losses import ClippedSurrogate, CorrectedSurrogate, LogLikelihood, ShapedReveal
 from g2rpo_env.agents.parts.references import KLToStart, NoReference
-from g2rpo_env.agents.parts.selection import DropUniform, KeepAll, KeepCorrect, SplitGuided, SplitReveals
+from g2rpo_env.agents.parts.selection import DropUniform, KeepAll, KeepCorrect, Reached, SplitGuided, SplitReveals
 from g2rpo_env.agents.parts.shaping import EnvironmentReward, TruncationPenalty
-from g2rpo_env.agents.parts.strategies import HuggingFace, Reroll, RevealOnly, Rollout, VLLMServer
+from g2rpo_env.agents.parts.strategies import (
+    Conditioned,
+    HuggingFace,
+    Refine,
+    Reroll,
+    RevealOnly,
+    Rollout,
+    Tree,
+    VLLMServer,
+)
 from g2rpo_env.agents.parts.token_weights import (
+    ByRole,
     Every,
     FixedLength,
     OfPositive,
@@ -17,7 +27,9 @@ from g2rpo_env.agents.parts.token_weights import (
 )
 
 __all__ = [
+    "ByRole",
     "ClippedSurrogate",
+    "Conditioned",
     "CorrectedSurrogate",
     "DropUniform",
     "EnvironmentReward",
@@ -29,10 +41,13 @@ __all__ = [
     "KLToStart",
     "KeepAll",
     "KeepCorrect",
+    "Leaning",
     "LogLikelihood",
     "NoReference",
     "OfPositive",
     "Ones",
+    "Reached",
+    "Refine",
     "Reroll",
     "RevealBaseline",
     "RevealOnly",
@@ -44,6 +59,7 @@ __all__ = [
     "SplitReveals",
     "TokenMean",
     "TopEntropy",
+    "Tree",
     "TruncationPenalty",
     "VLLMServer",
 ]

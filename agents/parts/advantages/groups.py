@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from g2rpo_env.errors import ConfigurationError
+
 
 def center(reward_G: np.ndarray) -> np.ndarray:
     """Return R - mean(R), exactly 0 where all rewards are equal: the mean of three times 0.1 is not 0.1."""
@@ -52,3 +54,30 @@ class Ones:
     def __call__(self, reward_G: np.ndarray) -> np.ndarray:
         """Return ones, float64 (G,)."""
         return np.ones_like(reward_G)
+
+
+@dataclass(frozen=True)
+class Leaning:
+    """A_i = least + (1 - least) R_i for rewards in [0, 1]: likelihood weighted by reward, failures a little as well.
+
+    For :class:`~g2rpo_env.agents.parts.selection.Reached`, whose rows all are examples of something.
+
+    Args:
+        least: Weight of a reward of 0, in [0, 1]; 1 is :class:`Ones`.
+
+    Raises:
+        ConfigurationError: ``least`` breaks its rule; at an update, a reward outside [0, 1].
+    """
+
+    least: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.least <= 1:
+            raise ConfigurationError(f"least={self.least} must lie in [0, 1]")
+
+    def __call__(self, reward_G: np.ndarray) -> np.ndarray:
+        """Return advantages, float64 (G,)."""
+        wrong = reward_G[~((reward_G >= 0) & (reward_G <= 1))]
+        if len(wrong):
+            raise ConfigurationError(f"reward={float(wrong[0])} must lie in [0, 1] for advantage=Leaning")
+        return self.least + (1 - self.least) * reward_G

@@ -1,6 +1,7 @@
 """Selection: which episodes an update learns from."""
 
 from g2rpo_env.agents.parts.selection.filters import DropUniform, KeepAll, KeepCorrect
+from g2rpo_env.agents.parts.selection.reached import Reached
 from g2rpo_env.agents.parts.selection.splits import SplitGuided, SplitReveals
 
-__all__ = ["DropUniform", "KeepAll", "KeepCorrect", "SplitGuided", "SplitReveals"]
+__all__ = ["DropUniform", "KeepAll", "KeepCorrect", "Reached", "SplitGuided", "SplitReveals"]

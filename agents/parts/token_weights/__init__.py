@@ -1,10 +1,11 @@
 """Token weights: which tokens the loss counts, and how much."""
 
-from g2rpo_env.agents.parts.token_weights.means import FixedLength, SequenceMean, SequenceSum, TokenMean
+from g2rpo_env.agents.parts.token_weights.means import ByRole, FixedLength, SequenceMean, SequenceSum, TokenMean
 from g2rpo_env.agents.parts.token_weights.revealed import FILTERS, Every, OfPositive, RevealFilter, TopEntropy
 
 __all__ = [
     "FILTERS",
+    "ByRole",
     "Every",
     "FixedLength",
     "OfPositive",
