@@ -15,6 +15,30 @@ from g2rpo_env.agents.parts.strategies import (
     Tree,
     VLLMServer,
 )
+from g2rpo_env.agents.parts.advantages import GroupCentered, GroupNormalized, Ones, RevealBaseline
+from g2rpo_env.agents.parts.judges import Judged, StatedResult, StepMatch
+from g2rpo_env.agents.parts.losses import (
+    ClippedSurrogate,
+    CorrectedSurrogate,
+    Discriminative,
+    LengthPreference,
+    LogLikelihood,
+    Preference,
+    ShapedReveal,
+)
+from g2rpo_env.agents.parts.references import KLToAverage, KLToStart, MovingAverage, NoReference
+from g2rpo_env.agents.parts.selection import (
+    AnswerPairs,
+    DropUniform,
+    JudgedPairs,
+    KeepAll,
+    KeepCorrect,
+    SplitGuided,
+    SplitReveals,
+    StepPairs,
+)
+from g2rpo_env.agents.parts.shaping import ConsistencyBonus, EnvironmentReward, Progress, TruncationPenalty
+from g2rpo_env.agents.parts.strategies import HuggingFace, Reroll, RevealOnly, Rollout, VLLMServer
 from g2rpo_env.agents.parts.token_weights import (
     ByRole,
     Every,
@@ -30,7 +54,11 @@ __all__ = [
     "ByRole",
     "ClippedSurrogate",
     "Conditioned",
+    "AnswerPairs",
+    "ClippedSurrogate",
+    "ConsistencyBonus",
     "CorrectedSurrogate",
+    "Discriminative",
     "DropUniform",
     "EnvironmentReward",
     "Every",
@@ -38,16 +66,23 @@ __all__ = [
     "GroupCentered",
     "GroupNormalized",
     "HuggingFace",
+    "Judged",
+    "JudgedPairs",
+    "KLToAverage",
     "KLToStart",
     "KeepAll",
     "KeepCorrect",
     "Leaning",
+    "LengthPreference",
     "LogLikelihood",
+    "MovingAverage",
     "NoReference",
     "OfPositive",
     "Ones",
     "Reached",
     "Refine",
+    "Preference",
+    "Progress",
     "Reroll",
     "RevealBaseline",
     "RevealOnly",
@@ -57,6 +92,9 @@ __all__ = [
     "ShapedReveal",
     "SplitGuided",
     "SplitReveals",
+    "StatedResult",
+    "StepMatch",
+    "StepPairs",
     "TokenMean",
     "TopEntropy",
     "Tree",

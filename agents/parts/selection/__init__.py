@@ -5,3 +5,16 @@ from g2rpo_env.agents.parts.selection.reached import Reached
 from g2rpo_env.agents.parts.selection.splits import SplitGuided, SplitReveals
 
 __all__ = ["DropUniform", "KeepAll", "KeepCorrect", "Reached", "SplitGuided", "SplitReveals"]
+from g2rpo_env.agents.parts.selection.pairs import AnswerPairs, JudgedPairs, StepPairs
+from g2rpo_env.agents.parts.selection.splits import SplitGuided, SplitReveals
+
+__all__ = [
+    "AnswerPairs",
+    "DropUniform",
+    "JudgedPairs",
+    "KeepAll",
+    "KeepCorrect",
+    "SplitGuided",
+    "SplitReveals",
+    "StepPairs",
+]
