@@ -1,21 +1,6 @@
 """Parts: what can be exchanged in a recipe, one folder per slot. Saved recipes name a part as it is named here."""
 
 from g2rpo_env.agents.parts.advantages import GroupCentered, GroupNormalized, Leaning, Ones, RevealBaseline
-from g2rpo_env.agents.parts.losses import ClippedSurrogate, CorrectedSurrogate, LogLikelihood, ShapedReveal
-from g2rpo_env.agents.parts.references import KLToStart, NoReference
-from g2rpo_env.agents.parts.selection import DropUniform, KeepAll, KeepCorrect, Reached, SplitGuided, SplitReveals
-from g2rpo_env.agents.parts.shaping import EnvironmentReward, TruncationPenalty
-from g2rpo_env.agents.parts.strategies import (
-    Conditioned,
-    HuggingFace,
-    Refine,
-    Reroll,
-    RevealOnly,
-    Rollout,
-    Tree,
-    VLLMServer,
-)
-from g2rpo_env.agents.parts.advantages import GroupCentered, GroupNormalized, Ones, RevealBaseline
 from g2rpo_env.agents.parts.judges import Judged, StatedResult, StepMatch
 from g2rpo_env.agents.parts.losses import (
     ClippedSurrogate,
@@ -33,12 +18,22 @@ from g2rpo_env.agents.parts.selection import (
     JudgedPairs,
     KeepAll,
     KeepCorrect,
+    Reached,
     SplitGuided,
     SplitReveals,
     StepPairs,
 )
 from g2rpo_env.agents.parts.shaping import ConsistencyBonus, EnvironmentReward, Progress, TruncationPenalty
-from g2rpo_env.agents.parts.strategies import HuggingFace, Reroll, RevealOnly, Rollout, VLLMServer
+from g2rpo_env.agents.parts.strategies import (
+    Conditioned,
+    HuggingFace,
+    Refine,
+    Reroll,
+    RevealOnly,
+    Rollout,
+    Tree,
+    VLLMServer,
+)
 from g2rpo_env.agents.parts.token_weights import (
     ByRole,
     Every,
@@ -51,11 +46,10 @@ from g2rpo_env.agents.parts.token_weights import (
 )
 
 __all__ = [
+    "AnswerPairs",
     "ByRole",
     "ClippedSurrogate",
     "Conditioned",
-    "AnswerPairs",
-    "ClippedSurrogate",
     "ConsistencyBonus",
     "CorrectedSurrogate",
     "Discriminative",
@@ -79,10 +73,10 @@ __all__ = [
     "NoReference",
     "OfPositive",
     "Ones",
-    "Reached",
-    "Refine",
     "Preference",
     "Progress",
+    "Reached",
+    "Refine",
     "Reroll",
     "RevealBaseline",
     "RevealOnly",

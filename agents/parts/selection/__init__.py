@@ -1,11 +1,8 @@
 """Selection: which episodes an update learns from."""
 
 from g2rpo_env.agents.parts.selection.filters import DropUniform, KeepAll, KeepCorrect
-from g2rpo_env.agents.parts.selection.reached import Reached
-from g2rpo_env.agents.parts.selection.splits import SplitGuided, SplitReveals
-
-__all__ = ["DropUniform", "KeepAll", "KeepCorrect", "Reached", "SplitGuided", "SplitReveals"]
 from g2rpo_env.agents.parts.selection.pairs import AnswerPairs, JudgedPairs, StepPairs
+from g2rpo_env.agents.parts.selection.reached import Reached
 from g2rpo_env.agents.parts.selection.splits import SplitGuided, SplitReveals
 
 __all__ = [
@@ -14,6 +11,7 @@ __all__ = [
     "JudgedPairs",
     "KeepAll",
     "KeepCorrect",
+    "Reached",
     "SplitGuided",
     "SplitReveals",
     "StepPairs",
