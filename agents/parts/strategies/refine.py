@@ -16,9 +16,6 @@ from g2rpo_env.streams import stream
 from g2rpo_env.task import Task
 from g2rpo_env.tokenizer import decode, encode
 
-MOST_MISTAKES = 3
-"""Most tokens that are exchanged in a draft for a warm start."""
-
 
 @dataclass(frozen=True)
 class Refine:
@@ -108,17 +105,15 @@ class Refine:
     def warm_context(self, task: Task, problem_id: str) -> np.ndarray:
         """Return the context of a problem in a warm start, int32 (T,): ``warm_start(..., context=...)``.
 
-        A third of the problems stand there as they are, the others with a draft: their solution with up to
-        :data:`MOST_MISTAKES` tokens exchanged. Which is a function of the problem alone.
+        A third of the problems stand there as they are, the others with a draft, the solution of another problem: it
+        reads like one and gives nothing away, so that the policy learns to look at the problem. (With drafts that are
+        nearly right it would learn to copy them.) Which draft that is, is a function of the problem alone.
         """
-        encoded = task.lookup(problem_id)
         random = stream(zlib.crc32(problem_id.encode()), "practice")
-        if not self.drafts or not len(encoded.solution_T) or random.random() < 1 / 3:
-            return encoded.prompt_T
-        draft_T = encoded.solution_T.copy()
-        mistakes = int(random.integers(MOST_MISTAKES + 1))
-        draft_T[random.integers(len(draft_T), size=mistakes)] = random.choice(encoded.solution_T, mistakes)
-        return self.lay(task, problem_id, draft_T)
+        if not self.drafts or random.random() < 1 / 3:
+            return task.lookup(problem_id).prompt_T
+        other = task.lookup(task.source.draw(int(random.integers(2**31)), 0))
+        return self.lay(task, problem_id, other.solution_T)
 
 
 def choose_draft(group: Group) -> Episode:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from g2rpo_env.agents.parts.advantages.groups import GroupCentered, GroupNormalized, Ones
+from g2rpo_env.agents.parts.advantages.groups import GroupCentered, GroupNormalized, Leaning, Ones
+from g2rpo_env.errors import ConfigurationError
 
 
 def test_normalised_advantages_by_hand() -> None:
@@ -48,3 +49,23 @@ def test_normalised_advantages_ignore_scale_and_offset_of_rewards() -> None:
 
 def test_ones_ignores_the_rewards() -> None:
     assert Ones()(np.array([0.0, 5.0])).tolist() == [1.0, 1.0]
+
+
+def test_leaning_by_hand() -> None:
+    # .1 + .9 R
+    assert Leaning(0.1)(np.array([0.0, 0.5, 1.0])) == pytest.approx([0.1, 0.55, 1.0])
+    assert Leaning(0.0)(np.array([0.0, 0.25])).tolist() == [0.0, 0.25]
+    reward_G = np.array([0.0, 0.3, 1.0])
+    assert Leaning(1.0)(reward_G).tolist() == Ones()(reward_G).tolist()
+
+
+@pytest.mark.parametrize("reward", [-0.1, 1.1, float("nan")])
+def test_leaning_refuses_rewards_that_are_no_shares(reward: float) -> None:
+    with pytest.raises(ConfigurationError, match=r"reward=.* must lie in \[0, 1\] for advantage=Leaning"):
+        Leaning()(np.array([0.5, reward]))
+
+
+@pytest.mark.parametrize("least", [-0.1, 1.1])
+def test_leaning_refuses_a_wrong_least_weight(least: float) -> None:
+    with pytest.raises(ConfigurationError, match=rf"least={least} must lie in \[0, 1\]"):
+        Leaning(least)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
-from g2rpo_env.agents.parts.token_weights.means import SequenceMean, TokenMean, in_loss
+from g2rpo_env.agents.parts.token_weights.means import ByRole, SequenceMean, TokenMean, in_loss
 from g2rpo_env.errors import ConfigurationError
 
 
@@ -39,3 +40,46 @@ def test_sequence_mean_of_an_episode_without_counted_tokens_is_zero(make_episode
 def test_weights_that_leave_no_token_are_refused(kind: Any) -> None:
     with pytest.raises(ConfigurationError, match="sampled=False and revealed=False"):
         kind(sampled=False, revealed=False)
+
+
+# -- by role -----------------------------------------------------------------------------------------------------------
+
+
+def test_sampled_tokens_and_levels_have_weights_of_their_own(make_episode: Any) -> None:
+    part = ByRole(2.0, 0.5)
+    weight_T = part(make_episode("pprrsses"))
+    assert weight_T.tolist() == [0, 0, 0.5, 0.5, 2, 2, 0, 2] and weight_T.dtype == np.float32
+    assert part.count(weight_T) == 3 and isinstance(part.count(weight_T), float)
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.1, 3.0])
+def test_the_denominator_is_the_sampled_tokens_also_where_both_weights_are_equal(
+    make_episode: Any, weight: float
+) -> None:
+    part = ByRole(weight, weight)
+    weight_T = part(make_episode("prrrss"))
+    assert weight_T == pytest.approx([0, weight, weight, weight, weight, weight], rel=1e-6)
+    assert part.count(weight_T) == 2
+
+
+def test_without_levels_it_is_the_token_mean(make_episode: Any) -> None:
+    episode = make_episode("ppssse")
+    assert ByRole()(episode).tolist() == TokenMean()(episode).tolist()
+    assert ByRole().count(ByRole()(episode)) == TokenMean()(episode).sum() == 3
+
+
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        ({"answer": 0.0}, "answer=0.0 must be finite and above 0"),
+        ({"answer": float("inf")}, "answer=inf must be finite"),
+        ({"level": -1.0}, "level=-1.0 must be finite and at least 0"),
+    ],
+)
+def test_wrong_weights_are_named(arguments: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        ByRole(**arguments)
+
+
+def test_nobody_takes_it_for_one_that_trains_reveals() -> None:
+    assert not hasattr(ByRole(), "revealed")
