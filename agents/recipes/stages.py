@@ -75,6 +75,7 @@ def mcts_dpo() -> Recipe:
 def gac() -> Recipe:
     """GAC with return tokens: likelihood of all answers under the level of reward that they reached.
 
+    It learns the prompt with a level, and is evaluated so; success on the bare prompt follows by transfer or not at all.
     The limit with one level and successes alone is ``raft``. Answers below the top level weigh a tenth: with all of
     them at weight 1 this is maximum likelihood of one's own answers, a random walk under Adam. On sums of two digits
     success rises with a tenth and falls to 0 with 1, and the answers are the same under both levels: the condition is
@@ -89,8 +90,6 @@ def gac() -> Recipe:
     (qayqaq/Generative-Actor-Critic 80afb39) holds a README.
 
     Needs: rewards in [0, 1]; a base that has seen levels.
-
-    Limits: it learns the prompt with a level. Success on the bare prompt follows by transfer or not at all.
 
     Deviations:
 
@@ -114,8 +113,6 @@ def gac_critic() -> Recipe:
     Confidence: derived here, as ``gac``.
 
     Needs: rewards in [0, 1]; a base that has seen levels.
-
-    Limits: that of ``gac``, and what follows an answer is a level: bare prompts that look like ends of answers suffer.
 
     Deviations:
 
