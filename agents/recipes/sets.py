@@ -131,8 +131,8 @@ def care() -> Recipe:
 
     The average takes the place of a KL term: it gives log-probabilities, and nothing keeps the policy near it.
 
-    Formula: R_i = r_i + 0.5 right_i [i in H and c_i >= mean_H c], c_i = min(exp(mean log pi_avg over the answer), 0.95),
-    H = the right answers; average <- 0.995 average + 0.005 policy after every 10 gradient steps. Then GRPO.
+    Formula: R_i = r_i + 0.5 right_i [i in H and c_i >= mean_H c], c_i = min(exp(mean log pi_avg over the answer),
+    0.95), H = the right answers; average <- 0.995 average + 0.005 policy after every 10 gradient steps. Then GRPO.
 
     Source: Chen et al. (arXiv 2506.16141); TencentARC/GRPO-CARE b0628fc, grpo_trainer_ref_ema.py and ema_trainer.py.
 
@@ -178,7 +178,8 @@ def lambda_grpo() -> Recipe:
     """lambda-GRPO: how much the tokens of long answers count is an exponent that is trained with the policy.
 
     Formula: L = sum_i f_i sum_t surrogate_it / sum_i n_i, f = G softmax(h^lambda) in each group, h = 1 + z / 9, z the
-    length of an answer in deviations from the mean of its group; lambda starts at 0, where f is 1, and stays in [-3, 3].
+    length of an answer in deviations from the mean of its group; lambda starts at 0, where f is 1, and stays in
+    [-3, 3].
 
     Source: Learnable Token Preferences (arXiv 2510.06870); reviews and third-party code.
 

@@ -118,7 +118,7 @@ class LengthPreference(SetLoss):
             self._check_size(int(mine_N.sum()))
             total = total + (length_weights(length_N[mine_N], self.exponent, self.rho) * score_NK[mine_N, 0]).sum()
         clipped = float(score_NK[:, 1].detach().sum()) / tokens
-        return total / tokens, {"clip_fraction": clipped, "length_exponent": float(self.exponent)}
+        return total / tokens, {"clip_fraction": clipped, "length_exponent": float(self.exponent.detach())}
 
     def _check_size(self, size: int) -> None:
         # The farthest of G numbers is at most sqrt(G - 1) deviations from their mean.
@@ -140,7 +140,7 @@ class LengthPreference(SetLoss):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the exponent."""
-        return {"exponent": float(self.exponent)}
+        return {"exponent": float(self.exponent.detach())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue with an exponent."""

@@ -249,7 +249,7 @@ def doubt_by_posterior(right: int, visits: int, other_right: int, other_visits: 
         other_right: Right answers through the worse step.
         other_visits: Answers through it.
 
-    >>> round(doubt_by_posterior(1, 1, 0, 1), 6), doubt_by_posterior(1, 2, 1, 2)
+    >>> round(doubt_by_posterior(1, 1, 0, 1), 6), round(doubt_by_posterior(1, 2, 1, 2), 6)
     (0.166667, 0.5)
     """
     a, b, c, d = 1 + right, 1 + visits - right, 1 + other_right, 1 + other_visits - other_right
@@ -309,8 +309,14 @@ def as_trained(episode: Episode, end_T: np.ndarray) -> tuple[Episode, np.ndarray
     if episode.train_prefix is None:
         return episode, end_T
     tokens_T, role_T, log_prob_T, end_T = cut_context(episode, end_T)
-    changes = {"tokens_T": tokens_T.astype(np.int32), "role_T": role_T.astype(np.int8)}
-    return replace(episode, **changes, logprob_T=log_prob_T.astype(np.float32), train_prefix=None), end_T > 0
+    trained = replace(
+        episode,
+        tokens_T=tokens_T.astype(np.int32),
+        role_T=role_T.astype(np.int8),
+        logprob_T=log_prob_T.astype(np.float32),
+        train_prefix=None,
+    )
+    return trained, end_T > 0
 
 
 def find_steps(episode: Episode, end_T: np.ndarray) -> Iterator[tuple[int, int]]:
