@@ -75,11 +75,13 @@ def mcts_dpo() -> Recipe:
 def gac() -> Recipe:
     """GAC with return tokens: likelihood of all answers under the level of reward that they reached.
 
-    It learns the prompt with a level, and is evaluated so; success on the bare prompt follows by transfer or not at all.
-    The limit with one level and successes alone is ``raft``. Answers below the top level weigh a tenth: with all of
-    them at weight 1 this is maximum likelihood of one's own answers, a random walk under Adam. On sums of two digits
-    success rises with a tenth and falls to 0 with 1, and the answers are the same under both levels: the condition is
-    then hardly used. A base must know the form of the context: give it a warm start under ``Conditioned().context``.
+    It learns the prompt with a level and is evaluated so; success on the bare prompt follows by transfer or not at all.
+    The limit with one level and successes alone is ``raft``. A base must know the form of the context: give it a warm
+    start under ``Conditioned().context``.
+
+    Answers below the top level weigh a tenth. With all of them at weight 1 this is maximum likelihood of one's own
+    answers, a random walk under Adam: on sums of two digits success fell to 0 with it, and rose with a tenth. It rose
+    under both levels alike: with a tenth the condition is hardly used.
 
     Formula: loss = -sum_t (0.1 + 0.9 R) log pi(y_t | x, level(R), y_<t) / number of sampled tokens; answers are sampled
     and evaluated under the top level, with probability 0.1 under a random one.

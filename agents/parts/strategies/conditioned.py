@@ -69,7 +69,7 @@ class Conditioned:
         level_of = self.encode_levels(base.task)
         prefixes = [
             lay(base.task, problem_id, level_of[self.choose(base.root_seed, int(number), int(member))])
-            for problem_id, number, member in zip(base.problems(numbers), numbers, members, strict=True)
+            for problem_id, number, member in zip(base.problems(numbers.tolist()), numbers, members, strict=True)
         ]
         roles = [np.full(len(prefix_T), Role.PROMPT, np.int8) for prefix_T in prefixes]
         options = {"group": numbers, "member": members, "prefix": prefixes, "prefix_roles": roles}
