@@ -94,6 +94,15 @@ def test_log_probabilities_equal_those_of_a_full_pass(make_envs: Any, make_polic
 
 
 @pytest.mark.usefixtures("many_ends")
+def test_guidance_in_the_prompt_stays_there_and_is_not_forgotten(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(8, SIZE, guidance={"length": 5, "ratio": 1.0, "place": "prompt"})
+    groups = collect_from(Tree(), make_policy, envs)
+    assert any(e.parent for e in groups.episodes) and {e.reveal for e in groups.episodes} == {5}
+    for group in groups:
+        assert len({tuple(e.tokens_T[e.role_T == Role.PROMPT].tolist()) for e in group.episodes}) == 1
+
+
+@pytest.mark.usefixtures("many_ends")
 def test_what_answers_share_was_sampled_once(make_envs: Any, make_policy: Any) -> None:
     groups = collect_from(Tree(), make_policy, make_envs(8, SIZE))
     before = sum(int(e.sampled_T[: e.parent[2]].sum()) for e in groups.episodes if e.parent)
@@ -179,6 +188,7 @@ def test_visits_and_rewards_are_added_along_the_path_and_depth_ends_it(write: An
     root, first = tree.root, path[1]
     (second,) = first.children.values()
     assert [(n.visits, n.total) for n in (root, first, second)] == [(4, 3.0), (4, 3.0), (2, 1.0)]
+    assert second.end == 6  # of a prompt of two tokens and two steps of two
     assert second.prior == pytest.approx(math.exp(-1 / 2**1.25))  # of its own step alone
     assert tree.walk(3, 1.0) == [root, first, second] and tree.walk(2, 1.0) == [root, first, second]
     assert tree.walk(1, 1.0) == [root, first]
