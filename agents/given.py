@@ -10,7 +10,6 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.naming import suggest
 from g2rpo_env.problem import Problem
 from g2rpo_env.task import Task
-from g2rpo_env.tokenizer import decode, vocabulary_size
+from g2rpo_env.tokenizer import decode, find_line_ends
 
 WRITTEN = (Role.SAMPLED, Role.REVEALED)
 """Roles of the tokens that values per token are computed for; they are 0 elsewhere."""
@@ -146,17 +145,6 @@ def list_episodes(groups: Iterable[Group]) -> list[Episode]:
 def get_states(given: Given, groups: Sequence[Group]) -> Callable[..., list[TokenStates]]:
     """Return (group, every_column=False) -> states: they are too large to hold those of all groups at once."""
     return lambda group, every_column=False: given.learner.states(group.episodes, every_column)
-
-
-_LINE_ENDS: WeakKeyDictionary[Any, np.ndarray] = WeakKeyDictionary()
-
-
-def find_line_ends(tokenizer: Any) -> np.ndarray:
-    """Return which tokens of a vocabulary hold a line end, bool (V,); decoded once per tokenizer."""
-    if tokenizer not in _LINE_ENDS:
-        ends = ["\n" in decode(tokenizer, np.array([i])) for i in range(vocabulary_size(tokenizer))]
-        _LINE_ENDS[tokenizer] = np.array(ends)
-    return _LINE_ENDS[tokenizer]
 
 
 def find_step_ends(given: Given, groups: Sequence[Group]) -> list[np.ndarray]:

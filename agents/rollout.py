@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode
 from g2rpo_env.agents.policy.protocol import SamplingPolicy
 from g2rpo_env.agents.policy.sampling import draw
 from g2rpo_env.episode import Episode, Groups, group_episodes
-from g2rpo_env.errors import ConfigurationError, NonFiniteError
+from g2rpo_env.errors import BudgetError, ConfigurationError, NonFiniteError
 from g2rpo_env.streams import Seed, stream
 from g2rpo_env.vector import TokenVectorEnv
 
@@ -111,6 +111,28 @@ def fit_policy(policy: SamplingPolicy, envs: Any) -> None:
     """
     policy.check_fits(envs)
     envs.unwrapped.add_end_tokens(getattr(policy, "end_tokens", ()))
+
+
+def make_room(policy: SamplingPolicy, envs: Any, room: int, reason: str) -> None:
+    """Lengthen the contexts of an environment where a strategy puts more into them than the prompt.
+
+    Args:
+        policy: The policy, which must be able to read the longer contexts.
+        envs: A TokenVectorEnv, wrapped or not.
+        room: Tokens of context beyond those of prompt and solution.
+        reason: What needs them, an argument with its value, for the message.
+
+    Raises:
+        BudgetError: the contexts would be longer than the policy can read, or than ``max_length`` of the task allows.
+    """
+    base = token_vector_env(envs)
+    before = base.task
+    try:
+        base.make_room(room)
+        if base.task is not before:
+            policy.check_fits(envs)
+    except BudgetError as error:
+        raise BudgetError(f"{reason} must fit with contexts that are {room} tokens longer: {error}") from None
 
 
 class _Feed:

@@ -48,7 +48,8 @@ class Episode:
         terminated: The policy ended its answer.
         truncated: The budget of sampled tokens was spent.
         stage: Stage of a rollout strategy that samples in several; 0 otherwise.
-        parent: (group, member, position) that this episode branched from, or None.
+        parent: (group, member, position) that this episode branched from, or None; the tokens before that position are
+            those of the other episode.
         train_prefix: Context that replaces the tokens before the first sampled one in training, or None.
     """
 
@@ -81,6 +82,14 @@ class Episode:
     def sampled_T(self) -> np.ndarray:
         """bool (T,), the tokens that the policy wrote."""
         return self.role_T == Role.SAMPLED
+
+    @property
+    def own_tokens(self) -> int:
+        """Number of tokens that the policy wrote for this episode: those before the place where it branched from
+        another one were written for that one.
+        """
+        first = 0 if self.parent is None else self.parent[2]
+        return int(self.sampled_T[first:].sum())
 
     @property
     def guided(self) -> bool:
@@ -213,12 +222,15 @@ class Groups(list[Group]):
     @property
     def left_out_tokens(self) -> int:
         """Number of tokens the policy wrote in episodes that were left out."""
-        return int(sum(e.sampled_T.sum() for e in self.left_out))
+        return sum(e.own_tokens for e in self.left_out)
 
     @property
     def sampled_tokens(self) -> int:
-        """Number of tokens the policy wrote, left out or not: the budget that comparisons hold equal."""
-        return 0 if self.reused else int(sum(e.sampled_T.sum() for e in self.sampled_episodes))
+        """Number of tokens the policy wrote, left out or not: the budget that comparisons hold equal.
+
+        What episodes share because one branched from the other counts once.
+        """
+        return 0 if self.reused else sum(e.own_tokens for e in self.sampled_episodes)
 
     @property
     def revealed_tokens(self) -> int:

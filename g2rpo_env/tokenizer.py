@@ -206,6 +206,17 @@ def unused_ids(tokenizer: PreTrainedTokenizerFast) -> np.ndarray:
     return np.setdiff1d(np.arange(vocabulary_size(tokenizer)), list(tokenizer.get_vocab().values()))
 
 
+_LINE_ENDS: WeakKeyDictionary[Any, np.ndarray] = WeakKeyDictionary()
+
+
+def find_line_ends(tokenizer: Any) -> np.ndarray:
+    """Return which tokens of a vocabulary hold a line end, bool (V,); decoded once per tokenizer."""
+    if tokenizer not in _LINE_ENDS:
+        ends = ["\n" in decode(tokenizer, np.array([i])) for i in range(vocabulary_size(tokenizer))]
+        _LINE_ENDS[tokenizer] = np.array(ends)
+    return _LINE_ENDS[tokenizer]
+
+
 # -- beginning a text, and continuing one -----------------------------------------------------------------------------
 
 

@@ -137,6 +137,14 @@ def test_episodes_that_were_left_out_cost_tokens_and_are_in_no_group() -> None:
     assert Groups().left_out == [] == Groups([]).left_out
 
 
+def test_what_was_written_before_an_episode_branched_off_is_counted_once() -> None:
+    # Tokens 3 and 4 were sampled; the branch at 4 shares the first of them with the episode that it left.
+    one, branch = episode(parent=None), episode(member=2, parent=(7, 1, 4))
+    assert (one.own_tokens, branch.own_tokens) == (2, 1)
+    groups = Groups([Group((one, branch))], left_out=[episode(member=3, parent=(7, 1, 4))])
+    assert (groups.sampled_tokens, groups.left_out_tokens) == (4, 1)
+
+
 def test_groups_that_are_used_again_cost_no_tokens_again() -> None:
     groups = Groups([Group((episode(),))], left_out=[episode(member=3)], reused=True)
     assert (groups.sampled_tokens, groups.left_out_tokens, groups.revealed_tokens) == (0, 2, 0)

@@ -20,6 +20,7 @@ from g2rpo_env.tokenizer import (
     encode,
     encode_batch,
     encode_many,
+    find_line_ends,
     known_end_tokens,
     reduced_vocabulary,
     same_vocabulary,
@@ -251,3 +252,11 @@ def test_one_copy_is_made_of_a_tokenizer_that_begins_with_a_space_and_none_of_ot
     ]
     begun = [ids.tolist() for ids in encode_many(llama, ["is", " 1"], begins=True)]
     assert begun == [encode(llama, text, begins=True)[0].tolist() for text in ("is", " 1")]
+
+
+def test_line_ends_are_the_tokens_whose_text_holds_one(merging_tokenizer: Any) -> None:
+    for tokenizer in (char_tokenizer(), merging_tokenizer):
+        ends_V = find_line_ends(tokenizer)
+        texts = [decode(tokenizer, np.array([i])) for i in range(len(ends_V))]
+        assert ends_V.tolist() == ["\n" in text for text in texts] and ends_V.any()
+        assert find_line_ends(tokenizer) is ends_V

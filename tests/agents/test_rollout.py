@@ -10,10 +10,10 @@ import torch
 
 from g2rpo_env import TokenEnv
 from g2rpo_env.agents import CausalLMPolicy, collect
-from g2rpo_env.agents.rollout import sampling_stream
+from g2rpo_env.agents.rollout import make_room, sampling_stream
 from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.episode import Role
-from g2rpo_env.errors import ConfigurationError, NonFiniteError
+from g2rpo_env.errors import BudgetError, ConfigurationError, NonFiniteError
 from g2rpo_env.streams import stream
 
 
@@ -421,3 +421,29 @@ def test_a_policy_without_end_tokens_adds_none(make_envs: Any, make_policy: Any)
 
     collect(Plain(), envs, seed=0)  # type: ignore[arg-type]
     assert envs.unwrapped.end_tokens == {1}
+
+
+# -- room --------------------------------------------------------------------------------------------------------------
+
+
+def test_room_is_made_once(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs()
+    policy, length = make_policy(envs), envs.unwrapped.task.length
+    make_room(policy, envs, 5, "drafts=4")
+    task = envs.unwrapped.task
+    assert task.length == length + 5
+    for less in (0, 3, 5):
+        make_room(policy, envs, less, "drafts=4")
+        assert envs.unwrapped.task is task
+
+
+def test_room_that_is_not_there_is_refused_with_its_reason(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs()
+    policy = make_policy(envs)
+    policy.model.config.max_position_embeddings = envs.unwrapped.task.length + 4
+    make_room(policy, envs, 4, "drafts=4")
+    rule = "drafts=4 must fit with contexts that are 5 tokens longer: an episode of up to .* is longer than the model's"
+    with pytest.raises(BudgetError, match=rule):
+        make_room(policy, envs, 5, "drafts=4")
+    with pytest.raises(BudgetError, match="drafts=4 must fit with contexts that are 30 tokens longer: problem"):
+        make_room(policy, make_envs(max_length=40), 30, "drafts=4")

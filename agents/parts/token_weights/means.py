@@ -9,6 +9,7 @@ The loss is sum(weight * term) / sum(weight) over the whole update, so the weigh
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,3 +155,43 @@ class RisingMean(TokenMean):
         share_K = np.cumsum(self.decay ** np.arange(len(place_K)))
         weight_T[place_K] = share_K / share_K.sum()
         return weight_T
+
+        """Return 1, what an episode adds to the denominator."""
+        return 1.0
+
+
+@dataclass(frozen=True)
+class ByRole:
+    """Sampled tokens weigh ``answer``, tokens with the role of a reveal ``level``; the denominator is the sampled ones.
+
+    For the rows of :class:`~g2rpo_env.agents.parts.selection.Reached`, in which the tokens of a trained level have that
+    role: the weight of the level is relative to one sampled token, however many rows and levels there are.
+
+    Args:
+        answer: Weight of a sampled token, > 0.
+        level: Weight of a token of a level, >= 0.
+
+    Raises:
+        ConfigurationError: an argument breaks its rule.
+    """
+
+    answer: float = 1.0
+    level: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.answer < math.inf:
+            raise ConfigurationError(f"answer={self.answer} must be finite and above 0")
+        if not 0 <= self.level < math.inf:
+            raise ConfigurationError(f"level={self.level} must be finite and at least 0")
+
+    def __call__(self, episode: Episode) -> np.ndarray:
+        """Return weights, float32 (T,)."""
+        answer, level = np.float32(self.answer), np.float32(self.level)
+        if level == answer:
+            level = np.nextafter(level, np.float32(0))  # told apart from sampled tokens by its last bit, see count
+        weight_T = np.where(in_loss(episode, sampled=True, revealed=False), answer, np.float32(0))
+        return np.where(in_loss(episode, sampled=False, revealed=True), level, weight_T)
+
+    def count(self, weight_T: np.ndarray) -> float:
+        """Return the number of sampled tokens, what an episode adds to the denominator."""
+        return float((weight_T == np.float32(self.answer)).sum())

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from g2rpo_env.agents import recipes
 from g2rpo_env.agents.parts.token_weights.means import (
+    ByRole,
     FixedLength,
     RisingMean,
     SequenceMean,
@@ -152,3 +153,46 @@ def test_without_decay_rising_weights_are_the_mean_over_the_sequence(make_episod
 def test_a_decay_outside_its_range_is_refused(decay: float) -> None:
     with pytest.raises(ConfigurationError, match=f"decay={decay} must lie in"):
         RisingMean(decay=decay)
+
+
+# -- by role -----------------------------------------------------------------------------------------------------------
+
+
+def test_sampled_tokens_and_levels_have_weights_of_their_own(make_episode: Any) -> None:
+    part = ByRole(2.0, 0.5)
+    weight_T = part(make_episode("pprrsses"))
+    assert weight_T.tolist() == [0, 0, 0.5, 0.5, 2, 2, 0, 2] and weight_T.dtype == np.float32
+    assert part.count(weight_T) == 3 and isinstance(part.count(weight_T), float)
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.1, 3.0])
+def test_the_denominator_is_the_sampled_tokens_also_where_both_weights_are_equal(
+    make_episode: Any, weight: float
+) -> None:
+    part = ByRole(weight, weight)
+    weight_T = part(make_episode("prrrss"))
+    assert weight_T == pytest.approx([0, weight, weight, weight, weight, weight], rel=1e-6)
+    assert part.count(weight_T) == 2
+
+
+def test_without_levels_it_is_the_token_mean(make_episode: Any) -> None:
+    episode = make_episode("ppssse")
+    assert ByRole()(episode).tolist() == TokenMean()(episode).tolist()
+    assert ByRole().count(ByRole()(episode)) == TokenMean()(episode).sum() == 3
+
+
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        ({"answer": 0.0}, "answer=0.0 must be finite and above 0"),
+        ({"answer": float("inf")}, "answer=inf must be finite"),
+        ({"level": -1.0}, "level=-1.0 must be finite and at least 0"),
+    ],
+)
+def test_wrong_weights_are_named(arguments: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        ByRole(**arguments)
+
+
+def test_nobody_takes_it_for_one_that_trains_reveals() -> None:
+    assert not hasattr(ByRole(), "revealed")
