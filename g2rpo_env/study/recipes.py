@@ -40,8 +40,8 @@ BUDGET: Mapping[str, Any] = {"sampled_tokens": SAMPLED_TOKENS, "evaluations": 6}
 BLOCKS = ONE, FOUR, GUIDED = "one step per rollout", "four steps per rollout", "guided"
 FORMS: Mapping[str, bool | str] = {"revealed": True, "positive": "positive", "masked": False}
 """Guided form -> what becomes of revealed tokens, see :func:`g2rpo_env.agents.recipes.guided`."""
-SFT, RAFT, GRPO = "sft", "raft, revealed", "grpo"
-"""Rows that every guided form is compared with."""
+RIVALS = GRPO, SFT, RAFT = "grpo", "sft", "raft, revealed"
+"""Rows of the guided block that every guided form is compared with."""
 
 FOUR_STEPS = (
     "grpo", *ratios.RECIPES, "dapo", "raft++", "reinforce++", "lambda-grpo", "grpo-lambda", "grpo-lambda-both",
@@ -184,9 +184,8 @@ def choose_rates(found: Found) -> dict[str, float]:
     """Return label -> the rate of greatest accuracy among the trial rows of a part; the lower one of equal ones."""
     chosen: dict[str, float] = {}
     for label in dict.fromkeys(row.series for row in found.part.rows):
-        known = [
-            (found.accuracy(row.label).value, -(row.x or 0.0)) for row in found.series(label) if found.of(row.label)
-        ]
+        done = [row for row in found.series(label) if found.of(row.label)]
+        known = [(found.accuracy(row.label).value, -(row.x or 0.0)) for row in done]
         if known:
             chosen[label] = -max(known)[1]
     return chosen
