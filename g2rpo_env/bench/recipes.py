@@ -1,20 +1,26 @@
-"""``g2rpo-env bench recipes``: an update of every recipe beside one of ``grpo``, sampling left out."""
+"""``g2rpo-env bench recipes``: time and memory of an update of every recipe beside one of ``grpo``, sampling left out.
+
+Time is that of the processor, which other programs of the machine change less than the clock's.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
-from collections.abc import Callable
+import gc
+import math
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from g2rpo_env.agents import CausalLMPolicy, recipes
 from g2rpo_env.agents.grpo import GRPO
-from g2rpo_env.agents.recipe import Recipe
-from g2rpo_env.agents.recipes import RECIPES
+from g2rpo_env.agents.recipes import RECIPES, guides
 from g2rpo_env.agents.rollout import fit_policy
 from g2rpo_env.bench.device import Place
 from g2rpo_env.bench.measurement import Measurement
-from g2rpo_env.bench.update import time_sides
 from g2rpo_env.episode import Episode, Group, Groups
 from g2rpo_env.experiments.environments import make_envs
 from g2rpo_env.verdict import Outcome, Verdict
@@ -44,23 +50,55 @@ class Stored:
 
 
 def bench_recipes(repeats: int, place: Place = Place()) -> list[Measurement]:  # noqa: B008, it is frozen
-    """Return the time of an update of every recipe over that of ``grpo`` in the same run, and grpo's in seconds.
+    """Return time and memory of an update of every recipe over those of ``grpo`` in the same run, and grpo's own.
 
-    Each learns from groups that its own strategy has sampled, half of whose members are declared right.
+    Each learns from groups that its own strategy has sampled, half of whose members are declared right; all wait for
+    each other's turn, and the best of the repeats counts.
     """
     rows = place.prepare(THREADS)
-    sides: dict[str, Callable[[], Any]] = {name: make_agent(name).update for name in RECIPES}
-    for update in sides.values():
-        update()  # the first update of each warms it up
-    taken = time_sides(sides, repeats, place)
-    rows.append(Measurement(f"update of grpo, {PROBLEMS * GROUP_SIZE} episodes, {THREADS} thread", taken["grpo"], "s"))
-    return rows + [Measurement(f"{name} / grpo", seconds / taken["grpo"], "ratio") for name, seconds in taken.items()]
+    agents = {name: make_agent(name) for name in RECIPES}
+    for agent in agents.values():
+        agent.update()  # the first update of each warms it up
+    seconds = {name: min(measure_seconds(agent.update) for _ in range(repeats)) for name, agent in agents.items()}
+    again = {name: min(measure_seconds(agent.update) for _ in range(repeats)) for name, agent in agents.items()}
+    best = {name: min(seconds[name], again[name]) for name in agents}
+    peaks = {name: max(measure_peak(agent.update) for _ in range(2)) for name, agent in agents.items()}
+    episodes = PROBLEMS * GROUP_SIZE
+    rows.append(Measurement(f"update of grpo, {episodes} episodes, {THREADS} thread", best["grpo"], "s"))
+    rows.append(Measurement(f"memory of it, {episodes} episodes", peaks["grpo"], "MiB"))
+    rows += [Measurement(f"time of {name} / grpo", one / best["grpo"], "ratio") for name, one in best.items()]
+    return rows + [Measurement(f"memory of {name} / grpo", one / peaks["grpo"], "ratio") for name, one in peaks.items()]
+
+
+def measure_seconds(work: Callable[[], Any]) -> float:
+    """Return the processor's seconds of a piece of work in this process."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def measure_peak(work: Callable[[], Any]) -> float:
+    """Return the most memory in MiB that a piece of work takes beyond what this process has; NaN where nobody says."""
+    gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)  # what was freed before would be used again, and not be seen
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    except (OSError, AttributeError):
+        return math.nan
+    before = read_status("VmRSS")
+    work()
+    return (read_status("VmHWM") - before) / 1024
+
+
+def read_status(name: str) -> float:
+    """Return a line of this process's status in KiB."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return float(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
 
 
 def make_agent(name: str) -> GRPO:
     """Return an agent of a recipe whose groups are sampled already."""
-    recipe = recipes.get(name)
-    envs = make_envs(ENV, PROBLEMS, GROUP_SIZE, TASK, make_guidance(recipe))
+    envs = make_envs(ENV, PROBLEMS, GROUP_SIZE, TASK, make_guidance(name))
     policy = CausalLMPolicy.tiny(envs, seed=0, **MODEL)
     fit_policy(policy, envs)
     agent = recipes.make(name, policy, envs)
@@ -69,9 +107,9 @@ def make_agent(name: str) -> GRPO:
     return agent
 
 
-def make_guidance(recipe: Recipe) -> dict[str, Any] | None:
+def make_guidance(name: str) -> Mapping[str, Any] | None:
     """Return the arguments of the guidance wrapper that a recipe trains in; None where it needs none."""
-    return GUIDANCE if recipe.needs_guidance else None
+    return guides.WRAPPERS.get(name, GUIDANCE) if recipes.get(name).needs_guidance else None
 
 
 def mark(groups: Groups) -> Groups:

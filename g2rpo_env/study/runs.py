@@ -36,10 +36,15 @@ BINS = 40
 """Points that a curve over the updates is thinned to, each the mean of the updates around it."""
 
 
+LATER: Mapping[str, Any] = {"truncated": True, "cap": None}
+"""Options that parts have got since results were first kept, at the values that change nothing: they are in no key."""
+
+
 def to_plain(value: Any) -> Any:
     """Return plain data that says all of a configuration: objects become their class and the arguments of it."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        options = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+        given = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+        options = {name: to_plain(one) for name, one in given.items() if LATER.get(name, given) != one}
         return {"class": type(value).__qualname__, **options}
     if isinstance(value, Mapping):
         return {str(name): to_plain(one) for name, one in value.items()}
@@ -183,7 +188,7 @@ class MemoryRecorder:
 
 CURVES = (
     "reward", "reward_guided", "reward_unguided", "groups_with_signal", "advantage_std", "reveal_length",
-    "sampled_length",
+    "sampled_length", "clip_fraction",
 )  # fmt: skip
 """Metrics that are kept as thinned curves."""
 
