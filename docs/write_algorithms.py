@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from g2rpo_env.agents.recipes import estimators, guides, plain, ratios, sets, stages, tokens
-from g2rpo_env.agents.recipes.describe import Description, describe, first_line
+from g2rpo_env.agents.recipes.describe import CONFIDENCE, Description, describe, first_line
 
 PAGE = Path(__file__).with_name("algorithms.md")
 
@@ -73,8 +73,20 @@ def write_table(heading: str, module: object) -> Iterator[str]:
     for name in module.RECIPES:  # type: ignore[attr-defined]
         one = describe(name)
         cost = "" if one.cost is None else f"{one.cost:.2f}"
-        yield f"| [`{name}`](#{name.replace('+', '')}) | {one.title}: {one.sentence} | {one.confidence} | {cost} |"
+        read = next(word for word in CONFIDENCE if one.confidence.startswith(word))
+        yield f"| [`{name}`](#{find_anchors()[name]}) | {one.sentence} | {read} | {cost} |"
     yield ""
+
+
+def find_anchors() -> dict[str, str]:
+    """Return recipe -> anchor of its heading; a later heading of the same letters gets a number, as on GitHub."""
+    anchors: dict[str, str] = {}
+    for module in FAMILIES.values():
+        for name in module.RECIPES:
+            plain = name.replace("+", "")
+            before = sum(other.replace("+", "") == plain for other in anchors)
+            anchors[name] = f"{plain}-{before}" if before else plain
+    return anchors
 
 
 def write_section(one: Description) -> Iterator[str]:
