@@ -82,6 +82,7 @@ def test_every_part_and_every_recipe_stands_in_the_page_of_agents() -> None:
         name for name in (*parts.__all__, *recipes.RECIPES) if not re.search(rf"`{re.escape(name)}[`(]", text)
     ] == []
     assert f"There are {len(recipes.RECIPES)} of them" in text
+    assert f"{len(recipes.RECIPES)} algorithms are recipes" in PAGES[-1].read_text(encoding="utf-8")
 
 
 SCRIPTS = [(page, line, block) for page in PAGES for line, block in blocks(page) if ">>>" not in block]
