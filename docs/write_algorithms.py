@@ -42,7 +42,7 @@ guided form of a recipe starts groups from revealed tokens of the solution:
 of episodes that did better than their group. On the command line: `g2rpo-env train --recipe dapo --guided --revealed
 positive`.
 A loss of whole groups takes `revealed=False` alone; a strategy that begins answers from what it chooses itself, such as
-a draft, cannot be guided.
+the level of reward of `gac`, cannot be guided. Of `igrpo` the drafts are guided, and the refinements are not.
 
 **How a source was read** stands behind each recipe: *official code* is better than *paper*, then *third-party text*,
 *memory*, and *derived here* for what no source says. Differences that are known are numbered.

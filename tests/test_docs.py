@@ -13,6 +13,7 @@ import gymnasium as gym
 import pytest
 
 import g2rpo_env  # noqa: F401  registers its ids before any page does
+from g2rpo_env.agents import parts, recipes
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
@@ -73,6 +74,15 @@ def test_examples_of_a_page(page: Path, tmp_path: Path, monkeypatch: pytest.Monk
 def test_every_page_of_the_docs_has_examples() -> None:
     for page in PAGES[:-1]:
         assert any(">>>" in block for _, block in blocks(page)), page.name
+
+
+def test_every_part_and_every_recipe_stands_in_the_page_of_agents() -> None:
+    text = (ROOT / "docs" / "agents.md").read_text(encoding="utf-8")
+    assert [
+        name for name in (*parts.__all__, *recipes.RECIPES) if not re.search(rf"`{re.escape(name)}[`(]", text)
+    ] == []
+    assert f"There are {len(recipes.RECIPES)} of them" in text
+    assert f"{len(recipes.RECIPES)} algorithms are recipes" in PAGES[-1].read_text(encoding="utf-8")
 
 
 SCRIPTS = [(page, line, block) for page in PAGES for line, block in blocks(page) if ">>>" not in block]

@@ -106,3 +106,8 @@ def test_the_bound_of_the_controller_itself_holds_where_it_is_the_lower_one(make
 
 def test_a_controller_that_is_given_is_not_fitted(make_agent: Any) -> None:
     assert make_agent("g2rpo-a", controller=AdaptiveGuidance(7, max_length=99)).controller.max_length == 99
+
+
+def test_recipes_that_were_importable_by_function_are_still() -> None:
+    assert recipes.get("g2rpo_env.agents.recipes:raft") == recipes.get("raft") == recipes.raft()
+    assert recipes.guided_grpo() == recipes.get("guided-grpo") and recipes.g2rpo_a() == recipes.get("g2rpo-a")
