@@ -54,7 +54,9 @@ class Strategy(Protocol):
     It may have ``context(task, problem_id) -> int32 (T,)``, the tokens that evaluations start from in the place of the
     prompt. It may require ``guidance``: a guidance wrapper around the environment; and it may have
     ``check_guidance(guidance)``, which raises ConfigurationError where the settings of that wrapper are not those of
-    its method, asked when an agent is made.
+    its method, asked when an agent is made. ``takes_guidance``, where it is False, says that answers begin with what
+    the strategy chooses, so that no recipe with it is guided; ``samples``, where it is False, that nothing is sampled
+    whose success a controller could follow.
     """
 
     def __call__(self, policy: Any, envs: Any) -> Groups:

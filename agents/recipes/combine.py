@@ -39,9 +39,9 @@ def guide(recipe: Recipe, revealed: bool | str = True, controller: Controller | 
             strategy does not sample.
     """
     controller = SelfTuning() if controller is None else controller
-    check_controller(dataclasses.replace(recipe, controller=controller))
-    if recipe.needs_guidance:
+    if recipe.needs_guidance:  # before its controller is looked at: no other one would do either
         raise ConfigurationError(f"recipe={describe_guided(recipe)} is guided already: take it as it is")
+    check_controller(dataclasses.replace(recipe, controller=controller))
     strategy = recipe.strategy
     if not getattr(strategy, "takes_guidance", True) or getattr(strategy, "context", None) is not None:
         raise ConfigurationError(

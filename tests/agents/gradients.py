@@ -10,11 +10,18 @@ from g2rpo_env.agents import GRPO
 
 
 def catch_gradients(agent: GRPO) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Metrics of the next update, and the gradients of its last step, which leaves the weights as they are."""
+    """Metrics of the next update, and the gradients of its last step, which leaves the weights as they are.
+
+    Those of a part's own numbers are named by its slot.
+    """
     found: dict[str, torch.Tensor] = {}
 
     def catch(loss: float) -> float:
-        found.update({n: p.grad.clone() for n, p in agent.policy.model.named_parameters() if p.grad is not None})
+        numbers = dict(agent.policy.model.named_parameters())
+        for slot, optimizer in agent.learner.part_optimizers.items():
+            own = [p for group in optimizer.param_groups for p in group["params"]]
+            numbers.update({f"{slot}.{i}": p for i, p in enumerate(own)})
+        found.update({n: p.grad.clone() for n, p in numbers.items() if p.grad is not None})
         return 0.0
 
     agent.learner._apply = catch  # type: ignore[method-assign]

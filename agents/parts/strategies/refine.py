@@ -61,6 +61,11 @@ class Refine:
         if self.template.count("{draft}") != 1:
             raise ConfigurationError(f"template={self.template!r} must hold '{{draft}}' exactly once")
 
+    @property
+    def takes_guidance(self) -> bool:
+        """Whether what is learnt from can begin with revealed tokens: only where it begins with no draft."""
+        return not self.drafts
+
     def __call__(self, policy: SamplingPolicy, envs: Any) -> Groups:
         """Return the groups of one update: the refinements, and as left out the drafts."""
         base = token_vector_env(envs)

@@ -75,6 +75,17 @@ class Resampled:
         """Tokens that evaluations start from, as the inner strategy says; None for the prompt."""
         return getattr(self.inner, "context", None)
 
+    @property
+    def takes_guidance(self) -> bool:
+        """Whether answers can begin with revealed tokens, as the inner strategy says."""
+        return bool(getattr(self.inner, "takes_guidance", True))
+
+    def check_guidance(self, guidance: Any) -> None:
+        """Raise ConfigurationError where the inner strategy refuses the settings of the guidance wrapper."""
+        check = getattr(self.inner, "check_guidance", None)
+        if check is not None:
+            check(guidance)
+
     def __call__(self, policy: SamplingPolicy, envs: Any) -> Groups:
         """Return the groups of one update."""
         first = self.inner(policy, envs)

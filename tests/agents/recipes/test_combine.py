@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from g2rpo_env import AdaptiveGuidance, FixedGuidance, SelfTuning
+from g2rpo_env import FixedGuidance, SelfTuning
 from g2rpo_env.agents import recipes
 from g2rpo_env.agents.parts.losses.sets import SetLoss
-from g2rpo_env.agents.parts.strategies.rollout import Rollout
+from g2rpo_env.agents.parts.strategies import Refine, Resampled, Rollout
 from g2rpo_env.agents.parts.token_weights.means import SequenceMean
 from g2rpo_env.errors import ConfigurationError
 
@@ -45,6 +45,13 @@ class Chosen(Rollout):
 
 
 @dataclass(frozen=True)
+class Silent(Rollout):
+    """A strategy that samples nothing."""
+
+    samples = False
+
+
+@dataclass(frozen=True)
 class Whole(SetLoss):
     """A loss of whole groups."""
 
@@ -68,9 +75,12 @@ class Flat:
     [
         ("g2rpo-a", {}, "controller=AdaptiveGuidance.* is guided already"),
         ("sft", {"controller": FixedGuidance(2)}, "strategy=RevealOnly.* is guided already"),
-        ("sft", {"controller": AdaptiveGuidance(2)}, "controller=AdaptiveGuidance follows success"),
+        ("sft", {}, "strategy=RevealOnly.* is guided already"),
+        (replace(recipes.get("grpo"), strategy=Silent()), {}, "controller=SelfTuning follows success"),
         ("grpo", {"revealed": "negative"}, "revealed='negative' must be True, False or 'positive'"),
         (replace(recipes.get("grpo"), strategy=Chosen()), {}, "strategy=Chosen begins answers from what it chooses"),
+        ("igrpo", {}, "strategy=Refine begins answers from what it chooses"),
+        (replace(recipes.get("grpo"), strategy=Resampled(Refine())), {}, "strategy=Resampled begins answers"),
         (replace(recipes.get("grpo"), loss=Whole()), {}, "revealed=True must be False with loss=Whole"),
         (replace(recipes.get("grpo"), token_weight=Flat()), {}, "revealed=True must be False with token_weight=Flat"),
     ],
@@ -78,6 +88,11 @@ class Flat:
 def test_what_cannot_be_guided_is_refused_with_the_rule(recipe: Any, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         recipes.guided(recipe, **options)
+
+
+def test_without_drafts_there_is_nothing_that_guidance_could_not_stand_in_front_of() -> None:
+    recipe = replace(recipes.get("igrpo"), strategy=Resampled(Refine(drafts=0)))
+    assert recipes.guided(recipe).strategy == recipe.strategy
 
 
 def test_what_has_no_place_for_revealed_tokens_is_guided_without_them() -> None:

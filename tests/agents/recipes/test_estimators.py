@@ -106,27 +106,6 @@ def test_docstrings_say_what_where_from_how_sure_and_how_different(name: str) ->
     assert re.match(r"[^\n:]+: [^\n]+\.\n\n", text)
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_gradients_do_not_depend_on_the_passes(make_plain: Any, name: str) -> None:
-    whole = find_gradients(make_plain(name))
-    for microbatch in (1, 3):
-        parts = find_gradients(make_plain(name, optimizer=Optimizer(microbatch=microbatch)))
-        assert differ(whole, parts) < 1e-5
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_training_goes_on_after_a_load_as_if_it_had_never_stopped(
-    make_plain: Any, make_envs: Any, weights_of: Any, same_weights: Any, tmp_path: Any, name: str
-) -> None:
-    whole = make_plain(name)
-    whole.update()
-    whole.save(tmp_path)
-    rest = whole.update()
-    resumed = GRPO.load(tmp_path, make_envs(16, SIZE, end_tokens=ENDS))
-    assert resumed.recipe == whole.recipe and resumed.update() == rest
-    assert same_weights(weights_of(whole.policy), weights_of(resumed.policy))
-
-
 @pytest.mark.parametrize("name", ["dr-grpo", "max-rl", "reinforce++", "reinforce++-baseline", "raft++", "dapo"])
 def test_with_several_steps_the_ratio_is_clipped(make_plain: Any, name: str) -> None:
     agent = make_plain(name, optimizer=Optimizer(learning_rate=0.1, epochs=4))

@@ -1,4 +1,4 @@
-"""Recipes of whole groups: where they equal known ones, what they need, and that a bandit is learnt."""
+"""Recipes of whole groups: what they are made of, and where they equal known ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from graphs import assert_close, catch_gradients, make_set_batch, near_policy
@@ -20,7 +19,6 @@ from g2rpo_env.agents.parts.shaping import ConsistencyBonus, EnvironmentReward, 
 from g2rpo_env.agents.parts.token_weights import TokenMean
 from g2rpo_env.agents.recipe import Optimizer
 from g2rpo_env.agents.recipes.sets import RECIPES
-from g2rpo_env.problem import Problem
 from g2rpo_env.verdict import Outcome, Verdict
 
 FAST = Optimizer(learning_rate=1e-2)
@@ -113,33 +111,3 @@ def test_disco_takes_its_first_step_without_a_brake_and_the_next_with_one(make_a
     agent.update()
     assert abs(steps[0]["kl_to_old"]) < 1e-6 and steps[0]["loss"] == pytest.approx(-steps[0]["score_gap"], abs=1e-9)
     assert all(one["kl_to_old"] != 0 for one in steps[1:])
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_resume_is_exact(make_agent: Any, make_envs: Any, tmp_path: Any, name: str) -> None:
-    agent = make_agent(name, guidance=None, optimizer=Optimizer(learning_rate=1e-2, minibatch=8))
-    agent.learn(2)
-    agent.save(tmp_path / "a")
-    loaded = GRPO.load(tmp_path / "a", make_envs(16, 4, digits=1))
-    assert loaded.recipe == agent.recipe
-    assert loaded.update() == agent.update()
-    pairs = zip(agent.policy.model.parameters(), loaded.policy.model.parameters(), strict=True)
-    assert all(torch.equal(a, b) for a, b in pairs)
-
-
-class Quarter:
-    """A bandit whose first token decides: right is a text whose first byte is a multiple of 4."""
-
-    def __call__(self, problems: Sequence[Problem], completions: Sequence[str]) -> list[Verdict]:
-        right = [bool(text) and text.encode()[0] % 4 == 0 for text in completions]
-        return [
-            Verdict(Outcome.CORRECT if r else Outcome.WRONG, t[:1]) for r, t in zip(right, completions, strict=True)
-        ]
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_a_bandit_is_learnt(make_envs: Any, make_policy: Any, name: str) -> None:
-    envs = make_envs(64, 8, verifier=Quarter(), max_new_tokens=2)
-    agent = recipes.make(name, make_policy(envs), envs, optimizer=FAST)
-    success = [agent.update()["reward"] for _ in range(40)]
-    assert np.mean(success[:2]) < 0.3 and np.mean(success[-5:]) > 0.8

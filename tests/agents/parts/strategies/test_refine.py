@@ -53,6 +53,10 @@ def test_without_drafts_it_is_a_rollout_to_the_bit(make_envs: Any, make_policy: 
     assert (one.left_out, one.metrics) == ([], {})
 
 
+def test_guidance_stands_in_front_of_no_draft() -> None:
+    assert Refine(drafts=0).takes_guidance and not Refine(drafts=1).takes_guidance
+
+
 def test_the_best_draft_stands_in_its_template_before_the_prompt(make_envs: Any, make_policy: Any) -> None:
     envs = make_envs(12, SIZE, verifier=ByVariety())
     groups = collect_from(Refine(drafts=3, template="<{draft}>\n"), make_policy, envs)

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from g2rpo_env.agents import GRPO, recipes
 from g2rpo_env.agents.parts.advantages.groups import LeaveOneOut
+from g2rpo_env.agents.parts.strategies.guided import GuidedRollout
+from g2rpo_env.agents.parts.strategies.refine import Refine
 from g2rpo_env.agents.parts.strategies.reroll import Reroll
 from g2rpo_env.agents.parts.strategies.resampled import Resampled, is_mixed
 from g2rpo_env.agents.parts.strategies.rollout import RevealOnly, Rollout
@@ -179,6 +181,15 @@ def test_it_hands_on_what_the_inner_strategy_asks_for() -> None:
     assert Resampled().context is None
     context = Resampled(Placed()).context
     assert context is not None and len(context(None, "1+1")) == 3
+    assert Resampled().takes_guidance and not Resampled(Refine()).takes_guidance
+
+
+def test_it_refuses_the_guidance_wrapper_that_the_inner_strategy_refuses(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(8, 4, guidance={"length": 4})
+    recipe = recipes.guided(Recipe(strategy=Resampled()))
+    assert GRPO(make_policy(envs), envs, recipe=recipe).guidance is not None
+    with pytest.raises(ConfigurationError, match="unit='tokens' of the guidance wrapper must be 'fraction'"):
+        GRPO(make_policy(envs), envs, recipe=recipe, strategy=Resampled(GuidedRollout(units=("fraction",))))
 
 
 @pytest.mark.parametrize(
