@@ -50,8 +50,8 @@ def get(name: str) -> Recipe:
         return recipe
     if name in AGENTS:
         raise ConfigurationError(
-            f"recipe={name!r} must be a recipe, and is an agent of its own: train it with g2rpo-env compare --algorithms "
-            f"{name}, or in Python with {AGENTS[name].replace(':', '.')}(policy, envs).learn(updates)"
+            f"recipe={name!r} must be a recipe, and is an agent of its own: train it with g2rpo-env compare "
+            f"--algorithms {name}, or in Python with {AGENTS[name].replace(':', '.')}(policy, envs).learn(updates)"
         )
     if name not in RECIPES:
         begun = [known for known in RECIPES if name and known.startswith(name)]

@@ -319,7 +319,7 @@ def is_recipe(name: str) -> bool:
     Raises:
         ConfigurationError: it cannot be imported.
 
-    >>> is_recipe("grpo"), is_recipe("g2rpo_env.agents.recipes:raft"), is_recipe("g2rpo_env.agents:GRPO")
+    >>> is_recipe("grpo"), is_recipe("g2rpo_env.agents.recipes.plain:raft"), is_recipe("g2rpo_env.agents:GRPO")
     (True, True, False)
     """
     if ":" not in name:

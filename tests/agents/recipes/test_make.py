@@ -106,3 +106,9 @@ def test_the_bound_of_the_controller_itself_holds_where_it_is_the_lower_one(make
 
 def test_a_controller_that_is_given_is_not_fitted(make_agent: Any) -> None:
     assert make_agent("g2rpo-a", controller=AdaptiveGuidance(7, max_length=99)).controller.max_length == 99
+
+
+def test_an_agent_of_its_own_is_no_recipe_and_told_how_to_be_trained() -> None:
+    words = r"recipe='veripo' must be a recipe.*compare --algorithms veripo.*recipes\.veripo\.veripo\(policy, envs\)"
+    with pytest.raises(ConfigurationError, match=words):
+        recipes.get("veripo")
