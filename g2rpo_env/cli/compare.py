@@ -53,10 +53,10 @@ class CompareOptions(EnvOptions, TorchOptions):
 
     algorithms: str = ",".join(ARMS)
     """Recipes, ppo, a2c, veripo, module:function of your own recipes, module:Class of your own agents, separated by
-    commas; all stands for every recipe. All train in the guided environment; one whose name ends in @unguided does not,
-    as those of all that need no guidance. NAME@guided, NAME@guided-masked and NAME@guided-positive are the guided form
-    of a recipe, whose revealed tokens are trained, left out, or trained in the better episodes. sft replays the reveals
-    of g2rpo-a if that is among them."""
+    commas; all stands for every recipe that the task and --guidance fit. They train in the guided environment; those
+    whose names end in @unguided do not, and so those of all that need no guidance. NAME@guided, NAME@guided-masked and
+    NAME@guided-positive are the guided form of a recipe: revealed tokens are trained, left out, or trained in the
+    better episodes. sft replays the reveals of g2rpo-a if that is among them."""
     learning_rates: tuple[float, ...] = ()
     """One for all algorithms, or one for each; without it that of each recipe or agent."""
     minibatch: int | None = None
@@ -115,10 +115,9 @@ def main(argv: Sequence[str]) -> None:
     if not is_given:
         print(f"Budget of each algorithm: {budget} (a default; --updates or --sampled-tokens change it).", flush=True)
     strategy = find_strategy(options)
-    names = split_names(options.algorithms)
     try:
         found = compare(
-            names,
+            divide_names(options.algorithms),
             setting,
             options.out,
             seeds=range(options.seed, options.seed + options.seeds),
@@ -131,7 +130,7 @@ def main(argv: Sequence[str]) -> None:
             on_result=lambda found: write_results(found, options.out),
         )
     except KeyboardInterrupt:
-        runs = f"{options.seeds * len(names)} runs"
+        runs = f"{options.seeds * len(split_names(options.algorithms))} runs"
         print(f"Stopped. Of {runs} those that were done are kept: {options.out / RESULTS}.", file=sys.stderr)
         raise
     except ComparisonError as error:
@@ -215,7 +214,12 @@ def parse_options(argv: Sequence[str]) -> tuple[Any, Family | None]:
 
 def split_names(algorithms: str) -> list[str]:
     """Return the names in a list of algorithms, with every recipe in the place of ``all``."""
-    return [str(one) for one in expand_names([name.strip() for name in algorithms.split(",") if name.strip()])]
+    return [str(one) for one in expand_names(divide_names(algorithms))]
+
+
+def divide_names(algorithms: str) -> list[str]:
+    """Return the names in a list of algorithms as they stand there."""
+    return [name.strip() for name in algorithms.split(",") if name.strip()]
 
 
 def find_strategy(options: Any) -> Any:

@@ -11,7 +11,17 @@ from g2rpo_env.agents.agent import AGENTS
 from g2rpo_env.controllers.base import Controller
 from g2rpo_env.controllers.rules import AdaptiveGuidance
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.experiments.arms import GUIDED, UNGUIDED, Arm, get_recipe, is_recipe, load_agent, split_form
+from g2rpo_env.experiments.arms import (
+    GUIDED,
+    UNGUIDED,
+    Arm,
+    Setting,
+    check_fits,
+    get_recipe,
+    is_recipe,
+    load_agent,
+    split_form,
+)
 
 ALL = "all"
 """Word that stands for every recipe of the library."""
@@ -79,6 +89,29 @@ def expand_names(algorithms: Sequence[str | Arm]) -> list[str | Arm]:
     names = [name if recipes.get(name).needs_guidance else name + UNGUIDED for name in recipes.RECIPES]
     every: list[str | Arm] = [name for name in names if name not in beside]
     return [found for one in algorithms for found in (every if one == ALL else [one])]
+
+
+def find_misfits(algorithms: Sequence[str | Arm], arms: Sequence[Arm], setting: Setting) -> dict[str, str]:
+    """Return label -> why, for arms that are there because of ``all`` and that a setting has not what they need.
+
+    No setting has what every recipe needs: some show their guidance in the prompt, others in the answer.
+
+    Args:
+        algorithms: Names and arms as they were given.
+        arms: What :func:`make_arms` made of them.
+        setting: The setting.
+    """
+    if ALL not in algorithms:
+        return {}
+    named = {one.replace(":", ".") if isinstance(one, str) else one.label for one in algorithms}
+    found = {}
+    for arm in arms:
+        try:
+            if arm.label not in named:
+                check_fits(setting, arm)
+        except ConfigurationError as error:
+            found[arm.label] = str(error)
+    return found
 
 
 def make_arms(

@@ -14,6 +14,7 @@ from g2rpo_env.agents import CausalLMPolicy, Evaluation, evaluate, recipes
 from g2rpo_env.agents.agent import Agent, Updater
 from g2rpo_env.agents.evaluation import ContextRule
 from g2rpo_env.agents.loop import run_updates
+from g2rpo_env.agents.needs import check_needs
 from g2rpo_env.agents.progress import Report
 from g2rpo_env.agents.recipe import Recipe
 from g2rpo_env.controllers.base import Controller
@@ -21,6 +22,7 @@ from g2rpo_env.controllers.schedules import Replay
 from g2rpo_env.curriculum import Ramp
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.experiments.environments import make_envs
+from g2rpo_env.guidance import find_guidance
 from g2rpo_env.naming import load_object
 from g2rpo_env.report.plots import Curves
 
@@ -278,6 +280,20 @@ def make_agent(setting: Setting, policy: Any, arm: Arm, lengths: Sequence[float]
     if lengths is not None:
         parts["controller"] = Replay(lengths=tuple(lengths))
     return recipes.make(recipe, policy, envs, seed=setting.seed, **parts)
+
+
+def check_fits(setting: Setting, arm: Arm) -> None:
+    """Raise ConfigurationError where the task or the guidance of a setting is not what the parts of an arm need.
+
+    An agent says so as well, but only when it is made, which is after the warm start of its base.
+    """
+    if not is_recipe(arm.algorithm):
+        return
+    recipe, envs = replace(get_recipe(arm.algorithm), **arm.parts), setting.make_envs(guided=arm.guided)
+    check_needs(recipe, envs.unwrapped)
+    guidance, check = find_guidance(envs), getattr(recipe.strategy, "check_guidance", None)
+    if guidance is not None and check is not None:
+        check(guidance)
 
 
 def split_form(name: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from g2rpo_env.agents.evaluation import Evaluation, mean_over_seeds, paired_diff
 from g2rpo_env.agents.progress import Meter
 from g2rpo_env.agents.warm_start import WarmStart, find_context
 from g2rpo_env.errors import ComparisonError
-from g2rpo_env.experiments.algorithms import make_arms, make_chains
+from g2rpo_env.experiments.algorithms import find_misfits, make_arms, make_chains
 from g2rpo_env.experiments.arms import Arm, Failure, Result, Setting, evaluate_base, get_recipe, is_recipe, split_form
 from g2rpo_env.experiments.bases import make_base, make_folder
 from g2rpo_env.experiments.families import find_controller
@@ -164,7 +164,8 @@ def compare(
     this below ``if __name__ == "__main__":``. Results do not depend on how many train side by side.
 
     Args:
-        algorithms: Names, see :func:`~g2rpo_env.experiments.algorithms.make_arm`, or arms of your own.
+        algorithms: Names, see :func:`~g2rpo_env.experiments.algorithms.make_arm`, or arms of your own. ``all`` stands
+            for every recipe that the setting has all for; ``report`` is told which ones it has not.
         setting: Environment, guidance and budget; see :func:`~g2rpo_env.experiments.families.make_setting`. Its seed is
             replaced. Where its guidance is that of the environment's family, named algorithms get the family's
             controller.
@@ -194,13 +195,15 @@ def compare(
     """
     controller = find_controller(setting.env, setting.guidance)
     arms = make_arms(algorithms, learning_rates, controller, optimizer)
+    misfits = find_misfits(algorithms, arms, setting)
+    arms = [arm for arm in arms if arm.label not in misfits]
+    lines = [f"{label} is left out: {reason}" for label, reason in misfits.items()]
+    for line in [*lines, *(describe_unprepared(arms, strategy) if base is None else ())]:
+        report(line)
     chains = make_chains(arms)
     if not isinstance(out, Mapping):
         make_folder(Path(out))
         out = {seed: Path(out) / f"seed-{seed}" for seed in seeds}
-    if base is None:
-        for line in describe_unprepared(arms, strategy):
-            report(line)
     order = [arm.label for arm in arms]
     done: list[Result] = []
 

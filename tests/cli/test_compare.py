@@ -8,7 +8,7 @@ import pytest
 from g2rpo_env.agents.evaluation import summarise
 from g2rpo_env.agents.parts.strategies import Conditioned, Refine
 from g2rpo_env.agents.recipes import RECIPES
-from g2rpo_env.cli.compare import Budget, describe, find_budget, main, parse_options
+from g2rpo_env.cli.compare import Budget, describe, find_budget, main, parse_options, split_names
 from g2rpo_env.cli.options import values
 from g2rpo_env.errors import ComparisonError
 from g2rpo_env.experiments.arms import Arm, Result
@@ -193,7 +193,9 @@ def test_the_context_of_bases_is_that_of_a_recipe(command, tmp_path, monkeypatch
         with pytest.raises(StopIteration):
             main([*argv, "--algorithms", "grpo@guided,all", "--out", str(tmp_path / "x")])
     assert [strategy for _, strategy in given] == [None, Refine(), Conditioned()]
-    assert given[0][0][:2] == ["grpo@guided", "grpo@unguided"] and len(given[0][0]) == len(RECIPES) + 1
+    assert given[0][0] == ["grpo@guided", "all"]
+    assert split_names(" grpo@guided , all")[:2] == ["grpo@guided", "grpo@unguided"]
+    assert len(split_names("all,sft,")) == len(RECIPES)
     for argv, words in (
         (["--context", "grpo"], "context='grpo' must be a recipe such as igrpo or gac"),
         (["--context", "igrpo", "--policy", "mine"], "context='igrpo' must be left away with policy='mine'"),

@@ -9,7 +9,7 @@ from g2rpo_env.agents.parts.losses import ShapedReveal
 from g2rpo_env.agents.recipe import Optimizer
 from g2rpo_env.controllers.rules import AdaptiveGuidance
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.experiments.algorithms import expand_names, make_arms, make_chains
+from g2rpo_env.experiments.algorithms import expand_names, find_misfits, make_arms, make_chains
 from g2rpo_env.experiments.arms import Arm, Setting, make_agent
 from g2rpo_env.experiments.families import ARMS, FAMILIES
 
@@ -151,3 +151,16 @@ def test_all_stands_for_every_recipe_that_is_not_named_beside_it():
     names = expand_names(["grpo", "all", mine, "dapo@unguided"])
     assert names[:2] == ["grpo", "grpo@unguided"] and names[-2:] == [mine, "dapo@unguided"]
     assert len(names) == len(set(names)) == len(recipes.RECIPES) + 1 and "sft" not in names
+
+
+def test_of_all_those_are_left_out_that_the_guidance_does_not_fit():
+    names = ["all", "bread"]
+    arms = make_arms(names)
+    setting = Setting(ADDITION, {"digits": 1}, {"length": 4.0, "ratio": 0.5}, problems=1, group_size=2)
+    found = find_misfits(names, arms, setting)
+    assert {"guide", "ghpo", "pope", "hint-grpo", "r3"} < found.keys() and "bread" not in found  # asked for by name
+    assert not found.keys() & {"grpo@unguided", "g2rpo-a", "guided-grpo", "sft", "luffy", "igrpo@unguided"}
+    assert "unit='tokens' of the guidance wrapper must be 'fraction'" in found["uft"]
+    assert find_misfits(["guide"], make_arms(["guide"]), setting) == {}
+    alone = find_misfits(["all"], make_arms(["all"]), replace(setting, group_size=1))
+    assert "group_size=1" in alone["gpg@unguided"]

@@ -8,6 +8,7 @@ import pytest
 from g2rpo_env.agents.agent import AGENTS
 from g2rpo_env.agents.evaluation import summarise
 from g2rpo_env.agents.parts.strategies import Conditioned, Refine, Rollout
+from g2rpo_env.agents.recipes import RECIPES
 from g2rpo_env.agents.warm_start import WarmStart
 from g2rpo_env.errors import ConfigurationError, RunExistsError
 from g2rpo_env.experiments import Arm, Comparison, Entry, Result, Setting, compare
@@ -83,6 +84,12 @@ def test_every_seed_gets_its_base_its_folder_and_the_controller_of_the_family(tm
     compare(["g2rpo-a"], other, folders, seeds=(0, 1), base={0: tmp_path / "a", 1: tmp_path / "b"})
     assert [(base, out) for _, base, _, out in jobs] == [(tmp_path / "a", folders[0]), (tmp_path / "b", folders[1])]
     assert jobs[0][2][0].controller is None  # that of the recipe
+    jobs.clear()
+    lines: list[str] = []
+    compare(["all"], setting, tmp_path / "all", report=lines.append)
+    labels = [arm.label for _, _, chain, _ in jobs for arm in chain]
+    left_out = [line.partition(" ")[0] for line in lines if " is left out: " in line]
+    assert "guide" in left_out and "sft" in labels and len(labels) + len(left_out) == len(RECIPES)
     strategy, lines = Conditioned(), []
     compare(["gac"], setting, tmp_path / "gac", strategy=strategy, report=lines.append)
     assert made[-1][-1] == contexts[-1] == strategy.context and contexts[0] is None
