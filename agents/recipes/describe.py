@@ -80,10 +80,8 @@ def describe(name: str) -> Description:
     """
     if name not in RECIPES and name not in STAGED:
         raise ConfigurationError(f"recipe={name!r} must be one of {', '.join([*RECIPES, *STAGED])}")
-    described, stages = RECIPES.get(name), ()
-    if name in STAGED:
-        described, make = STAGED[name]
-        stages = make()
+    described: Callable[..., Any] = STAGED[name][0] if name in STAGED else RECIPES[name]
+    stages = STAGED[name][1]() if name in STAGED else ()
     first, text, sections = read_docstring(inspect.getdoc(described) or "")
     title, colon, sentence = first.partition(": ")
     missing = [one for one in SECTIONS if one not in sections and one != "Limits"]
