@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from g2rpo_env.agents.recipes import estimators, guides, plain, ratios, sets, stages, tokens, veripo
-from g2rpo_env.agents.recipes.describe import STAGED, Description, describe, first_line
+from g2rpo_env.agents.recipes.describe import CONFIDENCE, STAGED, Description, describe, first_line
 
 PAGE = Path(__file__).with_name("algorithms.md")
 
@@ -45,7 +45,7 @@ of episodes that did better than their group. On the command line: `g2rpo-env tr
 positive`, and `dapo@guided`, `dapo@guided-masked` and `dapo@guided-positive` among the names of `compare --algorithms`,
 where `all` stands for every recipe.
 A loss of whole groups takes `revealed=False` alone; a strategy that begins answers from what it chooses itself, such as
-a level of reward, cannot be guided.
+the level of reward of `gac`, cannot be guided. Of `igrpo` the drafts are guided, and the refinements are not.
 
 **How a source was read** stands behind each recipe: *official code* is better than *paper*, then *third-party text*,
 *memory*, and *derived here* for what no source says. Differences that are known are numbered.
@@ -82,8 +82,20 @@ def write_table(heading: str, module: object) -> Iterator[str]:
     for name in list_names(module):
         one = describe(name)
         cost = "" if one.cost is None else f"{one.cost:.2f}"
-        yield f"| [`{name}`](#{name.replace('+', '')}) | {one.title}: {one.sentence} | {one.confidence} | {cost} |"
+        read = next(word for word in CONFIDENCE if one.confidence.startswith(word))
+        yield f"| [`{name}`](#{find_anchors()[name]}) | {one.sentence} | {read} | {cost} |"
     yield ""
+
+
+def find_anchors() -> dict[str, str]:
+    """Return recipe -> anchor of its heading; a later heading of the same letters gets a number, as on GitHub."""
+    anchors: dict[str, str] = {}
+    for module in FAMILIES.values():
+        for name in list_names(module):
+            plain = name.replace("+", "")
+            before = sum(other.replace("+", "") == plain for other in anchors)
+            anchors[name] = f"{plain}-{before}" if before else plain
+    return anchors
 
 
 def write_section(one: Description) -> Iterator[str]:

@@ -13,6 +13,7 @@ import gymnasium as gym
 import pytest
 
 import g2rpo_env  # noqa: F401  registers its ids before any page does
+from g2rpo_env.agents import parts, recipes
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
@@ -75,6 +76,15 @@ def test_every_page_of_the_docs_has_examples() -> None:
         assert any(">>>" in block for _, block in blocks(page)), page.name
 
 
+def test_every_part_and_every_recipe_stands_in_the_page_of_agents() -> None:
+    text = (ROOT / "docs" / "agents.md").read_text(encoding="utf-8")
+    assert [
+        name for name in (*parts.__all__, *recipes.RECIPES) if not re.search(rf"`{re.escape(name)}[`(]", text)
+    ] == []
+    assert f"There are {len(recipes.RECIPES)} of them" in text
+    assert f"{len(recipes.RECIPES)} algorithms are recipes" in PAGES[-1].read_text(encoding="utf-8")
+
+
 SCRIPTS = [(page, line, block) for page in PAGES for line, block in blocks(page) if ">>>" not in block]
 
 
@@ -93,9 +103,10 @@ def test_scripts_of_a_page(page: Path, line: int, block: str, tmp_path: Path) ->
 
 
 def name_anchors(page: Path) -> set[str]:
-    """Return the anchors of a page's headings, as GitHub names them."""
+    """Return the anchors of a page's headings, as GitHub names them: the second of one name ends in ``-1``."""
     headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.M), re.M)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    names = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+    return {name if n == 0 else f"{name}-{n}" for i, name in enumerate(names) for n in [names[:i].count(name)]}
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -200,13 +200,10 @@ class Stateful(Protocol):
 class Trainable(Stateful, Protocol):
     """A stateful part with numbers of its own that the loss trains, under an optimiser of its own.
 
-    The policy's optimiser does not see them: no weight decay, no gradient clipping, no schedule.
+    The policy's optimiser does not see them: no weight decay, no gradient clipping, no schedule. It may have
+    ``stepped()``, to keep the numbers in their range.
     """
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Return the optimiser; asked once."""
-        ...
-
-    def stepped(self) -> None:
-        """Take notice of a gradient step, to keep the numbers in their range, say."""
         ...

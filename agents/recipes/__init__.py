@@ -12,12 +12,29 @@ from g2rpo_env.agents.grpo import GRPO
 from g2rpo_env.agents.recipe import Optimizer, Recipe
 from g2rpo_env.agents.recipes import estimators, guides, plain, ratios, sets, stages, tokens
 from g2rpo_env.agents.recipes.combine import guide
+from g2rpo_env.agents.recipes.guides import g2rpo_a, g2rpo_a_masked, guided_grpo
+from g2rpo_env.agents.recipes.plain import grpo, raft, reinforce, sft
 from g2rpo_env.controllers.base import Controller
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.guidance import find_guidance
 from g2rpo_env.naming import load_object
 
-__all__ = ["RECIPES", "Optimizer", "Recipe", "fit_controller", "get", "guided", "make"]
+__all__ = [
+    "RECIPES",
+    "Optimizer",
+    "Recipe",
+    "fit_controller",
+    "g2rpo_a",
+    "g2rpo_a_masked",
+    "get",
+    "grpo",
+    "guided",
+    "guided_grpo",
+    "make",
+    "raft",
+    "reinforce",
+    "sft",
+]
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     **plain.RECIPES,

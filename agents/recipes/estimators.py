@@ -171,7 +171,7 @@ def gpg() -> Recipe:
 def raft_plus_plus() -> Recipe:
     """RAFT++: the clipped surrogate of the correct samples alone.
 
-    With one gradient step per rollout the gradient is that of ``raft``; with several, clipping stops an answer whose
+    With one gradient step per rollout the gradient is that of ``raft``; with several, clipping stops a token whose
     probability has risen by a fifth.
 
     Formula: A_i = 1 for right answers, the others leave; clipped surrogate, mean over tokens.

@@ -455,4 +455,7 @@ WRAPPERS: Mapping[str, Mapping[str, Any]] = {
     "luffy": {**WHOLE, "ratio": 0.25},
     "hint-grpo": {**WHOLE, "ratio": 1.0, "place": "prompt", "who": Levels((0, 1 / 2))},
 }
-"""Recipe -> arguments of the guidance wrapper that it is made for; the others take any."""
+"""Recipe -> arguments of the guidance wrapper that it is made for; the others take any.
+
+Two levels of ``hint-grpo``, so that groups of four have two members of each.
+"""

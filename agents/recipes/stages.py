@@ -46,8 +46,8 @@ def igrpo() -> Recipe:
 def mcts_dpo() -> Recipe:
     """MCTS-DPO: a tree of answers per problem, and the preference loss on pairs of steps that follow one beginning.
 
-    A group of G gives 4 G answers, three quarters of which go on from a step of an earlier one. Where answers have no
-    line ends their only step is the whole answer, and the pairs are pairs of answers.
+    A group of G gives 4 G answers, up to three quarters of which go on from a step of an earlier one. Where answers
+    have no line ends their only step is the whole answer, and the pairs are pairs of answers.
 
     Formula: per pair -(1 - e) log sigmoid(beta D) - e log sigmoid(-beta D), D the difference of the two steps in
     sum_t (log pi_t - log pi_ref,t) over the tokens of the step, beta 0.1; better and worse by the mean reward of the
@@ -66,6 +66,7 @@ def mcts_dpo() -> Recipe:
     3. A leaf is continued to the end, by a whole group at once.
     4. Visits are counted once, those of the root too.
     5. The doubt of a pair comes from posteriors, there from a quotient of visits that is 1/2 for equal numbers.
+    6. The worse step of a pair is the worst one; there it is a random one.
     """
     return Recipe(
         strategy=Tree(), selection=StepPairs(), advantage=Ones(), token_weight=TokenMean(), loss=Preference(beta=0.1)

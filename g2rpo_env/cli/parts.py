@@ -44,8 +44,8 @@ REVEALED: Mapping[str, bool | str] = {"yes": True, "no": False, "positive": "pos
 def offered_parts(slot: str) -> dict[str, type]:
     """Return the parts that the library offers for a slot, by name.
 
-    >>> sorted(offered_parts("selection"))
-    ['DropUniform', 'KeepAll', 'KeepCorrect', 'SplitGuided', 'SplitReveals']
+    >>> sorted(offered_parts("reference"))
+    ['KLToAverage', 'KLToStart', 'MovingAverage', 'NoReference']
     """
     return {name: kind for name, kind in public_classes(MODULES[slot]).items() if _fits(slot, kind)}
 

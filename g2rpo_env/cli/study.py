@@ -14,6 +14,7 @@ from tyro.conf import Positional
 
 from g2rpo_env.cli.options import parse
 from g2rpo_env.errors import ConfigurationError, StudyError
+from g2rpo_env.study.archive import pack, unpack
 from g2rpo_env.study.claims import CLAIMS, Claim, find_claims
 from g2rpo_env.study.found import Found
 from g2rpo_env.study.grounds import FORMS, Scale
@@ -46,6 +47,9 @@ class StudyOptions:
     """End after so many seconds, with the runs that are done by then."""
     trust_results: bool = False
     """Go on with results that other code made, which is an error otherwise."""
+    data: Path | None = None
+    """File of results, a line per run, such as those in docs/results: what it has is not done again, and it gets what
+    is done now."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -60,11 +64,17 @@ def main(argv: Sequence[str]) -> None:
         raise ConfigurationError(f"workers={options.workers} must be at least 1")
     folder = StudyFolder.open(options.out, {"form": scale.name, "seeds": list(scale.seeds)}, options.trust_results)
     runner = Runner(folder, options.workers, options.device, options.seconds)
+    runs = [run for claim in claims for run in claim.make_runs(scale)]
+    if options.data is not None and options.data.is_file():
+        print(f"{unpack(options.data, folder)} results come from {options.data}.")
     try:
-        results = runner.do([run for claim in claims for run in claim.make_runs(scale)])
+        results = runner.do(runs)
     except KeyboardInterrupt:
         print(f"What is done is kept in {options.out}; the same command goes on.", file=sys.stderr)
         raise
+    finally:
+        if options.data is not None:
+            pack(folder, runs, options.data)
     found = {claim.name: [Found(part, results) for part in claim.parts(scale)] for claim in claims}
     for claim in claims:
         show_claim(claim, found[claim.name])

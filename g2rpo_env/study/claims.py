@@ -36,6 +36,8 @@ from g2rpo_env.study.grounds import (
     make_row,
     make_untaught_rows,
 )
+from g2rpo_env.study.rates import RATES
+from g2rpo_env.study.recipes import RIVALS, TRIAL_SEED, choose_rates, make_parts, make_trial_parts
 from g2rpo_env.study.regimes import MAP, NO_BLAME, REGIMES, Regime
 from g2rpo_env.study.runs import Run
 
@@ -80,7 +82,8 @@ class Claim:
     def make_runs(self, scale: Scale) -> list[Run]:
         """Return the runs, one seed after the other, so that a study that is cut off has whole seeds."""
         rows = [row for part in self.parts(scale) for row in part.rows]
-        return [row.runs[number] for number in range(len(scale.seeds)) for row in rows]
+        most = max((len(row.runs) for row in rows), default=0)
+        return [row.runs[number] for number in range(most) for row in rows if number < len(row.runs)]
 
     def read(self, found: list[Found]) -> tuple[str, list[Check]]:
         """Return the verdict and the checks.
@@ -564,6 +567,36 @@ def check_map_regime(one: Found, regime: Regime) -> Check:
     return Check(f"{text}; {'' if wanted else 'not '}entirely above all of them", above == wanted)
 
 
+def check_rates(found: list[Found]) -> list[Check]:
+    """One check per part: every row has a rate, and it is the one that the table of recipes uses."""
+    checks = []
+    for one in found:
+        chosen, used = choose_rates(one), RATES.get(one.part.ground.name, {})
+        others = [label for label, rate in chosen.items() if used.get(label) != rate]
+        text = (
+            f"{one.part.ground.name}: the table uses the best rate of {len(chosen) - len(others)} of {len(chosen)} rows"
+        )
+        checks.append(Check(text, not others))
+    return checks
+
+
+def check_recipes(found: list[Found]) -> list[Check]:
+    """One check per part: how many recipes end above the base, and in the guided block how many above all rivals."""
+    checks = []
+    for one in found:
+        labels = [label for label in one.labels if label != BASE]
+        better = [label for label in labels if one.above(label, BASE).above]
+        text = f"{one.part.ground.name}: {len(better)} of {len(labels)} rows are entirely above the base"
+        checks.append(Check(text, bool(better)))
+        rivals = [label for label in RIVALS if label in labels]
+        if len(rivals) == len(RIVALS):
+            rest = [label for label in labels if label not in rivals]
+            best = [label for label in rest if all(one.above(label, rival).above for rival in rivals)]
+            named = ", ".join(best) or "none"
+            checks.append(Check(f"{one.part.ground.name}: entirely above {', '.join(rivals)}: {named}", bool(best)))
+    return checks
+
+
 ARTICLE = "G²RPO-A (arXiv 2508.13023), as a press article gives it"
 REPRODUCTION = "notes of an independent reproduction"
 
@@ -649,13 +682,33 @@ CLAIMS: tuple[Claim, ...] = (
 """All claims, the most important first: in this order their runs are done."""
 
 
+TABLES: tuple[Claim, ...] = (
+    Claim(
+        "recipe-rates",
+        "Every recipe has a learning rate of its own",
+        "the recipes of this library",
+        f"accuracy of every recipe at each rate that is tried, on seed {TRIAL_SEED}, which is in no other table",
+        make_trial_parts, check_rates, (),
+    ),
+    Claim(
+        "recipes",
+        "Every recipe runs, and learns or collapses, at this scale",
+        "the recipes of this library",
+        "accuracy of every recipe at the rate that recipe-rates chose, plain with one and with four gradient steps per "
+        "rollout, and every recipe with a loss per token in its three guided forms under an exact verifier",
+        make_parts, check_recipes, (),
+    ),
+)  # fmt: skip
+"""Tables that are no claims of a paper; ``all`` leaves them out."""
+
+
 def find_claims(names: str) -> list[Claim]:
     """Return the claims of a list of names, separated by commas, or ``all``.
 
     Raises:
         ConfigurationError: there is no claim of one of the names.
     """
-    known = {claim.name: claim for claim in CLAIMS}
+    known = {claim.name: claim for claim in (*CLAIMS, *TABLES)}
     if names == "all":
         return list(CLAIMS)
     wanted = [name.strip() for name in names.split(",") if name.strip()]

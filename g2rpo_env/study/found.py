@@ -12,6 +12,9 @@ from g2rpo_env.experiments.statistics import UNKNOWN, Estimate, Score, estimate,
 from g2rpo_env.study.grounds import GRID, SFT, Ground, TableRow, get_grpo_label
 from g2rpo_env.study.runs import unpack_answers
 
+PLAIN = "grpo"
+"""Label of plain GRPO where its learning rate was chosen on other seeds."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -138,7 +141,9 @@ class Found:
 
     @property
     def grpo(self) -> str:
-        """Label of plain GRPO at the learning rate that did best here."""
+        """Label of plain GRPO at the learning rate that did best here, or that was chosen elsewhere."""
+        if PLAIN in self.labels:
+            return PLAIN
         grid = [get_grpo_label(self.part.ground, multiple) for multiple in GRID]
         return self.best([label for label in grid if label in self.labels] or grid[:1])
 

@@ -37,10 +37,15 @@ BINS = 40
 """Points that a curve over the updates is thinned to, each the mean of the updates around it."""
 
 
+LATER: Mapping[str, Any] = {"truncated": True, "cap": None, "strategy": None}
+"""Options that parts and bases got after results were first kept, at values that change nothing: they are in no key."""
+
+
 def to_plain(value: Any) -> Any:
     """Return plain data that says all of a configuration: objects become their class and the arguments of it."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        options = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+        given = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+        options = {name: to_plain(one) for name, one in given.items() if LATER.get(name, given) != one}
         return {"class": type(value).__qualname__, **options}
     if isinstance(value, Mapping):
         return {str(name): to_plain(one) for name, one in value.items()}
@@ -77,16 +82,10 @@ class Base:
     seed: int = 0
     strategy: Any = None
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """All that it depends on, as plain data; without ``strategy`` where that is None, as before there was one."""
-        found: dict[str, Any] = to_plain(self)
-        return {name: value for name, value in found.items() if name != "strategy" or value is not None}
-
     @cached_property
     def key(self) -> str:
         """Name of the folder it is kept in."""
-        return hash_config(self.config)
+        return hash_config(to_plain(self))
 
     def make(self, folder: Path) -> dict[str, Any]:
         """Train it, save it in a folder that does not exist yet, and return the result of the warm start."""
@@ -123,7 +122,7 @@ class Run:
         """All that the result depends on, as plain data."""
         arm = None if self.arm is None else to_plain(self.arm)
         return {
-            "base": self.base.config,
+            "base": to_plain(self.base),
             "setting": to_plain(self.setting),
             "arm": arm and {name: value for name, value in arm.items() if name not in ("label", "replays")},
             "replays": None if self.replays is None else self.replays.key,
@@ -195,7 +194,7 @@ class MemoryRecorder:
 
 CURVES = (
     "reward", "reward_guided", "reward_unguided", "groups_with_signal", "advantage_std", "reveal_length",
-    "sampled_length",
+    "sampled_length", "clip_fraction",
 )  # fmt: skip
 """Metrics that are kept as thinned curves."""
 

@@ -122,11 +122,11 @@ def test_answers_come_back_as_they_were():
 
 def test_a_base_without_a_context_has_the_key_that_it_always_had(tiny):
     plain = Base("g2rpo_env/Addition-v0", {"digits": 4}, WarmStart())
-    assert plain.key == "4cffc677ffa3581d" and "strategy" not in plain.config
+    assert plain.key == "4cffc677ffa3581d" and "strategy" not in to_plain(plain)
     bases = [plain, *(replace(plain, strategy=one) for one in (Refine(), Refine(drafts=2), Conditioned()))]
-    assert len({base.key for base in bases}) == 4 and bases[1].config["strategy"]["class"] == "Refine"
+    assert len({base.key for base in bases}) == 4 and to_plain(bases[1])["strategy"]["class"] == "Refine"
     run = tiny.make_run(0)
-    assert run.config["base"] == run.base.config and "strategy" not in run.config["base"]
+    assert "strategy" not in run.config["base"]
     assert replace(run, base=replace(run.base, strategy=Refine())).key != run.key
 
 

@@ -51,6 +51,11 @@ def test_stateful_and_trainable_are_told_by_their_methods() -> None:
     assert not isinstance(parts.ClippedSurrogate(), Stateful)
 
 
+def test_a_part_trains_its_numbers_without_being_told_of_steps() -> None:
+    kind = type("Unbounded", (), {n: getattr(Scaled, n) for n in ("state_dict", "load_state_dict", "optimizer")})
+    assert isinstance(kind(), Trainable) and not hasattr(kind, "stepped")
+
+
 @pytest.mark.parametrize(
     ("kind", "protocol"),
     [(CountedCredit, "Credit"), (EvenCredit, "Credit"), (LateCredit, "Credit")]

@@ -1,0 +1,191 @@
+"""Every recipe in one table: plain ones with one and with four gradient steps per rollout, and guided forms of all.
+
+All runs of a block start from the same bases, with the same budget of sampled tokens: drafts, trees, dropped and
+resampled groups count. Learning rates are chosen on :data:`TRIAL_SEED`, which is in no table, and stand in
+:mod:`g2rpo_env.study.rates`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+
+from g2rpo_env.agents import recipes
+from g2rpo_env.agents.parts.protocols import get_requirements
+from g2rpo_env.agents.recipes import RECIPES, guides, ratios
+from g2rpo_env.controllers.self_tuning import SelfTuning
+from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.experiments.arms import Arm
+from g2rpo_env.experiments.families import FAMILIES
+from g2rpo_env.study.found import Found, Part
+from g2rpo_env.study.grounds import BASE, Ground, Scale, TableRow, shorten_name
+from g2rpo_env.study.rates import RATES
+from g2rpo_env.study.runs import Run
+
+TRIAL_SEED = 100
+"""Seed of the bases that learning rates are chosen on."""
+SAMPLED_TOKENS = 200_000
+"""Budget of each run: some 55 updates of plain GRPO on Addition."""
+STEPS = 4
+"""Gradient steps per rollout in the second block."""
+PLAIN_RATES, REVEALED_RATES, GRPO_RATES = (3e-5, 1e-4), (1e-4, 3e-4), (3e-5, 5e-5, 1e-4)
+"""Learning rates that are tried where sampled tokens alone are in the loss, where revealed ones are too, and of
+plain GRPO, which the others are compared with."""
+
+BUDGET: Mapping[str, Any] = {"sampled_tokens": SAMPLED_TOKENS, "evaluations": 6}
+"""Fields of the setting of every run."""
+
+BLOCKS = ONE, FOUR, GUIDED = "one step per rollout", "four steps per rollout", "guided"
+FORMS: Mapping[str, bool | str] = {"revealed": True, "positive": "positive", "masked": False}
+"""Guided form -> what becomes of revealed tokens, see :func:`g2rpo_env.agents.recipes.guided`."""
+RIVALS = GRPO, SFT, RAFT = "grpo", "sft", "raft, revealed"
+"""Rows of the guided block that every guided form is compared with."""
+
+FOUR_STEPS = (
+    "grpo", *ratios.RECIPES, "dapo", "raft++", "reinforce++", "lambda-grpo", "grpo-lambda", "grpo-lambda-both",
+    "disco", "disco-b", "disco-ratio", "disco-b-ratio",
+)  # fmt: skip
+"""Recipes of the second block: those whose loss hangs on the ratio of new to old probabilities."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row.
+
+    Attributes:
+        block: One of the blocks.
+        label: Its name, unique in its block.
+        recipe: Name of the recipe.
+        rates: Learning rates that are tried.
+        form: Guided form, a key of :data:`FORMS`, or ``""``.
+        parts: Other parts of the recipe.
+    """
+
+    block: str
+    label: str
+    recipe: str
+    rates: tuple[float, ...] = PLAIN_RATES
+    form: str = ""
+    parts: Mapping[str, Any] = field(default_factory=dict)
+
+    def get_rate(self, ground: Ground) -> float:
+        """Return the learning rate that was chosen on a ground, the first one that is tried where none was."""
+        return RATES.get(f"{ground.name}, {self.block}", {}).get(self.label, self.rates[0])
+
+    def make_run(self, ground: Ground, seed: int, rate: float | None = None) -> Run:
+        """Return the run of a seed, at the chosen learning rate or another one."""
+        rate = self.get_rate(ground) if rate is None else rate
+        label = f"{ground.name}, {self.block}: {self.label} {rate:g}"
+        parts: dict[str, Any] = dict(self.parts)
+        changes: dict[str, Any] = dict(BUDGET)
+        if self.recipe == SFT:
+            of = make_taught(self.block).make_run(ground, seed)
+            return ground.make_imitation(of, rate)
+        if self.block == FOUR:
+            episodes = ground.family.problems * ground.family.group_size
+            parts["optimizer"] = replace(recipes.get(self.recipe).optimizer, minibatch=episodes // STEPS)
+        recipe = recipes.get(self.recipe)
+        guided = recipe.needs_guidance or bool(self.form)
+        if self.form:
+            made = recipes.guided(replace(recipe, **parts), FORMS[self.form], make_controller(ground))
+            parts |= {"token_weight": made.token_weight, "controller": made.controller}
+            changes["guidance"] = {"length": ground.whole}
+        elif guided and self.recipe in guides.WRAPPERS:
+            changes["guidance"] = dict(guides.WRAPPERS[self.recipe])
+        return ground.make_run(seed, Arm(label, self.recipe, rate, guided, parts=parts), **changes)
+
+
+def make_controller(ground: Ground) -> SelfTuning:
+    """Return the controller of guided forms: it starts with the whole solution."""
+    return SelfTuning(length=ground.whole, max_length=ground.whole)
+
+
+def make_taught(block: str) -> Entry:
+    """Return the row whose reveals supervised training plays back in a block."""
+    if block == GUIDED:
+        return Entry(GUIDED, "grpo, revealed", "grpo", REVEALED_RATES, "revealed")
+    return Entry(block, "g2rpo-a", "g2rpo-a", REVEALED_RATES)
+
+
+@cache
+def list_entries(block: str) -> tuple[Entry, ...]:
+    """Return the rows of a block."""
+    if block == ONE:
+        return tuple(Entry(ONE, name, name, get_rates(name)) for name in RECIPES if name not in NEED_CONTEXT)
+    if block == FOUR:
+        return tuple(Entry(FOUR, name, name, get_rates(name)) for name in FOUR_STEPS)
+    return tuple(list_guided())
+
+
+NEED_CONTEXT = ("igrpo", "gac", "gac-critic")
+"""Recipes that start from bases of their own, which know their context."""
+
+
+def get_rates(name: str) -> tuple[float, ...]:
+    """Return the learning rates that are tried for a recipe: higher ones where revealed tokens are in its loss."""
+    if name == "grpo":
+        return GRPO_RATES
+    return REVEALED_RATES if getattr(recipes.get(name).token_weight, "revealed", False) else PLAIN_RATES
+
+
+def list_guided() -> Iterator[Entry]:
+    """Yield plain GRPO, supervised training and the guided forms of every recipe with a loss per token."""
+    yield Entry(GUIDED, GRPO, "grpo", GRPO_RATES)
+    yield Entry(GUIDED, SFT, SFT, REVEALED_RATES)
+    for name in RECIPES:
+        for form, revealed in FORMS.items():
+            try:
+                recipes.guided(name, revealed)
+            except ConfigurationError:
+                continue
+            if name not in NEED_CONTEXT and "sets" not in get_requirements(recipes.get(name).loss):
+                yield Entry(GUIDED, f"{name}, {form}", name, REVEALED_RATES if revealed else PLAIN_RATES, form)
+
+
+def get_grounds(scale: Scale, block: str) -> list[Ground]:
+    """Return the grounds of a block: Addition, and Chain too where guided forms are compared."""
+    if scale.small:
+        return scale.get_grounds()
+    names = list(FAMILIES)[: 2 if block == GUIDED else 1]
+    return [Ground(shorten_name(name), name, FAMILIES[name]) for name in names]
+
+
+def make_parts(scale: Scale) -> list[Part]:
+    """Return a part per block and ground: the base and a row per entry, at the chosen learning rates."""
+    parts = []
+    for block in BLOCKS:
+        for ground in get_grounds(scale, block):
+            base = [ground.make_run(seed, **BUDGET) for seed in scale.seeds]
+            rows = [
+                TableRow(one.label, tuple(one.make_run(ground, seed) for seed in scale.seeds))
+                for one in list_entries(block)
+            ]
+            parts.append(Part(ground.with_name(f"{ground.name}, {block}"), (TableRow(BASE, tuple(base)), *rows)))
+    return parts
+
+
+def make_trial_parts(scale: Scale) -> list[Part]:
+    """Return the parts that learning rates are chosen on: a row per entry and rate, on the trial seed alone."""
+    parts = []
+    for block in BLOCKS:
+        for ground in get_grounds(scale, block):
+            rows = [
+                TableRow(f"{one.label} {rate:g}", (one.make_run(ground, TRIAL_SEED, rate),), one.label, rate)
+                for one in list_entries(block)
+                for rate in one.rates
+            ]
+            parts.append(Part(ground.with_name(f"{ground.name}, {block}"), tuple(rows)))
+    return parts
+
+
+def choose_rates(found: Found) -> dict[str, float]:
+    """Return label -> the rate of greatest accuracy among the trial rows of a part; the lower one of equal ones."""
+    chosen: dict[str, float] = {}
+    for label in dict.fromkeys(row.series for row in found.part.rows):
+        done = [row for row in found.series(label) if found.of(row.label)]
+        known = [(found.accuracy(row.label).value, -(row.x or 0.0)) for row in done]
+        if known:
+            chosen[label] = -max(known)[1]
+    return chosen

@@ -1,0 +1,9 @@
+"""Costs: a factor per recipe, for recipes that there are."""
+
+from g2rpo_env.agents.recipes import RECIPES
+from g2rpo_env.agents.recipes.costs import COSTS
+
+
+def test_costs_are_factors_of_recipes() -> None:
+    assert set(COSTS) <= set(RECIPES)
+    assert all(cost > 0 for cost in COSTS.values())
