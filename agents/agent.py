@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from g2rpo_env.agents.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from g2rpo_env.agents.update import Update
 
 AGENTS = {
     "ppo": "g2rpo_env.agents.sb3:PPOAgent",
@@ -15,11 +18,28 @@ AGENTS = {
 """Short names of agents that are no recipes."""
 
 
+@runtime_checkable
+class Updater(Protocol):
+    """What an agent may offer beside :class:`Agent`: updates one by one, each with its metrics and its record.
+
+    A comparison then calls ``update()`` where it would call ``learn(1)``, and keeps the metrics.
+    """
+
+    @property
+    def last_update(self) -> Update | None:
+        """Record of the last update; None before the first one."""
+        ...
+
+    def update(self) -> dict[str, Any]:
+        """Do one update and return its metrics; ``update``, its number counted from 1, is among them."""
+        ...
+
+
 class Agent(Protocol):
     """An algorithm with a policy and an environment; :class:`g2rpo_env.agents.GRPO` is one.
 
     The command line makes one of yours with ``MyAgent(policy, envs, seed=seed)``, and with ``learning_rate=rate`` too
-    if it was given one.
+    if it was given one. One that has ``update()`` and ``last_update`` too is an :class:`Updater`.
 
     Attributes:
         sampled_tokens: Tokens sampled in training so far: the budget that a comparison makes equal. An agent that

@@ -120,7 +120,7 @@ def warm_start(
         options: See :class:`WarmStart`.
         progress: Called after each check with (steps, success), the first one before any step.
         context: Tokens that stand in the place of the prompt, in training and in the checks; None for the prompt.
-            Methods that put something new there need a base that has seen it.
+            Methods that put something new there need a base that has seen it, see :func:`find_context`.
 
     Raises:
         BudgetError: no solution fits into ``max_new_tokens``.
@@ -139,6 +139,22 @@ def warm_start(
     run_updates(trainer.step, lambda: not trainer.exhausted, [checks.after_step])
     reached = low <= checks.success <= high
     return WarmStartResult(trainer.steps, checks.success, reached, "" if reached else checks.reason)
+
+
+def find_context(strategy: Any) -> ContextRule | None:
+    """Return the context that a base must be warm-started under, or it has never seen what a strategy begins from.
+
+    Args:
+        strategy: A part of the slot ``strategy``, or None.
+
+    Returns:
+        Its ``warm_context``, else its ``context``; None where it begins from the prompt.
+    """
+    for name in ("warm_context", "context"):
+        found: ContextRule | None = getattr(strategy, name, None)
+        if found is not None:
+            return found
+    return None
 
 
 def check_range(options: WarmStart, task: Task) -> None:

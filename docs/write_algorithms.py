@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from g2rpo_env.agents.recipes import estimators, guides, plain, ratios, sets, stages, tokens
-from g2rpo_env.agents.recipes.describe import CONFIDENCE, Description, describe, first_line
+from g2rpo_env.agents.recipes import estimators, guides, plain, ratios, sets, stages, tokens, veripo
+from g2rpo_env.agents.recipes.describe import CONFIDENCE, STAGED, Description, describe, first_line
 
 PAGE = Path(__file__).with_name("algorithms.md")
 
@@ -18,14 +18,16 @@ FAMILIES = {
     "Tokens": tokens,
     "Stages and contexts": stages,
     "Guided": guides,
+    "Several recipes": veripo,
 }
 """Heading -> module of the recipes under it, in the order of the page."""
 
 INTRODUCTION = """# Algorithms
 
-Every algorithm is a recipe: a dataclass of parts, see [agents.md](agents.md). `recipes.make("dapo", policy, envs)`
+An algorithm is a recipe: a dataclass of parts, see [agents.md](agents.md). `recipes.make("dapo", policy, envs)`
 gives an agent of one, `g2rpo-env train --recipe dapo` trains it, `g2rpo-env list recipes` lists them, and `g2rpo-env
-list recipes dapo` shows the parts of one with their options. This page is written by `python
+list recipes dapo` shows the parts of one with their options. `veripo` alone is several recipes one after the other, an
+agent of its own: `g2rpo-env compare --algorithms veripo` trains it. This page is written by `python
 docs/write_algorithms.py` from the docstrings of the recipes; a test keeps both equal.
 
 **Any with any.** Parts of different recipes combine, `recipes.make("dapo", policy, envs, advantage=LeaveOneOut())`. The
@@ -40,9 +42,10 @@ guided form of a recipe starts groups from revealed tokens of the solution:
 
 `revealed=True` trains revealed tokens like sampled ones, `False` leaves them out of the loss, `"positive"` trains those
 of episodes that did better than their group. On the command line: `g2rpo-env train --recipe dapo --guided --revealed
-positive`.
+positive`, and `dapo@guided`, `dapo@guided-masked` and `dapo@guided-positive` among the names of `compare --algorithms`,
+where `all` stands for every recipe.
 A loss of whole groups takes `revealed=False` alone; a strategy that begins answers from what it chooses itself, such as
-the level of reward of `gac`, cannot be guided. Of `igrpo` the drafts are guided, and the refinements are not.
+the drafts of `igrpo` and the level of reward of `gac`, cannot be guided.
 
 **How a source was read** stands behind each recipe: *official code* is better than *paper*, then *third-party text*,
 *memory*, and *derived here* for what no source says. Differences that are known are numbered.
@@ -59,9 +62,15 @@ def write_page() -> str:
     for heading, module in FAMILIES.items():
         lines += write_table(heading, module)
     for module in FAMILIES.values():
-        for name in module.RECIPES:
+        for name in list_names(module):
             lines += write_section(describe(name))
     return "\n".join("\n".join(lines).split("\n")).rstrip() + "\n"
+
+
+def list_names(module: object) -> list[str]:
+    """Return the names of the recipes of a module, or of the agents of stages that it makes."""
+    made = [name for name, (make, _) in STAGED.items() if make.__module__ == getattr(module, "__name__", "")]
+    return [*getattr(module, "RECIPES", ()), *made]
 
 
 def write_table(heading: str, module: object) -> Iterator[str]:
@@ -70,7 +79,7 @@ def write_table(heading: str, module: object) -> Iterator[str]:
     yield f"{first_line(module)}\n"
     yield "| recipe | what it is | source read in | cost |"
     yield "|---|---|---|---|"
-    for name in module.RECIPES:  # type: ignore[attr-defined]
+    for name in list_names(module):
         one = describe(name)
         cost = "" if one.cost is None else f"{one.cost:.2f}"
         read = next(word for word in CONFIDENCE if one.confidence.startswith(word))
@@ -82,7 +91,7 @@ def find_anchors() -> dict[str, str]:
     """Return recipe -> anchor of its heading; a later heading of the same letters gets a number, as on GitHub."""
     anchors: dict[str, str] = {}
     for module in FAMILIES.values():
-        for name in module.RECIPES:
+        for name in list_names(module):
             plain = name.replace("+", "")
             before = sum(other.replace("+", "") == plain for other in anchors)
             anchors[name] = f"{plain}-{before}" if before else plain
@@ -97,6 +106,9 @@ def write_section(one: Description) -> Iterator[str]:
         yield f"{paragraph}\n"
     parts = ", ".join(f"{slot} `{part}`" for slot, part in one.parts.items())
     yield f"- **Parts** beside those of `grpo`: {parts or 'none'}."
+    if one.stages:
+        losses = [f"{stage.updates} updates of `{type(stage.recipe.loss).__name__}`" for stage in one.stages]
+        yield f"- **Stages**: {', '.join(losses)}."
     yield f"- **Formula**: {one.formula}"
     yield f"- **Source**: {one.source} Read in: {one.confidence}."
     yield f"- **Needs**: {one.needs}."

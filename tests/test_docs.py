@@ -103,9 +103,10 @@ def test_scripts_of_a_page(page: Path, line: int, block: str, tmp_path: Path) ->
 
 
 def name_anchors(page: Path) -> set[str]:
-    """Return the anchors of a page's headings, as GitHub names them."""
+    """Return the anchors of a page's headings, as GitHub names them: the second of one name ends in ``-1``."""
     headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.M), re.M)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    names = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+    return {name if n == 0 else f"{name}-{n}" for i, name in enumerate(names) for n in [names[:i].count(name)]}
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -52,7 +52,8 @@ class Strategy(Protocol):
     """How the groups of an update are collected.
 
     It may have ``context(task, problem_id) -> int32 (T,)``, the tokens that evaluations start from in the place of the
-    prompt. It may require ``guidance``: a guidance wrapper around the environment; and it may have
+    prompt, and ``warm_context`` of the same form, those that a base must have learnt to answer from where they are
+    others. It may require ``guidance``: a guidance wrapper around the environment; and it may have
     ``check_guidance(guidance)``, which raises ConfigurationError where the settings of that wrapper are not those of
     its method, asked when an agent is made. ``takes_guidance``, where it is False, says that answers begin with what
     the strategy chooses, so that no recipe with it is guided; ``samples``, where it is False, that nothing is sampled

@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Callable
 from typing import Any, cast
 
+from g2rpo_env.agents.agent import AGENTS
 from g2rpo_env.agents.grpo import GRPO
 from g2rpo_env.agents.recipe import Optimizer, Recipe
 from g2rpo_env.agents.recipes import estimators, guides, plain, ratios, sets, stages, tokens
@@ -55,7 +56,8 @@ def get(name: str) -> Recipe:
             its module is imported.
 
     Raises:
-        ConfigurationError: no recipe has that name, or the function returns something else.
+        ConfigurationError: no recipe has that name, as with the agents that are none, or the function returns something
+            else.
     """
     if ":" in name:
         made = load_object(name, "recipe")
@@ -63,6 +65,11 @@ def get(name: str) -> Recipe:
         if not isinstance(recipe, Recipe):
             raise ConfigurationError(f"recipe={name!r} must be a Recipe or return one, got {type(recipe).__name__}")
         return recipe
+    if name in AGENTS:
+        raise ConfigurationError(
+            f"recipe={name!r} must be a recipe, and is an agent of its own: train it with g2rpo-env compare "
+            f"--algorithms {name}, or in Python with {AGENTS[name].replace(':', '.')}(policy, envs).learn(updates)"
+        )
     if name not in RECIPES:
         begun = [known for known in RECIPES if name and known.startswith(name)]
         close = list(dict.fromkeys([*begun, *difflib.get_close_matches(name, RECIPES)]))[:3]

@@ -1,7 +1,8 @@
 """Descriptions: what a recipe is, read from its docstring and its parts. Pages and ``list recipes`` are made from them.
 
-The docstring of a recipe has a first line ``NAME: one sentence.``, paragraphs of explanation, and the sections of
-:data:`SECTIONS`, each a paragraph that begins with its word and a colon.
+Agents of several recipes, one after the other, are described likewise, see :data:`STAGED`. The docstring has a first
+line ``NAME: one sentence.``, paragraphs of explanation, and the sections of :data:`SECTIONS`, each a paragraph that
+begins with its word and a colon.
 """
 
 from __future__ import annotations
@@ -9,14 +10,22 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from g2rpo_env.agents.recipe import Recipe
 from g2rpo_env.agents.recipes import RECIPES
 from g2rpo_env.agents.recipes.costs import COSTS
+from g2rpo_env.agents.recipes.veripo import make_stages, veripo
+from g2rpo_env.agents.staged import Stage, Staged
 from g2rpo_env.errors import ConfigurationError
+
+STAGED: Mapping[str, tuple[Callable[..., Staged], Callable[[], tuple[Stage, ...]]]] = {"veripo": (veripo, make_stages)}
+"""Name of an agent of stages -> the function that makes it, whose docstring describes it, and one of its stages."""
+
+ARGUMENTS = ("Args", "Returns", "Raises")
+"""Sections that end the description: a function that makes an agent has them too."""
 
 SECTIONS = ("Formula", "Source", "Confidence", "Needs", "Limits", "Deviations")
 """Sections of a recipe's docstring; only ``Limits`` may be missing."""
@@ -40,8 +49,9 @@ class Description:
         needs: What it needs of the environment or the base.
         limits: What it cannot do; empty where nothing is known.
         deviations: Differences to the source.
-        parts: Slot -> the part, for slots whose part is not that of ``grpo``.
+        parts: Slot -> the part, for slots whose part is not that of ``grpo``, in any stage.
         cost: Time of an update over that of ``grpo``, sampling left out; None where it was not measured.
+        stages: Its stages, if it has some: the recipe of each and its updates.
     """
 
     name: str
@@ -56,20 +66,23 @@ class Description:
     deviations: tuple[str, ...]
     parts: dict[str, str]
     cost: float | None
+    stages: tuple[Stage, ...] = ()
 
 
 def describe(name: str) -> Description:
-    """Return the description of a recipe.
+    """Return the description of a recipe or of an agent of stages.
 
     Args:
-        name: A key of :data:`~g2rpo_env.agents.recipes.RECIPES`.
+        name: A key of :data:`~g2rpo_env.agents.recipes.RECIPES` or of :data:`STAGED`.
 
     Raises:
         ConfigurationError: there is no such recipe, or its docstring lacks a section.
     """
-    if name not in RECIPES:
-        raise ConfigurationError(f"recipe={name!r} must be one of {', '.join(RECIPES)}")
-    first, text, sections = read_docstring(inspect.getdoc(RECIPES[name]) or "")
+    if name not in RECIPES and name not in STAGED:
+        raise ConfigurationError(f"recipe={name!r} must be one of {', '.join([*RECIPES, *STAGED])}")
+    described: Callable[..., Any] = STAGED[name][0] if name in STAGED else RECIPES[name]
+    stages = STAGED[name][1]() if name in STAGED else ()
+    first, text, sections = read_docstring(inspect.getdoc(described) or "")
     title, colon, sentence = first.partition(": ")
     missing = [one for one in SECTIONS if one not in sections and one != "Limits"]
     if missing or not colon or not sentence.endswith("."):
@@ -87,8 +100,9 @@ def describe(name: str) -> Description:
         needs=sections["Needs"].rstrip("."),
         limits=sections.get("Limits", ""),
         deviations=() if sections["Deviations"].lower().rstrip(".") == "none" else tuple(listed),
-        parts=list_parts(RECIPES[name]()),
+        parts=list_stage_parts(stages) if stages else list_parts(RECIPES[name]()),
         cost=COSTS.get(name),
+        stages=stages,
     )
 
 
@@ -104,6 +118,8 @@ def read_docstring(text: str) -> tuple[str, list[str], dict[str, str]]:
     here = ""
     for paragraph in rest:
         word, colon, after = paragraph.partition(":")
+        if colon and word in ARGUMENTS:
+            break
         if colon and word in SECTIONS:
             here, sections[word] = word, after.strip()
         elif here == "Deviations":
@@ -125,6 +141,15 @@ def list_parts(recipe: Recipe) -> dict[str, str]:
         if field.name != "optimizer" and part != getattr(usual, field.name):
             found[field.name] = write_part(part)
     return found
+
+
+def list_stage_parts(stages: Sequence[Stage]) -> dict[str, str]:
+    """Return slot -> the parts as they are written that some stages have there, where they are not the usual one."""
+    found: dict[str, dict[str, None]] = {}
+    for stage in stages:
+        for slot, part in list_parts(stage.recipe).items():
+            found.setdefault(slot, {})[part] = None
+    return {slot: ", ".join(parts) for slot, parts in found.items()}
 
 
 def write_part(part: Any) -> str:
@@ -161,5 +186,5 @@ def first_line(thing: Any) -> str:
 
 
 def describe_all(names: Sequence[str] | None = None) -> list[Description]:
-    """Return the descriptions of some recipes, of all where None are named, in their order."""
-    return [describe(name) for name in (RECIPES if names is None else names)]
+    """Return the descriptions of some recipes in their order; where None are named, of all and of agents of stages."""
+    return [describe(name) for name in ([*RECIPES, *STAGED] if names is None else names)]

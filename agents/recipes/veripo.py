@@ -71,7 +71,7 @@ def veripo(
     device: Any = None,
     dtype: str | None = None,
 ) -> Staged:
-    """veripo: rounds of GRPO and of DPO on pairs that a judge makes of what GRPO sampled last, and GRPO at the end.
+    """VerIPO: rounds of GRPO and of DPO on pairs that a judge makes of what GRPO sampled last, and GRPO at the end.
 
     GRPO explores, DPO aligns the reasoning with the answer: pairs prefer answers that are right for the stated reasons.
     After each round most of the problems that are always solved are dropped. ``rounds=0`` is ``grpo``, bit for bit.
@@ -86,8 +86,9 @@ def veripo(
 
     Needs: groups of two or more; for the judge ``StatedResult`` solutions in steps of the form ``left=value``.
 
-    Limits: where no answer is repetitive, cut off, inconsistent or goes back on a step of its own, as in a task of one
-    step, there are no pairs, and a DPO stage does nothing.
+    Limits: a training that ends before the first ``grpo`` updates are done is one of GRPO. Where no answer is
+    repetitive, cut off, inconsistent or goes back on a step of its own, as in a task of one step, there are no pairs,
+    and a DPO stage does nothing.
 
     Deviations:
 

@@ -18,7 +18,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from g2rpo_env.agents.warm_start import WarmStart
+from g2rpo_env.agents import recipes
+from g2rpo_env.agents.warm_start import WarmStart, find_context
 from g2rpo_env.cli.checkpoints import add_task_options
 from g2rpo_env.cli.options import (
     DEFAULT_LENGTH,
@@ -32,6 +33,7 @@ from g2rpo_env.cli.options import (
     values,
 )
 from g2rpo_env.errors import ComparisonError, ConfigurationError
+from g2rpo_env.experiments.algorithms import expand_names
 from g2rpo_env.experiments.arms import Setting
 from g2rpo_env.experiments.comparison import Comparison, compare, find_nothing_to_say
 from g2rpo_env.experiments.environments import prepare_torch
@@ -50,13 +52,16 @@ class CompareOptions(EnvOptions, TorchOptions):
     """
 
     algorithms: str = ",".join(ARMS)
-    """Recipes, ppo, a2c, module:function of your own recipes, module:Class of your own agents, separated by commas. All
-    train in the guided environment; one whose name ends in @unguided does not. sft replays the reveals of g2rpo-a if
-    that is among them."""
+    """Recipes, ppo, a2c, veripo, module:function of your own recipes, module:Class of your own agents, separated by
+    commas; all stands for every recipe that the task and --guidance fit. They train in the guided environment; those
+    whose names end in @unguided do not, and so those of all that need no guidance. NAME@guided, NAME@guided-masked and
+    NAME@guided-positive are the guided form of a recipe: revealed tokens are trained, left out, or trained in the
+    better episodes. sft replays the reveals of g2rpo-a if that is among them."""
     learning_rates: tuple[float, ...] = ()
     """One for all algorithms, or one for each; without it that of each recipe or agent."""
     minibatch: int | None = None
-    """Episodes per gradient step; None as the recipe. Like --epochs for recipes only, not for ppo, a2c and your own."""
+    """Episodes per gradient step; None as the recipe. Like --epochs for recipes only, not for ppo, a2c, veripo and
+    your own."""
     epochs: int | None = None
     """Passes over the episodes of an update; None as the recipe."""
     sampled_tokens: int | None = None
@@ -73,6 +78,8 @@ class CompareOptions(EnvOptions, TorchOptions):
     policy: Annotated[str | None, tyro.conf.arg(aliases=["--model"])] = None
     """Folder or Hub name of the base, with a LoRA adapter if it has one; without it a warm-started tiny model per
     seed."""
+    context: str | None = None
+    """Recipe under whose context the tiny models are warm-started, such as igrpo or gac; None for the bare prompt."""
     dtype: str = "float32"
     """Torch dtype of the weights."""
     threads: int = 1
@@ -107,10 +114,10 @@ def main(argv: Sequence[str]) -> None:
     )
     if not is_given:
         print(f"Budget of each algorithm: {budget} (a default; --updates or --sampled-tokens change it).", flush=True)
-    names = split_names(options.algorithms)
+    strategy = find_strategy(options)
     try:
         found = compare(
-            names,
+            divide_names(options.algorithms),
             setting,
             options.out,
             seeds=range(options.seed, options.seed + options.seeds),
@@ -118,11 +125,12 @@ def main(argv: Sequence[str]) -> None:
             optimizer={name: value for name, value in steps.items() if value is not None},
             base=options.policy,
             warm=options.warm,
+            strategy=strategy,
             place=Place(options.device, options.dtype, options.threads),
             on_result=lambda found: write_results(found, options.out),
         )
     except KeyboardInterrupt:
-        runs = f"{options.seeds * len(names)} runs"
+        runs = f"{options.seeds * len(split_names(options.algorithms))} runs"
         print(f"Stopped. Of {runs} those that were done are kept: {options.out / RESULTS}.", file=sys.stderr)
         raise
     except ComparisonError as error:
@@ -205,8 +213,34 @@ def parse_options(argv: Sequence[str]) -> tuple[Any, Family | None]:
 
 
 def split_names(algorithms: str) -> list[str]:
-    """Return the names in a list of algorithms."""
+    """Return the names in a list of algorithms, with every recipe in the place of ``all``."""
+    return [str(one) for one in expand_names(divide_names(algorithms))]
+
+
+def divide_names(algorithms: str) -> list[str]:
+    """Return the names in a list of algorithms as they stand there."""
     return [name.strip() for name in algorithms.split(",") if name.strip()]
+
+
+def find_strategy(options: Any) -> Any:
+    """Return the strategy of the recipe that ``--context`` names, None where it names none.
+
+    Raises:
+        ConfigurationError: it begins answers from the prompt, or there is a policy, which is not warm-started.
+    """
+    if options.context is None:
+        return None
+    if options.policy is not None:
+        raise ConfigurationError(
+            f"context={options.context!r} must be left away with policy={options.policy!r}, which is taken as it is"
+        )
+    strategy = recipes.get(options.context).strategy
+    if find_context(strategy) is None:
+        raise ConfigurationError(
+            f"context={options.context!r} must be a recipe such as igrpo or gac, which begin answers from something "
+            "else than the prompt"
+        )
+    return strategy
 
 
 def show(found: Comparison) -> None:

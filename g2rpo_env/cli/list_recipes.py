@@ -1,4 +1,7 @@
-"""``g2rpo-env list recipes``: the algorithms by name, or one of them with its parts, its formula and its deviations."""
+"""``g2rpo-env list recipes``: the algorithms by name, or one of them with its parts, its formula and its deviations.
+
+Agents of several recipes, one after the other, are among them.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from rich.table import Table
 
 from g2rpo_env.agents import recipes
 from g2rpo_env.agents.recipe import Recipe
-from g2rpo_env.agents.recipes.describe import Description, describe, describe_all, first_line, list_options
+from g2rpo_env.agents.recipes.describe import STAGED, Description, describe, describe_all, first_line, list_options
 
 
 def show_recipes(console: Console) -> None:
@@ -25,7 +28,8 @@ def show_recipes(console: Console) -> None:
     console.print(table)
     console.print(
         "cost: time of an update over that of grpo, sampling left out. "
-        "g2rpo-env list recipes NAME shows the parts of one with their options, its formula and its deviations."
+        "g2rpo-env list recipes NAME shows the parts of one with their options, its formula and its deviations. "
+        f"{', '.join(STAGED)}: recipes one after the other, which compare trains and train does not."
     )
 
 
@@ -35,7 +39,8 @@ def show_recipe(console: Console, name: str) -> None:
     Raises:
         ConfigurationError: no recipe has that name.
     """
-    recipes.get(name)  # an unknown name is told the nearest ones
+    if name not in STAGED:
+        recipes.get(name)  # an unknown name is told the nearest ones
     one = describe(name)
     console.print(f"[bold]{escape(one.name)}[/bold]  {escape(one.title)}: {escape(one.sentence)}.")
     for paragraph in one.text:
@@ -55,7 +60,17 @@ def show_recipe(console: Console, name: str) -> None:
     for number, text in enumerate(one.deviations, 1):
         table.add_row("[bold]deviations[/bold]" if number == 1 else "", escape(f"{number}. {text}"))
     console.print(table)
-    show_parts(console, recipes.get(name))
+    if not one.stages:
+        show_parts(console, recipes.get(name))
+    shown: list[Recipe] = []
+    for number, stage in enumerate(one.stages):
+        same = shown.index(stage.recipe) if stage.recipe in shown else None
+        shown.append(stage.recipe)
+        parts = "" if same is None else f", the parts of stage {same}"
+        last = " and on" if number + 1 == len(one.stages) else ""
+        console.print(f"[bold]stage {number}[/bold]  {stage.updates} updates{last}{parts}")
+        if same is None:
+            show_parts(console, stage.recipe)
 
 
 def show_parts(console: Console, recipe: Recipe) -> None:

@@ -21,7 +21,7 @@ from g2rpo_env.agents.policy.sampling import check_temperature
 from g2rpo_env.agents.progress import Meter, Progress
 from g2rpo_env.agents.rehearsal import rehearse
 from g2rpo_env.agents.response import FRACTIONS
-from g2rpo_env.agents.warm_start import WarmStart, check_base, load_or_warm_start
+from g2rpo_env.agents.warm_start import WarmStart, check_base, find_context, load_or_warm_start
 from g2rpo_env.cli.interrupt import catch_stop_request
 from g2rpo_env.cli.options import (
     DEFAULT_LENGTH,
@@ -180,7 +180,7 @@ class Training:
         else:
             recipe = options.named.build(options, find_guidance(self.envs))
             rehearse(recipe, self.envs.unwrapped)  # here too, and not after a warm start of minutes
-            self.agent = GRPO(self._make_policy(), self.envs, seed=options.seed, recipe=recipe)
+            self.agent = GRPO(self._make_policy(recipe.strategy), self.envs, seed=options.seed, recipe=recipe)
         self.without_gradient = 0
         self.progress = Progress(options.updates, self.agent.updates)
         self.is_stopping: Callable[[], bool] = lambda: False
@@ -236,7 +236,8 @@ class Training:
             return False
         return True
 
-    def _make_policy(self) -> CausalLMPolicy:
+    def _make_policy(self, strategy: Any) -> CausalLMPolicy:
+        """Return the policy to train; its warm start is under the context of the strategy that it will train with."""
         options = self.options
 
         def make() -> CausalLMPolicy:
@@ -253,12 +254,15 @@ class Training:
         if options.warm_start == "never" or (options.warm_start == "auto" and options.policy is not None):
             return self._add_adapter(make())
         split = "validation" if self.validation else self.envs.unwrapped.task.source.split
-        print(f"Warm start on ground-truth solutions, measured on the {split} split ...")
+        context = find_context(strategy)
+        under = "" if context is None else f" under the context of {type(strategy).__name__}"
+        print(f"Warm start on ground-truth solutions{under}, measured on the {split} split ...")
         policy, result = load_or_warm_start(
             make,
             self.envs,
             options.warm,
             progress=lambda steps, success: print(f"  step {steps}: sampled success {success:.2%}", flush=True),
+            context=context,
         )
         check_base(result, options.warm)
         low, high = options.warm.success

@@ -9,9 +9,22 @@ from typing import Any
 from g2rpo_env.agents import recipes
 from g2rpo_env.agents.agent import AGENTS
 from g2rpo_env.controllers.base import Controller
+from g2rpo_env.controllers.rules import AdaptiveGuidance
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.experiments.arms import Arm, is_recipe, load_agent
-from g2rpo_env.experiments.families import UNGUIDED
+from g2rpo_env.experiments.arms import (
+    GUIDED,
+    UNGUIDED,
+    Arm,
+    Setting,
+    check_fits,
+    get_recipe,
+    is_recipe,
+    load_agent,
+    split_form,
+)
+
+ALL = "all"
+"""Word that stands for every recipe of the library."""
 
 IMITATION, IMITATED = "sft", "g2rpo-a"
 """The algorithm that replays the reveals of another one if both are compared, and that other one."""
@@ -26,21 +39,25 @@ def make_arm(
     """Return the arm of one algorithm.
 
     Args:
-        name: Name of a recipe, ``ppo``, ``a2c``, ``"module:function"`` of a function of yours that returns a Recipe, or
-            ``"module:Class"`` of an :class:`~g2rpo_env.agents.agent.Agent`. It trains in the guided environment unless
-            its name ends in ``@unguided``.
+        name: Name of a recipe, ``ppo``, ``a2c``, ``veripo``, ``"module:function"`` of a function of yours that returns
+            a Recipe, or ``"module:Class"`` of an :class:`~g2rpo_env.agents.agent.Agent`. It trains in the guided
+            environment unless its name ends in ``@unguided``. ``@guided``, ``@guided-masked`` and ``@guided-positive``
+            at the end of the name of a recipe ask for its guided form, see :func:`~g2rpo_env.agents.recipes.guided`.
         learning_rate: None leaves that of the recipe or the agent.
-        controller: Replaces that of a recipe of the library that needs guidance; None leaves it.
+        controller: Replaces that of a guided form, and the rule of G2RPO-A in recipes of the library; None leaves it.
         optimizer: Fields of :class:`~g2rpo_env.agents.recipe.Optimizer` that differ from the recipe's, such as
             ``{"minibatch": 16}``; an agent that is no recipe has none.
 
     Raises:
-        ConfigurationError: no recipe or agent has that name, or it needs the guidance that ``@unguided`` takes away.
+        ConfigurationError: no recipe or agent has that name, it needs the guidance that ``@unguided`` takes away, or it
+            has no guided form.
     """
-    plain = name.removesuffix(UNGUIDED)
-    algorithm, guided = AGENTS.get(plain, plain), plain == name
+    plain, form = split_form(name)
+    algorithm, guided = AGENTS.get(plain, plain), form != UNGUIDED
     label = name.replace(":", ".")
     if not is_recipe(algorithm):
+        if form in GUIDED:
+            raise ConfigurationError(f"algorithm={name!r} must be a recipe: an agent has no guided form")
         load_agent(algorithm)
         return Arm(label, algorithm, learning_rate, guided)
     if ":" not in algorithm and algorithm not in recipes.RECIPES:
@@ -49,13 +66,52 @@ def make_arm(
             f"algorithm={name!r} must be one of {known}, or module:function of a recipe, or "
             "module:Class of an agent, of yours"
         )
-    recipe = recipes.get(algorithm)
-    needs_guidance = recipe.needs_guidance
-    if needs_guidance and not guided:
+    algorithm += form if form in GUIDED else ""
+    recipe = get_recipe(algorithm)
+    if recipe.needs_guidance and not guided:
         raise ConfigurationError(f"algorithm={name!r} needs guidance: leave {UNGUIDED} away")
-    takes_controller = needs_guidance and algorithm != IMITATION and algorithm in recipes.RECIPES
+    # Other recipes have a controller that is a part of their method.
+    has_rule = plain in recipes.RECIPES and isinstance(recipe.controller, AdaptiveGuidance)
+    takes_controller = form in GUIDED or has_rule
     parts = {"optimizer": replace(recipe.optimizer, **optimizer)} if optimizer else {}
     return Arm(label, algorithm, learning_rate, guided, controller if takes_controller else None, parts=parts)
+
+
+def expand_names(algorithms: Sequence[str | Arm]) -> list[str | Arm]:
+    """Return algorithms with every recipe in the place of the word ``all``, without those that are named beside it.
+
+    Recipes that need no guidance are there with ``@unguided``.
+
+    >>> expand_names(["all", "g2rpo-a"])[:2], expand_names(["all", "sft"])[-2:]
+    (['grpo@unguided', 'sft'], ['hint-grpo', 'sft'])
+    """
+    beside = [one if isinstance(one, str) else one.label for one in algorithms]
+    names = [name if recipes.get(name).needs_guidance else name + UNGUIDED for name in recipes.RECIPES]
+    every: list[str | Arm] = [name for name in names if name not in beside]
+    return [found for one in algorithms for found in (every if one == ALL else [one])]
+
+
+def find_misfits(algorithms: Sequence[str | Arm], arms: Sequence[Arm], setting: Setting) -> dict[str, str]:
+    """Return label -> why, for arms that are there because of ``all`` and that a setting has not what they need.
+
+    No setting has what every recipe needs: some show their guidance in the prompt, others in the answer.
+
+    Args:
+        algorithms: Names and arms as they were given.
+        arms: What :func:`make_arms` made of them.
+        setting: The setting.
+    """
+    if ALL not in algorithms:
+        return {}
+    named = {one.replace(":", ".") if isinstance(one, str) else one.label for one in algorithms}
+    found = {}
+    for arm in arms:
+        try:
+            if arm.label not in named:
+                check_fits(setting, arm)
+        except ConfigurationError as error:
+            found[arm.label] = str(error)
+    return found
 
 
 def make_arms(
@@ -67,7 +123,7 @@ def make_arms(
     """Return the arms of some algorithms, in their order; ``sft`` replays the reveals of ``g2rpo-a`` if both are named.
 
     Args:
-        algorithms: Names, see :func:`make_arm`, and arms, which stay as they are.
+        algorithms: Names, see :func:`make_arm` and :func:`expand_names`, and arms, which stay as they are.
         learning_rates: One for all names, or one for each algorithm; empty leaves those of the recipes and agents.
         controller: See :func:`make_arm`.
         optimizer: See there.
@@ -76,6 +132,7 @@ def make_arms(
         ConfigurationError: there is no algorithm, one stands there twice, a name is unknown, or the learning rates are
             neither one nor as many as the algorithms.
     """
+    algorithms = expand_names(algorithms)
     labels = [one if isinstance(one, str) else one.label for one in algorithms]
     if not labels or len(set(labels)) < len(labels):
         raise ConfigurationError(f"algorithms={','.join(labels)!r} must name at least one algorithm, each once")

@@ -10,17 +10,27 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from g2rpo_env.agents import GRPO, CausalLMPolicy, Evaluation, evaluate, recipes
-from g2rpo_env.agents.agent import Agent
+from g2rpo_env.agents import CausalLMPolicy, Evaluation, evaluate, recipes
+from g2rpo_env.agents.agent import Agent, Updater
+from g2rpo_env.agents.evaluation import ContextRule
 from g2rpo_env.agents.loop import run_updates
+from g2rpo_env.agents.needs import check_needs
 from g2rpo_env.agents.progress import Report
 from g2rpo_env.agents.recipe import Recipe
 from g2rpo_env.controllers.base import Controller
 from g2rpo_env.controllers.schedules import Replay
 from g2rpo_env.curriculum import Ramp
+from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.experiments.environments import make_envs
+from g2rpo_env.guidance import find_guidance
 from g2rpo_env.naming import load_object
 from g2rpo_env.report.plots import Curves
+
+UNGUIDED = "@unguided"
+"""Ending of the name of an algorithm that trains without guidance."""
+
+GUIDED: Mapping[str, bool | str] = {"@guided": True, "@guided-masked": False, "@guided-positive": "positive"}
+"""Ending of the name of a recipe -> what its guided form makes of revealed tokens; see ``recipes.guided``."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +39,13 @@ class Arm:
 
     Attributes:
         label: Row of the table, and name of the run folder.
-        algorithm: Name of a recipe, ``"module:function"`` of one of yours, or ``"module:Class"`` of an
-            :class:`~g2rpo_env.agents.agent.Agent`.
+        algorithm: Name of a recipe, ``"module:function"`` of one of yours, either perhaps with an ending of
+            :data:`GUIDED` for its guided form, or ``"module:Class"`` of an :class:`~g2rpo_env.agents.agent.Agent`.
         learning_rate: None leaves that of the recipe, of ``parts["optimizer"]`` or of the agent.
         guided: Whether it trains in the guided environment; False reveals nothing to it.
         controller: Replaces that of the recipe; None leaves it.
-        parts: Name of another part of the recipe -> what replaces it; agents that are no recipes have none. The decay
-            of an optimizer is that of the setting.
+        parts: Name of another part of the recipe -> what replaces it; the decay of an optimizer is that of the
+            setting. An agent that is no recipe is made with them as further arguments.
         replays: Label of a guided arm whose reveal lengths this one plays back, update by update: with the same seed
             it then sees exactly the tokens that were revealed there.
     """
@@ -163,12 +173,26 @@ class Failure:
 
 
 def evaluate_base(
-    setting: Setting, base: Path, device: str = "cpu", dtype: str = "float32", progress: Report | None = None
+    setting: Setting,
+    base: Path,
+    device: str = "cpu",
+    dtype: str = "float32",
+    progress: Report | None = None,
+    context: ContextRule | None = None,
 ) -> Evaluation:
-    """Return the accuracy of the base on the test problems."""
+    """Return the accuracy of the base on the test problems.
+
+    Args:
+        setting: Environment and number of problems.
+        base: Folder of the base.
+        device: Torch device.
+        dtype: Torch dtype of the weights.
+        progress: Shows how far it is.
+        context: Tokens that answers start from in the place of the prompt; None for the prompt.
+    """
     policy = CausalLMPolicy.from_pretrained(base, device=device, dtype=dtype)
     envs = setting.make_envs(guided=False)
-    return evaluate(policy, envs, problems=setting.evaluation_problems, progress=progress)
+    return evaluate(policy, envs, problems=setting.evaluation_problems, progress=progress, context=context)
 
 
 class UpdateRecorder(Protocol):
@@ -198,7 +222,7 @@ def train(
     updates = evaluations = 0
 
     def update() -> dict[str, Any]:
-        if isinstance(agent, GRPO):
+        if isinstance(agent, Updater):
             return agent.update()
         before = agent.sampled_tokens
         agent.learn(1)
@@ -240,8 +264,9 @@ def make_agent(setting: Setting, policy: Any, arm: Arm, lengths: Sequence[float]
     envs = setting.make_envs(guided=arm.guided)
     if not is_recipe(arm.algorithm):
         options = {} if arm.learning_rate is None else {"learning_rate": arm.learning_rate}
-        return load_agent(arm.algorithm)(policy, envs, seed=setting.seed, **options)
-    optimizer = arm.parts.get("optimizer", recipes.get(arm.algorithm).optimizer)
+        return load_agent(arm.algorithm)(policy, envs, seed=setting.seed, **options, **arm.parts)
+    recipe = get_recipe(arm.algorithm)
+    optimizer = arm.parts.get("optimizer", recipe.optimizer)
     counts_updates = setting.sampled_tokens is None
     optimizer = replace(
         optimizer,
@@ -254,7 +279,54 @@ def make_agent(setting: Setting, policy: Any, arm: Arm, lengths: Sequence[float]
         parts["controller"] = arm.controller
     if lengths is not None:
         parts["controller"] = Replay(lengths=tuple(lengths))
-    return recipes.make(arm.algorithm, policy, envs, seed=setting.seed, **parts)
+    return recipes.make(recipe, policy, envs, seed=setting.seed, **parts)
+
+
+def check_fits(setting: Setting, arm: Arm) -> None:
+    """Raise ConfigurationError where the task or the guidance of a setting is not what the parts of an arm need.
+
+    An agent says so as well, but only when it is made, which is after the warm start of its base.
+    """
+    if not is_recipe(arm.algorithm):
+        return
+    recipe, envs = replace(get_recipe(arm.algorithm), **arm.parts), setting.make_envs(guided=arm.guided)
+    check_needs(recipe, envs.unwrapped)
+    guidance, check = find_guidance(envs), getattr(recipe.strategy, "check_guidance", None)
+    if guidance is not None and check is not None:
+        check(guidance)
+
+
+def split_form(name: str) -> tuple[str, str]:
+    """Return the name of an algorithm without its ending, and the ending; ``""`` where it has none.
+
+    Raises:
+        ConfigurationError: there is no such ending.
+
+    >>> split_form("dapo@guided-positive"), split_form("dapo")
+    (('dapo', '@guided-positive'), ('dapo', ''))
+    """
+    plain, at, form = name.partition("@")
+    if at and at + form not in (UNGUIDED, *GUIDED):
+        raise ConfigurationError(f"algorithm={name!r} must end in {', '.join((UNGUIDED, *GUIDED))}, or have no @")
+    return plain, at + form
+
+
+def get_recipe(name: str) -> Recipe:
+    """Return a recipe by name, its guided form where the name ends in one of :data:`GUIDED`.
+
+    Raises:
+        ConfigurationError: there is no such recipe, or it has no such form.
+
+    >>> get_recipe("dapo@guided") == recipes.guided("dapo")
+    True
+    """
+    plain, form = split_form(name)
+    if form not in GUIDED:
+        return recipes.get(plain)
+    try:
+        return recipes.guided(plain, GUIDED[form])
+    except ConfigurationError as error:
+        raise ConfigurationError(f"algorithm={name!r}: {error}") from None
 
 
 def is_recipe(name: str) -> bool:
@@ -263,12 +335,12 @@ def is_recipe(name: str) -> bool:
     Raises:
         ConfigurationError: it cannot be imported.
 
-    >>> is_recipe("grpo"), is_recipe("g2rpo_env.agents.recipes:raft"), is_recipe("g2rpo_env.agents:GRPO")
+    >>> is_recipe("grpo"), is_recipe("g2rpo_env.agents.recipes.plain:raft"), is_recipe("g2rpo_env.agents:GRPO")
     (True, True, False)
     """
     if ":" not in name:
         return True
-    found = load_object(name, "algorithm")
+    found = load_object(split_form(name)[0], "algorithm")
     if isinstance(found, type) or not callable(found):
         return isinstance(found, Recipe)
     try:

@@ -9,10 +9,10 @@ from typing import Any
 
 from g2rpo_env.agents.evaluation import Evaluation, mean_over_seeds, paired_difference
 from g2rpo_env.agents.progress import Meter
-from g2rpo_env.agents.warm_start import WarmStart
+from g2rpo_env.agents.warm_start import WarmStart, find_context
 from g2rpo_env.errors import ComparisonError
-from g2rpo_env.experiments.algorithms import make_arms, make_chains
-from g2rpo_env.experiments.arms import Arm, Failure, Result, Setting, evaluate_base
+from g2rpo_env.experiments.algorithms import find_misfits, make_arms, make_chains
+from g2rpo_env.experiments.arms import Arm, Failure, Result, Setting, evaluate_base, get_recipe, is_recipe, split_form
 from g2rpo_env.experiments.bases import make_base, make_folder
 from g2rpo_env.experiments.families import find_controller
 from g2rpo_env.experiments.runner import ON_PROCESSOR, Place, run_chains
@@ -152,6 +152,7 @@ def compare(
     optimizer: Mapping[str, Any] | None = None,
     base: str | Path | Mapping[int, Path] | None = None,
     warm: WarmStart | None = None,
+    strategy: Any = None,
     workers: int | None = None,
     report: Callable[[str], Any] = print,
     place: Place = ON_PROCESSOR,
@@ -163,7 +164,8 @@ def compare(
     this below ``if __name__ == "__main__":``. Results do not depend on how many train side by side.
 
     Args:
-        algorithms: Names, see :func:`~g2rpo_env.experiments.algorithms.make_arm`, or arms of your own.
+        algorithms: Names, see :func:`~g2rpo_env.experiments.algorithms.make_arm`, or arms of your own. ``all`` stands
+            for every recipe that the setting has all for; ``report`` is told which ones it has not.
         setting: Environment, guidance and budget; see :func:`~g2rpo_env.experiments.families.make_setting`. Its seed is
             replaced. Where its guidance is that of the environment's family, named algorithms get the family's
             controller.
@@ -175,6 +177,8 @@ def compare(
             own, such as ``{"minibatch": 16, "epochs": 2}``.
         base: Folder of the base of all seeds, or seed -> folder; None warm-starts a tiny model per seed.
         warm: How that is done; None takes the defaults of :class:`~g2rpo_env.agents.warm_start.WarmStart`.
+        strategy: Part under whose context the bases are made and measured, such as ``Refine()``; None for the prompt.
+            What begins answers from something new learns next to nothing from a base that never saw it.
         workers: Worker processes; None takes the cores.
         report: Called with a line about each base and each arm that is done.
         place: Device, dtype and torch threads of the models.
@@ -191,6 +195,11 @@ def compare(
     """
     controller = find_controller(setting.env, setting.guidance)
     arms = make_arms(algorithms, learning_rates, controller, optimizer)
+    misfits = find_misfits(algorithms, arms, setting)
+    arms = [arm for arm in arms if arm.label not in misfits]
+    lines = [f"{label} is left out: {reason}" for label, reason in misfits.items()]
+    for line in [*lines, *(describe_unprepared(arms, strategy) if base is None else ())]:
+        report(line)
     chains = make_chains(arms)
     if not isinstance(out, Mapping):
         make_folder(Path(out))
@@ -214,9 +223,10 @@ def compare(
         given = base[seed] if isinstance(base, Mapping) else base
         if given is None:
             report(f"Warm start of a base, seed {seed} ...")
-        start = make_base(one, given, warm or WarmStart(), out[seed] / BASE, report)
+        start = make_base(one, given, warm or WarmStart(), out[seed] / BASE, report, find_context(strategy))
         with Meter(f"Accuracy of the base, seed {seed}") as meter:
-            bases[seed] = evaluate_base(one, start, place.device, place.dtype, meter)
+            context = getattr(strategy, "context", None)
+            bases[seed] = evaluate_base(one, start, place.device, place.dtype, meter, context)
         jobs += [(one, start, chain, out[seed]) for chain in chains]
     outcomes = run_chains(jobs, report, workers, keep, place)
     found = look([one for one in outcomes if isinstance(one, Result)])
@@ -224,3 +234,21 @@ def compare(
     if failed:
         raise ComparisonError(f"{len(failed)} of {len(outcomes)} runs failed: " + "; ".join(map(str, failed)), found)
     return found
+
+
+def describe_unprepared(arms: Sequence[Arm], strategy: Any = None) -> list[str]:
+    """Return a line for each arm that begins answers from a context that its base has never seen.
+
+    Args:
+        arms: The arms.
+        strategy: Part under whose context the bases are made; None for the prompt.
+    """
+    lines = []
+    for arm in arms:
+        own = arm.parts.get("strategy", get_recipe(arm.algorithm).strategy) if is_recipe(arm.algorithm) else None
+        if find_context(own) is not None and own != strategy:
+            lines.append(
+                f"{arm.label}: its bases have not seen what {type(own).__name__} begins answers from, and it may learn "
+                f"nothing; --context {split_form(arm.algorithm)[0]}, in Python strategy=..., makes bases that have."
+            )
+    return lines

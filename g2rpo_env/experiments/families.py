@@ -14,10 +14,7 @@ from g2rpo_env.agents.warm_start import WarmStart
 from g2rpo_env.controllers.base import Controller
 from g2rpo_env.controllers.rules import AdaptiveGuidance
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.experiments.arms import Setting
-
-UNGUIDED = "@unguided"
-"""Ending of the name of an algorithm that trains without guidance."""
+from g2rpo_env.experiments.arms import UNGUIDED, Setting
 
 ARMS = (f"grpo{UNGUIDED}", "sft", "g2rpo-a", "g2rpo-a-masked")
 

@@ -15,9 +15,9 @@ from g2rpo_env.controllers.base import Controller
 from g2rpo_env.controllers.rules import AdaptiveGuidance, FixedGuidance, OfficialCadence, TargetSuccess
 from g2rpo_env.controllers.schedules import CosineDecay, LinearDecay
 from g2rpo_env.controllers.self_tuning import SelfTuning
-from g2rpo_env.experiments.arms import Arm, Setting
+from g2rpo_env.experiments.arms import UNGUIDED, Arm, Setting
 from g2rpo_env.experiments.environments import make_envs
-from g2rpo_env.experiments.families import CHAIN, FAMILIES, UNGUIDED, Family
+from g2rpo_env.experiments.families import CHAIN, FAMILIES, Family
 from g2rpo_env.study.runs import Base, Run
 
 STARTS = (0.1, 0.3, 0.5, 0.8)

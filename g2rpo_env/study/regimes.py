@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from g2rpo_env.agents.parts.token_weights.means import SequenceMean, TokenMean
-from g2rpo_env.experiments.families import RATES, UNGUIDED
+from g2rpo_env.experiments.arms import UNGUIDED
+from g2rpo_env.experiments.families import RATES
 from g2rpo_env.study.grounds import BASE, Ground, TableRow, make_row
 from g2rpo_env.study.runs import Run
 

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from g2rpo_env.agents import GRPO, CausalLMPolicy, Evaluation, evaluate
-from g2rpo_env.agents.warm_start import WarmStart
+from g2rpo_env.agents import CausalLMPolicy, Evaluation, evaluate
+from g2rpo_env.agents.agent import Updater
+from g2rpo_env.agents.warm_start import WarmStart, find_context
 from g2rpo_env.experiments.arms import Arm, Setting, make_agent, train
 from g2rpo_env.experiments.bases import save_base, warm_start_tiny
 from g2rpo_env.experiments.environments import make_envs
@@ -36,8 +37,8 @@ BINS = 40
 """Points that a curve over the updates is thinned to, each the mean of the updates around it."""
 
 
-LATER: Mapping[str, Any] = {"truncated": True, "cap": None}
-"""Options that parts have got since results were first kept, at the values that change nothing: they are in no key."""
+LATER: Mapping[str, Any] = {"truncated": True, "cap": None, "strategy": None}
+"""Options that parts and bases got after results were first kept, at values that change nothing: they are in no key."""
 
 
 def to_plain(value: Any) -> Any:
@@ -69,6 +70,8 @@ class Base:
         hidden_size: Width of the model.
         layers: Its number of layers.
         seed: Of the weights and of the warm start.
+        strategy: Part under whose context it is warm-started and measured, such as ``Refine()``: what begins answers
+            from something new needs a base that has seen it. None for the prompt.
     """
 
     env: str
@@ -77,6 +80,7 @@ class Base:
     hidden_size: int = 96
     layers: int = 3
     seed: int = 0
+    strategy: Any = None
 
     @cached_property
     def key(self) -> str:
@@ -86,7 +90,8 @@ class Base:
     def make(self, folder: Path) -> dict[str, Any]:
         """Train it, save it in a folder that does not exist yet, and return the result of the warm start."""
         envs = make_envs(self.env, 1, 1, self.task)
-        policy, result = warm_start_tiny(envs, self.warm, self.seed, hidden_size=self.hidden_size, layers=self.layers)
+        size = {"hidden_size": self.hidden_size, "layers": self.layers}
+        policy, result = warm_start_tiny(envs, self.warm, self.seed, find_context(self.strategy), **size)
         found = {**dataclasses.asdict(result), "parameters": sum(p.numel() for p in policy.model.parameters())}
         half = folder.with_suffix(".part")
         save_base(policy, half, {**found, "env": self.env, "task": to_plain(self.task)})
@@ -161,9 +166,10 @@ class MemoryRecorder:
     def record(self, metrics: dict[str, Any], seconds: float) -> None:
         """Keep one update."""
         row = {**metrics, "seconds": seconds}
-        update = self.agent.last_update if isinstance(self.agent, GRPO) else None
+        update = self.agent.last_update if isinstance(self.agent, Updater) else None
         if update is not None:
-            self.forward_tokens += sum(len(e.tokens_T) for e in update.groups.sampled_episodes)
+            if not update.groups.reused:
+                self.forward_tokens += sum(len(e.tokens_T) for e in update.groups.sampled_episodes)
             self.solved.append([int(sum(e.correct for e in g.episodes)) for g in update.groups])
             advantages = update.advantages
             row["advantage_std"] = float(np.std(np.concatenate(advantages))) if advantages else 0.0
@@ -236,7 +242,8 @@ def execute(
     setting = run.setting
     if agent is None:
         envs = make_envs(setting.env, 1, 1, setting.task if setting.measured is None else setting.measured)
-        evaluation = evaluate(policy, envs, split="test", problems=setting.evaluation_problems)
+        context = getattr(run.base.strategy, "context", None)
+        evaluation = evaluate(policy, envs, split="test", problems=setting.evaluation_problems, context=context)
     else:
         evaluation = setting.evaluate(agent, "test", setting.evaluation_problems)
     return {

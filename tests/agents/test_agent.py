@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from g2rpo_env.agents import GRPO, CausalLMPolicy, evaluate
-from g2rpo_env.agents.agent import Agent
+from g2rpo_env.agents.agent import Agent, Updater
+from g2rpo_env.agents.recipe import Recipe
+from g2rpo_env.agents.staged import Stage, Staged
 
 
 @pytest.mark.parametrize("method", ["learn", "evaluate", "save", "load"])
@@ -54,3 +56,12 @@ def test_an_agent_of_ones_own_is_measured_like_grpo(make_envs: Any, make_policy:
     mine.save(tmp_path)
     again: Agent = DoesNothing.load(tmp_path, envs)
     assert again.evaluate(problems=10).correct_PS.tolist() == ours.evaluate(problems=10).correct_PS.tolist()
+
+
+def test_agents_that_say_what_an_update_did_are_told_from_those_that_do_not(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(16, 4)
+    policy = make_policy(envs)
+    staged = Staged(policy, envs, stages=[Stage(Recipe(), 1)])
+    assert isinstance(GRPO(policy, envs), Updater) and isinstance(staged, Updater)
+    assert not isinstance(DoesNothing(policy, envs), Updater)
+    assert staged.last_update is None and staged.update()["update"] == 1 and staged.last_update is not None

@@ -15,6 +15,7 @@ import torch
 
 from g2rpo_env import TokenVectorEnv
 from g2rpo_env.agents import warm_start as module
+from g2rpo_env.agents.parts.strategies import Conditioned, Refine, Resampled, Rollout
 from g2rpo_env.agents.warm_start import (
     SCREEN,
     WarmStart,
@@ -22,6 +23,7 @@ from g2rpo_env.agents.warm_start import (
     cache_folder,
     check_base,
     count_samples,
+    find_context,
     load_or_warm_start,
     measure_success,
     screen_success,
@@ -553,3 +555,10 @@ def test_a_context_is_part_of_the_key_of_the_cache(make_envs: Any, make_policy: 
     policy = make_policy(envs)
     plain, other = module._key(policy, envs, QUICK), module._key(policy, envs, QUICK, doubled)
     assert plain == module._key(policy, envs, QUICK, None) != other
+
+
+def test_the_context_of_a_base_is_what_its_strategy_begins_answers_from() -> None:
+    refine, conditioned = Refine(), Conditioned()
+    assert find_context(refine) == refine.warm_context and find_context(conditioned) == conditioned.context
+    assert find_context(Resampled(inner=refine)) == refine.warm_context
+    assert find_context(Resampled()) is find_context(Rollout()) is find_context(None) is None

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from g2rpo_env.agents.evaluation import summarise
-from g2rpo_env.cli.compare import Budget, describe, find_budget, main, parse_options
+from g2rpo_env.agents.parts.strategies import Conditioned, Refine
+from g2rpo_env.agents.recipes import RECIPES
+from g2rpo_env.cli.compare import Budget, describe, find_budget, main, parse_options, split_names
 from g2rpo_env.cli.options import values
 from g2rpo_env.errors import ComparisonError
 from g2rpo_env.experiments.arms import Arm, Result
@@ -177,3 +179,26 @@ def test_nothing_is_concluded_where_nothing_was_learnt_or_problems_are_few():
     ]
     few = Comparison({0: solved(0, 4)}, tuple(result(name, 4, 0, 4) for name in names))
     assert describe(few) == ["Seed 0: 4 test problems are too few for a conclusion, which takes at least 30.", ONE_SEED]
+
+
+def test_the_context_of_bases_is_that_of_a_recipe(command, tmp_path, monkeypatch):
+    given = []
+
+    def stop(algorithms, *arguments, **options):
+        given.append((algorithms, options["strategy"]))
+        raise StopIteration
+
+    monkeypatch.setattr("g2rpo_env.cli.compare.compare", stop)
+    for argv in ([], ["--context", "igrpo"], ["--context", "gac-critic"]):
+        with pytest.raises(StopIteration):
+            main([*argv, "--algorithms", "grpo@guided,all", "--out", str(tmp_path / "x")])
+    assert [strategy for _, strategy in given] == [None, Refine(), Conditioned()]
+    assert given[0][0] == ["grpo@guided", "all"]
+    assert split_names(" grpo@guided , all")[:2] == ["grpo@guided", "grpo@unguided"]
+    assert len(split_names("all,sft,")) == len(RECIPES)
+    for argv, words in (
+        (["--context", "grpo"], "context='grpo' must be a recipe such as igrpo or gac"),
+        (["--context", "igrpo", "--policy", "mine"], "context='igrpo' must be left away with policy='mine'"),
+    ):
+        status, _, error = command("compare", *argv, "--out", tmp_path / "x")
+        assert status == 1 and words in error

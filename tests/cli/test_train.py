@@ -14,6 +14,7 @@ import torch
 from arguments import QUIET, TINY
 
 from g2rpo_env.agents import CausalLMPolicy
+from g2rpo_env.agents.parts.strategies import Conditioned, Refine
 from g2rpo_env.cli import train as module
 from g2rpo_env.report.run_folder import RunFolder
 
@@ -525,3 +526,33 @@ def test_a_run_goes_on_with_the_threads_that_it_began_with(train, command):
     (folder / "config.json").write_text(json.dumps(config))
     assert command("train", "--resume", folder, "--updates", 2)[0] == 0
     assert torch.get_num_threads() == 3
+
+
+def test_a_warm_start_is_under_the_context_of_the_strategy(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("G2RPO_CACHE", str(tmp_path / "cache"))
+    asked, true = [], module.load_or_warm_start
+
+    def spy(*given, context, **options):
+        asked.append(context)
+        return true(*given, context=context, **options)
+
+    monkeypatch.setattr(module, "load_or_warm_start", spy)
+    options = [*QUIET, "--digits", 1, "--problems", 2, "--group-size", 4, "--threads", 1, "--updates", 1]
+    options += ["--warm.success", 0.0, 1.0, "--warm.samples", 8]
+    for recipe, words in (
+        ("igrpo", " under the context of Refine"),
+        ("gac", " under the context of Conditioned"),
+        ("grpo", ""),
+    ):
+        status, text, error = command("train", *options, "--recipe", recipe, "--out", tmp_path / recipe)
+        assert status == 0, error
+        assert f"solutions{words}, measured" in text
+    assert [one and (one.__self__, one.__name__) for one in asked] == [
+        (Refine(), "warm_context"), (Conditioned(), "context"), None
+    ]  # fmt: skip
+    assert len(list((tmp_path / "cache").iterdir())) == 3
+
+
+def test_an_agent_of_stages_is_refused_with_how_to_train_it(command, tmp_path):
+    status, _, error = command("train", *TINY, "--recipe", "veripo", "--out", tmp_path / "run")
+    assert status == 1 and "compare --algorithms veripo" in error and not (tmp_path / "run").exists()

@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from g2rpo_env.agents.recipes import RECIPES
+from g2rpo_env.agents.recipes.describe import STAGED
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "write_algorithms.py"
 
@@ -28,5 +29,5 @@ def test_the_committed_page_is_what_the_script_writes(script: ModuleType) -> Non
 
 def test_every_recipe_has_a_row_and_a_section(script: ModuleType) -> None:
     page = script.write_page()
-    for name in RECIPES:
+    for name in [*RECIPES, *STAGED]:
         assert page.count(f"| [`{name}`]") == 1 and page.count(f"\n### {name}\n") == 1

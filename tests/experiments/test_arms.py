@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from g2rpo_env.agents import GRPO, CausalLMPolicy, recipes
+from g2rpo_env.agents.agent import AGENTS
 from g2rpo_env.agents.parts.selection.splits import SplitGuided
 from g2rpo_env.agents.recipe import Optimizer, Recipe
 from g2rpo_env.curriculum import Ramp
 from g2rpo_env.errors import ConfigurationError
-from g2rpo_env.experiments.arms import Arm, load_agent, make_agent
+from g2rpo_env.experiments.arms import Arm, get_recipe, is_recipe, load_agent, make_agent, split_form, train
 from g2rpo_env.guidance import find_guidance
 
 
@@ -109,3 +110,55 @@ def test_guidance_goes_only_to_arms_that_need_it(setting):
     assert setting.make_envs(guided=True).unwrapped.reveal_plan is not None
     assert isinstance(setting.make_envs(guided=False), gym.vector.VectorEnv)
     assert setting.make_envs(guided=False).unwrapped.reveal_plan is None
+
+
+def test_the_ending_of_a_name_asks_for_a_form():
+    assert [split_form(name) for name in ("grpo", "my.module:f@unguided", "dapo@guided-positive")] == [
+        ("grpo", ""), ("my.module:f", "@unguided"), ("dapo", "@guided-positive")
+    ]  # fmt: skip
+    with pytest.raises(ConfigurationError, match="algorithm='grpo@gided' must end in @unguided, @guided, .*-positive"):
+        split_form("grpo@gided")
+
+
+def test_a_guided_form_is_that_of_the_recipe(setting, base):
+    for ending, revealed in (("", True), ("-masked", False), ("-positive", "positive")):
+        assert get_recipe(f"dapo@guided{ending}") == recipes.guided("dapo", revealed)
+    assert get_recipe("dapo@unguided") == get_recipe("dapo") == recipes.get("dapo")
+    assert is_recipe("g2rpo_env.agents.recipes.plain:raft@guided")
+    with pytest.raises(ConfigurationError, match="algorithm='disco@guided': revealed=True must be False with loss"):
+        get_recipe("disco@guided")
+    policy = CausalLMPolicy.from_pretrained(base)
+    agent = make_agent(setting, policy, Arm("x", "dapo@guided-masked", 0.5), None)
+    assert agent.controller.length == 9.0 and not agent.recipe.token_weight.revealed
+    assert agent.recipe.optimizer.learning_rate == 0.5
+
+
+def test_parts_are_further_arguments_of_an_agent(setting, base):
+    policy = CausalLMPolicy.from_pretrained(base)
+    arm = Arm("x", AGENTS["veripo"], parts={"grpo": 2, "dpo": 1, "rounds": 1}, guided=False)
+    assert [stage.updates for stage in make_agent(setting, policy, arm, None).stages] == [2, 1, 2]
+
+
+class Rows:
+    """A recorder that keeps metrics."""
+
+    def __init__(self):
+        self.rows = []
+
+    def record(self, metrics, seconds):
+        self.rows.append(metrics)
+
+    def record_evaluation(self, update, evaluation):
+        pass
+
+
+def test_an_agent_that_says_what_its_updates_did_is_asked(setting, base, counting):
+    policy = CausalLMPolicy.from_pretrained(base)
+    staged, other = Rows(), Rows()
+    arm = Arm("x", AGENTS["veripo"], parts={"grpo": 2, "dpo": 1, "rounds": 1}, guided=False)
+    assert train(make_agent(setting, policy, arm, None), setting, staged) == 3
+    assert [(row["update"], row["stage"], "reward" in row) for row in staged.rows] == [
+        (1, 0, True), (2, 0, True), (3, 1, True)
+    ]  # fmt: skip
+    train(make_agent(setting, policy, Arm("x", counting), None), setting, other)
+    assert other.rows == [{"update": number, "sampled_tokens": 7} for number in (1, 2, 3)]

@@ -5,11 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from g2rpo_env.agents.agent import AGENTS
 from g2rpo_env.agents.evaluation import summarise
+from g2rpo_env.agents.parts.strategies import Conditioned, Refine, Rollout
+from g2rpo_env.agents.recipes import RECIPES
 from g2rpo_env.agents.warm_start import WarmStart
 from g2rpo_env.errors import ConfigurationError, RunExistsError
 from g2rpo_env.experiments import Arm, Comparison, Entry, Result, Setting, compare
 from g2rpo_env.experiments.arms import evaluate_base
+from g2rpo_env.experiments.comparison import describe_unprepared
 from g2rpo_env.report.plots import Curves
 
 
@@ -44,10 +48,10 @@ def test_an_unknown_algorithm_leaves_no_folder(setting, tmp_path):
 
 def test_every_seed_gets_its_base_its_folder_and_the_controller_of_the_family(tmp_path, monkeypatch):
     """Nothing is trained: what the runner would do is looked at."""
-    jobs, made = [], []
+    jobs, made, contexts = [], [], []
 
-    def make(setting, policy, warm, folder, report):
-        made.append((setting.seed, policy, warm, folder))
+    def make(setting, policy, warm, folder, report, context):
+        made.append((setting.seed, policy, warm, folder, context))
         return folder if policy is None else policy
 
     def run(given, report, workers, keep, place):
@@ -56,7 +60,8 @@ def test_every_seed_gets_its_base_its_folder_and_the_controller_of_the_family(tm
 
     monkeypatch.setattr("g2rpo_env.experiments.comparison.make_base", make)
     monkeypatch.setattr(
-        "g2rpo_env.experiments.comparison.evaluate_base", lambda setting, folder, device, dtype, progress: measure(0)
+        "g2rpo_env.experiments.comparison.evaluate_base",
+        lambda setting, folder, *given: contexts.append(given[-1]) or measure(0),
     )
     monkeypatch.setattr("g2rpo_env.experiments.comparison.run_chains", run)
     from g2rpo_env.experiments.families import FAMILIES, make_setting
@@ -64,7 +69,7 @@ def test_every_seed_gets_its_base_its_folder_and_the_controller_of_the_family(tm
     env = "g2rpo_env/Addition-v0"
     setting, warm = make_setting(env), WarmStart(max_steps=1)
     found = compare(["sft", "g2rpo-a", "grpo"], setting, tmp_path, seeds=(0, 1), warm=warm)
-    assert made == [(seed, None, warm, tmp_path / f"seed-{seed}/base") for seed in (0, 1)]
+    assert made == [(seed, None, warm, tmp_path / f"seed-{seed}/base", None) for seed in (0, 1)]
     assert [(one.seed, base, out) for one, base, _, out in jobs[::2]] == [
         (seed, tmp_path / f"seed-{seed}/base", tmp_path / f"seed-{seed}") for seed in (0, 1)
     ]
@@ -79,6 +84,22 @@ def test_every_seed_gets_its_base_its_folder_and_the_controller_of_the_family(tm
     compare(["g2rpo-a"], other, folders, seeds=(0, 1), base={0: tmp_path / "a", 1: tmp_path / "b"})
     assert [(base, out) for _, base, _, out in jobs] == [(tmp_path / "a", folders[0]), (tmp_path / "b", folders[1])]
     assert jobs[0][2][0].controller is None  # that of the recipe
+    jobs.clear()
+    lines: list[str] = []
+    compare(["all"], setting, tmp_path / "all", report=lines.append)
+    labels = [arm.label for _, _, chain, _ in jobs for arm in chain]
+    left_out = [line.partition(" ")[0] for line in lines if " is left out: " in line]
+    assert "guide" in left_out and "sft" in labels and len(labels) + len(left_out) == len(RECIPES)
+    strategy, lines = Conditioned(), []
+    compare(["gac"], setting, tmp_path / "gac", strategy=strategy, report=lines.append)
+    assert made[-1][-1] == contexts[-1] == strategy.context and contexts[0] is None
+    strategy = Refine()  # answers are measured from the bare prompt, also those of its base
+    compare(["igrpo", "grpo"], setting, tmp_path / "igrpo", strategy=strategy, report=lines.append)
+    assert made[-1][-1] == strategy.warm_context and contexts[-1] is None
+    assert not any("have not seen" in line for line in lines)
+    compare(["igrpo", "grpo"], setting, tmp_path / "bare", report=lines.append)
+    compare(["igrpo", "grpo"], setting, tmp_path / "given", base=tmp_path / "a", report=lines.append)
+    assert [line for line in lines if "have not seen" in line] == describe_unprepared([Arm("igrpo", "igrpo")])
 
 
 def measure(correct):
@@ -145,3 +166,12 @@ def test_an_arm_that_is_missing_on_a_seed_has_no_mean_and_leaves_no_difference()
         (None, "base", False), (None, "sft", False),
     ]  # fmt: skip
     assert [entry.algorithm for entry in Comparison({0: measure(0)}, ()).get_entries()] == ["base"]
+
+
+def test_arms_whose_bases_have_not_seen_their_context_are_named():
+    arms = [Arm("igrpo", "igrpo"), Arm("mine", "grpo", parts={"strategy": Refine()}), Arm("grpo", "grpo")]
+    arms += [Arm("plain", "gac", parts={"strategy": Rollout()}), Arm("critic", "gac-critic"), Arm("x", AGENTS["ppo"])]
+    lines = describe_unprepared(arms)
+    assert [line.partition(":")[0] for line in lines] == ["igrpo", "mine", "critic"]
+    assert "what Refine begins answers from" in lines[0] and "--context igrpo" in lines[0]
+    assert [line.partition(":")[0] for line in describe_unprepared(arms, Conditioned())] == ["igrpo", "mine"]

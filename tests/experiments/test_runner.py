@@ -10,6 +10,7 @@ import pytest
 
 from g2rpo_env.agents import GRPO
 from g2rpo_env.agents.agent import AGENTS
+from g2rpo_env.agents.staged import Staged
 from g2rpo_env.experiments.arms import Arm, evaluate_base
 from g2rpo_env.experiments.runner import run_chain, run_chains
 
@@ -128,3 +129,14 @@ def test_a_run_says_what_it_was_made_of_and_what_came_out(setting, base, tmp_pat
     assert found["accuracy"] == result.evaluation.accuracy and found["update"] == 3
     assert found["problem_ids"] == list(result.evaluation.problem_ids)
     assert found["correct"] == result.evaluation.correct_PS.astype(int).tolist()
+
+
+def test_an_agent_of_stages_has_metrics_and_a_checkpoint_that_goes_on(setting, base, tmp_path):
+    arm = Arm("veripo", AGENTS["veripo"], 1e-3, guided=False, parts={"grpo": 2, "dpo": 1, "rounds": 1})
+    (result,) = run_chain(setting, base, [arm], tmp_path)
+    assert [row["stage"] for row in result.curves.metrics] == [0, 0, 1]
+    assert result.sampled_tokens == sum(row["sampled_tokens"] for row in result.curves.metrics) > 0
+    assert len(result.evaluation.problem_ids) == 6 and len(result.reveal_lengths) == 3
+    (checkpoint,) = (tmp_path / "veripo/checkpoints").iterdir()
+    resumed = Staged.load(checkpoint, setting.make_envs(guided=False))
+    assert resumed.updates == 3 and resumed.update()["stage"] == 2

@@ -6,9 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from g2rpo_env.agents.agent import AGENTS
 from g2rpo_env.agents.parts.selection.splits import SplitGuided
+from g2rpo_env.agents.parts.strategies import Conditioned, Refine
+from g2rpo_env.agents.warm_start import WarmStart
+from g2rpo_env.experiments.arms import Arm
 from g2rpo_env.reveal.assignment import Levels
-from g2rpo_env.study.runs import Run, execute, thin_curve, to_plain, unpack_answers
+from g2rpo_env.study import runs as module
+from g2rpo_env.study.runs import Base, Run, execute, thin_curve, to_plain, unpack_answers
 
 
 @pytest.fixture
@@ -113,3 +118,44 @@ def test_problems_in_order_are_measured_in_their_own(tiny, base):
 def test_answers_come_back_as_they_were():
     right = np.random.default_rng(0).random(37) < 0.5
     assert (unpack_answers(np.packbits(right).tobytes().hex(), 37) == right).all()
+
+
+def test_a_base_without_a_context_has_the_key_that_it_always_had(tiny):
+    plain = Base("g2rpo_env/Addition-v0", {"digits": 4}, WarmStart())
+    assert plain.key == "4cffc677ffa3581d" and "strategy" not in to_plain(plain)
+    bases = [plain, *(replace(plain, strategy=one) for one in (Refine(), Refine(drafts=2), Conditioned()))]
+    assert len({base.key for base in bases}) == 4 and to_plain(bases[1])["strategy"]["class"] == "Refine"
+    run = tiny.make_run(0)
+    assert "strategy" not in run.config["base"]
+    assert replace(run, base=replace(run.base, strategy=Refine())).key != run.key
+
+
+def test_a_base_is_made_and_measured_under_the_context_of_its_strategy(tiny, tmp_path, monkeypatch):
+    made, measured, true = [], [], module.evaluate
+
+    def spy(*given, context, **options):
+        measured.append(context)
+        return true(*given, context=context, **options)
+
+    warm_start_tiny = module.warm_start_tiny
+    monkeypatch.setattr(
+        module, "warm_start_tiny", lambda *given, **size: made.append(given[3]) or warm_start_tiny(*given, **size)
+    )
+    monkeypatch.setattr(module, "evaluate", spy)
+    conditioned, refine = Conditioned(), Refine()
+    for strategy, warm, bare in ((conditioned, conditioned.context, False), (refine, refine.warm_context, True)):
+        run = tiny.make_run(0)
+        run = replace(run, base=replace(run.base, strategy=strategy))
+        run.base.make(tmp_path / type(strategy).__name__)
+        execute(run, tmp_path / type(strategy).__name__)
+        assert made[-1] == warm and measured[-1] == (None if bare else warm)
+
+
+def test_an_agent_of_stages_has_curves_too(tiny, base):
+    arm = Arm("veripo", AGENTS["veripo"], guided=False, parts={"grpo": 2, "dpo": 1, "rounds": 1})
+    run = tiny.make_run(0, arm, sampled_tokens=None)
+    found = execute(run, base)
+    assert found["updates"] == 3 and len(found["curves"]["reward"]) == 3 and len(found["solved"]) == 3
+    assert found["forward_tokens"] > found["sampled_tokens"] > 0
+    alone = execute(tiny.make_run(0, arm, sampled_tokens=None, updates=2), base)
+    assert found["forward_tokens"] == alone["forward_tokens"]  # what was kept is not sampled again

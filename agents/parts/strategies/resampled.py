@@ -86,6 +86,11 @@ class Resampled:
         if check is not None:
             check(guidance)
 
+    @property
+    def warm_context(self) -> Callable[..., np.ndarray] | None:
+        """Tokens that a base must have learnt to answer from, as the inner strategy says; None for no others."""
+        return getattr(self.inner, "warm_context", None)
+
     def __call__(self, policy: SamplingPolicy, envs: Any) -> Groups:
         """Return the groups of one update."""
         first = self.inner(policy, envs)

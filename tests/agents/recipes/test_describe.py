@@ -6,11 +6,11 @@ import pytest
 
 from g2rpo_env.agents.parts import KLToStart, OfPositive, TokenMean
 from g2rpo_env.agents.recipes import RECIPES
-from g2rpo_env.agents.recipes.describe import CONFIDENCE, describe, describe_all, list_options, write_part
+from g2rpo_env.agents.recipes.describe import CONFIDENCE, STAGED, describe, describe_all, list_options, write_part
 from g2rpo_env.errors import ConfigurationError
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [*RECIPES, *STAGED])
 def test_every_recipe_says_all_that_is_asked_of_it(name: str) -> None:
     one = describe(name)
     assert one.name == name and one.title and one.sentence
@@ -47,3 +47,11 @@ def test_parts_are_written_with_what_differs_from_their_defaults() -> None:
 
 def test_all_are_described_in_their_order() -> None:
     assert [one.name for one in describe_all(["raft", "grpo"])] == ["raft", "grpo"]
+
+
+def test_an_agent_of_stages_is_described_by_its_function_and_its_stages() -> None:
+    one = describe("veripo")
+    assert one.title == "VerIPO" and len(one.deviations) == 5 and one.deviations[-1].endswith("mean reward was 1.")
+    assert [stage.updates for stage in one.stages] == [100, 20, 100, 20, 100]
+    assert one.parts["loss"] == "Preference()" and one.parts["strategy"] == "Stored()"
+    assert describe("grpo").stages == () and describe_all()[-1] == one

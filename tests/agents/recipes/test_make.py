@@ -108,6 +108,12 @@ def test_a_controller_that_is_given_is_not_fitted(make_agent: Any) -> None:
     assert make_agent("g2rpo-a", controller=AdaptiveGuidance(7, max_length=99)).controller.max_length == 99
 
 
+def test_an_agent_of_its_own_is_no_recipe_and_told_how_to_be_trained() -> None:
+    words = r"recipe='veripo' must be a recipe.*compare --algorithms veripo.*recipes\.veripo\.veripo\(policy, envs\)"
+    with pytest.raises(ConfigurationError, match=words):
+        recipes.get("veripo")
+
+
 def test_recipes_that_were_importable_by_function_are_still() -> None:
     assert recipes.get("g2rpo_env.agents.recipes:raft") == recipes.get("raft") == recipes.raft()
     assert recipes.guided_grpo() == recipes.get("guided-grpo") and recipes.g2rpo_a() == recipes.get("g2rpo-a")

@@ -273,3 +273,8 @@ def test_the_number_of_lanes_changes_neither_groups_nor_draws(make_agent: Any) -
         assert agent.update()["draws"] > 1
         found.append([(e.problem_id, e.group, e.member, e.tokens_T.tolist()) for e in agent.groups.sampled_episodes])
     assert found[0] == found[1]
+
+
+def test_what_a_base_must_know_is_said_by_the_inner_strategy() -> None:
+    refine = Refine()
+    assert Resampled(refine).warm_context == refine.warm_context and Resampled().warm_context is None
