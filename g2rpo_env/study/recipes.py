@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from g2rpo_env.agents import recipes
+from g2rpo_env.agents.agent import AGENTS
 from g2rpo_env.agents.parts.protocols import get_requirements
 from g2rpo_env.agents.recipes import RECIPES, guides, ratios
 from g2rpo_env.controllers.self_tuning import SelfTuning
@@ -60,7 +61,8 @@ class Entry:
         recipe: Name of the recipe.
         rates: Learning rates that are tried.
         form: Guided form, a key of :data:`FORMS`, or ``""``.
-        parts: Other parts of the recipe.
+        parts: Other parts of the recipe, or arguments of an agent that is none.
+        base: Name of a recipe whose context the base knows, ``""`` for none.
     """
 
     block: str
@@ -69,6 +71,7 @@ class Entry:
     rates: tuple[float, ...] = PLAIN_RATES
     form: str = ""
     parts: Mapping[str, Any] = field(default_factory=dict)
+    base: str = ""
 
     def get_rate(self, ground: Ground) -> float:
         """Return the learning rate that was chosen on a ground, the first one that is tried where none was."""
@@ -77,24 +80,27 @@ class Entry:
     def make_run(self, ground: Ground, seed: int, rate: float | None = None) -> Run:
         """Return the run of a seed, at the chosen learning rate or another one."""
         rate = self.get_rate(ground) if rate is None else rate
-        label = f"{ground.name}, {self.block}: {self.label} {rate:g}"
+        if self.recipe == SFT:
+            return ground.make_imitation(make_taught(self.block).make_run(ground, seed), rate)
         parts: dict[str, Any] = dict(self.parts)
         changes: dict[str, Any] = dict(BUDGET)
-        if self.recipe == SFT:
-            of = make_taught(self.block).make_run(ground, seed)
-            return ground.make_imitation(of, rate)
+        guided = bool(self.form)
         if self.block == FOUR:
             episodes = ground.family.problems * ground.family.group_size
             parts["optimizer"] = replace(recipes.get(self.recipe).optimizer, minibatch=episodes // STEPS)
-        recipe = recipes.get(self.recipe)
-        guided = recipe.needs_guidance or bool(self.form)
         if self.form:
-            made = recipes.guided(replace(recipe, **parts), FORMS[self.form], make_controller(ground))
+            made = recipes.guided(self.recipe, FORMS[self.form], make_controller(ground))
             parts |= {"token_weight": made.token_weight, "controller": made.controller}
             changes["guidance"] = {"length": ground.whole}
-        elif guided and self.recipe in guides.WRAPPERS:
-            changes["guidance"] = dict(guides.WRAPPERS[self.recipe])
-        return ground.make_run(seed, Arm(label, self.recipe, rate, guided, parts=parts), **changes)
+        elif self.recipe in RECIPES and recipes.get(self.recipe).needs_guidance:
+            guided = True
+            changes["guidance"] = dict(guides.WRAPPERS.get(self.recipe, {}))
+        label = f"{ground.name}, {self.block}: {self.label} {rate:g}"
+        algorithm = AGENTS.get(self.recipe, self.recipe)
+        run = ground.make_run(seed, Arm(label, algorithm, rate, guided, parts=parts), **changes)
+        if not self.base:
+            return run
+        return replace(run, base=replace(run.base, strategy=recipes.get(self.base).strategy))
 
 
 def make_controller(ground: Ground) -> SelfTuning:
@@ -113,7 +119,11 @@ def make_taught(block: str) -> Entry:
 def list_entries(block: str) -> tuple[Entry, ...]:
     """Return the rows of a block."""
     if block == ONE:
-        return tuple(Entry(ONE, name, name, get_rates(name)) for name in RECIPES if name not in NEED_CONTEXT)
+        return (
+            *(Entry(ONE, name, name, get_rates(name), base=name * (name in NEED_CONTEXT)) for name in RECIPES),
+            Entry(ONE, "grpo, base of igrpo", "grpo", base="igrpo"),
+            Entry(ONE, "veripo", "veripo", parts={"grpo": 20, "dpo": 5}),
+        )
     if block == FOUR:
         return tuple(Entry(FOUR, name, name, get_rates(name)) for name in FOUR_STEPS)
     return tuple(list_guided())

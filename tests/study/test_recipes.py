@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 from made import result
 
+from g2rpo_env.agents import recipes
+from g2rpo_env.agents.agent import AGENTS
 from g2rpo_env.agents.recipe import Optimizer
 from g2rpo_env.agents.recipes import RECIPES
 from g2rpo_env.controllers import SelfTuning
@@ -28,7 +30,7 @@ from g2rpo_env.study.recipes import (
 
 
 def test_every_recipe_has_a_row_and_every_label_is_unique():
-    assert {one.recipe for one in list_entries(ONE)} == set(RECIPES) - set(NEED_CONTEXT)
+    assert {one.recipe for one in list_entries(ONE)} == {*RECIPES, "veripo"}
     for block in BLOCKS:
         labels = [one.label for one in list_entries(block)]
         assert len(set(labels)) == len(labels) and set(labels).isdisjoint({BASE})
@@ -45,7 +47,8 @@ def test_runs_share_base_budget_and_test_problems(tiny):
     for block in BLOCKS:
         for entry in list_entries(block):
             run = entry.make_run(tiny, 0)
-            assert run.base == tiny.make_base(0) and run.setting.sampled_tokens == SAMPLED_TOKENS, entry.label
+            base = replace(tiny.make_base(0), strategy=recipes.get(entry.base).strategy if entry.base else None)
+            assert run.base == base and run.setting.sampled_tokens == SAMPLED_TOKENS, entry.label
             assert run.setting.evaluation_problems == tiny.evaluation_problems
 
 
@@ -58,6 +61,19 @@ def test_blocks_say_how_a_recipe_trains(tiny):
     assert guided.setting.guidance["length"] == tiny.whole
     sft = Entry(GUIDED, "sft", "sft").make_run(tiny, 0)
     assert sft.replays == Entry(GUIDED, "grpo, revealed", "grpo", (1e-4,), "revealed").make_run(tiny, 0)
+
+
+def test_what_needs_a_context_starts_from_a_base_that_knows_it(tiny):
+    entries = {one.label: one for one in list_entries(ONE)}
+    for name in NEED_CONTEXT:
+        assert entries[name].make_run(tiny, 0).base.strategy == recipes.get(name).strategy
+    assert entries["grpo, base of igrpo"].make_run(tiny, 0).base == entries["igrpo"].make_run(tiny, 0).base
+    assert entries["grpo"].make_run(tiny, 0).base == tiny.make_base(0)
+
+
+def test_veripo_reaches_its_stages_within_the_budget(tiny):
+    arm = next(one for one in list_entries(ONE) if one.label == "veripo").make_run(tiny, 0).arm
+    assert arm.algorithm == AGENTS["veripo"] and 2 * sum(arm.parts.values()) < 55
 
 
 def test_rates_are_tried_on_a_seed_of_no_table():
