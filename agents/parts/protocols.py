@@ -54,7 +54,8 @@ class Strategy(Protocol):
     It may have ``context(task, problem_id) -> int32 (T,)``, the tokens that evaluations start from in the place of the
     prompt. It may require ``guidance``: a guidance wrapper around the environment; and it may have
     ``check_guidance(guidance)``, which raises ConfigurationError where the settings of that wrapper are not those of
-    its method, asked when an agent is made.
+    its method, asked when an agent is made, and so is ``prepare(policy, envs)``, which makes the environment ready for
+    what the strategy puts into it and raises where that does not fit.
     """
 
     def __call__(self, policy: Any, envs: Any) -> Groups:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.agents.parts.protocols import check_inner, get_requirements
 from g2rpo_env.episode import Group
 from g2rpo_env.errors import ConfigurationError
@@ -41,6 +42,9 @@ class GroupNormalized:
     """
 
     eps: float = 1e-4
+
+    def __post_init__(self) -> None:
+        check_types(self)
 
     def __call__(self, reward_G: np.ndarray) -> np.ndarray:
         """Return advantages, float64 (G,)."""
@@ -141,6 +145,7 @@ class Leaning:
     least: float = 0.1
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not 0 <= self.least <= 1:
             raise ConfigurationError(f"least={self.least} must lie in [0, 1]")
 
@@ -172,6 +177,7 @@ class Clamped:
     requires = frozenset({"groups"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_inner(self.inner, "reward_G")
         if not np.isfinite(self.low):
             raise ConfigurationError(f"low={self.low} must be finite")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from g2rpo_env.agents.parts.advantages.groups import center
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.episode import Group
 from g2rpo_env.errors import ConfigurationError
 
@@ -39,8 +40,10 @@ class RevealBaseline:
     eps: float = 1e-4
 
     requires = frozenset({"groups"})
+    needs = frozenset({"members"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.bins < 1:
             raise ConfigurationError(f"bins={self.bins} must be at least 1")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.episode import Episode, Groups, Role
 from g2rpo_env.errors import ConfigurationError
 
@@ -66,6 +67,7 @@ class Regulated:
     requires = frozenset({"log_probs"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("scale", "temperature"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name}={getattr(self, name)} must be above 0")
@@ -102,6 +104,7 @@ class ByProbability:
     requires = frozenset({"log_probs"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not 0 <= self.share <= 1:
             raise ConfigurationError(f"share={self.share} must lie in [0, 1]")
 

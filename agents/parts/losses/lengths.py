@@ -11,6 +11,7 @@ import torch
 from g2rpo_env.agents.batch import Batch
 from g2rpo_env.agents.parts.losses.sets import SetLoss
 from g2rpo_env.agents.parts.losses.surrogate import clipped_surrogate
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.errors import ConfigurationError
 
 LEAST = 1e-6
@@ -79,6 +80,7 @@ class LengthPreference(SetLoss):
     exponent: Any = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not 0 < self.bound < math.inf:
             raise ConfigurationError(f"bound={self.bound} must be a finite number above 0")
         if not abs(self.start) <= self.bound:

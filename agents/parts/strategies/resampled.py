@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.agents.parts.protocols import check_inner, get_requirements
 from g2rpo_env.agents.parts.strategies.rollout import Rollout
 from g2rpo_env.agents.policy.protocol import SamplingPolicy
@@ -54,6 +55,7 @@ class Resampled:
     fill: bool = True
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_inner(self.inner, "policy, envs")
         if not 0 <= self.share <= 1:
             raise ConfigurationError(f"share={self.share} must lie in [0, 1]")
@@ -74,6 +76,18 @@ class Resampled:
     def context(self) -> Callable[..., np.ndarray] | None:
         """Tokens that evaluations start from, as the inner strategy says; None for the prompt."""
         return getattr(self.inner, "context", None)
+
+    def prepare(self, policy: SamplingPolicy, envs: Any) -> None:
+        """Do what the inner strategy does when an agent is made."""
+        prepare = getattr(self.inner, "prepare", None)
+        if prepare is not None:
+            prepare(policy, envs)
+
+    def check_guidance(self, guidance: Any) -> None:
+        """Raise ConfigurationError where the inner strategy refuses the settings of a guidance wrapper."""
+        check = getattr(self.inner, "check_guidance", None)
+        if check is not None:
+            check(guidance)
 
     def __call__(self, policy: SamplingPolicy, envs: Any) -> Groups:
         """Return the groups of one update."""
