@@ -352,7 +352,7 @@ class Staged:
 def check_stages(stages: Sequence[Stage]) -> None:
     """Raise ConfigurationError unless there are stages, and those that hand out groups come behind some that keep."""
     if not isinstance(stages, Sequence) or not stages or not all(isinstance(stage, Stage) for stage in stages):
-        raise ConfigurationError(f"stages={stages!r:.80} must hold at least one Stage")
+        raise ConfigurationError(f"stages={stages!r:.80} must be a list of one Stage or more")
     kept = False
     for number, stage in enumerate(stages):
         if stage.takes_store and not kept:
