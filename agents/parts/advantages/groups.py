@@ -23,6 +23,12 @@ def center(reward_G: np.ndarray) -> np.ndarray:
     return relative_G - relative_G.mean()
 
 
+def check_eps(eps: float) -> None:
+    """Raise ConfigurationError unless a number can be added to a deviation that may be 0."""
+    if not 0 < eps < np.inf:
+        raise ConfigurationError(f"eps={eps} must be finite and above 0")
+
+
 def compute_inner(inner: Any, reward_PG: Sequence[np.ndarray], groups: Sequence[Group]) -> list[np.ndarray]:
     """Return the advantages that another part gives to all groups, whether it asks for one of them or for all."""
     if "groups" in get_requirements(inner):
@@ -38,13 +44,17 @@ class GroupNormalized:
     built on it. A group of one has no baseline: its advantage is 0.
 
     Args:
-        eps: Added to the standard deviation; 1e-4 in TRL and the official code, 1e-6 in verl.
+        eps: Added to the standard deviation, > 0; 1e-4 in TRL and the official code, 1e-6 in verl.
+
+    Raises:
+        ConfigurationError: ``eps`` breaks its rule.
     """
 
     eps: float = 1e-4
 
     def __post_init__(self) -> None:
         check_types(self)
+        check_eps(self.eps)
 
     def __call__(self, reward_G: np.ndarray) -> np.ndarray:
         """Return advantages, float64 (G,)."""

@@ -173,8 +173,6 @@ class NegativeHiddenReward:
 
     def __post_init__(self) -> None:
         check_types(self)
-        if self.threshold is None:
-            raise ConfigurationError("threshold=None must be a number of at least 0")
         check_hidden(self.threshold, self.columns)
 
     def __call__(self, groups: Groups, advantage_PG: Sequence[np.ndarray], **given: Any) -> list[np.ndarray]:

@@ -71,6 +71,8 @@ class Regulated:
         for name in ("scale", "temperature"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name}={getattr(self, name)} must be above 0")
+        if not np.isfinite(self.shift):
+            raise ConfigurationError(f"shift={self.shift} must be finite")
         if not 0 <= self.low <= self.high:
             raise ConfigurationError(f"low={self.low} and high={self.high} must have 0 <= low <= high")
 

@@ -87,8 +87,8 @@ class LengthPreference(SetLoss):
             raise ConfigurationError(f"start={self.start} must lie in [-{self.bound}, {self.bound}], the bound")
         if not 0 < self.rho < 1:
             raise ConfigurationError(f"rho={self.rho} must lie in (0, 1)")
-        if not self.learning_rate >= 0:
-            raise ConfigurationError(f"learning_rate={self.learning_rate} must be at least 0")
+        if not 0 <= self.learning_rate < math.inf:
+            raise ConfigurationError(f"learning_rate={self.learning_rate} must be finite and at least 0")
         if not 0 <= self.clip_low <= 1 or not self.clip_high >= 0:
             raise ConfigurationError(
                 f"clip_low={self.clip_low} must lie in [0, 1] and clip_high={self.clip_high} must be at least 0"

@@ -178,6 +178,13 @@ class GammaWeights:
         for name in ("k_positive", "lambda_positive", "k_negative", "lambda_negative"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigurationError(f"{name}={getattr(self, name)} must be above 0")
+        for sign in ("positive", "negative"):
+            k, decay = getattr(self, f"k_{sign}"), getattr(self, f"lambda_{sign}")
+            if decay - k + k * math.log(k / decay) > LARGEST:  # log phi is greatest at w = k / lambda
+                raise ConfigurationError(
+                    f"k_{sign}={k} and lambda_{sign}={decay} must give no weight above exp({LARGEST:g}), which is "
+                    "hardly finite in 32 bits"
+                )
 
     def __call__(self, log_probs_NT: torch.Tensor, batch: Batch) -> LossResult:
         """Return the loss of a batch."""
