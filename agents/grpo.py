@@ -365,7 +365,7 @@ def check_recipe(recipe: Recipe, envs: Any, policy: Policy | None = None) -> Non
         )
     if guidance is not None and hasattr(strategy, "check_guidance"):
         strategy.check_guidance(guidance)
-    if policy is not None and hasattr(strategy, "prepare"):
+    if hasattr(strategy, "prepare"):
         strategy.prepare(policy, envs)
 
 
@@ -396,12 +396,13 @@ def check_compares(recipe: Recipe, policy: Policy | None, envs: Any) -> None:
     size = envs.unwrapped.group_size
     truncation = getattr(policy, "truncation", None)
     all_alike = getattr(truncation, "leaves_one", False) and find_guidance(envs) is None
-    advantage: Any = copy.deepcopy(recipe.advantage)
+    advantage: Any = recipe.advantage
     while isinstance(advantage, Clamped) and advantage.low <= 0:  # leaves 0 where it is
         advantage = advantage.inner
     required = get_requirements(advantage) | get_requirements(recipe.selection)
     if not (size == 1 or all_alike) or not is_advantage_all(recipe) or "groups" in required:
         return
+    advantage = copy.deepcopy(advantage)
     if np.any(advantage(np.zeros(size))) or np.any(advantage(np.ones(size))):
         return
     learns_nothing = f"advantage={type(advantage).__name__} would be 0 for each, and nothing would be learnt"

@@ -55,7 +55,7 @@ class Strategy(Protocol):
     prompt. It may require ``guidance``: a guidance wrapper around the environment; and it may have
     ``check_guidance(guidance)``, which raises ConfigurationError where the settings of that wrapper are not those of
     its method, asked when an agent is made, and so is ``prepare(policy, envs)``, which makes the environment ready for
-    what the strategy puts into it and raises where that does not fit.
+    what the strategy puts into it and raises where that does not fit; without a policy it changes nothing.
     """
 
     def __call__(self, policy: Any, envs: Any) -> Groups:

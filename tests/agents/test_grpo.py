@@ -830,6 +830,12 @@ def test_contexts_that_do_not_fit_are_refused_when_the_agent_is_made(
     envs = make_envs(max_length=make_envs().unwrapped.task.length)
     with pytest.raises(BudgetError, match="must fit with contexts that are"):
         recipes.make(name, make_policy(envs), envs, strategy=Resampled(recipes.get(name).strategy, share=0))
+    task = envs.unwrapped.task
+    with pytest.raises(BudgetError, match="must fit with contexts that are"):
+        check_recipe(recipes.get(name), envs)
+    fitting = make_envs()
+    check_recipe(recipes.get(name), fitting)
+    assert envs.unwrapped.task is task and fitting.unwrapped.task.room == 0
 
 
 @pytest.mark.parametrize("option", [{"top_k": 1}, {"min_p": 1.0}])

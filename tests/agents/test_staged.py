@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from g2rpo_env.agents import GRPO, Recipe
+from g2rpo_env.agents import GRPO, Recipe, recipes
 from g2rpo_env.agents.agent import Agent
 from g2rpo_env.agents.parts.references.terms import KLToStart
 from g2rpo_env.agents.parts.strategies.reroll import Reroll

@@ -24,9 +24,9 @@ def center(reward_G: np.ndarray) -> np.ndarray:
 
 
 def check_eps(eps: float) -> None:
-    """Raise ConfigurationError unless a number can be added to a deviation that may be 0."""
-    if not 0 < eps < np.inf:
-        raise ConfigurationError(f"eps={eps} must be finite and above 0")
+    """Raise ConfigurationError unless a number can be added to a deviation."""
+    if not 0 <= eps < np.inf:
+        raise ConfigurationError(f"eps={eps} must be finite and at least 0")
 
 
 def compute_inner(inner: Any, reward_PG: Sequence[np.ndarray], groups: Sequence[Group]) -> list[np.ndarray]:
@@ -44,7 +44,7 @@ class GroupNormalized:
     built on it. A group of one has no baseline: its advantage is 0.
 
     Args:
-        eps: Added to the standard deviation, > 0; 1e-4 in TRL and the official code, 1e-6 in verl.
+        eps: Added to the standard deviation, >= 0; 1e-4 in TRL and the official code, 1e-6 in verl.
 
     Raises:
         ConfigurationError: ``eps`` breaks its rule.

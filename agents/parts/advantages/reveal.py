@@ -30,7 +30,7 @@ class RevealBaseline:
 
     Args:
         bins: Most bins of lengths above 0, >= 1.
-        eps: Added to the standard deviation (divisor G - 1), > 0.
+        eps: Added to the standard deviation (divisor G - 1), >= 0.
 
     Raises:
         ConfigurationError: an argument breaks its rule.

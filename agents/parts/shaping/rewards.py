@@ -46,6 +46,8 @@ class TruncationPenalty:
 class Signed:
     """2 r - 1 of another reward: rewards of 0 and 1 become -1 and 1, so that wrong answers have a sign of their own.
 
+    It needs rewards of 0 and 1: by degrees, some answers would have neither sign.
+
     Args:
         inner: Any shaping.
 

@@ -77,7 +77,7 @@ class Conditioned:
         options = {"group": numbers, "member": members, "prefix": prefixes, "prefix_roles": roles}
         return collect(policy, envs, options=options)
 
-    def prepare(self, policy: SamplingPolicy, envs: Any) -> None:
+    def prepare(self, policy: SamplingPolicy | None, envs: Any) -> None:
         """Make room for levels in the contexts of an environment; asked when an agent is made."""
         make_room(policy, envs, self.room(envs.unwrapped.task), f"levels={self.levels}")
 

@@ -82,7 +82,7 @@ class Refine:
         metrics = {"reward_drafts": float(np.mean(reward))} if reward else {}
         return Groups(refined, left_out=drafts.episodes, metrics=metrics)
 
-    def prepare(self, policy: SamplingPolicy, envs: Any) -> None:
+    def prepare(self, policy: SamplingPolicy | None, envs: Any) -> None:
         """Make room for drafts in the contexts of an environment; asked when an agent is made."""
         base = token_vector_env(envs)
         if self.drafts > base.group_size:

@@ -77,7 +77,7 @@ class Resampled:
         """Tokens that evaluations start from, as the inner strategy says; None for the prompt."""
         return getattr(self.inner, "context", None)
 
-    def prepare(self, policy: SamplingPolicy, envs: Any) -> None:
+    def prepare(self, policy: SamplingPolicy | None, envs: Any) -> None:
         """Do what the inner strategy does when an agent is made."""
         prepare = getattr(self.inner, "prepare", None)
         if prepare is not None:
