@@ -117,7 +117,7 @@ def make_room(policy: SamplingPolicy | None, envs: Any, room: int, reason: str) 
     """Lengthen the contexts of an environment where a strategy puts more into them than the prompt.
 
     Args:
-        policy: The policy, which must be able to read the longer contexts. None asks the task alone, and changes nothing.
+        policy: The policy, which must be able to read the longer contexts. None: ask the task alone, change nothing.
         envs: A TokenVectorEnv, wrapped or not.
         room: Tokens of context beyond those of prompt and solution.
         reason: What needs them, an argument with its value, for the message.

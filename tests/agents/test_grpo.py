@@ -39,6 +39,7 @@ from g2rpo_env import (
 from g2rpo_env.agents import GRPO, CausalLMPolicy, paired_difference, recipes
 from g2rpo_env.agents.batch import Batch, make_batch
 from g2rpo_env.agents.given import Given
+from g2rpo_env.agents.grpo import check_recipe
 from g2rpo_env.agents.parts.advantages.groups import GroupCentered, GroupNormalized
 from g2rpo_env.agents.parts.advantages.reveal import RevealBaseline
 from g2rpo_env.agents.parts.losses.corrected import CorrectedSurrogate
