@@ -21,6 +21,11 @@ from g2rpo_env.agents.given import Given, check_parts, check_requirements
 from g2rpo_env.agents.learner import NO_STEP, Learner
 from g2rpo_env.agents.loop import Callback, run_updates
 from g2rpo_env.agents.needs import check_controller, check_needs
+from g2rpo_env.agents.parts.advantages.groups import Clamped
+from g2rpo_env.agents.parts.credits.entropy import TopEntropyTokens
+from g2rpo_env.agents.parts.credits.hidden import HiddenReward, NegativeHiddenReward
+from g2rpo_env.agents.parts.credits.probability import ByProbability, Regulated
+from g2rpo_env.agents.parts.losses.lengths import LengthPreference
 from g2rpo_env.agents.parts.losses.surrogate import ClippedSurrogate, LogLikelihood
 from g2rpo_env.agents.parts.protocols import get_requirements
 from g2rpo_env.agents.parts.strategies.reroll import Reroll
@@ -92,27 +97,12 @@ class GRPO:
         **parts: Any,
     ) -> None:
         self.recipe = dataclasses.replace(recipe or Recipe(), **parts)
-        check_requirements(self.recipe)
-        check_parts(self.recipe)
         self.policy, self.envs, self.seed = policy, envs, int(seed)
-        token_vector_env(envs)  # raises unless it is one whose lanes wait
-        policy.check_fits(envs)
-        check_compares(self.recipe, policy, envs)
-        check_controller(self.recipe)
-        check_needs(self.recipe, envs.unwrapped)
+        check_recipe(self.recipe, envs, policy)
         self.guidance = find_guidance(envs)
         copies = copy.deepcopy({**self.recipe.stateful(), "controller": self.recipe.controller})
         self.parts = dataclasses.replace(self.recipe, **copies)
         self.controller = self.parts.controller
-        if self.guidance is None and self.recipe.needs_guidance:
-            part = "strategy" if self.controller is None else "controller"
-            raise MissingGuidanceError(
-                f"{part}={type(getattr(self.recipe, part)).__name__} needs a guidance wrapper around envs: "
-                "envs = g2rpo_env.VectorGuidanceWrapper(envs, ...)"
-            )
-        check_guidance = getattr(self.recipe.strategy, "check_guidance", None)
-        if self.guidance is not None and check_guidance is not None:
-            check_guidance(self.guidance)
         if self.controller is not None and self.guidance is not None:
             self.controller.set_trains_revealed(bool(getattr(self.recipe.token_weight, "revealed", False)))
             self.guidance.follow(self.controller)
@@ -347,7 +337,57 @@ class GRPO:
         return agent
 
 
-def check_compares(recipe: Recipe, policy: Policy, envs: Any) -> None:
+def check_recipe(recipe: Recipe, envs: Any, policy: Policy | None = None) -> None:
+    """Raise what a recipe is refused for on an environment, before anything is made of it or sampled.
+
+    Args:
+        recipe: The parts. A strategy with ``prepare`` makes the environment ready for what it puts into contexts.
+        envs: A TokenVectorEnv, wrapped or not; it is not stepped.
+        policy: The policy; None leaves out what depends on it.
+
+    Raises:
+        ConfigurationError, MissingGuidanceError, VocabularyMismatchError, BudgetError: see :class:`GRPO`.
+    """
+    check_requirements(recipe)
+    check_parts(recipe)
+    token_vector_env(envs)  # raises unless it is one whose lanes wait
+    if policy is not None:
+        policy.check_fits(envs)
+    check_compares(recipe, policy, envs)
+    check_controller(recipe)
+    check_needs(recipe, envs.unwrapped)
+    guidance, strategy = find_guidance(envs), recipe.strategy
+    if guidance is None and recipe.needs_guidance:
+        part = "strategy" if recipe.controller is None else "controller"
+        raise MissingGuidanceError(
+            f"{part}={type(getattr(recipe, part)).__name__} needs a guidance wrapper around envs: "
+            "envs = g2rpo_env.VectorGuidanceWrapper(envs, ...)"
+        )
+    if guidance is not None and hasattr(strategy, "check_guidance"):
+        strategy.check_guidance(guidance)
+    if hasattr(strategy, "prepare"):
+        strategy.prepare(policy, envs)
+
+
+SCALING = (Regulated, ByProbability, TopEntropyTokens, HiddenReward, NegativeHiddenReward)
+"""Credits that multiply advantages: of 0 they leave 0."""
+
+
+def is_advantage_all(recipe: Recipe) -> bool:
+    """Whether an episode of advantage 0 teaches nothing, and groups are what the environment makes them.
+
+    What else collects groups may compare others, and other parts may know more than the advantage of a group.
+    """
+    asks_more = get_requirements(recipe.loss) & {"sets", "every_row", "reference_log_probs"}
+    return (
+        isinstance(recipe.strategy, Rollout | Reroll)
+        and (isinstance(recipe.loss, ClippedSurrogate | LogLikelihood | LengthPreference) or not asks_more)
+        and (recipe.credit is None or isinstance(recipe.credit, SCALING))
+        and recipe.regularizer is None
+    )
+
+
+def check_compares(recipe: Recipe, policy: Policy | None, envs: Any) -> None:
     """Raise ConfigurationError where every advantage would be 0 because members have nothing to be compared with.
 
     That is groups of one under an advantage that is relative to the group, and, without guidance, a truncation that
@@ -356,15 +396,13 @@ def check_compares(recipe: Recipe, policy: Policy, envs: Any) -> None:
     size = envs.unwrapped.group_size
     truncation = getattr(policy, "truncation", None)
     all_alike = getattr(truncation, "leaves_one", False) and find_guidance(envs) is None
-    # What else collects or cuts groups may compare others, and other parts may know more than the advantage of a group.
-    is_plain = isinstance(recipe.strategy, Rollout | Reroll) and isinstance(
-        recipe.loss, ClippedSurrogate | LogLikelihood
-    )
-    is_plain = is_plain and recipe.credit is None and recipe.regularizer is None
-    required = get_requirements(recipe.advantage) | get_requirements(recipe.selection)
-    if not (size == 1 or all_alike) or not is_plain or "groups" in required:
+    advantage: Any = recipe.advantage
+    while isinstance(advantage, Clamped) and advantage.low <= 0:  # leaves 0 where it is
+        advantage = advantage.inner
+    required = get_requirements(advantage) | get_requirements(recipe.selection)
+    if not (size == 1 or all_alike) or not is_advantage_all(recipe) or "groups" in required:
         return
-    advantage: Any = copy.deepcopy(recipe.advantage)
+    advantage = copy.deepcopy(advantage)
     if np.any(advantage(np.zeros(size))) or np.any(advantage(np.ones(size))):
         return
     learns_nothing = f"advantage={type(advantage).__name__} would be 0 for each, and nothing would be learnt"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from g2rpo_env.agents.parts.references.models import make_reference
 from g2rpo_env.agents.policy.protocol import Policy
 from g2rpo_env.agents.recipe import Recipe
 from g2rpo_env.episode import Episode, Role
-from g2rpo_env.errors import NonFiniteError, OutOfMemoryError
+from g2rpo_env.errors import ConfigurationError, NonFiniteError, OutOfMemoryError
 
 NO_STEP = {"loss": None, "grad_norm": None}
 """Metrics of an update that takes no gradient step."""
@@ -59,9 +59,7 @@ class Learner:
 
     def __init__(self, policy: Policy, parts: Recipe) -> None:
         self.policy, self.parts, self.options = policy, parts, parts.optimizer
-        self.reference: Reference | None = None
-        if parts.requires("reference_log_probs"):
-            self.reference = getattr(parts.reference, "keep", make_reference)(policy)
+        self.reference = keep_reference(parts, policy) if parts.requires("reference_log_probs") else None
         self.optimizer = torch.optim.AdamW(
             self.parameters(),
             lr=self.options.learning_rate,
@@ -311,6 +309,32 @@ class Learner:
             optimizer.load_state_dict(state["part_optimizers"][name])
         if self.reference is not None:
             self.reference.load_state_dict(state["reference"])
+
+
+def keep_reference(parts: Recipe, policy: Policy) -> Reference:
+    """Return the reference of a policy as it is now, as the reference part makes it.
+
+    Raises:
+        ConfigurationError: it cannot be made, or is no :class:`~g2rpo_env.agents.parts.protocols.Reference`.
+    """
+    slots = [f.name for f in fields(parts) if "reference_log_probs" in get_requirements(getattr(parts, f.name))]
+    asked = f"{slots[0]}={type(getattr(parts, slots[0])).__name__} requires the log-probabilities of a reference"
+    made_by = f"reference={type(parts.reference).__name__}"
+    try:
+        reference: Any = getattr(parts.reference, "keep", make_reference)(policy)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise ConfigurationError(
+            f"policy={type(policy).__name__} must be one that {made_by} can keep as it is now; that raises "
+            f"{type(error).__name__}: {error}; {asked}"
+        ) from error
+    lacking = [name for name in ("model", "state_dict", "load_state_dict") if not callable(getattr(reference, name, 0))]
+    if lacking:
+        raise ConfigurationError(
+            f"{made_by}: keep must return an object with {lacking[0]}(), it returned {reference!r:.80}; {asked}"
+        )
+    return reference
 
 
 def needs_every_row(parts: Recipe) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 from g2rpo_env.agents.parts.advantages.groups import GroupNormalized
 from g2rpo_env.agents.parts.losses.surrogate import ClippedSurrogate
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.agents.parts.protocols import (
     Advantage,
     Credit,
@@ -78,6 +79,7 @@ class Optimizer:
     fused: bool = True
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not self.learning_rate > 0:
             raise ConfigurationError(f"learning_rate={self.learning_rate} must be above 0")
         if not self.max_grad_norm > 0:

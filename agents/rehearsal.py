@@ -80,43 +80,51 @@ def rehearse(recipe: Recipe, envs: Any, device: torch.device | str = "cpu") -> N
     device = torch.device(device)
     with _same_random_state(device):
         parts = {slot: _copy(getattr(recipe, slot)) for slot in TRIED}
-        groups, given = make_groups(envs), MadeUp(envs.task)
-        with _name("shaping", parts["shaping"]):
-            rewards = compute_rewards(parts["shaping"] or EnvironmentReward(), groups, given)
-        with _name("selection", parts["selection"]):
-            groups, rewards = select(parts["selection"] or KeepAll(), groups, rewards, given)
-        if not groups or parts["advantage"] is None or parts["token_weight"] is None:
-            return
-        with _name("advantage", parts["advantage"]):
-            advantages = compute_advantages(parts["advantage"], groups, rewards)
-        with _name("credit", parts["credit"]):
-            credits = compute_credits(parts["credit"], groups, advantages, given)
-        with _name("token_weight", parts["token_weight"]):
-            weights = compute_weights(parts["token_weight"], groups, advantages, given)
-            counts = count_weights(parts["token_weight"], groups.episodes, weights)
-        batch = make_batch(
-            groups.episodes,
-            np.concatenate(advantages) if credits is None else credits,
-            weights,
-            device,
-            counts=counts,
-            rewards=np.concatenate(rewards),
-            sets=np.repeat(np.arange(len(groups)), [len(group) for group in groups]),
-            reference_log_probs=(
-                given.per_token("reference_log_probs", groups.episodes) if needs_reference_column(recipe) else None
-            ),
-        )
-        rows = torch.nonzero((batch.advantage_NT != 0).any(-1) | needs_every_row(recipe))[:, 0]
-        if batch.count > 0 and len(rows):
-            tokens = int((batch.weight_NT > 0).sum())
-            _rehearse_loss(parts, replace(batch.take(rows), step_count=batch.count, step_tokens=tokens))
+        for groups in (make_groups(envs), make_groups(envs, mixed=False)):
+            _rehearse_groups(recipe, parts, groups, MadeUp(envs.task), device)
 
 
-def make_groups(envs: Any) -> Groups:
+def _rehearse_groups(
+    recipe: Recipe, parts: Mapping[str, Any], groups: Groups, given: MadeUp, device: torch.device
+) -> None:
+    """Try the parts of a recipe on some groups."""
+    with _name("shaping", parts["shaping"]):
+        rewards = compute_rewards(parts["shaping"] or EnvironmentReward(), groups, given)
+    with _name("selection", parts["selection"]):
+        groups, rewards = select(parts["selection"] or KeepAll(), groups, rewards, given)
+    if not groups or parts["advantage"] is None or parts["token_weight"] is None:
+        return
+    with _name("advantage", parts["advantage"]):
+        advantages = compute_advantages(parts["advantage"], groups, rewards)
+    with _name("credit", parts["credit"]):
+        credits = compute_credits(parts["credit"], groups, advantages, given)
+    with _name("token_weight", parts["token_weight"]):
+        weights = compute_weights(parts["token_weight"], groups, advantages, given)
+        counts = count_weights(parts["token_weight"], groups.episodes, weights)
+    batch = make_batch(
+        groups.episodes,
+        np.concatenate(advantages) if credits is None else credits,
+        weights,
+        device,
+        counts=counts,
+        rewards=np.concatenate(rewards),
+        sets=np.repeat(np.arange(len(groups)), [len(group) for group in groups]),
+        reference_log_probs=(
+            given.per_token("reference_log_probs", groups.episodes) if needs_reference_column(recipe) else None
+        ),
+    )
+    rows = torch.nonzero((batch.advantage_NT != 0).any(-1) | needs_every_row(recipe))[:, 0]
+    if batch.count > 0 and len(rows):
+        tokens = int((batch.weight_NT > 0).sum())
+        _rehearse_loss(parts, replace(batch.take(rows), step_count=batch.count, step_tokens=tokens))
+
+
+def make_groups(envs: Any, mixed: bool = True) -> Groups:
     """Return the made-up groups of an environment: half of their members are right, one ran out of budget.
 
     Args:
         envs: A TokenVectorEnv.
+        mixed: False for groups without a right answer, which some parts treat otherwise.
     """
     task, size, plan = envs.task, envs.group_size, envs.reveal_plan
     groups = Groups()
@@ -128,7 +136,7 @@ def make_groups(envs: Any) -> Groups:
         for member, amount in zip(members, amounts, strict=True):
             start = task.start(problem_id, amount, plan or NO_REVEAL)
             encoded = task.lookup(problem_id)
-            right = (member + number) % 2 == 0
+            right = mixed and (member + number) % 2 == 0
             rest = encoded.solution_T[encoded.revealable if right else 0 :][: min(ANSWER, start.budget) - 1]
             cut = member == size - 1 and not right and len(rest) > 0
             answer_T = np.append(rest, [] if cut else [task.eos_token_id]).astype(np.int32)

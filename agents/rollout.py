@@ -113,11 +113,11 @@ def fit_policy(policy: SamplingPolicy, envs: Any) -> None:
     envs.unwrapped.add_end_tokens(getattr(policy, "end_tokens", ()))
 
 
-def make_room(policy: SamplingPolicy, envs: Any, room: int, reason: str) -> None:
+def make_room(policy: SamplingPolicy | None, envs: Any, room: int, reason: str) -> None:
     """Lengthen the contexts of an environment where a strategy puts more into them than the prompt.
 
     Args:
-        policy: The policy, which must be able to read the longer contexts.
+        policy: The policy, which must be able to read the longer contexts. None: ask the task alone, change nothing.
         envs: A TokenVectorEnv, wrapped or not.
         room: Tokens of context beyond those of prompt and solution.
         reason: What needs them, an argument with its value, for the message.
@@ -128,6 +128,9 @@ def make_room(policy: SamplingPolicy, envs: Any, room: int, reason: str) -> None
     base = token_vector_env(envs)
     before = base.task
     try:
+        if policy is None:
+            before.with_room(room)
+            return
         base.make_room(room)
         if base.task is not before:
             policy.check_fits(envs)

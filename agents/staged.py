@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from g2rpo_env.agents.evaluation import ContextRule, Evaluation
-from g2rpo_env.agents.given import check_parts, check_requirements
-from g2rpo_env.agents.grpo import GRPO, check_compares
+from g2rpo_env.agents.grpo import GRPO, check_recipe
 from g2rpo_env.agents.loop import Callback, run_updates
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.agents.policy.protocol import Policy
 from g2rpo_env.agents.progress import Progress
 from g2rpo_env.agents.recipe import Recipe, check_known
@@ -24,7 +24,7 @@ from g2rpo_env.agents.rollout import token_vector_env
 from g2rpo_env.agents.update import Update
 from g2rpo_env.curriculum import Without
 from g2rpo_env.episode import Episode, Group, Groups
-from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, ResumeError
+from g2rpo_env.errors import BudgetError, ConfigurationError, ResumeError
 from g2rpo_env.guidance import find_guidance
 from g2rpo_env.streams import stream
 
@@ -53,6 +53,7 @@ class Stage:
     drop: float = 0.0
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not isinstance(self.recipe, Recipe):
             raise ConfigurationError(f"recipe={self.recipe!r:.80} of a stage must be a Recipe")
         if self.updates < 1:
@@ -111,7 +112,7 @@ class Staged:
     Raises:
         ConfigurationError: there is no stage; one hands out what none before it kept; a recipe of any of them is
             refused as GRPO refuses it.
-        MissingGuidanceError: see there.
+        MissingGuidanceError, BudgetError: see there.
     """
 
     def __init__(
@@ -126,8 +127,8 @@ class Staged:
         agent: GRPO | None = None,
     ) -> None:
         token_vector_env(envs)  # raises unless it is one whose lanes wait
+        check_stages(stages)
         self.stages = tuple(stages)
-        check_stages(self.stages)
         self.number, self.done = 0, 0
         self.store: list[Groups] = []
         self.dropped: frozenset[str] = frozenset()
@@ -350,8 +351,8 @@ class Staged:
 
 def check_stages(stages: Sequence[Stage]) -> None:
     """Raise ConfigurationError unless there are stages, and those that hand out groups come behind some that keep."""
-    if not stages or not all(isinstance(stage, Stage) for stage in stages):
-        raise ConfigurationError(f"stages={stages!r:.80} must hold at least one Stage")
+    if not isinstance(stages, Sequence) or not stages or not all(isinstance(stage, Stage) for stage in stages):
+        raise ConfigurationError(f"stages={stages!r:.80} must be a list of one Stage or more")
     kept = False
     for number, stage in enumerate(stages):
         if stage.takes_store and not kept:
@@ -365,16 +366,9 @@ def check_stages(stages: Sequence[Stage]) -> None:
 def _check_recipe(recipe: Recipe, number: int, envs: Any, first: GRPO) -> None:
     """Raise what an agent of a later stage would raise, before the first rollout and without making one."""
     try:
-        check_requirements(recipe)
-        check_parts(recipe)
-        guidance, check = find_guidance(envs), getattr(recipe.strategy, "check_guidance", None)
-        if guidance is None and recipe.needs_guidance:
-            raise MissingGuidanceError("its recipe needs a guidance wrapper around envs")
-        if guidance is not None and check is not None:
-            check(guidance)
-        check_compares(recipe, first.policy, envs)
+        check_recipe(recipe, envs, first.policy)
         rehearse(recipe, envs.unwrapped, first.policy.device)
-    except (ConfigurationError, MissingGuidanceError) as error:
+    except (ConfigurationError, BudgetError) as error:
         raise type(error)(f"stages[{number}]: {error}") from error
 
 

@@ -199,8 +199,14 @@ def ask_answers(judge: AnswerJudge, problem: Problem, completions: Sequence[str]
 
 
 def _ask(judge: Any, problem: Problem, completions: Sequence[str], what: str) -> list[Any]:
-    found = judge(problem, completions)
     name = type(judge).__name__
+    try:
+        found = judge(problem, completions)
+    except Exception as error:
+        raise ConfigurationError(
+            f"judge={name} must return one {what} per completion; it raises {type(error).__name__} for problem "
+            f"{problem.problem_id!r}: {error}"
+        ) from error
     try:
         rows = list(found)
     except TypeError:

@@ -55,9 +55,10 @@ class Strategy(Protocol):
     prompt, and ``warm_context`` of the same form, those that a base must have learnt to answer from where they are
     others. It may require ``guidance``: a guidance wrapper around the environment; and it may have
     ``check_guidance(guidance)``, which raises ConfigurationError where the settings of that wrapper are not those of
-    its method, asked when an agent is made. ``takes_guidance``, where it is False, says that answers begin with what
-    the strategy chooses, so that no recipe with it is guided; ``samples``, where it is False, that nothing is sampled
-    whose success a controller could follow.
+    its method, asked when an agent is made, and so is ``prepare(policy, envs)``, which makes the environment ready for
+    what the strategy puts into it and raises where that does not fit; without a policy it changes nothing.
+    ``takes_guidance``, where it is False, says that answers begin with what the strategy chooses, so that no recipe
+    with it is guided; ``samples``, where it is False, that nothing is sampled whose success a controller could follow.
     """
 
     def __call__(self, policy: Any, envs: Any) -> Groups:

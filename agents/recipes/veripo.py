@@ -37,8 +37,10 @@ def make_stages(
     [('ClippedSurrogate', 30), ('Preference', 5), ('ClippedSurrogate', 30)]
     """
     for name, value, least in (("grpo", grpo, 1), ("dpo", dpo, 1), ("rounds", rounds, 0), ("fresh", fresh, 1)):
-        if value < least:
-            raise ConfigurationError(f"{name}={value} must be at least {least}")
+        if not isinstance(value, int) or value < least:
+            raise ConfigurationError(f"{name}={value!r} must be a whole number of at least {least}")
+    if recipe is not None and not isinstance(recipe, Recipe):
+        raise ConfigurationError(f"recipe={recipe!r:.80} must be None or a Recipe")
     sampled = Recipe() if recipe is None else recipe
     rate = sampled.optimizer.learning_rate
     preferred = Recipe(
@@ -119,7 +121,7 @@ def veripo(
         ConfigurationError: an argument breaks its rule.
     """
     sampled = Recipe() if recipe is None else recipe
-    if learning_rate is not None:
+    if learning_rate is not None and isinstance(sampled, Recipe):
         optimizer = dataclasses.replace(sampled.optimizer, learning_rate=learning_rate)
         sampled = dataclasses.replace(sampled, optimizer=optimizer)
     stages = make_stages(grpo, dpo, rounds, fresh=fresh, size=size, drop=drop, beta=beta, judge=judge, recipe=sampled)

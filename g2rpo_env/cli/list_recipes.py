@@ -17,17 +17,19 @@ from g2rpo_env.agents.recipes.describe import STAGED, Description, describe, des
 
 
 def show_recipes(console: Console) -> None:
-    """Print a row per recipe: its name, what it is, its parts, its source, how well that was read, its cost."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("recipe", "what it is", "parts beside those of grpo", "source", "read in", "cost"):
-        table.add_column(name, overflow="fold", no_wrap=name in ("recipe", "cost"), ratio=None)
+    """Print what each recipe is, its parts beside those of ``grpo``, its source, how well that was read, its cost."""
     for one in describe_all():
-        parts = ", ".join(one.parts.values())
-        row = (one.sentence, parts, one.source, one.confidence, write_cost(one))
-        table.add_row(f"[bold]{one.name}[/bold]", *map(escape, row))
-    console.print(table)
+        console.print(f"[bold]{escape(one.name)}[/bold]  {escape(one.sentence)}.")
+        table = Table(show_header=False, box=None, padding=(0, 2, 0, 2))
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        table.add_row("parts", escape(", ".join(one.parts.values()) or "those of grpo"))
+        table.add_row("source", escape(f"{one.source} Read in: {one.confidence}."))
+        if one.cost is not None:
+            table.add_row("cost", write_cost(one))
+        console.print(table)
     console.print(
-        "cost: time of an update over that of grpo, sampling left out. "
+        "Parts are those that differ from grpo's. Cost: time of an update over that of grpo on the same episodes. "
         "g2rpo-env list recipes NAME shows the parts of one with their options, its formula and its deviations. "
         f"{', '.join(STAGED)}: recipes one after the other, which compare trains and train does not."
     )

@@ -99,8 +99,10 @@ class Named:
         named = early(argv, "recipe", "revealed", *MODULES)
         found = {slot: find_part(slot, name) for slot in MODULES if (name := named[slot]) is not None}
         made, revealed = recipes.get(named["recipe"] or recipe), named["revealed"]
+        if revealed not in (None, *REVEALED):
+            raise ConfigurationError(f"revealed={revealed!r} must be one of {', '.join(REVEALED)}")
         if "--guided" in argv:
-            made = recipes.guided(made, REVEALED.get(revealed or "yes", revealed or "yes"))
+            made = recipes.guided(made, REVEALED[revealed or "yes"])
         elif revealed is not None:
             raise ConfigurationError(f"revealed={revealed!r} says what --guided makes of a recipe: give --guided too")
         stated = None if "--guided" in argv or "controller" in found else made.controller

@@ -14,6 +14,7 @@ import tyro
 
 from g2rpo_env.agents import GRPO, CausalLMPolicy
 from g2rpo_env.agents.evaluation import UnreadWatch
+from g2rpo_env.agents.grpo import check_recipe
 from g2rpo_env.agents.loop import Callback, run_updates
 from g2rpo_env.agents.policy import lora
 from g2rpo_env.agents.policy.loading import pretrained_tokenizer
@@ -179,7 +180,8 @@ class Training:
             use_threads(self.agent.policy, self.threads)
         else:
             recipe = options.named.build(options, find_guidance(self.envs))
-            rehearse(recipe, self.envs.unwrapped)  # here too, and not after a warm start of minutes
+            check_recipe(recipe, self.envs)  # here too, and not after a warm start of minutes
+            rehearse(recipe, self.envs.unwrapped)
             self.agent = GRPO(self._make_policy(recipe.strategy), self.envs, seed=options.seed, recipe=recipe)
         self.without_gradient = 0
         self.progress = Progress(options.updates, self.agent.updates)

@@ -39,6 +39,7 @@ from g2rpo_env import (
 from g2rpo_env.agents import GRPO, CausalLMPolicy, paired_difference, recipes
 from g2rpo_env.agents.batch import Batch, make_batch
 from g2rpo_env.agents.given import Given
+from g2rpo_env.agents.grpo import check_recipe
 from g2rpo_env.agents.parts.advantages.groups import GroupCentered, GroupNormalized
 from g2rpo_env.agents.parts.advantages.reveal import RevealBaseline
 from g2rpo_env.agents.parts.losses.corrected import CorrectedSurrogate
@@ -47,15 +48,24 @@ from g2rpo_env.agents.parts.references.terms import KLToStart
 from g2rpo_env.agents.parts.selection.filters import DropUniform
 from g2rpo_env.agents.parts.shaping.rewards import TruncationPenalty
 from g2rpo_env.agents.parts.strategies.reroll import Reroll
+from g2rpo_env.agents.parts.strategies.resampled import Resampled
 from g2rpo_env.agents.parts.strategies.rollout import Rollout
 from g2rpo_env.agents.parts.token_weights.means import SequenceMean, TokenMean
 from g2rpo_env.agents.parts.token_weights.revealed import TopEntropy
 from g2rpo_env.agents.policy.sampling import Truncation
 from g2rpo_env.agents.recipe import Optimizer, Recipe
+from g2rpo_env.agents.recipes.guides import WRAPPERS
 from g2rpo_env.agents.stages import compute_weights
 from g2rpo_env.agents.warm_start import WarmStart, warm_start
 from g2rpo_env.episode import Groups, Role
-from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, NonFiniteError, OutOfMemoryError, ResumeError
+from g2rpo_env.errors import (
+    BudgetError,
+    ConfigurationError,
+    MissingGuidanceError,
+    NonFiniteError,
+    OutOfMemoryError,
+    ResumeError,
+)
 from g2rpo_env.verdict import Outcome, Verdict
 
 GUIDED = {"length": 6, "ratio": 0.5}
@@ -790,6 +800,43 @@ def test_groups_of_one_are_refused_where_members_are_compared(make_envs: Any, ma
             return np.asarray(reward_G)
 
     GRPO(make_policy(envs), envs, advantage=Raw())
+
+
+LEARN_ALONE = {"raft", "raft++", "reinforce++", "gac", "gac-critic", "sft"}
+"""Recipes to which members of a group are nothing but episodes."""
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_groups_of_one_are_refused_by_every_recipe_that_compares_members(
+    make_envs: Any, make_policy: Any, name: str
+) -> None:
+    guidance = WRAPPERS.get(name, {"length": 4} if recipes.get(name).needs_guidance else None)
+    envs = make_envs(4, 1, guidance=guidance)
+    if name in LEARN_ALONE:
+        recipes.make(name, make_policy(envs), envs)
+        return
+    with pytest.raises(ConfigurationError, match="group_size=1"):
+        recipes.make(name, make_policy(envs), envs)
+
+
+@pytest.mark.parametrize("name", ["igrpo", "gac", "gac-critic"])
+def test_contexts_that_do_not_fit_are_refused_when_the_agent_is_made(
+    make_envs: Any, make_policy: Any, name: str
+) -> None:
+    envs = make_envs()
+    policy = make_policy(envs)
+    policy.model.config.max_position_embeddings = envs.unwrapped.task.length
+    with pytest.raises(BudgetError, match="must fit with contexts that are"):
+        recipes.make(name, policy, envs)
+    envs = make_envs(max_length=make_envs().unwrapped.task.length)
+    with pytest.raises(BudgetError, match="must fit with contexts that are"):
+        recipes.make(name, make_policy(envs), envs, strategy=Resampled(recipes.get(name).strategy, share=0))
+    task = envs.unwrapped.task
+    with pytest.raises(BudgetError, match="must fit with contexts that are"):
+        check_recipe(recipes.get(name), envs)
+    fitting = make_envs()
+    check_recipe(recipes.get(name), fitting)
+    assert envs.unwrapped.task is task and fitting.unwrapped.task.room == 0
 
 
 @pytest.mark.parametrize("option", [{"top_k": 1}, {"min_p": 1.0}])

@@ -29,11 +29,11 @@ from g2rpo_env.agents import GRPO, recipes
 from g2rpo_env.agents.batch import Batch, make_batch
 from g2rpo_env.agents.learner import Sums, average_metrics
 from g2rpo_env.agents.parts.losses import ClippedSurrogate, LogLikelihood
-from g2rpo_env.agents.parts.references import KLToStart
+from g2rpo_env.agents.parts.references import KLToStart, NoReference
 from g2rpo_env.agents.parts.token_weights import SequenceMean, TokenMean
 from g2rpo_env.agents.recipe import Optimizer
 from g2rpo_env.episode import Role
-from g2rpo_env.errors import NonFiniteError, OutOfMemoryError
+from g2rpo_env.errors import ConfigurationError, NonFiniteError, OutOfMemoryError
 
 CPU = torch.device("cpu")
 FAST = Optimizer(learning_rate=1e-2)
@@ -252,6 +252,23 @@ def test_a_reference_may_be_required_by_a_shaping_alone_and_follow_the_policy(ma
     now = next(agent.policy.model.parameters())
     assert not torch.equal(start, now)
     assert torch.allclose(next(agent.learner.reference.copy.parameters()), (start + now) / 2)
+
+
+def test_a_reference_that_cannot_be_made_is_named_with_the_part_that_asks_for_it(make_agent: Any) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Keeping(NoReference):
+        kept: Any = None
+
+        def keep(self, policy: Any) -> Any:
+            if self.kept is None:
+                raise RuntimeError("two do not fit")
+            return self.kept
+
+    words = "policy=CausalLMPolicy must be one that reference=Keeping can keep as it is now; that raises RuntimeError"
+    with pytest.raises(ConfigurationError, match=f"^{words}: two do not fit; loss=Preference requires the log-prob"):
+        make_agent("dpo", reference=Keeping())
+    with pytest.raises(ConfigurationError, match=r"^reference=Keeping: keep must return an object with model\(\)"):
+        make_agent("care", reference=Keeping(3))
 
 
 def test_a_reference_without_a_term_keeps_no_rows_and_no_column(make_agent: Any) -> None:

@@ -226,10 +226,20 @@ def test_parts_get_what_they_require(make_agent: Any) -> None:
         def __call__(self, group: Any, **given: Any) -> np.ndarray:
             assert set(given) == {PROVIDED[name].keyword for name in self.requires}
             assert [len(x) for x in given["log_prob_GT"]] == [len(e.tokens_T) for e in group.episodes]
-            assert any(text.endswith(given["problem"].final) for text in given["completion_G"])
+            ends = [text.endswith(given["problem"].final) for text in given["completion_G"]]
+            assert any(ends) is any(e.correct for e in group.episodes)
             return group.reward_G
 
     make_agent(shaping=Asking())
+
+
+def test_parts_see_groups_without_a_right_answer_too(make_agent: Any) -> None:
+    class Picky:
+        def __call__(self, reward_G: Any) -> Any:
+            return reward_G / reward_G.sum()
+
+    with np.errstate(all="ignore"), pytest.raises(ConfigurationError, match="advantage=Picky must return one finite"):
+        make_agent(advantage=Picky())
 
 
 def test_a_selection_that_keeps_nothing_is_no_fault(make_agent: Any) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from g2rpo_env.agents import GRPO, Recipe
+from g2rpo_env.agents import GRPO, Recipe, recipes
 from g2rpo_env.agents.agent import Agent
 from g2rpo_env.agents.parts.references.terms import KLToStart
 from g2rpo_env.agents.parts.strategies.reroll import Reroll
@@ -24,7 +24,7 @@ from g2rpo_env.controllers.rules import FixedGuidance, TargetSuccess
 from g2rpo_env.curriculum import Without
 from g2rpo_env.envs.arithmetic import AdditionSource
 from g2rpo_env.episode import Group, Groups
-from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, ResumeError
+from g2rpo_env.errors import BudgetError, ConfigurationError, MissingGuidanceError, ResumeError
 from g2rpo_env.problem import WrappedSource
 from g2rpo_env.verdict import Outcome, Verdict
 
@@ -309,6 +309,7 @@ def test_learning_tells_its_callback_and_stops_when_that_says_so(make_staged: An
     ("make", "words"),
     [
         (lambda: Stage(PLAIN, 0), "updates=0 of a stage must be at least 1"),
+        (lambda: Stage(PLAIN, float("nan")), "updates=nan must be a whole number"),  # type: ignore[arg-type]
         (lambda: Stage(PLAIN, 1, keep=-1), "keep=-1 of a stage must be at least 0"),
         (lambda: Stage(PLAIN, 1, drop=1.5), r"drop=1.5 of a stage must lie in \[0, 1\]"),
         (lambda: Stage("grpo", 1), "recipe='grpo' of a stage must be a Recipe"),
@@ -322,12 +323,12 @@ def test_arguments_of_a_stage_are_named(make: Any, words: str) -> None:
 
 
 def test_schedules_that_cannot_work_are_refused_before_the_first_rollout(make_staged: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"stages=\(\) must hold at least one Stage"):
+    with pytest.raises(ConfigurationError, match=r"stages=\(\) must be a list of one Stage or more"):
         make_staged()
     with pytest.raises(ConfigurationError, match=r"stages\[1\]: strategy=Stored hands out groups that were kept"):
         make_staged(Stage(PLAIN, 1), Stage(AGAIN, 1))
     helped = dataclasses.replace(PLAIN, controller=FixedGuidance(4.0))
-    with pytest.raises(MissingGuidanceError, match=r"stages\[1\]: its recipe needs a guidance wrapper"):
+    with pytest.raises(MissingGuidanceError, match=r"stages\[1\]: controller=FixedGuidance needs a guidance wrapper"):
         make_staged(Stage(PLAIN, 1), Stage(helped, 1))
     placed = dataclasses.replace(PLAIN, strategy=Reroll(places=("prompt",)))
     with pytest.raises(
@@ -342,6 +343,26 @@ def test_schedules_that_cannot_work_are_refused_before_the_first_rollout(make_st
     broken = dataclasses.replace(PLAIN, advantage=Raises())
     with pytest.raises(ConfigurationError, match=r"stages\[1\]: advantage=Raises raises ZeroDivisionError"):
         make_staged(Stage(PLAIN, 1), Stage(broken, 1))
+
+
+def test_what_a_later_stage_needs_of_the_environment_is_looked_for_before_the_first_rollout(
+    make_envs: Any, make_policy: Any
+) -> None:
+    def stages(name: str) -> list[Stage]:
+        return [Stage(recipes.get("raft"), 1), Stage(recipes.get(name), 1)]
+
+    for size, name, words in [
+        (1, "dpo", "group_size=1: groups must have two members or more"),
+        (2, "igrpo", "drafts=4 must be at most group_size=2"),
+    ]:
+        envs = make_envs(4, size)
+        with pytest.raises(ConfigurationError, match=rf"^stages\[1\]: {words}"):
+            Staged(make_policy(envs), envs, stages=stages(name))
+    envs = make_envs(8, 4)
+    policy = make_policy(envs)
+    policy.model.config.max_position_embeddings = envs.unwrapped.task.length
+    with pytest.raises(BudgetError, match=r"^stages\[1\]: levels=.* must fit with contexts that are 3 tokens longer"):
+        Staged(policy, envs, stages=stages("gac"))
 
 
 def test_a_part_that_cannot_be_saved_leaves_no_folder(make_staged: Any, tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_what_does_not_fit_is_one_line_and_leaves_no_folder(train, own, argv, wo
     [
         (["--recipe", "grpo", "--revealed", "positive"], "revealed='positive' says what --guided makes of a recipe"),
         (["--recipe", "g2rpo-a", "--guided"], "controller=AdaptiveGuidance) is guided already"),
-        (["--recipe", "grpo", "--guided", "--revealed", "some"], "revealed='some' must be True, False or 'positive'"),
+        (["--recipe", "grpo", "--guided", "--revealed", "some"], "revealed='some' must be one of yes, no, positive"),
     ],
 )
 def test_guided_forms_that_do_not_exist_are_one_line(train, argv, words):

@@ -327,6 +327,17 @@ def test_groups_of_one_are_refused_before_a_folder_is_made(command, tmp_path):
     assert command("train", *options, "--recipe", "raft", "--updates", 1)[0] == 0
 
 
+def test_what_a_recipe_is_refused_for_is_found_before_the_warm_start(command, tmp_path):
+    options = [*TINY[:6], *TINY[8:], *QUIET, "--warm-start", "always", "--out", tmp_path / "run"]
+    for more, words in (
+        (["--recipe", "igrpo", "--strategy.drafts", 5], "drafts=5 must be at most group_size=4"),
+        (["--recipe", "gac", "--max-length", 31], "must fit with contexts that are 3 tokens longer"),
+        (["--recipe", "hint-grpo"], "place='answer' of the guidance wrapper must be 'prompt'"),
+    ):
+        status, text, error = command("train", *options, *more)
+        assert status == 1 and words in error and "Warm start" not in text and not (tmp_path / "run").exists()
+
+
 def test_a_budget_that_holds_no_answer_is_refused_and_one_that_holds_no_solution_is_named(command, tmp_path):
     options = ["--digits", 3, *TINY[2:], *QUIET, "--recipe", "grpo", "--updates", 10, "--out", tmp_path / "run"]
     status, _, error = command("train", *options, "--max-new-tokens", 2)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.agents.parts.protocols import check_inner, get_requirements
 from g2rpo_env.episode import Group
 from g2rpo_env.errors import ConfigurationError
@@ -20,6 +21,12 @@ def center(reward_G: np.ndarray) -> np.ndarray:
     """Return R - mean(R), exactly 0 where all rewards are equal: the mean of three times 0.1 is not 0.1."""
     relative_G = reward_G - reward_G[0]
     return relative_G - relative_G.mean()
+
+
+def check_eps(eps: float) -> None:
+    """Raise ConfigurationError unless a number can be added to a deviation."""
+    if not 0 <= eps < np.inf:
+        raise ConfigurationError(f"eps={eps} must be finite and at least 0")
 
 
 def compute_inner(inner: Any, reward_PG: Sequence[np.ndarray], groups: Sequence[Group]) -> list[np.ndarray]:
@@ -37,10 +44,17 @@ class GroupNormalized:
     built on it. A group of one has no baseline: its advantage is 0.
 
     Args:
-        eps: Added to the standard deviation; 1e-4 in TRL and the official code, 1e-6 in verl.
+        eps: Added to the standard deviation, >= 0; 1e-4 in TRL and the official code, 1e-6 in verl.
+
+    Raises:
+        ConfigurationError: ``eps`` breaks its rule.
     """
 
     eps: float = 1e-4
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_eps(self.eps)
 
     def __call__(self, reward_G: np.ndarray) -> np.ndarray:
         """Return advantages, float64 (G,)."""
@@ -141,6 +155,7 @@ class Leaning:
     least: float = 0.1
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not 0 <= self.least <= 1:
             raise ConfigurationError(f"least={self.least} must lie in [0, 1]")
 
@@ -172,6 +187,7 @@ class Clamped:
     requires = frozenset({"groups"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_inner(self.inner, "reward_G")
         if not np.isfinite(self.low):
             raise ConfigurationError(f"low={self.low} must be finite")

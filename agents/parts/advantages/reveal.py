@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from g2rpo_env.agents.parts.advantages.groups import center
+from g2rpo_env.agents.parts.advantages.groups import center, check_eps
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.episode import Group
 from g2rpo_env.errors import ConfigurationError
 
@@ -29,20 +30,23 @@ class RevealBaseline:
 
     Args:
         bins: Most bins of lengths above 0, >= 1.
-        eps: Added to the standard deviation (divisor G - 1).
+        eps: Added to the standard deviation (divisor G - 1), >= 0.
 
     Raises:
-        ConfigurationError: ``bins`` breaks its rule.
+        ConfigurationError: an argument breaks its rule.
     """
 
     bins: int = 4
     eps: float = 1e-4
 
     requires = frozenset({"groups"})
+    needs = frozenset({"members"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.bins < 1:
             raise ConfigurationError(f"bins={self.bins} must be at least 1")
+        check_eps(self.eps)
 
     def __call__(self, reward_PG: Sequence[np.ndarray], groups: Sequence[Group]) -> list[np.ndarray]:
         """Return the advantages of all groups, a float64 (G,) each."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from g2rpo_env.agents.parts.advantages.groups import GroupCentered, center, compute_inner
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.agents.parts.protocols import check_inner
 from g2rpo_env.episode import Group
 from g2rpo_env.errors import ConfigurationError
@@ -87,6 +88,7 @@ class Whitened:
     requires = frozenset({"groups"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.within not in ("batch", "group"):
             raise ConfigurationError(f"within={self.within!r} must be 'batch' or 'group'")
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from g2rpo_env.agents.parts.credits.probability import pair_advantages, scale_written
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.episode import Groups
 from g2rpo_env.errors import ConfigurationError
 
@@ -37,6 +38,7 @@ class TopEntropyTokens:
     requires = frozenset({"entropy"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not 0 < self.share <= 1:
             raise ConfigurationError(f"share={self.share} must lie in (0, 1]")
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.agents.policy.scoring import TokenStates
 from g2rpo_env.episode import Group, Groups
 from g2rpo_env.errors import ConfigurationError
@@ -124,6 +125,7 @@ class HiddenReward:
     needs = frozenset({"members"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not -1 <= self.tilt <= 1:
             raise ConfigurationError(f"tilt={self.tilt} must lie in [-1, 1]")
         check_hidden(self.threshold, self.columns)
@@ -170,8 +172,7 @@ class NegativeHiddenReward:
     needs = frozenset({"members"})
 
     def __post_init__(self) -> None:
-        if self.threshold is None:
-            raise ConfigurationError("threshold=None must be a number of at least 0")
+        check_types(self)
         check_hidden(self.threshold, self.columns)
 
     def __call__(self, groups: Groups, advantage_PG: Sequence[np.ndarray], **given: Any) -> list[np.ndarray]:

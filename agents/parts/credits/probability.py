@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.episode import Episode, Groups, Role
 from g2rpo_env.errors import ConfigurationError
 
@@ -66,9 +67,12 @@ class Regulated:
     requires = frozenset({"log_probs"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("scale", "temperature"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name}={getattr(self, name)} must be above 0")
+        if not np.isfinite(self.shift):
+            raise ConfigurationError(f"shift={self.shift} must be finite")
         if not 0 <= self.low <= self.high:
             raise ConfigurationError(f"low={self.low} and high={self.high} must have 0 <= low <= high")
 
@@ -102,6 +106,7 @@ class ByProbability:
     requires = frozenset({"log_probs"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not 0 <= self.share <= 1:
             raise ConfigurationError(f"share={self.share} must lie in [0, 1]")
 

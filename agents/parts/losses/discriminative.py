@@ -9,6 +9,7 @@ import torch
 
 from g2rpo_env.agents.batch import Batch
 from g2rpo_env.agents.parts.losses.sets import SetLoss
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.errors import ConfigurationError
 
 SCORES = ("log-likelihood", "ratio")
@@ -70,6 +71,7 @@ class Discriminative(SetLoss):
     needs = frozenset({"members"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.score not in SCORES:
             raise ConfigurationError(f"score={self.score!r} must be one of {', '.join(SCORES)}")
         if self.hardness is not None and not (self.hardness > 0 and math.isfinite(self.hardness)):

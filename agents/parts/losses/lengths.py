@@ -11,6 +11,7 @@ import torch
 from g2rpo_env.agents.batch import Batch
 from g2rpo_env.agents.parts.losses.sets import SetLoss
 from g2rpo_env.agents.parts.losses.surrogate import clipped_surrogate
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.errors import ConfigurationError
 
 LEAST = 1e-6
@@ -79,14 +80,15 @@ class LengthPreference(SetLoss):
     exponent: Any = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not 0 < self.bound < math.inf:
             raise ConfigurationError(f"bound={self.bound} must be a finite number above 0")
         if not abs(self.start) <= self.bound:
             raise ConfigurationError(f"start={self.start} must lie in [-{self.bound}, {self.bound}], the bound")
         if not 0 < self.rho < 1:
             raise ConfigurationError(f"rho={self.rho} must lie in (0, 1)")
-        if not self.learning_rate >= 0:
-            raise ConfigurationError(f"learning_rate={self.learning_rate} must be at least 0")
+        if not 0 <= self.learning_rate < math.inf:
+            raise ConfigurationError(f"learning_rate={self.learning_rate} must be finite and at least 0")
         if not 0 <= self.clip_low <= 1 or not self.clip_high >= 0:
             raise ConfigurationError(
                 f"clip_low={self.clip_low} must lie in [0, 1] and clip_high={self.clip_high} must be at least 0"

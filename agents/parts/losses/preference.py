@@ -8,6 +8,7 @@ import torch
 
 from g2rpo_env.agents.batch import Batch
 from g2rpo_env.agents.parts.losses.sets import SetLoss
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.errors import ConfigurationError
 
 ROUNDING = 1e-5
@@ -40,6 +41,7 @@ class Preference(SetLoss):
     requires = frozenset({"sets", "reference_log_probs"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not self.beta > 0:
             raise ConfigurationError(f"beta={self.beta} must be above 0")
 

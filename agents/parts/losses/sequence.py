@@ -15,6 +15,7 @@ from g2rpo_env.agents.parts.losses.surrogate import (
     count_clipped,
     find_clipped,
 )
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.errors import ConfigurationError
 
 
@@ -92,6 +93,7 @@ class GeometricMean:
     clip_high: float = 0.4
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("clip_low", "clip_high"):
             if not getattr(self, name) >= 0:
                 raise ConfigurationError(f"{name}={getattr(self, name)} must be at least 0")

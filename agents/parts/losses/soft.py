@@ -9,6 +9,7 @@ import torch
 
 from g2rpo_env.agents.batch import Batch
 from g2rpo_env.agents.parts.losses.surrogate import LossResult, check_shapes, count_clipped
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.errors import ConfigurationError
 
 LARGEST = 80.0
@@ -69,6 +70,7 @@ class CappedWeights:
     low: float | None = None
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not self.high > 0:
             raise ConfigurationError(f"high={self.high} must be above 0")
         if self.low is not None and not 0 <= self.low <= self.high:
@@ -120,6 +122,7 @@ class SoftGate:
     negative: float = 1.05
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("positive", "negative"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigurationError(f"{name}={getattr(self, name)} must be above 0")
@@ -171,9 +174,17 @@ class GammaWeights:
     lambda_negative: float = 2.0
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("k_positive", "lambda_positive", "k_negative", "lambda_negative"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigurationError(f"{name}={getattr(self, name)} must be above 0")
+        for sign in ("positive", "negative"):
+            k, decay = getattr(self, f"k_{sign}"), getattr(self, f"lambda_{sign}")
+            if decay - k + k * math.log(k / decay) > LARGEST:  # log phi is greatest at w = k / lambda
+                raise ConfigurationError(
+                    f"k_{sign}={k} and lambda_{sign}={decay} must give no weight above exp({LARGEST:g}), which is "
+                    "hardly finite in 32 bits"
+                )
 
     def __call__(self, log_probs_NT: torch.Tensor, batch: Batch) -> LossResult:
         """Return the loss of a batch."""
@@ -234,6 +245,7 @@ class DivergenceMask:
     cap: float | None = None
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("low", "high"):
             if not getattr(self, name) >= 0:
                 raise ConfigurationError(f"{name}={getattr(self, name)} must be at least 0")

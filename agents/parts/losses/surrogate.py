@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 
 from g2rpo_env.agents.batch import Batch
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.errors import ConfigurationError
 
 
@@ -105,6 +106,7 @@ class ClippedSurrogate:
     cap: float | None = field(default=None, kw_only=True)  # losses that derive from this have more fields
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not 0 <= self.clip_low <= 1 or not self.clip_high >= 0:
             raise ConfigurationError(
                 f"clip_low={self.clip_low} must lie in [0, 1] and clip_high={self.clip_high} must be at least 0"

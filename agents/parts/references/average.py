@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from g2rpo_env.agents.batch import Batch
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.agents.parts.references.models import AveragedCopy
 from g2rpo_env.agents.parts.references.terms import KLToStart
 from g2rpo_env.agents.policy.protocol import Policy
@@ -48,6 +49,7 @@ class MovingAverage:
     requires = frozenset[str]()
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_average(self.decay, self.every)
 
     def keep(self, policy: Policy) -> AveragedCopy:

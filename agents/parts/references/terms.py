@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from g2rpo_env.agents.batch import Batch
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.errors import ConfigurationError
 
 
@@ -108,6 +109,7 @@ class KLToStart:
     requires = frozenset({"reference_log_probs"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not self.beta > 0:
             raise ConfigurationError(f"beta={self.beta} must be above 0 (use NoReference for none)")
         check_estimator(self.estimator, self.corrected)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from g2rpo_env.agents.batch import Batch
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.errors import ConfigurationError
 
 
@@ -49,6 +50,7 @@ class EntropyBonus:
     requires = frozenset({"entropy_gradient"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.target is None and not self.coefficient > 0:
             raise ConfigurationError(f"coefficient={self.coefficient} must be above 0 without a target")
         if self.target is not None and not self.target > 0:

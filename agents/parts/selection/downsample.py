@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.episode import Group, Groups
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.streams import stream
@@ -96,6 +97,7 @@ class DownSample:
     least: int = 2
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not 0 < self.share <= 1:
             raise ConfigurationError(f"share={self.share} must lie in (0, 1]")
         if self.rule not in RULES:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.episode import Group, Groups
 from g2rpo_env.errors import ConfigurationError
 
@@ -37,6 +38,7 @@ class DropUniform:
     needs = frozenset({"members"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.by not in ("reward", "correct"):
             raise ConfigurationError(f"by={self.by!r} must be 'reward' or 'correct'")
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from g2rpo_env.agents.batch import cut_context
 from g2rpo_env.agents.parts.judges import AnswerJudge, Judged, StatedResult, ask_answers, check_judge
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.episode import Episode, Group, Groups, Role
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.problem import Problem
@@ -102,6 +103,7 @@ class AnswerPairs:
     needs = frozenset({"members"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_most(self.most)
 
     def __call__(self, groups: Groups, reward_PG: list[np.ndarray]) -> tuple[Groups, list[np.ndarray]]:
@@ -166,6 +168,7 @@ class JudgedPairs:
     requires = frozenset({"texts", "problem"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_judge(self.judge)
         if not 0 <= self.repeat <= 1:
             raise ConfigurationError(f"repeat={self.repeat} must lie in [0, 1]")
@@ -410,6 +413,7 @@ class StepPairs:
     needs = frozenset({"members"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_most(self.most)
         if self.doubt not in DOUBTS:
             raise ConfigurationError(f"doubt={self.doubt!r} must be one of {', '.join(DOUBTS)}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.agents.parts.strategies.conditioned import Conditioned
 from g2rpo_env.episode import Episode, Group, Groups, Role
 from g2rpo_env.errors import ConfigurationError
@@ -49,6 +50,7 @@ class Reached:
     requires = frozenset({"task"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not isinstance(self.conditioned, Conditioned):
             raise ConfigurationError(f"conditioned={self.conditioned!r} must be a Conditioned, that of the strategy")
 

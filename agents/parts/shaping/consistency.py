@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.episode import Group
 from g2rpo_env.errors import ConfigurationError
 
@@ -84,6 +85,7 @@ class ConsistencyBonus:
     needs = frozenset({"members", "answers"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("kappa", "margin"):
             if not getattr(self, name) >= 0:
                 raise ConfigurationError(f"{name}={getattr(self, name)} must be at least 0")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from g2rpo_env.agents.parts.judges import Judge, StepMatch, ask_progress, check_judge
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.episode import Group
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.problem import Problem
@@ -56,6 +57,7 @@ class Progress:
     requires = frozenset({"texts", "problem"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_judge(self.judge)
         if not self.beta > 0:
             raise ConfigurationError(f"beta={self.beta} must be above 0")

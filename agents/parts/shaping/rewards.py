@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.agents.parts.protocols import check_inner, get_requirements
 from g2rpo_env.episode import Group
 from g2rpo_env.errors import ConfigurationError
@@ -32,6 +33,7 @@ class TruncationPenalty:
     penalty: float = 0.1
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not self.penalty >= 0:
             raise ConfigurationError(f"penalty={self.penalty} must be at least 0")
 
@@ -43,6 +45,8 @@ class TruncationPenalty:
 @dataclass(frozen=True)
 class Signed:
     """2 r - 1 of another reward: rewards of 0 and 1 become -1 and 1, so that wrong answers have a sign of their own.
+
+    It needs rewards of 0 and 1: by degrees, some answers would have neither sign.
 
     Args:
         inner: Any shaping.
@@ -63,8 +67,8 @@ class Signed:
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the inner shaping needs of the environment."""
-        return frozenset(getattr(self.inner, "needs", ()))
+        """Rewards of 0 and 1, and what the inner shaping needs of the environment."""
+        return frozenset({"binary"}) | frozenset(getattr(self.inner, "needs", ()))
 
     def __call__(self, group: Group, **given: Any) -> np.ndarray:
         """Return rewards, float64 (G,)."""
@@ -101,6 +105,7 @@ class SoftOverlong:
     requires = frozenset({"budget"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not 0 < self.buffer <= 1:
             raise ConfigurationError(f"buffer={self.buffer} must lie in (0, 1]")
         if not 0 <= self.penalty < np.inf:
@@ -135,6 +140,7 @@ class KLPenalty:
     requires = frozenset({"log_probs", "reference_log_probs"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not 0 < self.beta < np.inf:
             raise ConfigurationError(f"beta={self.beta} must be finite and above 0")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.agents.policy.protocol import SamplingPolicy
 from g2rpo_env.agents.rollout import collect, make_room, token_vector_env
 from g2rpo_env.episode import Groups, Role
@@ -42,7 +43,7 @@ class Conditioned:
 
     Raises:
         ConfigurationError: an argument breaks its rule.
-        BudgetError: at the first update, a prompt with a level is longer than the policy or the task allows.
+        BudgetError: when an agent is made, a prompt with a level is longer than the policy or the task allows.
     """
 
     levels: tuple[float, ...] = (0.0, 1.0)
@@ -50,6 +51,7 @@ class Conditioned:
     explore: float = 0.1
 
     def __post_init__(self) -> None:
+        check_types(self)
         levels = tuple(float(level) for level in self.levels)
         rising = all(low < high for low, high in zip(levels, levels[1:], strict=False))
         if not levels or not rising or not all(map(math.isfinite, levels)):
@@ -63,7 +65,7 @@ class Conditioned:
     def __call__(self, policy: SamplingPolicy, envs: Any) -> Groups:
         """Return the groups of one update."""
         base = token_vector_env(envs)
-        make_room(policy, envs, self.room(base.task), f"levels={self.levels}")
+        self.prepare(policy, envs)
         numbers = np.repeat(base.take_groups(base.num_envs // base.group_size), base.group_size)
         members = np.arange(base.num_envs) % base.group_size
         level_of = self.encode_levels(base.task)
@@ -74,6 +76,10 @@ class Conditioned:
         roles = [np.full(len(prefix_T), Role.PROMPT, np.int8) for prefix_T in prefixes]
         options = {"group": numbers, "member": members, "prefix": prefixes, "prefix_roles": roles}
         return collect(policy, envs, options=options)
+
+    def prepare(self, policy: SamplingPolicy | None, envs: Any) -> None:
+        """Make room for levels in the contexts of an environment; asked when an agent is made."""
+        make_room(policy, envs, self.room(envs.unwrapped.task), f"levels={self.levels}")
 
     @property
     def top(self) -> int:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.agents.policy import lora
 from g2rpo_env.agents.policy.causal_lm import CausalLMPolicy
 from g2rpo_env.agents.policy.loading import count_logits
@@ -158,6 +159,7 @@ class HuggingFace:
     tolerance: float | None = 0.1
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.batch_size is not None and self.batch_size < 1:
             raise ConfigurationError(f"batch_size={self.batch_size} must be None or at least 1")
         _check_tolerance(self.tolerance)
@@ -291,6 +293,7 @@ class VLLMServer:
     tolerance: float | None = 0.1
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not self.url.startswith(("http://", "https://")):
             raise ConfigurationError(f"url={self.url!r} must begin with http:// or https://")
         if self.connections < 1:

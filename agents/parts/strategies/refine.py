@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.agents.policy.protocol import SamplingPolicy
 from g2rpo_env.agents.rollout import collect, make_room, token_vector_env
 from g2rpo_env.episode import Episode, Group, Groups, Role
-from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.errors import ConfigurationError, NonFiniteError
 from g2rpo_env.streams import stream
 from g2rpo_env.task import Task
 from g2rpo_env.tokenizer import decode, encode
@@ -48,14 +50,15 @@ class Refine:
         template: Text around the draft, with ``{draft}`` in it exactly once; encoded as data.
 
     Raises:
-        ConfigurationError: an argument breaks its rule; at the first update, more drafts than members.
-        BudgetError: at the first update, a prompt with a draft is longer than the policy or the task allows.
+        ConfigurationError: an argument breaks its rule; when an agent is made, more drafts than members.
+        BudgetError: when an agent is made, a prompt with a draft is longer than the policy or the task allows.
     """
 
     drafts: int = 4
     template: str = "Draft: {draft}\n"
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.drafts < 0:
             raise ConfigurationError(f"drafts={self.drafts} must be at least 0")
         if self.template.count("{draft}") != 1:
@@ -71,9 +74,7 @@ class Refine:
         base = token_vector_env(envs)
         if not self.drafts:
             return collect(policy, envs)
-        if self.drafts > base.group_size:
-            raise ConfigurationError(f"drafts={self.drafts} must be at most group_size={base.group_size}")
-        make_room(policy, envs, self.room(base.task), f"drafts={self.drafts}")
+        self.prepare(policy, envs)
         numbers = np.repeat(base.take_groups(base.num_envs // base.group_size), base.group_size)
         members = np.arange(base.num_envs) % base.group_size
         options: dict[str, Any] = {"group": numbers, "member": members}
@@ -85,6 +86,14 @@ class Refine:
         reward = [e.reward for e in drafts.episodes if e.valid]
         metrics = {"reward_drafts": float(np.mean(reward))} if reward else {}
         return Groups(refined, left_out=drafts.episodes, metrics=metrics)
+
+    def prepare(self, policy: SamplingPolicy | None, envs: Any) -> None:
+        """Make room for drafts in the contexts of an environment; asked when an agent is made."""
+        base = token_vector_env(envs)
+        if self.drafts > base.group_size:
+            raise ConfigurationError(f"drafts={self.drafts} must be at most group_size={base.group_size}")
+        if self.drafts:
+            make_room(policy, envs, self.room(base.task), f"drafts={self.drafts}")
 
     def room(self, task: Task) -> int:
         """Return the tokens of context that template and draft take at most, beyond those of a revealed solution."""
@@ -125,6 +134,12 @@ def choose_draft(group: Group) -> Episode:
     """Return the draft with the highest reward; one of the best at random, from a stream of the group."""
     # The verifier may have failed on some: they are shown only where it failed on all.
     graded = [e for e in group.episodes if e.valid] or list(group.episodes)
+    for episode in graded:
+        if not math.isfinite(episode.reward):
+            raise NonFiniteError(
+                f"reward={episode.reward} of problem {episode.problem_id!r}, group {episode.group}, draft "
+                f"{episode.member} must be finite"
+            )
     best = max(e.reward for e in graded)
     tied = [e for e in graded if e.reward == best]
     return tied[int(stream(tied[0].seed, "draft", group.group).integers(len(tied)))]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.agents.parts.strategies.guided import PLACES, check_names, check_place
 from g2rpo_env.agents.policy.protocol import SamplingPolicy
 from g2rpo_env.agents.rollout import collect, token_vector_env
@@ -63,6 +64,7 @@ class Reroll:
     places: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_types(self)
         object.__setattr__(self, "stages", check_rising_shares("stages", self.stages))
         object.__setattr__(self, "places", check_names("places", self.places, PLACES))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.agents.parts.protocols import check_inner, get_requirements
 from g2rpo_env.agents.parts.strategies.rollout import Rollout
 from g2rpo_env.agents.policy.protocol import SamplingPolicy
@@ -54,6 +55,7 @@ class Resampled:
     fill: bool = True
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_inner(self.inner, "policy, envs")
         if not 0 <= self.share <= 1:
             raise ConfigurationError(f"share={self.share} must lie in [0, 1]")
@@ -80,8 +82,14 @@ class Resampled:
         """Whether answers can begin with revealed tokens, as the inner strategy says."""
         return bool(getattr(self.inner, "takes_guidance", True))
 
+    def prepare(self, policy: SamplingPolicy | None, envs: Any) -> None:
+        """Do what the inner strategy does when an agent is made."""
+        prepare = getattr(self.inner, "prepare", None)
+        if prepare is not None:
+            prepare(policy, envs)
+
     def check_guidance(self, guidance: Any) -> None:
-        """Raise ConfigurationError where the inner strategy refuses the settings of the guidance wrapper."""
+        """Raise ConfigurationError where the inner strategy refuses the settings of a guidance wrapper."""
         check = getattr(self.inner, "check_guidance", None)
         if check is not None:
             check(guidance)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.agents.policy.protocol import SamplingPolicy
 from g2rpo_env.agents.rollout import collect, token_vector_env
 from g2rpo_env.episode import Episode, Groups, group_episodes
@@ -32,6 +33,7 @@ class Rollout:
     refill: bool = True
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.groups is not None and self.groups < 1:
             raise ConfigurationError(f"groups={self.groups} must be at least 1, or None")
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.agents.policy.protocol import SamplingPolicy
 from g2rpo_env.agents.rollout import token_vector_env
 from g2rpo_env.episode import Group, Groups
@@ -35,6 +36,7 @@ class Stored:
     _drawn: int = field(default=0, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.size < 1:
             raise ConfigurationError(f"size={self.size} must be at least 1")
 

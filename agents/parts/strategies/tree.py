@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.agents.policy.protocol import SamplingPolicy
 from g2rpo_env.agents.rollout import collect, token_vector_env
 from g2rpo_env.episode import Episode, Group, Groups
@@ -64,6 +65,7 @@ class Tree:
     exploration: float = 1.0
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("iterations", "depth"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name}={getattr(self, name)} must be at least 1")

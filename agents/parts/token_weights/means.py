@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.agents.parts.token_weights.revealed import RevealFilter, get_filter
 from g2rpo_env.episode import Episode, Role
 from g2rpo_env.errors import ConfigurationError
@@ -49,6 +50,7 @@ class TokenMean:
     truncated: bool = True
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not (self.sampled or self.revealed):
             raise ConfigurationError("sampled=False and revealed=False leave no token for the loss")
         get_filter(self.which)
@@ -156,9 +158,6 @@ class RisingMean(TokenMean):
         weight_T[place_K] = share_K / share_K.sum()
         return weight_T
 
-        """Return 1, what an episode adds to the denominator."""
-        return 1.0
-
 
 @dataclass(frozen=True)
 class ByRole:
@@ -179,6 +178,7 @@ class ByRole:
     level: float = 0.1
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not 0 < self.answer < math.inf:
             raise ConfigurationError(f"answer={self.answer} must be finite and above 0")
         if not 0 <= self.level < math.inf:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.episode import Episode, Role
 from g2rpo_env.errors import ConfigurationError
 
@@ -71,6 +72,7 @@ class TopEntropy:
     requires = frozenset({"entropy"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not 0 < self.share <= 1:
             raise ConfigurationError(f"share={self.share} must lie in (0, 1]")
 

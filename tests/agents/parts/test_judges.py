@@ -186,3 +186,12 @@ def test_a_judge_is_an_object_that_can_be_called(judge: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"judge=.* must be an object that is called with \(problem, compl"):
         check_judge(judge)
     check_judge(StepMatch())
+
+
+def test_a_judge_that_raises_is_named_with_the_problem() -> None:
+    def judge(problem: Problem, completions: Any) -> Any:
+        raise TimeoutError("no reply")
+
+    words = r"^judge=function must return one number in \[0, 1\] per completion; it raises TimeoutError for problem "
+    with pytest.raises(ConfigurationError, match=words + r"'58\+67': no reply$"):
+        ask_progress(judge, PROBLEM, ["a"])

@@ -99,10 +99,12 @@ def test_it_resumes_in_the_middle_of_dpo(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"grpo": 0}, "grpo=0 must be at least 1"),
-        ({"dpo": 0}, "dpo=0 must be at least 1"),
-        ({"rounds": -1}, "rounds=-1 must be at least 0"),
-        ({"fresh": 0}, "fresh=0 must be at least 1"),
+        ({"grpo": 0}, "grpo=0 must be a whole number of at least 1"),
+        ({"dpo": 0}, "dpo=0 must be a whole number of at least 1"),
+        ({"dpo": float("nan")}, "dpo=nan must be a whole number"),
+        ({"rounds": -1}, "rounds=-1 must be a whole number of at least 0"),
+        ({"fresh": 0}, "fresh=0 must be a whole number of at least 1"),
+        ({"recipe": "grpo"}, "recipe='grpo' must be None or a Recipe"),
         ({"drop": 2.0}, "drop=2.0"),
         ({"beta": 0.0}, "beta=0.0"),
         ({"size": 0}, "size=0"),

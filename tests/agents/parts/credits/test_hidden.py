@@ -229,7 +229,7 @@ def test_what_the_parts_ask_for() -> None:
         (HiddenReward, {"tilt": 1.5}, r"tilt=1.5 must lie in \[-1, 1\]"),
         (HiddenReward, {"threshold": -1.0}, "threshold=-1.0 must be None or at least 0"),
         (HiddenReward, {"columns": "some"}, "columns='some' must be one of group, all"),
-        (NegativeHiddenReward, {"threshold": None}, "threshold=None must be a number of at least 0"),
+        (NegativeHiddenReward, {"threshold": None}, "threshold=None must be a number"),
         (NegativeHiddenReward, {"columns": "some"}, "columns='some' must be one of group, all"),
     ],
 )

@@ -251,7 +251,7 @@ def test_the_order_of_groups_does_not_matter() -> None:
         ({"rho": 1.0}, r"rho=1.0 must lie in \(0, 1\)"),
         ({"rho": 0.0}, "rho=0.0"),
         ({"bound": 0.0}, "bound=0.0 must be a finite number above 0"),
-        ({"learning_rate": -0.1}, "learning_rate=-0.1 must be at least 0"),
+        ({"learning_rate": -0.1}, "learning_rate=-0.1 must be finite and at least 0"),
         ({"clip_low": 1.5}, r"clip_low=1.5 must lie in \[0, 1\]"),
         ({"clip_high": -0.1}, "clip_high=-0.1 must be at least 0"),
     ],

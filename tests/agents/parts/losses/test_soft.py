@@ -178,6 +178,12 @@ def test_kl_masks_by_its_own_bound(make_rows: Any) -> None:
         (SoftGate, {"negative": math.nan}, "negative=nan must be above 0"),
         (GammaWeights, {"k_positive": -1}, "k_positive=-1 must be above 0"),
         (GammaWeights, {"lambda_negative": 0}, "lambda_negative=0 must be above 0"),
+        (
+            GammaWeights,
+            {"lambda_positive": 1e9},
+            r"k_positive=2.0 and lambda_positive=1000000000.0 must give no weight",
+        ),
+        (GammaWeights, {"k_negative": 1e9}, "k_negative=1000000000.0 and lambda_negative=2.0 must give no weight"),
         (DivergenceMask, {"low": -0.1}, "low=-0.1 must be at least 0"),
         (DivergenceMask, {"high": math.nan}, "high=nan must be at least 0"),
         (DivergenceMask, {"divergence": "js"}, "divergence='js' must be one of tv, kl"),

@@ -93,12 +93,21 @@ def test_an_agent_learns_from_groups_without_a_right_answer(make_envs: Any, make
 
     envs = make_envs(8, 4, verifier=MarkVerifier())
     agent = recipes.make("sgpo", make_policy(envs), envs, shaping=Progress(judge))
+    seen.clear()  # it has been tried on made-up answers
     metrics = agent.update()
     assert metrics["reward"] == 0 and metrics["groups_with_signal"] == 1 and metrics["grad_norm"] > 0
     assert [one for one, _ in seen] == [group.problem_id for group in agent.groups]
     assert all(len(texts) == 4 for _, texts in seen)
     expected = [scale_progress(np.array(judge(envs.task.lookup(i).problem, t)), 10, 0.5, 0.5) for i, t in list(seen)]
     assert np.concatenate(agent.last_update.rewards).tolist() == np.concatenate(expected).tolist()
+
+
+def test_a_judge_that_says_something_else_is_found_before_the_first_rollout(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs()
+    for found, words in ((0.5, "returned 0.5"), ([0.5], "returned 1 for 4"), ([float("nan")] * 4, "returned nan")):
+        shaping = Progress(lambda problem, texts, found=found: found)  # type: ignore[misc]
+        with pytest.raises(ConfigurationError, match=rf"^judge=function must return one number .*{words}.*made-up"):
+            recipes.make("sgpo", make_policy(envs), envs, shaping=shaping)
 
 
 @pytest.mark.parametrize(

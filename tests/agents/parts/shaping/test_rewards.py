@@ -66,7 +66,7 @@ def test_signed_needs_what_the_inner_shaping_needs() -> None:
     class Picky(EnvironmentReward):
         needs = frozenset({"steps"})
 
-    assert Signed(Picky()).needs == {"steps"} and Signed().needs == frozenset()
+    assert Signed(Picky()).needs == {"binary", "steps"} and Signed().needs == {"binary"}
     with pytest.raises(ConfigurationError, match=r"inner=None must be an object that is called with \(group\)"):
         Signed(None)
 

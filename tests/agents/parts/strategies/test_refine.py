@@ -16,7 +16,7 @@ from g2rpo_env.agents.parts.strategies.refine import Refine, choose_draft, cut_d
 from g2rpo_env.agents.parts.strategies.rollout import Rollout
 from g2rpo_env.controllers.base import Feedback
 from g2rpo_env.episode import Group, Role
-from g2rpo_env.errors import BudgetError, ConfigurationError
+from g2rpo_env.errors import BudgetError, ConfigurationError, NonFiniteError
 from g2rpo_env.problem import Problem
 from g2rpo_env.tokenizer import encode
 from g2rpo_env.verdict import Outcome, Verdict
@@ -240,3 +240,9 @@ def test_answers_in_the_contexts_of_a_warm_start_can_be_measured(make_envs: Any,
     envs = make_envs(digits=2)
     found = evaluate(make_policy(envs), envs, problems=16, context=Refine().warm_context)
     assert found.correct_PS.shape == (16, 1)
+
+
+def test_a_draft_whose_reward_is_not_finite_is_named(make_episode: Any) -> None:
+    drafts = Group(tuple(make_episode("ps", member=member, reward=float("nan")) for member in range(2)))
+    with pytest.raises(NonFiniteError, match=r"^reward=nan of problem '1\+1', group 0, draft 0 must be finite$"):
+        choose_draft(drafts)
