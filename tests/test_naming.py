@@ -92,7 +92,7 @@ def test_a_module_offers_the_classes_of_its_all_and_without_it_those_it_defines(
     assert set(kinds) == set(g2rpo_env.controllers.__all__) - {"simulate_controller"}
     assert not hasattr(rules, "__all__")
     assert set(public_classes([rules.__name__])) == {
-        "FixedGuidance", "AdaptiveGuidance", "OfficialCadence", "TargetSuccess",
+        "FixedGuidance", "AdaptiveGuidance", "OfficialCadence", "TargetSuccess", "Withheld",
     }  # fmt: skip
     assert public_classes([CONTROLLERS, rules.__name__]) == kinds
 

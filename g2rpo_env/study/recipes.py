@@ -7,7 +7,7 @@ resampled groups count. Learning rates are chosen on :data:`TRIAL_SEED`, which i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -38,7 +38,7 @@ plain GRPO, which the others are compared with."""
 BUDGET: Mapping[str, Any] = {"sampled_tokens": SAMPLED_TOKENS, "evaluations": 6}
 """Fields of the setting of every run."""
 
-BLOCKS = ONE, FOUR, GUIDED = "one step per rollout", "four steps per rollout", "guided"
+BLOCKS = ONE, FOUR, GUIDED, CONTEXT = "one step per rollout", "four steps per rollout", "guided", "in another context"
 FORMS: Mapping[str, bool | str] = {"revealed": True, "positive": "positive", "masked": False}
 """Guided form -> what becomes of revealed tokens, see :func:`g2rpo_env.agents.recipes.guided`."""
 RIVALS = GRPO, SFT, RAFT = "grpo", "sft", "raft, revealed"
@@ -98,9 +98,7 @@ class Entry:
         label = f"{ground.name}, {self.block}: {self.label} {rate:g}"
         algorithm = AGENTS.get(self.recipe, self.recipe)
         run = ground.make_run(seed, Arm(label, algorithm, rate, guided, parts=parts), **changes)
-        if not self.base:
-            return run
-        return replace(run, base=replace(run.base, strategy=recipes.get(self.base).strategy))
+        return know_context(run, self.base)
 
 
 def make_controller(ground: Ground) -> SelfTuning:
@@ -119,18 +117,18 @@ def make_taught(block: str) -> Entry:
 def list_entries(block: str) -> tuple[Entry, ...]:
     """Return the rows of a block."""
     if block == ONE:
-        return (
-            *(Entry(ONE, name, name, get_rates(name), base=name * (name in NEED_CONTEXT)) for name in RECIPES),
-            Entry(ONE, "grpo, base of igrpo", "grpo", base="igrpo"),
-            Entry(ONE, "veripo", "veripo", parts={"grpo": 20, "dpo": 5}),
-        )
+        entries = (Entry(ONE, name, name, get_rates(name)) for name in RECIPES if name not in NEED_CONTEXT)
+        return (*entries, Entry(ONE, "veripo", "veripo", parts={"grpo": 20, "dpo": 5}))
+    if block == CONTEXT:
+        entries = (Entry(CONTEXT, name, name, base=base) for name, base in NEED_CONTEXT.items())
+        return (*entries, Entry(CONTEXT, "grpo, base of igrpo", "grpo", base="igrpo"))
     if block == FOUR:
         return tuple(Entry(FOUR, name, name, get_rates(name)) for name in FOUR_STEPS)
     return tuple(list_guided())
 
 
-NEED_CONTEXT = ("igrpo", "gac", "gac-critic")
-"""Recipes that start from bases of their own, which know their context."""
+NEED_CONTEXT: Mapping[str, str] = {"igrpo": "igrpo", "gac": "gac", "gac-critic": "gac"}
+"""Recipes that start from bases which know their context -> the recipe that the base is named after."""
 
 
 def get_rates(name: str) -> tuple[float, ...]:
@@ -167,13 +165,25 @@ def make_parts(scale: Scale) -> list[Part]:
     parts = []
     for block in BLOCKS:
         for ground in get_grounds(scale, block):
-            base = [ground.make_run(seed, **BUDGET) for seed in scale.seeds]
-            rows = [
+            bases = list(dict.fromkeys(one.base for one in list_entries(block)))
+            rows = [make_base_row(ground, scale.seeds, base) for base in bases]
+            rows += [
                 TableRow(one.label, tuple(one.make_run(ground, seed) for seed in scale.seeds))
                 for one in list_entries(block)
             ]
-            parts.append(Part(ground.with_name(f"{ground.name}, {block}"), (TableRow(BASE, tuple(base)), *rows)))
+            parts.append(Part(ground.with_name(f"{ground.name}, {block}"), tuple(rows)))
     return parts
+
+
+def make_base_row(ground: Ground, seeds: Sequence[int], name: str) -> TableRow:
+    """Return the row of the bases that know the context of a recipe, or no other than the prompt."""
+    runs = [know_context(ground.make_run(seed, **BUDGET), name) for seed in seeds]
+    return TableRow(f"{BASE} of {name}" if name else BASE, tuple(runs))
+
+
+def know_context(run: Run, name: str) -> Run:
+    """Return a run from a base that knows the context of a recipe; the run itself where the name is empty."""
+    return replace(run, base=replace(run.base, strategy=recipes.get(name).strategy)) if name else run
 
 
 def make_trial_parts(scale: Scale) -> list[Part]:
