@@ -16,6 +16,7 @@ from g2rpo_env.agents.parts.advantages import (
 )
 from g2rpo_env.agents.parts.credits import (
     ByProbability,
+    FilteredImitation,
     HiddenReward,
     NegativeHiddenReward,
     Regulated,
@@ -105,6 +106,7 @@ __all__ = [
     "EntropyBonus",
     "EnvironmentReward",
     "Every",
+    "FilteredImitation",
     "FixedLength",
     "GammaWeights",
     "GeometricMean",
