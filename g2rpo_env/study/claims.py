@@ -20,6 +20,15 @@ from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.experiments.statistics import Estimate
 from g2rpo_env.report.tables import interval_text
 from g2rpo_env.reveal.assignment import WholeGroups
+from g2rpo_env.study.contest import RIVALS as CONTEST_RIVALS
+from g2rpo_env.study.contest import (
+    SEEDS,
+    TRIAL_SEEDS,
+    find_closest,
+    find_winners,
+    make_contest,
+    make_contest_trials,
+)
 from g2rpo_env.study.found import Found, Part
 from g2rpo_env.study.grounds import (
     BASE,
@@ -580,6 +589,20 @@ def check_rates(found: list[Found]) -> list[Check]:
     return checks
 
 
+def check_contest(found: list[Found]) -> list[Check]:
+    """One check for the question, and one per ground for the row that came closest."""
+    winners = find_winners(found)
+    checks = [
+        Check(f"entirely above {', '.join(CONTEST_RIVALS)} everywhere: {', '.join(winners) or 'none'}", bool(winners))
+    ]
+    for one in found:
+        label = find_closest(one)
+        above = {rival: one.above(label, rival) for rival in CONTEST_RIVALS}
+        text = ", ".join(f"{format_estimate(value)} against {rival}" for rival, value in above.items())
+        checks.append(Check(f"{one.part.ground.name}: {label} is {text}", all(value.above for value in above.values())))
+    return checks
+
+
 def check_recipes(found: list[Found]) -> list[Check]:
     """One check per part: how many recipes end above the base, and in the guided block how many above all rivals."""
     checks = []
@@ -683,6 +706,21 @@ CLAIMS: tuple[Claim, ...] = (
 
 
 TABLES: tuple[Claim, ...] = (
+    Claim(
+        "contest-rates",
+        "Every contender has a learning rate of its own",
+        "the recipes of this library",
+        f"accuracy of every row of contest at each rate, on seeds {TRIAL_SEEDS[0]} and {TRIAL_SEEDS[1]}",
+        make_contest_trials, check_rates, (),
+    ),
+    Claim(
+        "contest",
+        "A guided recipe is better than supervised training and RAFT on the same reveals, and than plain GRPO",
+        "what guidance would have to show where worked solutions are right and the verifier is exact",
+        f"imitation of right answers with a comparison of sampled tokens, in eight forms, on seeds {SEEDS[0]} to "
+        f"{SEEDS[-1]}, at the rates that contest-rates chose",
+        make_contest, check_contest, (),
+    ),
     Claim(
         "recipe-rates",
         "Every recipe has a learning rate of its own",

@@ -1,6 +1,6 @@
-"""Learning rates of the table of all recipes, chosen on the trial seed by ``g2rpo-env study recipe-rates``.
+"""Learning rates of the tables of recipes, as ``study recipe-rates`` and ``contest-rates`` chose them.
 
-Written by ``python docs/write_rates.py`` from docs/results/recipe-rates.jsonl.
+Written by ``python docs/write_rates.py`` from docs/results.
 """
 
 from __future__ import annotations
@@ -64,4 +64,4 @@ RATES: Mapping[str, Mapping[str, float]] = {
         "gac": 3e-05,
     },
 }
-"""Part of the table -> label of a row -> learning rate."""
+"""Part of a table -> label of a row -> learning rate."""

@@ -90,7 +90,7 @@ class Entry:
             parts["optimizer"] = replace(recipes.get(self.recipe).optimizer, minibatch=episodes // STEPS)
         if self.form:
             made = recipes.guided(self.recipe, FORMS[self.form], make_controller(ground))
-            parts |= {"token_weight": made.token_weight, "controller": made.controller}
+            parts = {"token_weight": made.token_weight, "controller": made.controller, **parts}
             changes["guidance"] = {"length": ground.whole}
         elif self.recipe in RECIPES and recipes.get(self.recipe).needs_guidance:
             guided = True
@@ -108,9 +108,9 @@ def make_controller(ground: Ground) -> SelfTuning:
 
 def make_taught(block: str) -> Entry:
     """Return the row whose reveals supervised training plays back in a block."""
-    if block == GUIDED:
-        return Entry(GUIDED, "grpo, revealed", "grpo", REVEALED_RATES, "revealed")
-    return Entry(block, "g2rpo-a", "g2rpo-a", REVEALED_RATES)
+    if block in (ONE, FOUR):
+        return Entry(block, "g2rpo-a", "g2rpo-a", REVEALED_RATES)
+    return Entry(block, "grpo, revealed", "grpo", REVEALED_RATES, "revealed")
 
 
 @cache
