@@ -71,7 +71,7 @@ class Stage:
     @property
     def takes_store(self) -> bool:
         """Whether its strategy hands out groups that earlier stages kept."""
-        return hasattr(self.recipe.strategy, "fill")
+        return callable(getattr(self.recipe.strategy, "fill", None))  # an option may have that name too
 
     def to_config(self) -> dict[str, Any]:
         """Return the stage as plain data; raises as :meth:`Recipe.to_config` does."""
