@@ -293,6 +293,7 @@ class Staged:
             "length": self._length,
             "solved": sorted(self._solved),
             "dropped": sorted(self.dropped),
+            "kept": len(self.store),  # updates; those that had no groups leave no line in the store
         }
         self.agent.save(folder)
         (folder / STAGES_FILE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
@@ -330,11 +331,12 @@ class Staged:
             stages = [dict(stage) for stage in state["stages"]]
             number, done, length = int(state["number"]), int(state["done"]), state["length"]
             solved, dropped = set(map(str, state["solved"])), frozenset(map(str, state["dropped"]))
+            kept = int(state["kept"]) if "kept" in state else None  # not in what earlier versions wrote
             if not 0 <= number < len(stages):
                 raise ValueError(f"number={number}")
         except (ValueError, TypeError, KeyError) as error:
             raise ResumeError(f"folder={str(folder)!r}: {STAGES_FILE} is damaged; {error!r}") from None
-        made, store = [Stage.from_config(stage) for stage in stages], read_store(folder / STORE_FILE)
+        made, store = [Stage.from_config(stage) for stage in stages], read_store(folder / STORE_FILE, kept)
         agent = GRPO.load(folder, envs, device=device, dtype=dtype, policy=policy)
         staged = cls(agent.policy, envs, seed=agent.seed, stages=made, agent=agent)
         staged._restore(number, done, store, solved, length)
@@ -393,8 +395,12 @@ def make_records(store: Sequence[Groups]) -> list[dict[str, Any]]:
     ]
 
 
-def read_store(file: Path) -> list[Groups]:
+def read_store(file: Path, kept: int | None = None) -> list[Groups]:
     """Return the store that a file of :func:`make_records` holds.
+
+    Args:
+        file: The file.
+        kept: Number of updates in the store, of which those without groups have no line; None: those with lines.
 
     Raises:
         ResumeError: it is not there, or damaged.
@@ -405,6 +411,9 @@ def read_store(file: Path) -> list[Groups]:
             record = json.loads(line)
             places = found.setdefault(int(record["update"]), {})
             places.setdefault(int(record["place"]), []).append(Episode.from_record(record))
+        if kept is not None and not kept > max(found, default=-1):
+            raise ValueError(f"kept={kept} of {STAGES_FILE} must be above update={max(found, default=-1)}")
     except (OSError, ValueError, TypeError, KeyError, ConfigurationError) as error:
         raise ResumeError(f"{str(file)!r} is damaged, and can not be read: {error!r:.200}") from None
-    return [Groups(Group(tuple(episodes)) for episodes in places.values()) for places in found.values()]
+    rows = found.values() if kept is None else [found.get(update, {}) for update in range(kept)]
+    return [Groups(Group(tuple(episodes)) for episodes in places.values()) for places in rows]
