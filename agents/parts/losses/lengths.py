@@ -46,7 +46,7 @@ class LengthPreference(SetLoss):
     L = sum_i f_i s_i / sum_i n_i over the answers of a gradient step, s_i = sum over loss tokens of the clipped term
     of :func:`~g2rpo_env.agents.parts.losses.surrogate.clipped_surrogate`, n_i their number, f of
     :func:`length_weights` within each group. With the exponent 0 it is the clipped surrogate under ``TokenMean``.
-    Answers of one length, or with one and the same term per token and 0 on average, give the exponent no gradient.
+    A group whose answers have one length, or one and the same s_i, gives the exponent no gradient.
     The loss can fall by weighing answers otherwise instead of by learning: watch the metric ``length_exponent``.
 
     Every token with a weight above 0 counts alike.

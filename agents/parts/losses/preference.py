@@ -81,7 +81,7 @@ def find_pairs(set_N: torch.Tensor, reward_N: torch.Tensor) -> tuple[torch.Tenso
     if not bool((size_P == 2).all()):
         size = int(size_P[size_P != 2][0])
         raise ConfigurationError(
-            f"loss=Preference must be given pairs, groups of two: one has {size} episodes; a selection such as "
+            f"loss=Preference must be given pairs, groups of two: one is of {size}; a selection such as "
             "AnswerPairs() makes them"
         )
     row_P2 = torch.argsort(inverse_N, stable=True).reshape(len(numbers), 2)

@@ -83,8 +83,8 @@ def test_metrics_are_signed_by_preference() -> None:
 @pytest.mark.parametrize(
     ("rewards", "sets", "words"),
     [
-        ([1, 0, 0], [0, 0, 0], r"pairs, groups of two: one has 3 episodes; a selection such as AnswerPairs\(\)"),
-        ([1, 0, 0], [0, 0, 1], "one has 1 episodes"),
+        ([1, 0, 0], [0, 0, 0], r"pairs, groups of two: one is of 3; a selection such as AnswerPairs\(\)"),
+        ([1, 0, 0], [0, 0, 1], "one is of 1; a selection"),
         ([1, 1], [0, 0], r"probabilities that sum to 1: one has \[1.0, 1.0\]"),
         ([2, -1], [0, 0], r"one has \[2.0, -1.0\]"),
     ],
@@ -95,7 +95,7 @@ def test_what_is_no_pair_is_refused(rewards: Any, sets: Any, words: str) -> None
 
 
 def test_groups_that_are_no_pairs_are_refused_before_the_first_rollout(make_agent: Any) -> None:
-    with pytest.raises(ConfigurationError, match="groups of two: one has 4 episodes.*before the first rollout"):
+    with pytest.raises(ConfigurationError, match="groups of two: one is of 4;.*before the first rollout"):
         make_agent(selection=recipes.get("grpo").selection)
 
 
