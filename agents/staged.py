@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from g2rpo_env.agents.evaluation import ContextRule, Evaluation
+from g2rpo_env.agents.evaluation import ContextRule, Evaluation, UnreadWatch
 from g2rpo_env.agents.grpo import GRPO, check_recipe
 from g2rpo_env.agents.loop import Callback, run_updates
 from g2rpo_env.agents.parts.options import check_types
@@ -133,6 +134,7 @@ class Staged:
         self.store: list[Groups] = []
         self.dropped: frozenset[str] = frozenset()
         self._solved: set[str] = set()
+        self._unread = UnreadWatch(warnings.warn, envs.unwrapped.task.max_new_tokens)
         self._envs, self._source = envs, envs.unwrapped.task.source
         guidance = find_guidance(envs)
         self._length = None if guidance is None else guidance.length
@@ -203,6 +205,7 @@ class Staged:
         end = self.updates + updates
         with Progress(updates, enabled=progress_bar) as progress:
             callbacks: list[Callback] = [lambda metrics, seconds: progress.update(metrics)]
+            callbacks.append(self._unread)
             if callback is not None:
                 callbacks.append(lambda metrics, seconds: callback(self, metrics))
             run_updates(self.update, lambda: self.updates < end, callbacks)

@@ -24,6 +24,7 @@ from g2rpo_env.agents.staged import STAGES_FILE, STORE_FILE, Stage, Staged, make
 from g2rpo_env.controllers.rules import FixedGuidance, TargetSuccess
 from g2rpo_env.curriculum import Without
 from g2rpo_env.envs.arithmetic import AdditionSource
+from g2rpo_env.envs.generated import MarkVerifier
 from g2rpo_env.episode import Group, Groups
 from g2rpo_env.errors import BudgetError, ConfigurationError, MissingGuidanceError, ResumeError
 from g2rpo_env.problem import WrappedSource
@@ -337,6 +338,13 @@ def test_learning_tells_its_callback_and_stops_when_that_says_so(make_staged: An
     assert agent.learn(9, note) is agent and seen == [(True, 0), (True, 1), (True, 1)] and agent.updates == 3
     with pytest.raises(ConfigurationError, match="updates=-1 must be at least 0"):
         agent.learn(-1)
+
+
+def test_answers_that_cannot_be_graded_are_warned_of_once_in_all_stages(make_staged: Any) -> None:
+    agent = make_staged(Stage(PLAIN, 1), Stage(PLAIN, 2), verifier=MarkVerifier())
+    with pytest.warns(UserWarning, match="^Update ") as found:
+        agent.learn(3)
+    assert [str(one.message)[:9] for one in found if str(one.message).startswith("Update")] == ["Update 1:"]
 
 
 @pytest.mark.parametrize(
