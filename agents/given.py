@@ -158,18 +158,19 @@ def find_answers(given: Given, groups: Sequence[Group]) -> list[np.ndarray]:
 
     All False where the verdict names no answer, or one that does not stand in the completion as it is.
     """
-    return [find_answer(given.task.tokenizer, e) for e in list_episodes(groups)]
+    return [find_answer(given.task, e) for e in list_episodes(groups)]
 
 
-def find_answer(tokenizer: Any, episode: Episode) -> np.ndarray:
+def find_answer(task: Task, episode: Episode) -> np.ndarray:
     """Return the tokens of an episode that overlap the last occurrence of its verdict's answer, bool (T,)."""
     span_T = np.zeros(len(episode.tokens_T), np.bool_)
     place_K = np.flatnonzero(episode.role_T != Role.PROMPT)  # K tokens of the completion
     answer = episode.verdict.answer
     if not answer or not len(place_K):
         return span_T
-    text, start_K, end_K = locate_tokens(tokenizer, episode.tokens_T[place_K])
-    first = text.rfind(str(answer))
+    text, start_K, end_K = locate_tokens(task.tokenizer, episode.tokens_T[place_K])
+    # What ended the answer is no part of it: the name of an end token has letters, and may have those of the answer.
+    first = text.rfind(str(answer), 0, len(get_completion(task, episode)))
     if first >= 0:
         span_T[place_K[(end_K > first) & (start_K < first + len(str(answer)))]] = True
     return span_T

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from g2rpo_env.agents.evaluation import ContextRule, Evaluation
+from g2rpo_env.agents.evaluation import ContextRule, Evaluation, UnreadWatch
 from g2rpo_env.agents.grpo import GRPO, check_recipe
 from g2rpo_env.agents.loop import Callback, run_updates
 from g2rpo_env.agents.parts.options import check_types
@@ -71,7 +72,7 @@ class Stage:
     @property
     def takes_store(self) -> bool:
         """Whether its strategy hands out groups that earlier stages kept."""
-        return hasattr(self.recipe.strategy, "fill")
+        return callable(getattr(self.recipe.strategy, "fill", None))  # an option may have that name too
 
     def to_config(self) -> dict[str, Any]:
         """Return the stage as plain data; raises as :meth:`Recipe.to_config` does."""
@@ -133,6 +134,7 @@ class Staged:
         self.store: list[Groups] = []
         self.dropped: frozenset[str] = frozenset()
         self._solved: set[str] = set()
+        self._unread = UnreadWatch(warnings.warn, envs.unwrapped.task.max_new_tokens)
         self._envs, self._source = envs, envs.unwrapped.task.source
         guidance = find_guidance(envs)
         self._length = None if guidance is None else guidance.length
@@ -203,6 +205,7 @@ class Staged:
         end = self.updates + updates
         with Progress(updates, enabled=progress_bar) as progress:
             callbacks: list[Callback] = [lambda metrics, seconds: progress.update(metrics)]
+            callbacks.append(self._unread)
             if callback is not None:
                 callbacks.append(lambda metrics, seconds: callback(self, metrics))
             run_updates(self.update, lambda: self.updates < end, callbacks)
@@ -293,6 +296,7 @@ class Staged:
             "length": self._length,
             "solved": sorted(self._solved),
             "dropped": sorted(self.dropped),
+            "kept": len(self.store),  # updates; those that had no groups leave no line in the store
         }
         self.agent.save(folder)
         (folder / STAGES_FILE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
@@ -330,11 +334,12 @@ class Staged:
             stages = [dict(stage) for stage in state["stages"]]
             number, done, length = int(state["number"]), int(state["done"]), state["length"]
             solved, dropped = set(map(str, state["solved"])), frozenset(map(str, state["dropped"]))
+            kept = int(state["kept"]) if "kept" in state else None  # not in what earlier versions wrote
             if not 0 <= number < len(stages):
                 raise ValueError(f"number={number}")
         except (ValueError, TypeError, KeyError) as error:
             raise ResumeError(f"folder={str(folder)!r}: {STAGES_FILE} is damaged; {error!r}") from None
-        made, store = [Stage.from_config(stage) for stage in stages], read_store(folder / STORE_FILE)
+        made, store = [Stage.from_config(stage) for stage in stages], read_store(folder / STORE_FILE, kept)
         agent = GRPO.load(folder, envs, device=device, dtype=dtype, policy=policy)
         staged = cls(agent.policy, envs, seed=agent.seed, stages=made, agent=agent)
         staged._restore(number, done, store, solved, length)
@@ -393,8 +398,12 @@ def make_records(store: Sequence[Groups]) -> list[dict[str, Any]]:
     ]
 
 
-def read_store(file: Path) -> list[Groups]:
+def read_store(file: Path, kept: int | None = None) -> list[Groups]:
     """Return the store that a file of :func:`make_records` holds.
+
+    Args:
+        file: The file.
+        kept: Number of updates in the store, of which those without groups have no line; None: those with lines.
 
     Raises:
         ResumeError: it is not there, or damaged.
@@ -405,6 +414,9 @@ def read_store(file: Path) -> list[Groups]:
             record = json.loads(line)
             places = found.setdefault(int(record["update"]), {})
             places.setdefault(int(record["place"]), []).append(Episode.from_record(record))
+        if kept is not None and not kept > max(found, default=-1):
+            raise ValueError(f"kept={kept} of {STAGES_FILE} must be above update={max(found, default=-1)}")
     except (OSError, ValueError, TypeError, KeyError, ConfigurationError) as error:
         raise ResumeError(f"{str(file)!r} is damaged, and can not be read: {error!r:.200}") from None
-    return [Groups(Group(tuple(episodes)) for episodes in places.values()) for places in found.values()]
+    rows = found.values() if kept is None else [found.get(update, {}) for update in range(kept)]
+    return [Groups(Group(tuple(episodes)) for episodes in places.values()) for places in rows]

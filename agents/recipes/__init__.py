@@ -17,7 +17,7 @@ from g2rpo_env.agents.recipes.plain import grpo, raft, reinforce, sft
 from g2rpo_env.controllers.base import Controller
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.guidance import find_guidance
-from g2rpo_env.naming import load_object
+from g2rpo_env.naming import load_object, suggest
 
 __all__ = [
     "RECIPES",
@@ -125,7 +125,9 @@ def make(
     known = {f.name for f in dataclasses.fields(Recipe)}
     unknown = sorted(set(parts) - known)
     if unknown:
-        raise ConfigurationError(f"part {unknown[0]!r} is unknown; known are {', '.join(sorted(known))}")
+        raise ConfigurationError(
+            f"{unknown[0]!r} must be a part of a recipe, one of {', '.join(sorted(known))}{suggest(unknown[0], known)}"
+        )
     return GRPO(policy, envs, seed=seed, device=device, dtype=dtype, recipe=dataclasses.replace(recipe, **parts))
 
 

@@ -115,7 +115,7 @@ def dpo() -> Recipe:
 
     Source: Rafailov et al. (arXiv 2305.18290), equation 7; TRL's DPOTrainer, loss type sigmoid.
 
-    Confidence: official code for the loss; the pairs are ours.
+    Confidence: official code for the loss, whose values and gradients a test compares with TRL's; the pairs are ours.
 
     Needs: groups of two or more with right and wrong answers; others give nothing.
 

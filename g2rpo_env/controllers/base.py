@@ -126,7 +126,7 @@ class Controller:
             ConfigurationError: both or neither argument is given, or the reward lies outside [0, 1].
         """
         if (feedback is None) == (reward is None):
-            raise ConfigurationError("update() takes either feedback or reward=, not both and not neither")
+            raise ConfigurationError("update() must be given feedback or reward=, one of the two")
         value = feedback.reward(self.source) if feedback is not None else float(reward)  # type: ignore[arg-type]
         if not (math.isnan(value) or 0 <= value <= 1):
             raise ConfigurationError(f"reward={value} must be a mean success in [0, 1]")

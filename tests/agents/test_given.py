@@ -186,13 +186,24 @@ def test_step_ends_are_sampled_tokens_with_a_line_end(make_episode: Any, given: 
         ("x=é", "é", [2, 3]),
     ],
 )
-def test_answer_spans_by_hand(make_episode: Any, text: str, answer: str, expected: list[int]) -> None:
-    ids, _ = encode(char_tokenizer(), text)
-    base = make_episode("p" + "s" * len(ids))
+def test_answer_spans_by_hand(make_envs: Any, make_episode: Any, text: str, answer: str, expected: list[int]) -> None:
+    assert find_span(make_envs(), make_episode, encode(char_tokenizer(), text)[0], answer) == expected
+
+
+def find_span(envs: Any, make_episode: Any, ids: np.ndarray, answer: str) -> list[int]:
+    """The places of an answer among the tokens behind a prompt of one token."""
     tokens_T = np.concatenate([[5], ids]).astype(np.int32)
-    episode = replace(base, tokens_T=tokens_T, verdict=Verdict(Outcome.WRONG, answer))
-    found = np.flatnonzero(find_answer(char_tokenizer(), episode)) - 1
-    assert found.tolist() == expected
+    episode = replace(make_episode("p" + "s" * len(ids)), tokens_T=tokens_T, verdict=Verdict(Outcome.WRONG, answer))
+    return (np.flatnonzero(find_answer(envs.unwrapped.task, episode)) - 1).tolist()
+
+
+def test_an_answer_does_not_stand_in_what_ends_the_completion(make_envs: Any, make_episode: Any) -> None:
+    # The end token's name is <eos>, which has an e, an o and an s; the stop string has an s.
+    ids, _ = encode(char_tokenizer(), "so e")
+    ended, end = np.append(ids, 1), make_envs()
+    assert [find_span(end, make_episode, ended, answer) for answer in ("e", "s", "o", "eos")] == [[3], [0], [1], []]
+    stop = make_envs(stop_strings=("is",))
+    assert find_span(stop, make_episode, encode(char_tokenizer(), "sois")[0], "s") == [0]
 
 
 @drawn(st.text(alphabet="ab1é€ \n", max_size=12))

@@ -16,6 +16,7 @@ from g2rpo_env.agents import GRPO, Recipe, recipes
 from g2rpo_env.agents.agent import Agent
 from g2rpo_env.agents.parts.references.terms import KLToStart
 from g2rpo_env.agents.parts.strategies.reroll import Reroll
+from g2rpo_env.agents.parts.strategies.rollout import Rollout
 from g2rpo_env.agents.parts.strategies.stored import Stored
 from g2rpo_env.agents.parts.token_weights.means import TokenMean
 from g2rpo_env.agents.recipe import Optimizer
@@ -23,6 +24,7 @@ from g2rpo_env.agents.staged import STAGES_FILE, STORE_FILE, Stage, Staged, make
 from g2rpo_env.controllers.rules import FixedGuidance, TargetSuccess
 from g2rpo_env.curriculum import Without
 from g2rpo_env.envs.arithmetic import AdditionSource
+from g2rpo_env.envs.generated import MarkVerifier
 from g2rpo_env.episode import Group, Groups
 from g2rpo_env.errors import BudgetError, ConfigurationError, MissingGuidanceError, ResumeError
 from g2rpo_env.problem import WrappedSource
@@ -268,6 +270,39 @@ def test_the_store_keeps_its_numbers_in_full(make_episode: Any, tmp_path: Path) 
     assert (read.parent, read.stage, read.verdict.outcome) == (one.parent, one.stage, one.verdict.outcome)
 
 
+@dataclasses.dataclass(frozen=True)
+class Rarely:
+    """No groups in the first two of three updates, those of a rollout in the third, by the number in the order."""
+
+    def __call__(self, policy: Any, envs: Any) -> Groups:
+        groups = Rollout()(policy, envs)
+        return groups if groups[0].group // len(groups) % 3 == 2 else Groups(left_out=groups.episodes)
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 4, 5])
+def test_updates_without_groups_keep_their_place_in_the_store(
+    make_staged: Any, make_envs: Any, tmp_path: Path, stop: int
+) -> None:
+    rare = dataclasses.replace(PLAIN, strategy=Rarely())
+    stages = (Stage(rare, 5, keep=2), Stage(AGAIN, 2), Stage(rare, 1))
+    whole, stopped = (make_staged(*stages) for _ in range(2))
+    lines, first = run(whole, 8), run(stopped, stop)
+    assert lines[5]["loss"] is None  # the third update is not among the last two of five
+    stopped.save(tmp_path)
+    resumed = Staged.load(tmp_path, make_envs(16, 4))
+    assert [len(groups) for groups in resumed.store] == [len(groups) for groups in stopped.store]
+    assert first + run(resumed, 8 - stop) == lines
+
+
+def test_a_store_of_an_earlier_version_has_the_updates_of_its_lines(make_episode: Any, tmp_path: Path) -> None:
+    group, file = Group((make_episode("ps"),)), tmp_path / STORE_FILE
+    file.write_text("".join(json.dumps(r) + "\n" for r in make_records([Groups(), Groups([group]), Groups()])))
+    assert [len(groups) for groups in read_store(file)] == [1]
+    assert [len(groups) for groups in read_store(file, 3)] == [0, 1, 0]
+    with pytest.raises(ResumeError, match="kept=1 of stages.json must be above update=1"):
+        read_store(file, 1)
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -303,6 +338,13 @@ def test_learning_tells_its_callback_and_stops_when_that_says_so(make_staged: An
     assert agent.learn(9, note) is agent and seen == [(True, 0), (True, 1), (True, 1)] and agent.updates == 3
     with pytest.raises(ConfigurationError, match="updates=-1 must be at least 0"):
         agent.learn(-1)
+
+
+def test_answers_that_cannot_be_graded_are_warned_of_once_in_all_stages(make_staged: Any) -> None:
+    agent = make_staged(Stage(PLAIN, 1), Stage(PLAIN, 2), verifier=MarkVerifier())
+    with pytest.warns(UserWarning, match="^Update ") as found:
+        agent.learn(3)
+    assert [str(one.message)[:9] for one in found if str(one.message).startswith("Update")] == ["Update 1:"]
 
 
 @pytest.mark.parametrize(

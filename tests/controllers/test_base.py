@@ -53,7 +53,7 @@ def test_a_controller_takes_either_form_of_success() -> None:
     controller.update(Feedback.from_episodes([episode(), episode(member=1, right=False)]))
     controller.update(reward=0.25)
     assert controller.history == [{"reward": 0.5, "length": 3.0}, {"reward": 0.25, "length": 3.0}]
-    with pytest.raises(ConfigurationError, match="either feedback or reward="):
+    with pytest.raises(ConfigurationError, match="must be given feedback or reward=, one of the two"):
         controller.update()
     controller.set_trains_revealed(True)  # most rules do not care
     assert controller == FixedGuidance(length=3)

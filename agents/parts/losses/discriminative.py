@@ -41,7 +41,8 @@ class Discriminative(SetLoss):
     pi_old - log pi. A group with one kind of answer has the gap 0 and stays in the mean. With one gradient step per
     rollout KL is 0 and so is the brake: set ``minibatch``.
 
-    Every token with a weight above 0 counts alike, and advantages are not read.
+    Every token with a weight above 0 counts alike, and advantages are not read. An answer without such a token, as with
+    ``TokenMean(truncated=False)``, has no score and is compared with none.
 
     Source: DisCO (arXiv 2505.12366), read in Optimization-AI/DisCO bd2b078, core_algos.py lines 240-611; the paper up
     to Proposition 1.
@@ -99,10 +100,11 @@ class Discriminative(SetLoss):
         # A few numbers: in float64, for a large hardness, and where float64 exists.
         score_NK = score_NK.cpu().double()
         right_N, set_N = batch.reward_N1[:, 0].cpu() > self.threshold, batch.set_N1[:, 0].cpu()
-        numbers = torch.unique(set_N)
+        # Where nothing is in the loss the mean is no score: 0 would be the likeliest of all.
+        numbers, scored_N = torch.unique(set_N), (batch.weight_NT > 0).any(-1).cpu()
         gap = score_NK.new_zeros(())
         for number in numbers:
-            mine_N = set_N == number
+            mine_N = (set_N == number) & scored_N
             if 0 < int(right_N[mine_N].sum()) < int(mine_N.sum()):
                 gap = gap + score_gap(score_NK[mine_N, 0], right_N[mine_N], self.hardness)
         gap = gap / len(numbers)

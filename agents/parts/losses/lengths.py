@@ -46,10 +46,11 @@ class LengthPreference(SetLoss):
     L = sum_i f_i s_i / sum_i n_i over the answers of a gradient step, s_i = sum over loss tokens of the clipped term
     of :func:`~g2rpo_env.agents.parts.losses.surrogate.clipped_surrogate`, n_i their number, f of
     :func:`length_weights` within each group. With the exponent 0 it is the clipped surrogate under ``TokenMean``.
-    Answers of one length, or with one and the same term per token and 0 on average, give the exponent no gradient.
+    A group whose answers have one length, or one and the same s_i, gives the exponent no gradient.
     The loss can fall by weighing answers otherwise instead of by learning: watch the metric ``length_exponent``.
 
-    Every token with a weight above 0 counts alike.
+    Every token with a weight above 0 counts alike. An answer without such a token, as with
+    ``TokenMean(truncated=False)``, has no length and is in no group.
 
     Source: lambda-GRPO, Learnable Token Preferences (arXiv 2510.06870), from reviews and third-party code; no official
     code was read.
@@ -116,7 +117,9 @@ class LengthPreference(SetLoss):
         length_N = (batch.weight_NT > 0).sum(-1).cpu()
         total, tokens = score_NK.new_zeros(()), max(int(length_N.sum()), 1)
         for number in torch.unique(set_N):
-            mine_N = set_N == number
+            mine_N = (set_N == number) & (length_N > 0)
+            if not mine_N.any():
+                continue
             self._check_size(int(mine_N.sum()))
             total = total + (length_weights(length_N[mine_N], self.exponent, self.rho) * score_NK[mine_N, 0]).sum()
         clipped = float(score_NK[:, 1].detach().sum()) / tokens

@@ -24,7 +24,8 @@ class Preference(SetLoss):
     (1 - e, e) with doubt e. Selections make pairs, such as
     :class:`~g2rpo_env.agents.parts.selection.AnswerPairs`.
 
-    Every token with a weight above 0 counts alike, and advantages are not read.
+    Every token with a weight above 0 counts alike, and advantages are not read. A pair in which one of the two has no
+    such token, as with ``TokenMean(truncated=False)``, is left out.
 
     Source: DPO (arXiv 2305.18290, equation 7), whose sigmoid loss of TRL it equals without doubt; doubt as in
     YuxiXie/MCTS-DPO fb23437, trainer.py lines 317-352.
@@ -55,6 +56,10 @@ class Preference(SetLoss):
         """Return the loss of a minibatch, and as metrics the mean of D signed by preference, and its share above 0."""
         assert batch.reward_N1 is not None and batch.set_N1 is not None, "make_batch has set them"
         row_P2, reward_P2 = find_pairs(batch.set_N1[:, 0].cpu(), batch.reward_N1[:, 0].cpu().double())
+        whole_P = (batch.weight_NT > 0).any(-1).cpu()[row_P2].all(-1)
+        if not bool(whole_P.any()):
+            return score_NK.new_zeros(()), {}
+        row_P2, reward_P2 = row_P2[whole_P], reward_P2[whole_P]
         score_P2 = score_NK[:, 0].cpu().double()[row_P2]
         gap_P = score_P2[:, 0] - score_P2[:, 1]
         loss_P = -(
@@ -81,7 +86,7 @@ def find_pairs(set_N: torch.Tensor, reward_N: torch.Tensor) -> tuple[torch.Tenso
     if not bool((size_P == 2).all()):
         size = int(size_P[size_P != 2][0])
         raise ConfigurationError(
-            f"loss=Preference must be given pairs, groups of two: one has {size} episodes; a selection such as "
+            f"loss=Preference must be given pairs, groups of two: one is of {size}; a selection such as "
             "AnswerPairs() makes them"
         )
     row_P2 = torch.argsort(inverse_N, stable=True).reshape(len(numbers), 2)

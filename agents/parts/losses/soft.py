@@ -125,7 +125,7 @@ class SoftGate:
         check_types(self)
         for name in ("positive", "negative"):
             if not 0 < getattr(self, name) < math.inf:
-                raise ConfigurationError(f"{name}={getattr(self, name)} must be above 0")
+                raise ConfigurationError(f"{name}={getattr(self, name)} must be finite and above 0")
 
     def __call__(self, log_probs_NT: torch.Tensor, batch: Batch) -> LossResult:
         """Return the loss of a batch."""
@@ -177,7 +177,7 @@ class GammaWeights:
         check_types(self)
         for name in ("k_positive", "lambda_positive", "k_negative", "lambda_negative"):
             if not 0 < getattr(self, name) < math.inf:
-                raise ConfigurationError(f"{name}={getattr(self, name)} must be above 0")
+                raise ConfigurationError(f"{name}={getattr(self, name)} must be finite and above 0")
         for sign in ("positive", "negative"):
             k, decay = getattr(self, f"k_{sign}"), getattr(self, f"lambda_{sign}")
             if decay - k + k * math.log(k / decay) > LARGEST:  # log phi is greatest at w = k / lambda

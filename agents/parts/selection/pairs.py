@@ -152,7 +152,7 @@ class JudgedPairs:
 
     Args:
         judge: (problem, completions) -> one ``Judged`` per completion.
-        repeat: Share of repeated runs of four tokens from which on an answer is repetitive, beyond it; in [0, 1].
+        repeat: Greatest share of repeated runs of four tokens of an answer that is not repetitive, in [0, 1].
         shortest: Fewest sampled tokens of a good answer, >= 0.
         most: Most pairs of a group, >= 1.
 

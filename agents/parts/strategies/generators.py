@@ -84,7 +84,10 @@ def replay(policy: CausalLMPolicy, envs: Any, write: Writer, tolerance: float | 
     base = token_vector_env(envs)
     fit_policy(policy, envs)
     if base.task.reply is not None:
-        raise ConfigurationError("a task with replies needs Rollout: what comes after a reply cannot be written ahead")
+        raise ConfigurationError(
+            f"reply={base.task.reply!r:.40} of the task must be None: what comes after a reply cannot be written "
+            "ahead; strategy=Rollout() samples it"
+        )
     _, info = envs.reset()
     recorder = EpisodeRecorder(base)
     lanes = np.flatnonzero(base.active)

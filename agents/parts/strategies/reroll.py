@@ -1,4 +1,4 @@
-"""Strategies: how the groups of an update are collected."""
+"""Reroll: groups without a right answer are sampled again at once, with a part of the solution shown."""
 
 from __future__ import annotations
 

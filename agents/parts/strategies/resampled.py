@@ -82,6 +82,11 @@ class Resampled:
         """Whether answers can begin with revealed tokens, as the inner strategy says."""
         return bool(getattr(self.inner, "takes_guidance", True))
 
+    @property
+    def samples(self) -> bool:
+        """Whether there are answers whose success a controller could follow, as the inner strategy says."""
+        return bool(getattr(self.inner, "samples", True))
+
     def prepare(self, policy: SamplingPolicy | None, envs: Any) -> None:
         """Do what the inner strategy does when an agent is made."""
         prepare = getattr(self.inner, "prepare", None)

@@ -22,7 +22,7 @@ class Stored:
     and tell controllers nothing. Their log-probabilities are those of the policy that sampled them, so losses with a
     ratio see how far the policy has moved since.
     :class:`~g2rpo_env.agents.staged.Staged` fills it with what an earlier stage kept. What it holds is saved by whoever
-    filled it, its place by the agent.
+    filled it, its place by the agent. Filled with no group, it gives none, and an update takes no step.
 
     Args:
         size: Groups per update, >= 1; with fewer in store all of them.
@@ -32,7 +32,7 @@ class Stored:
     """
 
     size: int = 8
-    _groups: list[Group] = field(default_factory=list, init=False, repr=False, compare=False)
+    _groups: list[Group] | None = field(default=None, init=False, repr=False, compare=False)
     _drawn: int = field(default=0, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -48,11 +48,11 @@ class Stored:
         """Return the groups of one update.
 
         Raises:
-            ConfigurationError: there are none in store.
+            ConfigurationError: nobody has filled it.
         """
-        count = len(self._groups)
-        if not count:
+        if self._groups is None:
             raise ConfigurationError("strategy=Stored has no groups: fill it, or let an earlier stage keep some")
+        count = len(self._groups)
         root, order = token_vector_env(envs).root_seed, []
         for place in range(self._drawn, self._drawn + min(self.size, count)):
             turn, position = divmod(place, count)

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from g2rpo_env.agents import GRPO, Recipe
+from g2rpo_env.agents import GRPO, Recipe, recipes
 from g2rpo_env.agents.parts.judges import Judged, StatedResult
 from g2rpo_env.agents.recipe import Optimizer
+from g2rpo_env.agents.recipes import RECIPES
 from g2rpo_env.agents.recipes.veripo import make_stages, veripo
-from g2rpo_env.agents.staged import Staged
+from g2rpo_env.agents.staged import Staged, check_stages
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.experiments.algorithms import make_arms
 from g2rpo_env.experiments.arms import Setting, make_agent
@@ -83,6 +84,21 @@ def test_dpo_learns_from_pairs_of_kept_groups_against_the_policy_of_the_boundary
     assert line["loss"] == pytest.approx(np.log(2), abs=1e-6)
     assert agent.update()["loss"] < np.log(2)
     assert agent.update()["stage"] == 2 and [g.group for g in agent.groups] == [12, 13, 14, 15]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_any_recipe_may_be_that_of_its_grpo_stages(name: str) -> None:
+    # Some strategies have an option of the name by which a strategy is told that hands out what was kept.
+    stages = make_stages(recipe=recipes.get(name))
+    check_stages(stages)
+    assert [stage.takes_store for stage in stages] == [False, True, False, True, False]
+
+
+def test_stages_that_draw_again_keep_what_they_learnt_from(make: Any) -> None:
+    agent = make(recipe=dataclasses.replace(recipes.get("gpg"), optimizer=FAST.optimizer), fresh=2)
+    lines = run(agent, 6)
+    assert [line["stage"] for line in lines] == [0, 0, 0, 1, 1, 2] and [len(g) for g in agent.store] == [4, 4]
+    assert all("draws" in line for line in lines[:3]) and lines[3]["loss"] == pytest.approx(np.log(2), abs=1e-6)
 
 
 def test_it_resumes_in_the_middle_of_dpo(

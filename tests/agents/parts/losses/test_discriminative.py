@@ -100,6 +100,15 @@ def test_rewards_are_right_above_the_threshold() -> None:
     assert slopes_of(Discriminative(threshold=0.0), columns([-1, -2]), signed)[1][:, 0].tolist() == [-1, 1]
 
 
+def test_an_answer_without_a_token_in_the_loss_is_compared_with_none() -> None:
+    # The score 0 of the last two is that of no token. Without them: -1 against -2 and -4, as by hand above; the second
+    # group has one kind of answer left, and stays in the mean.
+    batch = set_batch([1, 0, 0, 0, 1, 0], [0, 0, 0, 0, 1, 1], [1, 1, 1, 0, 1, 0])
+    for hardness, expected in ((None, -1), (1.0, -0.7831097)):
+        value, slope = slopes_of(Discriminative(hardness=hardness), columns([-1, -2, -4, 0, -9, 0]), batch)
+        assert value == pytest.approx(expected, abs=1e-6) and not slope[3:].any()
+
+
 def test_the_order_of_groups_and_members_does_not_matter() -> None:
     order = torch.tensor([5, 2, 0, 4, 1, 3])
     rewards, sets = torch.tensor([1, 0, 0, 1, 0, 1]), torch.tensor([0, 0, 0, 1, 1, 1])

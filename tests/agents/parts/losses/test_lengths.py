@@ -101,6 +101,15 @@ def test_answers_of_one_length_give_the_exponent_no_gradient() -> None:
     assert float(loss.exponent.grad) == 0
 
 
+def test_an_answer_without_a_token_in_the_loss_is_in_no_group() -> None:
+    # As by hand above; with the length 0 the mean and the deviation would be others. The second group has no token.
+    batch = set_batch([1, 0, 0, 1], [0, 0, 0, 1], [1, 3, 0, 0])
+    score = torch.tensor([[-2.0, 0], [3.0, 1], [0.0, 0], [0.0, 0]])
+    value, slope = slopes_of(at(1.0, rho=0.5), score, batch)
+    assert value == pytest.approx(0.8276464, abs=1e-6)
+    assert slope[:, 0].tolist() == pytest.approx([0.1344707, 0.3655293, 0, 0], abs=1e-6)
+
+
 def test_scores_are_those_of_the_clipped_surrogate(make_agent: Any, make_episode: Any) -> None:
     agent = make_agent()
     batch = near_policy(agent, make_set_batch(make_episode, REWARDS, SETS, advantages=ADVANTAGES))

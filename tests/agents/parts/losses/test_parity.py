@@ -21,6 +21,7 @@ from g2rpo_env.agents.parts.losses import (
     ClippedSurrogate,
     GammaWeights,
     GeometricMean,
+    Preference,
     SequenceSurrogate,
     SoftGate,
 )
@@ -29,6 +30,7 @@ from g2rpo_env.agents.parts.regularizers import EntropyBonus
 from g2rpo_env.agents.recipe import Optimizer, Recipe
 from g2rpo_env.bench.update import get_trl_inputs, make_case, make_model, make_our_agent, make_trl_trainer
 from g2rpo_env.episode import Group, Groups
+from g2rpo_env.tokenizer import char_tokenizer
 
 pytest.importorskip("trl", reason="trl is missing: pip install 'g2rpo-env[benchmark]'")
 
@@ -266,3 +268,48 @@ def test_the_adaptive_bonus_is_that_of_trl_step_by_step(agent: Any, trainer: Any
         losses.append(found[0])
     # Above the target: 0.02, 0.005, 0, 0 and never applied. Below: 0.02 unapplied, then 0.035, 0.04, 0.04.
     assert len({round(loss, 5) for loss in losses}) == (3 if above else 1)
+
+
+# -- pairs ------------------------------------------------------------------------------------------------------------
+
+
+def compute_trl_dpo(model: Any, batch: Batch, beta: float, folder: Any) -> Found:
+    """Loss and gradients of TRL's DPO, loss type sigmoid; the first half of the rows is chosen over the second."""
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    options = {"bf16": False, "use_cpu": True, "gradient_checkpointing": False, "disable_dropout": True}
+    pair = Dataset.from_dict({"prompt": ["1+1="], "chosen": ["2"], "rejected": ["3"]})
+    trainer = DPOTrainer(
+        model=copy.deepcopy(model),
+        ref_model=copy.deepcopy(model),
+        args=DPOConfig(output_dir=str(folder), beta=beta, loss_type=["sigmoid"], report_to=[], **options),
+        train_dataset=pair,
+        processing_class=char_tokenizer(),
+    )
+    trainer.precompute_ref_logps = True  # the log-probabilities of the reference are those of the batch
+    trainer.model.train()
+    inside_NT = batch.weight_NT > 0
+    assert batch.reference_log_probs_NT is not None
+    chosen, rejected = torch.where(inside_NT, batch.reference_log_probs_NT, 0.0).sum(-1).chunk(2)
+    inputs = {
+        "input_ids": batch.tokens_NT,
+        "attention_mask": batch.mask_NT.long(),
+        "completion_mask": inside_NT.long(),
+        "ref_chosen_logps": chosen,
+        "ref_rejected_logps": rejected,
+    }
+    loss = trainer._compute_loss(trainer.model, inputs, False)
+    loss.backward()
+    return float(loss.detach()), get_gradients(trainer.model)
+
+
+@pytest.mark.parametrize("microbatch", [None, 1])
+def test_pairs_without_doubt_have_the_loss_of_dpo(
+    agent: Any, model: Any, batch: Batch, tmp_path: Any, microbatch: int | None
+) -> None:
+    reward_N1, set_N1 = torch.tensor([[1.0]] * 3 + [[0.0]] * 3), torch.tensor([[0], [1], [2]] * 2)
+    pairs = replace(batch, reward_N1=reward_N1, set_N1=set_N1)
+    found, metrics = compute_ours(agent, Case({"loss": Preference(0.5)}, "token"), pairs, microbatch)
+    assert_same(found, compute_trl_dpo(model, pairs, 0.5, tmp_path))
+    assert metrics["preference_gap"] != 0

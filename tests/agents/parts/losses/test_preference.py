@@ -68,6 +68,14 @@ def test_the_order_of_the_two_does_not_matter(one: float, other: float, better: 
     assert turned.flip(0)[:, 0].tolist() == pytest.approx(slope[:, 0].tolist(), abs=1e-6)
 
 
+def test_a_pair_with_an_answer_without_a_token_in_the_loss_is_left_out() -> None:
+    batch = set_batch([1, 0, 1, 0], [0, 0, 1, 1], [1, 1, 0, 1])
+    value, slope = slopes_of(Preference(beta=0.5), scores(0.4, -0.2, 0.0, 3.0), batch)
+    assert value == pytest.approx(math.log1p(math.exp(-0.3))) and not slope[2:].any() and slope[:2].all()
+    alone, metrics = Preference().objective(scores(0.0, 3.0), set_batch([1, 0], [0, 0], [0, 1]))
+    assert float(alone) == 0 and not alone.requires_grad and metrics == {}
+
+
 def test_pairs_need_not_stand_together() -> None:
     row_P2, reward_P2 = find_pairs(torch.tensor([4, 2, 2, 4]), torch.tensor([0.25, 0.0, 1.0, 0.75]))
     assert row_P2.tolist() == [[1, 2], [0, 3]] and reward_P2.tolist() == [[0, 1], [0.25, 0.75]]
@@ -83,8 +91,8 @@ def test_metrics_are_signed_by_preference() -> None:
 @pytest.mark.parametrize(
     ("rewards", "sets", "words"),
     [
-        ([1, 0, 0], [0, 0, 0], r"pairs, groups of two: one has 3 episodes; a selection such as AnswerPairs\(\)"),
-        ([1, 0, 0], [0, 0, 1], "one has 1 episodes"),
+        ([1, 0, 0], [0, 0, 0], r"pairs, groups of two: one is of 3; a selection such as AnswerPairs\(\)"),
+        ([1, 0, 0], [0, 0, 1], "one is of 1; a selection"),
         ([1, 1], [0, 0], r"probabilities that sum to 1: one has \[1.0, 1.0\]"),
         ([2, -1], [0, 0], r"one has \[2.0, -1.0\]"),
     ],
@@ -95,7 +103,7 @@ def test_what_is_no_pair_is_refused(rewards: Any, sets: Any, words: str) -> None
 
 
 def test_groups_that_are_no_pairs_are_refused_before_the_first_rollout(make_agent: Any) -> None:
-    with pytest.raises(ConfigurationError, match="groups of two: one has 4 episodes.*before the first rollout"):
+    with pytest.raises(ConfigurationError, match="groups of two: one is of 4;.*before the first rollout"):
         make_agent(selection=recipes.get("grpo").selection)
 
 

@@ -174,10 +174,11 @@ def test_kl_masks_by_its_own_bound(make_rows: Any) -> None:
     [
         (CappedWeights, {"high": 0}, "high=0 must be above 0"),
         (CappedWeights, {"low": 6.0}, r"low=6.0 must be None or lie in \[0, high=5.0\]"),
-        (SoftGate, {"positive": 0}, "positive=0 must be above 0"),
-        (SoftGate, {"negative": math.nan}, "negative=nan must be above 0"),
-        (GammaWeights, {"k_positive": -1}, "k_positive=-1 must be above 0"),
-        (GammaWeights, {"lambda_negative": 0}, "lambda_negative=0 must be above 0"),
+        (SoftGate, {"positive": 0}, "positive=0 must be finite and above 0"),
+        (SoftGate, {"negative": math.nan}, "negative=nan must be finite and above 0"),
+        (SoftGate, {"positive": math.inf}, "positive=inf must be finite and above 0"),
+        (GammaWeights, {"k_positive": -1}, "k_positive=-1 must be finite and above 0"),
+        (GammaWeights, {"lambda_negative": 0}, "lambda_negative=0 must be finite and above 0"),
         (
             GammaWeights,
             {"lambda_positive": 1e9},

@@ -99,7 +99,9 @@ def test_tokens_after_the_end_are_ignored(envs: Any, policy: CausalLMPolicy) -> 
 
 def test_a_task_with_replies_is_refused(make_envs: Any, policy: CausalLMPolicy) -> None:
     envs = make_envs(4, 4, reply=lambda *_: "?", max_tries=2, max_reply_tokens=1)
-    with pytest.raises(ConfigurationError, match="replies"):
+    with pytest.raises(
+        ConfigurationError, match="reply=<function .* of the task must be None: what comes after a reply"
+    ):
         replay(policy, envs, answers(0, []), None)
 
 

@@ -182,6 +182,7 @@ def test_it_hands_on_what_the_inner_strategy_asks_for() -> None:
     context = Resampled(Placed()).context
     assert context is not None and len(context(None, "1+1")) == 3
     assert Resampled().takes_guidance and not Resampled(Refine()).takes_guidance
+    assert Resampled().samples and not Resampled(RevealOnly()).samples
 
 
 def test_it_refuses_the_guidance_wrapper_that_the_inner_strategy_refuses(make_envs: Any, make_policy: Any) -> None:

@@ -52,6 +52,14 @@ def test_they_count_for_nobody_twice(make_envs: Any, groups: list[Group]) -> Non
     assert found.reused and found.sampled_tokens == 0 and len(Feedback.from_groups(found).correct) == 0
 
 
+def test_a_store_of_nothing_gives_no_groups_and_no_step(make_envs: Any, make_policy: Any) -> None:
+    envs = make_envs(8, 4)
+    agent = GRPO(make_policy(envs), envs, strategy=Stored())
+    agent.parts.strategy.fill([])
+    metrics = agent.update()
+    assert agent.groups.reused and metrics["episodes"] == 0 and metrics["loss"] is None
+
+
 def test_its_place_resumes(make_envs: Any, groups: list[Group]) -> None:
     envs = make_envs(8, 4)
     envs.reset(seed=3)
