@@ -16,7 +16,8 @@ import torch
 
 from g2rpo_env.agents.batch import Batch, make_batch
 from g2rpo_env.agents.learner import Learner
-from g2rpo_env.agents.parts.protocols import get_requirements
+from g2rpo_env.agents.parts.protocols import Stateful, get_requirements
+from g2rpo_env.agents.parts.token_weights.revealed import FILTERS
 from g2rpo_env.agents.policy.scoring import TokenStates
 from g2rpo_env.agents.recipe import Optimizer, Recipe
 from g2rpo_env.controllers.base import Controller
@@ -314,7 +315,12 @@ def check_parts(recipe: Recipe) -> None:
         arguments, keywords = list_arguments(slot, part)
         rule = f"must be an object that is called with ({', '.join([*arguments, *keywords])})"
         if isinstance(part, type) or not callable(part):
-            raise ConfigurationError(f"{slot}={part!r:.80} {rule}")
+            made = f"; make one: {part.__name__}()" if isinstance(part, type) else ""
+            raise ConfigurationError(f"{slot}={part!r:.80} {rule}{made}")
+        if slot == "token_weight" and type(part) in map(type, FILTERS.values()):
+            name = type(part).__name__
+            raise ConfigurationError(f"{slot}={name} chooses revealed tokens: TokenMean(revealed=True, which={name}())")
+        check_own_numbers(slot, part)
         try:
             inspect.signature(part).bind(*arguments, **dict.fromkeys(keywords))
         except TypeError as error:
@@ -323,6 +329,15 @@ def check_parts(recipe: Recipe) -> None:
         part = getattr(recipe, slot)
         if not isinstance(part, kind) and not (part is None and slot == "controller"):
             raise ConfigurationError(f"{slot}={part!r:.80} must be an object of a class derived from {kind.__name__}")
+
+
+def check_own_numbers(slot: str, part: Any) -> None:
+    """Raise ConfigurationError where a part has an optimiser and does not say what is to be saved with it."""
+    if callable(getattr(part, "optimizer", None)) and not isinstance(part, Stateful):
+        raise ConfigurationError(
+            f"{slot}={type(part).__name__} has optimizer() and must have state_dict() and load_state_dict(state) too, "
+            "which save the numbers that it trains"
+        )
 
 
 def check_requirements(recipe: Recipe) -> None:

@@ -30,7 +30,7 @@ class Example:
     weight_T: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Update:
     """Record of one update: groups in, numbers out. P groups were selected, with N episodes in all.
 
@@ -53,6 +53,10 @@ class Update:
     credits: tuple[np.ndarray, ...] | None
     weights: tuple[np.ndarray, ...]
     metrics: dict[str, Any]
+
+    def __repr__(self) -> str:
+        episodes = len(self.selected.episodes)
+        return f"Update(number={self.number}, groups={len(self.groups)}, selected={len(self.selected)}, {episodes=})"
 
     def examples(self) -> Iterator[Example]:
         """Yield each episode that was learnt from with its numbers, in the order of the batch."""

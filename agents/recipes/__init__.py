@@ -71,9 +71,12 @@ def get(name: str) -> Recipe:
             f"--algorithms {name}, or in Python with {AGENTS[name].replace(':', '.')}(policy, envs).learn(updates)"
         )
     if name not in RECIPES:
-        begun = [known for known in RECIPES if name and known.startswith(name)]
-        close = list(dict.fromkeys([*begun, *difflib.get_close_matches(name, RECIPES)]))[:3]
+        plain = name.lower().partition("@")[0]
+        begun = [known for known in RECIPES if plain and known.startswith(plain)]
+        close = list(dict.fromkeys([*begun, *difflib.get_close_matches(plain, RECIPES)]))[:3]
         hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+        if "@" in name and plain in RECIPES:
+            hint = f"; its guided form is recipes.guided({plain!r}), and --recipe {plain} --guided for train"
         raise ConfigurationError(f"recipe={name!r} must be one that `g2rpo-env list recipes` names{hint}")
     return RECIPES[name]()
 
@@ -93,7 +96,7 @@ def guided(recipe: Recipe | str, revealed: bool | str = True, controller: Contro
 
 
 def make(
-    name: str | Recipe,
+    name: str | Recipe | Callable[[], Recipe],
     policy: Any,
     envs: Any,
     *,
@@ -107,7 +110,7 @@ def make(
     A recipe's controller starts from the length of the guidance wrapper and is bounded by the longest reveal there is.
 
     Args:
-        name: A recipe, or the name of one, see :func:`get`.
+        name: A recipe, a function that returns one, or the name of one, see :func:`get`.
         policy: The policy to train, in place.
         envs: Training environment.
         seed: Root seed of the environment and of all sampling.
@@ -119,7 +122,11 @@ def make(
         ConfigurationError: unknown recipe or part.
         MissingGuidanceError: the recipe needs guidance and ``envs`` has no guidance wrapper.
     """
-    recipe, guidance = get(name) if isinstance(name, str) else name, find_guidance(envs)
+    recipe: Any = get(name) if isinstance(name, str) else name
+    guidance = find_guidance(envs)
+    recipe = recipe() if callable(recipe) else recipe
+    if not isinstance(recipe, Recipe):
+        raise ConfigurationError(f"name={name!r:.80} must be a Recipe, a function that returns one, or a name")
     if recipe.controller is not None and guidance is not None and "controller" not in parts:
         parts = {**parts, "controller": fit_controller(recipe.controller, guidance)}
     known = {f.name for f in dataclasses.fields(Recipe)}

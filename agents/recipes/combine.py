@@ -61,7 +61,7 @@ def weigh_revealed(recipe: Recipe, revealed: bool | str) -> Any:
     if revealed is not False and "sets" in get_requirements(recipe.loss):
         raise ConfigurationError(
             f"revealed={revealed!r} must be False with loss={type(recipe.loss).__name__}: a loss of whole groups "
-            "compares what the policy wrote"
+            "compares what the policy wrote (train --guided --revealed no, compare NAME@guided-masked)"
         )
     known = {f.name for f in dataclasses.fields(weight)} if dataclasses.is_dataclass(weight) else set()
     if not set(options) <= known:

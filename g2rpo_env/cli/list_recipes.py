@@ -13,26 +13,39 @@ from rich.table import Table
 
 from g2rpo_env.agents import recipes
 from g2rpo_env.agents.recipe import Recipe
-from g2rpo_env.agents.recipes.describe import STAGED, Description, describe, describe_all, first_line, list_options
+from g2rpo_env.agents.recipes import estimators, guides, plain, ratios, sets, stages, tokens
+from g2rpo_env.agents.recipes.describe import STAGED, Description, describe, first_line, list_options
+
+FAMILIES = (plain, estimators, ratios, sets, tokens, stages, guides)
+"""Modules of recipes, in the order in which they are shown."""
 
 
 def show_recipes(console: Console) -> None:
-    """Print what each recipe is, its parts beside those of ``grpo``, its source, how well that was read, its cost."""
-    for one in describe_all():
-        console.print(f"[bold]{escape(one.name)}[/bold]  {escape(one.sentence)}.")
-        table = Table(show_header=False, box=None, padding=(0, 2, 0, 2))
-        table.add_column(no_wrap=True)
-        table.add_column(overflow="fold")
-        table.add_row("parts", escape(", ".join(one.parts.values()) or "those of grpo"))
-        table.add_row("source", escape(f"{one.source} Read in: {one.confidence}."))
-        if one.cost is not None:
-            table.add_row("cost", write_cost(one))
-        console.print(table)
+    """Print by family what each recipe is, its parts beside those of ``grpo``, its source, how well that was read."""
+    for module in FAMILIES:
+        console.print(f"[bold underline]{escape(first_line(module))}[/bold underline]")
+        for name in module.RECIPES:
+            show_short(console, describe(name))
+    for name in STAGED:
+        show_short(console, describe(name))
     console.print(
         "Parts are those that differ from grpo's. Cost: time of an update over that of grpo on the same episodes. "
         "g2rpo-env list recipes NAME shows the parts of one with their options, its formula and its deviations. "
         f"{', '.join(STAGED)}: recipes one after the other, which compare trains and train does not."
     )
+
+
+def show_short(console: Console, one: Description) -> None:
+    """Print a recipe in a few lines."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 2))
+    table.add_column(no_wrap=True, min_width=20)
+    table.add_column(overflow="fold")
+    table.add_row(f"[bold]{escape(one.name)}[/bold]", escape(f"{one.sentence}."))
+    table.add_row("", escape(f"parts: {', '.join(one.parts.values()) or 'those of grpo'}"))
+    table.add_row("", escape(f"source: {one.source} Read in: {one.confidence}."))
+    if one.cost is not None:
+        table.add_row("", f"cost: {one.cost:.2f}")
+    console.print(table)
 
 
 def show_recipe(console: Console, name: str) -> None:
@@ -41,6 +54,8 @@ def show_recipe(console: Console, name: str) -> None:
     Raises:
         ConfigurationError: no recipe has that name.
     """
+    if ":" in name:
+        return show_parts(console, recipes.get(name))
     if name not in STAGED:
         recipes.get(name)  # an unknown name is told the nearest ones
     one = describe(name)

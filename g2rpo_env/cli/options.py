@@ -259,9 +259,9 @@ def task_options(env_id: str) -> type:
     return options_type("Task", function, skip=("split", *LANE_ARGUMENTS), defaults=given, required=True)
 
 
-def guidance_options(length: float) -> type:
-    """Return the options of the guidance wrapper with a default length."""
-    return options_type("Guidance", VectorGuidanceWrapper, skip=("env",), defaults={"length": length})
+def guidance_options(length: float, **defaults: Any) -> type:
+    """Return the options of the guidance wrapper with a default length, and other defaults."""
+    return options_type("Guidance", VectorGuidanceWrapper, skip=("env",), defaults={"length": length, **defaults})
 
 
 @dataclass

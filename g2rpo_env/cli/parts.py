@@ -7,14 +7,15 @@ A name decides which options there are, so it is read before the options are: ``
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import tyro
 
 from g2rpo_env.agents import recipes
+from g2rpo_env.agents.parts.token_weights import FILTERS
 from g2rpo_env.agents.recipe import Recipe
+from g2rpo_env.agents.recipes import guides
 from g2rpo_env.cli.options import early, nested, options_type, values
 from g2rpo_env.controllers.base import Controller
 from g2rpo_env.errors import ConfigurationError
@@ -53,8 +54,9 @@ def offered_parts(slot: str) -> dict[str, type]:
 def _fits(slot: str, kind: Any) -> bool:
     """Whether a class makes parts of a slot; the modules also offer records and protocols."""
     if slot == "controller":
-        return isinstance(kind, type) and issubclass(kind, Controller) and not inspect.isabstract(kind)
-    return isinstance(kind, type) and "__call__" in dir(kind) and dataclasses.is_dataclass(kind)
+        return isinstance(kind, type) and issubclass(kind, Controller) and kind._next is not Controller._next
+    is_part = isinstance(kind, type) and "__call__" in dir(kind) and dataclasses.is_dataclass(kind)
+    return is_part and not getattr(kind, "in_stages_only", False) and kind not in map(type, FILTERS.values())
 
 
 def _help(slot: str) -> str:
@@ -79,11 +81,13 @@ class Named:
         recipe: The recipe, with its own parts.
         parts: Slot -> class of the part that takes the place of the recipe's.
         length: Reveal length that the recipe states for its first update; None where it states none.
+        wrapper: Arguments of the guidance wrapper that the recipe is made for.
     """
 
     recipe: Recipe
     parts: Mapping[str, type]
     length: float | None = None
+    wrapper: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_argv(cls, argv: Sequence[str], recipe: str) -> Named:
@@ -106,7 +110,9 @@ class Named:
         elif revealed is not None:
             raise ConfigurationError(f"revealed={revealed!r} says what --guided makes of a recipe: give --guided too")
         stated = None if "--guided" in argv or "controller" in found else made.controller
-        return cls(made, found, None if stated is None else stated.length)
+        length = None if stated is None else stated.length
+        wrapper = guides.WRAPPERS.get(named["recipe"] or recipe, {}) if "strategy" not in found else {}
+        return cls(made, found, length, wrapper)
 
     @property
     def needs_guidance(self) -> bool:

@@ -124,7 +124,8 @@ def make_options_type(argv: Sequence[str]) -> type:
     named = Named.from_argv(argv, TrainOptions.recipe)
     groups = [("task", *nested(task_options(early(argv, "env")["env"] or TrainOptions.env), prefix=""))]
     if named.needs_guidance:
-        groups.append(("guidance", *nested(guidance_options(named.length or DEFAULT_LENGTH))))
+        wrapper = {"length": named.length or DEFAULT_LENGTH, **named.wrapper}
+        groups.append(("guidance", *nested(guidance_options(**wrapper))))
     doc = {"__doc__": TrainOptions.__doc__, "named": named}
     groups += named.option_groups()
     return dataclasses.make_dataclass("Train", groups, bases=(TrainOptions,), namespace=doc, kw_only=True)
@@ -286,7 +287,8 @@ class Training:
         number = "unlimited generated" if source.num_problems is None else f"{source.num_problems:,}"
         parameters = sum(p.numel() for p in agent.policy.model.parameters())
         trained = sum(p.numel() for p in agent.policy.model.parameters() if p.requires_grad)
-        print(f"{options.recipe} on {options.env}: {number} problems in the {source.split} split, ", end="")
+        form = f", guided (revealed: {options.revealed})," if options.guided else ""
+        print(f"{options.recipe}{form} on {options.env}: {number} problems in the {source.split} split, ", end="")
         adapter = "" if trained == parameters else f" of which {trained:,} are trained (LoRA)"
         print(f"{parameters:,} parameters{adapter}, run folder {self.folder.path}", flush=True)
         if agent.updates == 0 and not options.skip_base:

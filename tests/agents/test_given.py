@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,15 +18,16 @@ from g2rpo_env.agents.given import (
     PROVIDED,
     SLOTS,
     Given,
+    check_parts,
     check_requirements,
     find_answer,
     get_completion,
     locate_tokens,
 )
-from g2rpo_env.agents.parts.advantages import GroupNormalized
+from g2rpo_env.agents.parts.advantages import GroupCentered, GroupNormalized
 from g2rpo_env.agents.parts.losses import ClippedSurrogate
 from g2rpo_env.agents.parts.shaping import EnvironmentReward
-from g2rpo_env.agents.parts.token_weights import SequenceMean
+from g2rpo_env.agents.parts.token_weights import Every, SequenceMean
 from g2rpo_env.agents.recipe import Optimizer, Recipe
 from g2rpo_env.episode import Group, Role
 from g2rpo_env.errors import ConfigurationError
@@ -289,3 +292,30 @@ def test_a_part_that_does_not_take_what_it_requires_is_refused(make_agent: Any) 
 def test_what_one_slot_may_require_another_may_not() -> None:
     with pytest.raises(ConfigurationError, match="advantage=Part requires 'log_probs', .* may require one of groups"):
         check_requirements(Recipe(advantage=requiring("log_probs")))
+
+
+@dataclasses.dataclass
+class Trained:
+    """A loss with an optimiser that does not say what is to be saved."""
+
+    def optimizer(self) -> None:
+        """Return nothing; it is never asked."""
+
+    def __call__(self, log_probs_NT: Any, batch: Any) -> None:
+        """Return nothing; it is never called."""
+
+
+@pytest.mark.parametrize(
+    "parts,words",
+    [
+        ({"loss": Trained()}, "loss=Trained has optimizer() and must have state_dict() and load_state_dict(state) too"),
+        (
+            {"token_weight": Every()},
+            "token_weight=Every chooses revealed tokens: TokenMean(revealed=True, which=Every())",
+        ),
+        ({"advantage": GroupCentered}, "; make one: GroupCentered()"),
+    ],
+)
+def test_parts_that_would_do_nothing_or_something_else_are_refused(parts: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(words)):
+        check_parts(Recipe(**parts))

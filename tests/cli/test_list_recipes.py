@@ -29,3 +29,8 @@ def test_an_agent_of_stages_is_shown_with_the_parts_of_each(command):
     assert status == 0 and "VerIPO" in text and text.count("Preference") == text.count("Stored ") == 1
     assert "stage 1  20 updates" in text and "stage 3  20 updates, the parts of stage 1" in text
     assert "stage 4  100 updates and on" in text
+
+
+def test_a_recipe_of_a_module_is_shown_by_its_parts(command):
+    status, text, _ = command("list", "recipes", "g2rpo_env.agents.recipes:raft")
+    assert status == 0 and "KeepCorrect" in text

@@ -174,6 +174,19 @@ def test_guided_makes_the_guided_form_of_a_recipe(train, revealed, weight):
     assert isinstance(recipe.controller, SelfTuning) and recipe.controller.max_length == recipe.controller.length == 9
 
 
+def test_a_recipe_that_is_made_for_a_wrapper_gets_it(train):
+    status, text, folder = train("--recipe", "pope")
+    assert status == 0, text
+    options = RunFolder.open(folder).config["options"]["guidance"]
+    assert options["unit"] == "fraction" and options["length"] == 1.0
+
+
+def test_what_is_no_part_by_itself_is_not_offered():
+    assert not {"Every", "TopEntropy"} & set(module.offered_parts("token_weight"))
+    assert not {"Controller", "Bounded"} & set(module.offered_parts("controller"))
+    assert "Stored" not in module.offered_parts("strategy") and "Rollout" in module.offered_parts("strategy")
+
+
 def test_names_may_be_written_with_a_hyphen_or_an_underscore():
     for option in ("--token-weight", "--token_weight"):
         assert set(module.Named.from_argv([option, "TokenMean"], "grpo").parts) == {"token_weight"}

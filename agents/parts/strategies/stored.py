@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from g2rpo_env.agents.parts.options import check_types
 from g2rpo_env.agents.policy.protocol import SamplingPolicy
@@ -31,6 +31,8 @@ class Stored:
         ConfigurationError: ``size`` is below 1.
     """
 
+    in_stages_only: ClassVar[bool] = True
+    """Whether it has something to hand out as a part of a later stage alone."""
     size: int = 8
     _groups: list[Group] | None = field(default=None, init=False, repr=False, compare=False)
     _drawn: int = field(default=0, init=False, repr=False, compare=False)

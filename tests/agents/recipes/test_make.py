@@ -55,6 +55,23 @@ def test_an_unknown_recipe_like_no_other_says_where_they_are_listed() -> None:
         recipes.get("zzz")
 
 
+def test_a_guided_form_asked_for_by_name_is_told_how_it_is_made() -> None:
+    with pytest.raises(ConfigurationError, match="its guided form is .*'dapo'.*, and --recipe dapo --guided for train"):
+        recipes.get("dapo@guided")
+    with pytest.raises(ConfigurationError, match="did you mean 'dapo'"):
+        recipes.get("DAPO")
+
+
+def test_a_recipe_a_function_and_a_name_make_the_same_agent(make_envs: Any, make_policy: Any) -> None:
+    made = []
+    for one in ("rloo", RECIPES["rloo"], RECIPES["rloo"]()):
+        envs = make_envs()
+        made.append(recipes.make(one, make_policy(envs), envs).recipe)
+    assert made[0] == made[1] == made[2] == recipes.get("rloo")
+    with pytest.raises(ConfigurationError, match="name=3 must be a Recipe, a function that returns one, or a name"):
+        recipes.make(3, make_policy(envs), envs)  # type: ignore[arg-type]
+
+
 def test_an_unknown_part_is_refused_with_the_known_ones(make_agent: Any) -> None:
     words = "^'losses' must be a part of a recipe, one of advantage, controller, credit, loss, .*; did you mean 'loss'"
     with pytest.raises(ConfigurationError, match=words):
