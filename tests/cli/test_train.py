@@ -332,7 +332,10 @@ def test_what_a_recipe_is_refused_for_is_found_before_the_warm_start(command, tm
     for more, words in (
         (["--recipe", "igrpo", "--strategy.drafts", 5], "drafts=5 must be at most group_size=4"),
         (["--recipe", "gac", "--max-length", 31], "must fit with contexts that are 3 tokens longer"),
-        (["--recipe", "hint-grpo"], "place='answer' of the guidance wrapper must be 'prompt'"),
+        (
+            ["--recipe", "hint-grpo", "--guidance.place", "answer"],
+            "place='answer' of the guidance wrapper must be 'prompt'",
+        ),
     ):
         status, text, error = command("train", *options, *more)
         assert status == 1 and words in error and "Warm start" not in text and not (tmp_path / "run").exists()

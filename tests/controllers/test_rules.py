@@ -172,7 +172,7 @@ def test_state_dict_continues_exactly(rule: object) -> None:
         (lambda: AdaptiveGuidance(source="some"), "source='some'"),
         (lambda: TargetSuccess(target=1.0), "target=1.0"),
         (lambda: AdaptiveGuidance().update(reward=1.5), "reward=1.5"),
-        (lambda: AdaptiveGuidance().update(), "either feedback or reward"),
+        (lambda: AdaptiveGuidance().update(), "must be given feedback or reward="),
     ],
 )
 def test_bad_arguments_are_named(make: object, words: str) -> None:
