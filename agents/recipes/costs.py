@@ -1,7 +1,7 @@
 """Costs: what an update of a recipe takes beside one of ``grpo``, as ``g2rpo-env bench recipes`` measured it.
 
-On two cores of a machine without a GPU, one thread, 64 episodes, a model of 0.4 M parameters, 1 December 2026. ``sft`` is
-not here: ``grpo`` learns nothing from its episodes, so that there is nothing to compare with.
+On two cores of a machine without a GPU, one thread, 64 episodes, a model of 0.4 M parameters, 1 December 2026.
+``sft`` is not here: ``grpo`` learns nothing from its episodes, so that there is nothing to compare with.
 """
 
 from __future__ import annotations
