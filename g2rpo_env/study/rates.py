@@ -10,6 +10,7 @@ from collections.abc import Mapping
 RATES: Mapping[str, Mapping[str, float]] = {
     "Addition, one step per rollout": {
         "grpo": 3e-05,
+        "sft": 0.0001,
         "raft": 0.0001,
         "reinforce": 3e-05,
         "dr-grpo": 3e-05,

@@ -79,9 +79,12 @@ class Entry:
 
     def make_run(self, ground: Ground, seed: int, rate: float | None = None) -> Run:
         """Return the run of a seed, at the chosen learning rate or another one."""
-        rate = self.get_rate(ground) if rate is None else rate
         if self.recipe == SFT:
-            return ground.make_imitation(make_taught(self.block).make_run(ground, seed), rate)
+            taught = make_taught(self.block)
+            # Where rates are tried, the reveals must not hang on what is chosen later.
+            of = taught.make_run(ground, seed, None if rate is None else taught.rates[0])
+            return ground.make_imitation(of, self.get_rate(ground) if rate is None else rate)
+        rate = self.get_rate(ground) if rate is None else rate
         parts: dict[str, Any] = dict(self.parts)
         changes: dict[str, Any] = dict(BUDGET)
         guided = bool(self.form)

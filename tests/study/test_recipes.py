@@ -12,6 +12,7 @@ from g2rpo_env.agents.recipes import RECIPES
 from g2rpo_env.controllers import SelfTuning
 from g2rpo_env.study.found import Found, Part
 from g2rpo_env.study.grounds import BASE, FORMS, TableRow
+from g2rpo_env.study.rates import RATES
 from g2rpo_env.study.recipes import (
     BLOCKS,
     CONTEXT,
@@ -63,6 +64,14 @@ def test_blocks_say_how_a_recipe_trains(tiny):
     assert guided.setting.guidance["length"] == tiny.whole
     sft = Entry(GUIDED, "sft", "sft").make_run(tiny, 0)
     assert sft.replays == Entry(GUIDED, "grpo, revealed", "grpo", (1e-4,), "revealed").make_run(tiny, 0)
+
+
+def test_reveals_on_which_rates_are_tried_do_not_hang_on_the_rates_that_are_chosen(tiny, monkeypatch):
+    entry = next(one for one in list_entries(GUIDED) if one.label == "sft")
+    before = entry.make_run(tiny, TRIAL_SEED, 1e-4).key
+    monkeypatch.setitem(RATES, f"{tiny.name}, {GUIDED}", {"grpo, revealed": 3e-4, "sft": 3e-4})
+    assert entry.make_run(tiny, TRIAL_SEED, 1e-4).key == before
+    assert entry.make_run(tiny, 0).replays.arm.learning_rate == 3e-4
 
 
 def test_what_needs_a_context_starts_from_a_base_that_knows_it(tiny):
