@@ -95,6 +95,15 @@ RATES: Mapping[str, Mapping[str, float]] = {
     "Addition, guided against imitation": {
         "grpo": 3e-05,
         "grpo, revealed": 0.0001,
+        "sft": 0.0002,
+        "raft, revealed": 0.0003,
+        "imitation and contrast 0.3": 0.0002,
+        "imitation and contrast 1": 0.0003,
+        "imitation and contrast, leave-one-out": 0.0003,
+        "imitation and contrast, max-rl": 0.0003,
+        "imitation of hard problems": 0.0002,
+        "imitation of hard problems and contrast": 0.0003,
+        "positive only": 0.0003,
     },
 }
 """Part of a table -> label of a row -> learning rate."""
