@@ -20,7 +20,7 @@ from g2rpo_env.agents.evaluation import ContextRule, Evaluation, UnreadWatch, ev
 from g2rpo_env.agents.given import Given, check_parts, check_requirements
 from g2rpo_env.agents.learner import NO_STEP, Learner
 from g2rpo_env.agents.loop import Callback, run_updates
-from g2rpo_env.agents.needs import check_controller, check_needs
+from g2rpo_env.agents.needs import check_controller, check_needs, list_first_problems
 from g2rpo_env.agents.parts.advantages.groups import Clamped
 from g2rpo_env.agents.parts.credits.entropy import TopEntropyTokens
 from g2rpo_env.agents.parts.credits.hidden import HiddenReward, NegativeHiddenReward
@@ -46,7 +46,7 @@ from g2rpo_env.agents.stages import (
     select,
 )
 from g2rpo_env.agents.update import Update
-from g2rpo_env.checks.problems import GRADED, describe_losses
+from g2rpo_env.checks.problems import describe_losses
 from g2rpo_env.controllers.base import Feedback
 from g2rpo_env.episode import Group, Groups
 from g2rpo_env.errors import ConfigurationError, MissingGuidanceError, ResumeError
@@ -413,9 +413,7 @@ def check_compares(recipe: Recipe, policy: Policy | None, envs: Any) -> None:
 
 def warn_of_losses(task: Any) -> None:
     """Warn of a task whose settings lose something in silence, as far as its first problems show it."""
-    ids = dict.fromkeys(task.source.draw(0, index) for index in range(GRADED))
-    problems = [task.source.get(problem_id) for problem_id in ids]
-    for text in describe_losses(task, problems):
+    for text in describe_losses(task, list_first_problems(task)):
         warnings.warn(text, stacklevel=3)
 
 

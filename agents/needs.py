@@ -35,9 +35,9 @@ def get_needs(part: Any) -> frozenset[str]:
     return frozenset(getattr(part, "needs", ()))
 
 
-def list_first_problems(envs: Any) -> list[Problem]:
-    """Return a few problems of an environment, in no particular order of theirs."""
-    source = envs.task.source
+def list_first_problems(task: Any) -> list[Problem]:
+    """Return the first few problems of a task, in a seeded order."""
+    source = task.source
     return [source.get(name) for name in dict.fromkeys(source.draw(0, index) for index in range(GRADED))]
 
 
@@ -48,13 +48,13 @@ def lack_members(envs: Any) -> str:
 
 def lack_steps(envs: Any) -> str:
     """Return the first problem whose solution has no steps."""
-    without = [p for p in list_first_problems(envs) if not any(step.strip() for step in p.steps)]
+    without = [p for p in list_first_problems(envs.task) if not any(step.strip() for step in p.steps)]
     return f"steps={without[0].steps!r} of problem {without[0].problem_id!r}" if without else ""
 
 
 def lack_answers(envs: Any) -> str:
     """Return the first problem in whose own solution the verifier names no answer."""
-    problems = list_first_problems(envs)
+    problems = list_first_problems(envs.task)
     verdicts = envs.task.grade(problems, [p.solution for p in problems])
     for problem, verdict in zip(problems, verdicts, strict=True):
         if verdict.valid and (not verdict.answer or str(verdict.answer) not in problem.solution):
@@ -64,7 +64,7 @@ def lack_answers(envs: Any) -> str:
 
 def lack_binary(envs: Any) -> str:
     """Return the first verdict on an empty answer that has a score, which tasks give that grade by degrees."""
-    problems = list_first_problems(envs)
+    problems = list_first_problems(envs.task)
     for problem, verdict in zip(problems, envs.task.grade(problems, [""] * len(problems)), strict=True):
         if verdict.valid and verdict.score is not None:
             return f"score={verdict.score} of an empty answer to problem {problem.problem_id!r}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from g2rpo_env.agents.recipes import estimators, guides, plain, ratios, sets, stages, tokens, veripo
@@ -64,7 +65,7 @@ def write_page() -> str:
     for module in FAMILIES.values():
         for name in list_names(module):
             lines += write_section(describe(name))
-    return "\n".join("\n".join(lines).split("\n")).rstrip() + "\n"
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def list_names(module: object) -> list[str]:
@@ -87,6 +88,7 @@ def write_table(heading: str, module: object) -> Iterator[str]:
     yield ""
 
 
+@cache
 def find_anchors() -> dict[str, str]:
     """Return recipe -> anchor of its heading; a later heading of the same letters gets a number, as on GitHub."""
     anchors: dict[str, str] = {}

@@ -14,7 +14,7 @@ from rich.table import Table
 from g2rpo_env.agents import recipes
 from g2rpo_env.agents.recipe import Recipe
 from g2rpo_env.agents.recipes import estimators, guides, plain, ratios, sets, stages, tokens
-from g2rpo_env.agents.recipes.describe import STAGED, Description, describe, first_line, list_options
+from g2rpo_env.agents.recipes.describe import STAGED, Description, describe, describe_all, first_line, list_options
 
 FAMILIES = (plain, estimators, ratios, sets, tokens, stages, guides)
 """Modules of recipes, in the order in which they are shown."""
@@ -24,10 +24,10 @@ def show_recipes(console: Console) -> None:
     """Print by family what each recipe is, its parts beside those of ``grpo``, its source, how well that was read."""
     for module in FAMILIES:
         console.print(f"[bold underline]{escape(first_line(module))}[/bold underline]")
-        for name in module.RECIPES:
-            show_short(console, describe(name))
-    for name in STAGED:
-        show_short(console, describe(name))
+        for one in describe_all(list(module.RECIPES)):
+            show_short(console, one)
+    for one in describe_all(list(STAGED)):
+        show_short(console, one)
     console.print(
         "Parts are those that differ from grpo's. Cost: time of an update over that of grpo on the same episodes. "
         "g2rpo-env list recipes NAME shows the parts of one with their options, its formula and its deviations. "
@@ -44,7 +44,7 @@ def show_short(console: Console, one: Description) -> None:
     table.add_row("", escape(f"parts: {', '.join(one.parts.values()) or 'those of grpo'}"))
     table.add_row("", escape(f"source: {one.source} Read in: {one.confidence}."))
     if one.cost is not None:
-        table.add_row("", f"cost: {one.cost:.2f}")
+        table.add_row("", f"cost: {write_cost(one)}")
     console.print(table)
 
 

@@ -15,10 +15,9 @@ from g2rpo_env.agents.parts.credits.imitation import FilteredImitation
 from g2rpo_env.agents.parts.losses.surrogate import LogLikelihood
 from g2rpo_env.agents.parts.regularizers.entropy import EntropyBonus
 from g2rpo_env.agents.parts.token_weights.means import TokenMean
-from g2rpo_env.experiments.families import FAMILIES
 from g2rpo_env.study.found import Found, Part
-from g2rpo_env.study.grounds import Ground, Scale, TableRow, shorten_name
-from g2rpo_env.study.recipes import GRPO, RAFT, SFT, Entry, make_base_row
+from g2rpo_env.study.grounds import Scale
+from g2rpo_env.study.recipes import GRPO, RAFT, SFT, Entry, make_block, make_trial_block
 
 TRIAL_SEEDS, SEEDS = (100, 101), (10, 11, 12, 13, 14)
 IMITATION_RATES, PLAIN_RATES = (1e-4, 2e-4, 3e-4), (3e-5, 5e-5, 1e-4)
@@ -68,45 +67,14 @@ def list_contest() -> tuple[Entry, ...]:
     )
 
 
-def get_grounds(scale: Scale) -> list[Ground]:
-    """Return the grounds: the first two families."""
-    if scale.small:
-        return scale.get_grounds()
-    return [Ground(shorten_name(name), name, FAMILIES[name]) for name in list(FAMILIES)[:2]]
-
-
 def make_contest_trials(scale: Scale) -> list[Part]:
     """Return the parts that learning rates are chosen on: a row per contender and rate, on the trial seeds."""
-    return [
-        Part(
-            ground.with_name(f"{ground.name}, {CONTEST}"),
-            tuple(
-                TableRow(
-                    f"{one.label} {rate:g}",
-                    tuple(one.make_run(ground, seed, rate) for seed in TRIAL_SEEDS),
-                    one.label,
-                    rate,
-                )
-                for one in list_contest()
-                for rate in one.rates
-            ),
-        )
-        for ground in get_grounds(scale)
-    ]
+    return make_trial_block(scale, CONTEST, list_contest(), TRIAL_SEEDS)
 
 
 def make_contest(scale: Scale) -> list[Part]:
     """Return the parts of the contest: the base and every row at its chosen rate, on seeds of its own."""
-    return [
-        Part(
-            ground.with_name(f"{ground.name}, {CONTEST}"),
-            (
-                make_base_row(ground, SEEDS, ""),
-                *(TableRow(one.label, tuple(one.make_run(ground, seed) for seed in SEEDS)) for one in list_contest()),
-            ),
-        )
-        for ground in get_grounds(scale)
-    ]
+    return make_block(scale, CONTEST, list_contest(), SEEDS)
 
 
 def find_winners(found: list[Found]) -> list[str]:

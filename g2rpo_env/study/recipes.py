@@ -159,22 +159,22 @@ def get_grounds(scale: Scale, block: str) -> list[Ground]:
     """Return the grounds of a block: Addition, and Chain too where guided forms are compared."""
     if scale.small:
         return scale.get_grounds()
-    names = list(FAMILIES)[: 2 if block == GUIDED else 1]
+    names = list(FAMILIES)[: 1 if block in (ONE, FOUR, CONTEXT) else 2]
     return [Ground(shorten_name(name), name, FAMILIES[name]) for name in names]
 
 
 def make_parts(scale: Scale) -> list[Part]:
-    """Return a part per block and ground: the base and a row per entry, at the chosen learning rates."""
+    """Return a part per block and ground: the bases and a row per entry, at the chosen learning rates."""
+    return [part for block in BLOCKS for part in make_block(scale, block, list_entries(block), scale.seeds)]
+
+
+def make_block(scale: Scale, block: str, entries: Sequence[Entry], seeds: Sequence[int]) -> list[Part]:
+    """Return a part per ground of a block: the bases and a row per entry, at the chosen learning rates."""
     parts = []
-    for block in BLOCKS:
-        for ground in get_grounds(scale, block):
-            bases = list(dict.fromkeys(one.base for one in list_entries(block)))
-            rows = [make_base_row(ground, scale.seeds, base) for base in bases]
-            rows += [
-                TableRow(one.label, tuple(one.make_run(ground, seed) for seed in scale.seeds))
-                for one in list_entries(block)
-            ]
-            parts.append(Part(ground.with_name(f"{ground.name}, {block}"), tuple(rows)))
+    for ground in get_grounds(scale, block):
+        rows = [make_base_row(ground, seeds, base) for base in dict.fromkeys(one.base for one in entries)]
+        rows += [TableRow(one.label, tuple(one.make_run(ground, seed) for seed in seeds)) for one in entries]
+        parts.append(Part(ground.with_name(f"{ground.name}, {block}"), tuple(rows)))
     return parts
 
 
@@ -190,16 +190,22 @@ def know_context(run: Run, name: str) -> Run:
 
 
 def make_trial_parts(scale: Scale) -> list[Part]:
-    """Return the parts that learning rates are chosen on: a row per entry and rate, on the trial seed alone."""
+    """Return the parts that learning rates are chosen on, on the trial seed alone."""
+    return [part for block in BLOCKS for part in make_trial_block(scale, block, list_entries(block), (TRIAL_SEED,))]
+
+
+def make_trial_block(scale: Scale, block: str, entries: Sequence[Entry], seeds: Sequence[int]) -> list[Part]:
+    """Return a part per ground of a block: a row per entry and rate."""
     parts = []
-    for block in BLOCKS:
-        for ground in get_grounds(scale, block):
-            rows = [
-                TableRow(f"{one.label} {rate:g}", (one.make_run(ground, TRIAL_SEED, rate),), one.label, rate)
-                for one in list_entries(block)
-                for rate in one.rates
-            ]
-            parts.append(Part(ground.with_name(f"{ground.name}, {block}"), tuple(rows)))
+    for ground in get_grounds(scale, block):
+        rows = [
+            TableRow(
+                f"{one.label} {rate:g}", tuple(one.make_run(ground, seed, rate) for seed in seeds), one.label, rate
+            )
+            for one in entries
+            for rate in one.rates
+        ]
+        parts.append(Part(ground.with_name(f"{ground.name}, {block}"), tuple(rows)))
     return parts
 
 

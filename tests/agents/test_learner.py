@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from graphs import assert_close, catch_gradients, one_graph
 from toys import (
     Constant,
     Contrast,
@@ -50,36 +51,6 @@ def make_agent(make_envs: Any, make_policy: Any) -> Any:
         return recipes.make(name, make_policy(envs), envs, seed=seed, **parts)
 
     return make
-
-
-def catch_gradients(agent: GRPO, batch: Batch) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Metrics of a step and the gradients it would have taken, without taking it."""
-    found: dict[str, torch.Tensor] = {}
-
-    def catch(loss: float) -> float:
-        found.update({n: p.grad.clone() for n, p in agent.policy.model.named_parameters() if p.grad is not None})
-        return 0.0
-
-    agent.learner._apply = catch  # type: ignore[method-assign]
-    return agent.learner._step(batch), found
-
-
-def one_graph(agent: GRPO, batch: Batch, loss: Any) -> tuple[float, dict[str, torch.Tensor]]:
-    """The value of a loss of whole groups and its gradients, by one graph over the whole batch."""
-    agent.policy.model.zero_grad(set_to_none=True)
-    log_probs = agent.policy.token_log_probs(batch.tokens_NT, batch.mask_NT, batch.weight_NT > 0)
-    value, _ = loss.objective(loss.scores(log_probs, batch), batch)
-    value.backward()
-    found = {n: p.grad.clone() for n, p in agent.policy.model.named_parameters() if p.grad is not None}
-    agent.policy.model.zero_grad(set_to_none=True)
-    return float(value.detach()), found
-
-
-def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], tolerance: float = 1e-5) -> None:
-    """Relative to the largest entry."""
-    largest = max(float(g.abs().max()) for g in expected.values())
-    assert found.keys() == expected.keys() and largest > 0
-    assert max(float((found[n] - expected[n]).abs().max()) for n in found) <= tolerance * largest
 
 
 def group_batch(make_episode: Any, rewards: list[float], sets: list[int], **episode: Any) -> Batch:
