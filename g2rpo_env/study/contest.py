@@ -20,7 +20,7 @@ from g2rpo_env.study.grounds import Scale
 from g2rpo_env.study.recipes import GRPO, RAFT, SFT, Entry, make_block, make_trial_block
 
 TRIAL_SEEDS, SEEDS = (100, 101), (10, 11, 12, 13, 14)
-IMITATION_RATES, PLAIN_RATES = (1e-4, 2e-4, 3e-4), (3e-5, 5e-5, 1e-4)
+IMITATION_RATES, PLAIN_RATES = (1e-4, 2e-4, 3e-4, 5e-4), (3e-5, 5e-5, 1e-4)
 """Learning rates that are tried with revealed tokens in the loss, and of plain GRPO."""
 CONTEST = "guided against imitation"
 """The block, as :mod:`g2rpo_env.study.rates` names it."""
