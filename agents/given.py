@@ -40,10 +40,12 @@ class Given:
     Args:
         learner: Scores tokens under the policy, as it is before the update, and under its reference.
         task: The task of the training environment.
+        recorded: Whether the log-probabilities that episodes hold are those of the policy, see
+            :class:`~g2rpo_env.episode.Groups`; they then stand for the forward pass, for the tokens that it wrote.
     """
 
-    def __init__(self, learner: Learner, task: Task) -> None:
-        self.learner, self.task = learner, task
+    def __init__(self, learner: Learner, task: Task, recorded: bool = False) -> None:
+        self.learner, self.task, self.recorded = learner, task, recorded
         # What was scored and at which roles -> id of an episode -> the episode, kept so that its id stays its own, and
         # its values (T,).
         self._known: dict[tuple[str, tuple[int, ...]], dict[int, tuple[Episode, np.ndarray]]] = {}
@@ -101,6 +103,10 @@ class Given:
             if id(episode) in wider and id(episode) not in known:
                 value_T = np.where(np.isin(episode.role_T, roles), wider[id(episode)][1], np.float32(0))
                 known[id(episode)] = episode, value_T
+        if what == "old_log_probs" and self.recorded:
+            for episode in episodes:
+                if id(episode) not in known and is_recorded(episode, roles):
+                    known[id(episode)] = episode, episode.logprob_T
         missing = [e for e in episodes if id(e) not in known]
         asked = [e for e in missing if np.isin(e.role_T, roles).any() and is_scorable(e, roles)]
         for episode in missing:
@@ -127,8 +133,17 @@ def is_scorable(episode: Episode, roles: tuple[int, ...]) -> bool:
     return episode.train_prefix is None or roles != (Role.REVEALED,)
 
 
+def is_recorded(episode: Episode, roles: tuple[int, ...]) -> bool:
+    """Whether an episode holds the log-probabilities of all its tokens of some roles.
+
+    Those of revealed tokens, and of tokens that another episode wrote, are recorded as 0.
+    """
+    return episode.parent is None and not (Role.REVEALED in roles and (episode.role_T == Role.REVEALED).any())
+
+
 SCORES: dict[str, Callable[[Learner, Batch], torch.Tensor]] = {
     "log_probs": lambda learner, batch: learner.log_probs(batch),
+    "old_log_probs": lambda learner, batch: learner.log_probs(batch),
     "reference_log_probs": lambda learner, batch: learner.reference_log_probs(batch),
     "entropy": lambda learner, batch: learner.entropies(batch),
 }
@@ -240,6 +255,8 @@ def score_tokens(what: str) -> Callable[[Given, Sequence[Group]], list[np.ndarra
 PROVIDED: dict[str, Provided] = {
     # A forward pass of the policy as it is before the update, at sampled and revealed tokens: log pi, float32.
     "log_probs": Provided("log_prob_GT", "log_prob_T", "token", score_tokens("log_probs")),
+    # The same up to rounding: what the rollout recorded where that is it, a forward pass elsewhere.
+    "old_log_probs": Provided("old_log_prob_GT", "old_log_prob_T", "token", score_tokens("old_log_probs")),
     # A forward pass of the reference.
     "reference_log_probs": Provided(
         "reference_log_prob_GT", "reference_log_prob_T", "token", score_tokens("reference_log_probs")

@@ -167,7 +167,7 @@ class GRPO:
         reveal_length = None if self.guidance is None else float(self.guidance.length)
         groups = parts.strategy(self.policy, self.envs)
         valid = drop_invalid(groups)
-        given = Given(self.learner, self.envs.unwrapped.task)
+        given = Given(self.learner, self.envs.unwrapped.task, groups.as_trained and not groups.reused)
         rewards = compute_rewards(parts.shaping, valid, given)
         selected, selected_rewards = select(parts.selection, valid, rewards, given)
         advantages = compute_advantages(parts.advantage, selected, selected_rewards)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,19 @@ from g2rpo_env.errors import ConfigurationError, NonFiniteError, OutOfMemoryErro
 
 NO_STEP = {"loss": None, "grad_norm": None}
 """Metrics of an update that takes no gradient step."""
+
+
+@dataclass(frozen=True)
+class Forward:
+    """One forward pass with gradients, N episodes of T tokens.
+
+    Attributes:
+        log_probs_NT: Of the tokens in the loss.
+        entropy_NT: In nats, None where the recipe has no regularizer.
+    """
+
+    log_probs_NT: torch.Tensor
+    entropy_NT: torch.Tensor | None = None
 
 
 class Sums:
@@ -173,9 +186,10 @@ class Learner:
                 if useful_N.any():
                     rows = batch.take(torch.nonzero(useful_N)[:, 0])
                     rows = replace(rows, step_count=count, step_tokens=int((batch.weight_NT > 0).sum()))
-                    loss, rows, objective = self._loss(rows, count)
-                    for part in rows.microbatches(self.options.microbatch, self.options.microbatch_tokens):
-                        sums.add(self._accumulate(part, loss, count))
+                    loss, rows, objective, known = self._loss(rows, count)
+                    parts = rows.microbatches(self.options.microbatch, self.options.microbatch_tokens)
+                    for number, part in enumerate(parts):
+                        sums.add(self._accumulate(part, loss, count, known[number] if known else self._forward(part)))
                     sums.add(objective)
                 grad_norm = self._apply(sums.of["loss"])
         except (NonFiniteError, OutOfMemoryError):
@@ -183,29 +197,41 @@ class Learner:
             raise
         return {**sums.of, "grad_norm": grad_norm}
 
-    def _loss(self, batch: Batch, count: float) -> tuple[Any, Batch, dict[str, float]]:
-        """Return the loss of one gradient step, its batch, and metrics that only the whole minibatch has."""
+    def _loss(self, batch: Batch, count: float) -> tuple[Any, Batch, dict[str, float], list[Forward]]:
+        """Return the loss of one gradient step, its batch, metrics that only the whole minibatch has, and the forward
+        passes of its microbatches where those are made already.
+        """
         loss: Any = self.parts.loss
         if "sets" in get_requirements(loss):
             return loss, *self._find_slopes(loss, batch, count)
         if "off_policy_log_probs" not in get_requirements(loss):
-            return loss, batch, {}
+            return loss, batch, {}, []
         log_probs_NT = torch.zeros_like(batch.weight_NT)
         assert batch.off_policy_N1 is not None  # make_batch has set it
         off = torch.nonzero(batch.off_policy_N1)[:, 0]
         if len(off):
             found_NT = self.log_probs(rows := batch.take(off))
             log_probs_NT[off, : rows.weight_NT.shape[1]] = found_NT
-        return loss.fit(log_probs_NT, batch), batch, {}
+        return loss.fit(log_probs_NT, batch), batch, {}, []
 
-    def _find_slopes(self, loss: Any, batch: Batch, count: float) -> tuple[Batch, dict[str, float]]:
+    def _find_slopes(self, loss: Any, batch: Batch, count: float) -> tuple[Batch, dict[str, float], list[Forward]]:
         """Return the batch of a loss of whole groups with its slopes, and the true loss with its metrics.
 
         The gradient of L(s_1, ..., s_N) is that of sum_i (dL/ds_i) s_i: with the slopes known, the minibatch goes
         through any passes. Several processes would gather the scores (N x K numbers) here, so that all have the same
         slopes and the same gradient of the part's own numbers.
+
+        Where nothing bounds the memory of a pass, the passes that score are those that train, too.
         """
-        log_probs_NT = self.log_probs(batch)
+        known: list[Forward] = []
+        if self.options.microbatch is None and self.options.microbatch_tokens is None:
+            log_probs_NT = torch.zeros_like(batch.weight_NT)
+            for part, rows in batch.passes():
+                known.append(self._forward(part))
+                found_NT = known[-1].log_probs_NT.detach()
+                log_probs_NT[rows, : found_NT.shape[1]] = found_NT.to(log_probs_NT.dtype)
+        else:
+            log_probs_NT = self.log_probs(batch)
         if self.on_policy:
             batch = batch.with_old_log_probs(log_probs_NT, Role.REVEALED)
         with torch.no_grad():
@@ -216,19 +242,24 @@ class Learner:
             value.backward()  # the gradients of the part's own numbers too
         slope_NK = torch.zeros_like(score_NK) if score_NK.grad is None else score_NK.grad
         # Passes divide by the count, which a loss of whole groups has no use for.
-        return replace(batch, slope_NK=slope_NK * count), {"loss": float(value.detach()), **metrics}
+        return replace(batch, slope_NK=slope_NK * count), {"loss": float(value.detach()), **metrics}, known
 
-    def _accumulate(self, part: Batch, loss: Any, count: float) -> dict[str, float]:
-        """Add the gradients of a pass and return its shares of the metrics."""
-        regularizer, where_NT = self.parts.regularizer, part.weight_NT > 0
+    def _forward(self, part: Batch) -> Forward:
+        """Send a microbatch through the policy, with gradients."""
+        where_NT = part.weight_NT > 0
         with checkpointing(self.policy.model, self.options.checkpointing):
-            added: torch.Tensor | float = 0.0
-            if regularizer is None:
-                log_probs_NT = self.policy.token_log_probs(part.tokens_NT, part.mask_NT, where_NT)
+            if self.parts.regularizer is None:
+                found = Forward(self.policy.token_log_probs(part.tokens_NT, part.mask_NT, where_NT))
             else:
-                log_probs_NT, entropy_NT = self.policy.token_scores(part.tokens_NT, part.mask_NT, where_NT)
-                added = regularizer(entropy_NT, part)
-            self._check_finite(log_probs_NT, part)
+                found = Forward(*self.policy.token_scores(part.tokens_NT, part.mask_NT, where_NT))
+        self._check_finite(found.log_probs_NT, part)
+        return found
+
+    def _accumulate(self, part: Batch, loss: Any, count: float, forward: Forward) -> dict[str, float]:
+        """Add the gradients of a microbatch, given its forward pass, and return its shares of the metrics."""
+        log_probs_NT, regularizer = forward.log_probs_NT, self.parts.regularizer
+        with checkpointing(self.policy.model, self.options.checkpointing):  # layers run again in the backward pass
+            added = 0.0 if regularizer is None else regularizer(forward.entropy_NT, part)
             if self.on_policy:
                 part = part.with_old_log_probs(log_probs_NT.detach(), Role.REVEALED)
             result = loss(log_probs_NT, part)

@@ -45,7 +45,7 @@ GROUPS = 2
 """Groups of a rehearsal, where an update has as many."""
 ANSWER = 12
 """Most sampled tokens of its episodes."""
-LEVELS: Mapping[str, float] = {"log_probs": -0.5, "reference_log_probs": -0.75, "entropy": 0.5}
+LEVELS: Mapping[str, float] = {"log_probs": -0.5, "old_log_probs": -0.5, "reference_log_probs": -0.75, "entropy": 0.5}
 """Name of a value per token -> the value that a rehearsal makes up; see :data:`g2rpo_env.agents.given.SCORES`."""
 
 

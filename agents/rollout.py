@@ -74,7 +74,9 @@ def collect(
         lanes = np.flatnonzero(running)
         if not len(lanes):
             policy.keep(decoder)
-            return group_episodes(recorder.episodes)
+            groups_found = group_episodes(recorder.episodes)
+            groups_found.as_trained = getattr(policy, "samples_as_trained", False)
+            return groups_found
         logits = decoder.advance(observation["tokens"], observation["length"][:, 0], lanes)
         log_probs = policy.sampling_log_probs(logits)
         try:

@@ -194,6 +194,8 @@ class Groups(list[Group]):
             tokens and say how able the policy is, so budgets, controllers and metrics see them.
         metrics: Name -> number, what a strategy has to say of an update; they go into its metrics.
         reused: Whether the groups were sampled for an earlier update: they cost no tokens again.
+        as_trained: Whether the recorded log-probabilities are, up to rounding, those that the present policy is trained
+            at: it has sampled the episodes itself, from its whole distribution.
     """
 
     def __init__(
@@ -203,11 +205,13 @@ class Groups(list[Group]):
         left_out: Iterable[Episode] = (),
         metrics: Mapping[str, float] | None = None,
         reused: bool = False,
+        as_trained: bool = False,
     ) -> None:
         super().__init__(groups)
         self.left_out = list(left_out)
         self.metrics = dict(metrics or {})
         self.reused = reused
+        self.as_trained = as_trained
 
     @property
     def episodes(self) -> list[Episode]:

@@ -347,6 +347,11 @@ class CausalLMPolicy:
         """
         return self.truncation(self.leave_out_unused(self.log_probs(logits)))
 
+    @property
+    def samples_as_trained(self) -> bool:
+        """Whether tokens are drawn from the distribution that is trained: nothing of it is left out."""
+        return not self.truncation and not len(self._unused)
+
     def leave_out_unused(self, log_probs: torch.Tensor) -> torch.Tensor:
         """Return log-probabilities, (..., V), with -inf for ids that are no token; the rest sums to 1."""
         if not len(self._unused):

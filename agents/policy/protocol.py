@@ -43,7 +43,8 @@ class SamplingPolicy(Protocol):
 
     A decoder gives logits, :meth:`sampling_log_probs` makes a distribution of them, and the rollout draws from that, by
     the random stream of each episode. A policy may have ``end_tokens``, token ids of which each ends an answer:
-    rollouts add them to those of the environment.
+    rollouts add them to those of the environment. Where ``samples_as_trained`` is true, a token's log-probability
+    in the rollout is that in training, which then needs no forward pass of its own.
     """
 
     def check_fits(self, envs: Any) -> None:

@@ -28,6 +28,7 @@ from g2rpo_env.agents.parts.advantages import GroupCentered, GroupNormalized
 from g2rpo_env.agents.parts.losses import ClippedSurrogate
 from g2rpo_env.agents.parts.shaping import EnvironmentReward
 from g2rpo_env.agents.parts.token_weights import Every, SequenceMean
+from g2rpo_env.agents.policy.sampling import Truncation
 from g2rpo_env.agents.recipe import Optimizer, Recipe
 from g2rpo_env.episode import Group, Role
 from g2rpo_env.errors import ConfigurationError
@@ -138,7 +139,30 @@ def test_passes_of_an_update_hold_many_groups(make_agent: Any) -> None:
         setattr(agent.learner, name, lambda batch, s=score, c=called: (c.append(len(batch)), s(batch))[1])
     agent.update()
     guided = sum(e.guided for e in agent.groups.episodes)
-    assert rows == {"log_probs": [16], "entropies": [guided]}  # one batch each, and entropies of reveals alone
+    # One batch each, and entropies of reveals alone.
+    assert rows == {"log_probs": [16], "entropies": [guided]}
+
+
+def test_recorded_log_probs_stand_for_a_forward_pass_where_they_are_the_policys(make_agent: Any) -> None:
+    agent = make_agent()
+    groups = agent.recipe.strategy(agent.policy, agent.envs)
+    task, part = agent.envs.unwrapped.task, requiring("old_log_probs")
+    computed = Given(agent.learner, task).for_groups(part, groups)["old_log_prob_GT"]
+    recorded = Given(agent.learner, task, recorded=True)
+    assert groups.as_trained
+    branch = replace(groups[0].episodes[0], parent=(0, 1, 3))  # its first tokens are another episode's
+    for episode, got, want in zip(
+        groups.episodes, recorded.for_groups(part, groups)["old_log_prob_GT"], computed, strict=True
+    ):
+        assert got == pytest.approx(want, abs=2e-5) and (got is episode.logprob_T) == (not episode.guided)
+    assert recorded.per_token("old_log_probs", [branch])[0] is not branch.logprob_T
+
+
+@pytest.mark.parametrize("options", [{"top_k": 3}, {"top_p": 0.5}, {"min_p": 0.1}])
+def test_a_truncated_distribution_is_not_the_one_that_is_trained(make_agent: Any, options: dict[str, Any]) -> None:
+    agent = make_agent()
+    agent.policy.truncation = Truncation(**options)
+    assert not agent.recipe.strategy(agent.policy, agent.envs).as_trained
 
 
 def test_parts_without_requirements_are_given_nothing(groups: Any, given: Given) -> None:

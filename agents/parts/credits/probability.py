@@ -64,7 +64,7 @@ class Regulated:
     low: float = 1.0
     high: float = 1.4
 
-    requires = frozenset({"log_probs"})
+    requires = frozenset({"old_log_probs"})
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -79,7 +79,7 @@ class Regulated:
     def __call__(self, groups: Groups, advantage_PG: Sequence[np.ndarray], **given: Any) -> list[np.ndarray]:
         """Return the advantage of each token, float64 (T,) per episode."""
         options = self.scale, self.temperature, self.shift, self.low, self.high
-        rows = zip(pair_advantages(groups, advantage_PG), given["log_prob_GT"], strict=True)
+        rows = zip(pair_advantages(groups, advantage_PG), given["old_log_prob_GT"], strict=True)
         return [scale_written(a, regulate(log_prob_T, *options), e) for (e, a), log_prob_T in rows]
 
 
@@ -103,7 +103,7 @@ class ByProbability:
 
     share: float = 0.2
 
-    requires = frozenset({"log_probs"})
+    requires = frozenset({"old_log_probs"})
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -112,7 +112,7 @@ class ByProbability:
 
     def __call__(self, groups: Groups, advantage_PG: Sequence[np.ndarray], **given: Any) -> list[np.ndarray]:
         """Return the advantage of each token, float64 (T,) per episode."""
-        rows = zip(pair_advantages(groups, advantage_PG), given["log_prob_GT"], strict=True)
+        rows = zip(pair_advantages(groups, advantage_PG), given["old_log_prob_GT"], strict=True)
         found = []
         for (episode, advantage), log_prob_T in rows:
             factor_T = self.share * np.exp(np.asarray(log_prob_T, np.float64)) + 1 - self.share

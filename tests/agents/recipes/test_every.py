@@ -89,7 +89,9 @@ def collect_groups(agent: GRPO) -> Groups:
     first = agent.parts.strategy(agent.policy, agent.envs)
     give_feedback(agent.envs, Feedback.from_groups(first), agent.controller)
     agent.envs.unwrapped.load_state_dict({"root": agent.seed, "counter": 0, "open": {}})
-    return agent.parts.strategy(agent.policy, agent.envs)
+    groups = agent.parts.strategy(agent.policy, agent.envs)
+    groups.as_trained = False  # it is another policy that learns from them
+    return groups
 
 
 def find_step(agent: GRPO, groups: Groups) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -51,7 +51,7 @@ def two_groups(make_episode: Any) -> tuple[Groups, list[np.ndarray], list[np.nda
 def test_regulated_by_hand(two_groups: Any) -> None:
     groups, advantages, given = two_groups
     low = 1.216298
-    found = [row.tolist() for row in Regulated()(groups, advantages, log_prob_GT=given)]
+    found = [row.tolist() for row in Regulated()(groups, advantages, old_log_prob_GT=given)]
     assert found[0] == pytest.approx([1, low, 1.4]) and found[1] == pytest.approx([-2, -2.8, -2 * low])
     assert found[2] == pytest.approx([0.5, 0.5 * low, 0.5])  # prompt and environment tokens keep A
 
@@ -59,7 +59,7 @@ def test_regulated_by_hand(two_groups: Any) -> None:
 def test_by_probability_by_hand(two_groups: Any) -> None:
     # 0.2 pi + 0.8: pi 0.2 -> 0.84, pi 0.5 -> 0.9
     groups, advantages, given = two_groups
-    found = [row.tolist() for row in ByProbability()(groups, advantages, log_prob_GT=given)]
+    found = [row.tolist() for row in ByProbability()(groups, advantages, old_log_prob_GT=given)]
     assert found[0] == pytest.approx([1, 0.84, 0.9]) and found[1] == pytest.approx([-2, -1.8, -1.68])
     assert found[2] == pytest.approx([0.5, 0.42, 0.5])
 
@@ -67,20 +67,20 @@ def test_by_probability_by_hand(two_groups: Any) -> None:
 def test_the_ends_of_by_probability(make_episode: Any) -> None:
     groups = Groups([Group((make_episode("pss"),))])
     given = [np.array([0, 0.0, -100.0])]
-    (found,) = ByProbability()(groups, [np.ones(1)], log_prob_GT=given)
+    (found,) = ByProbability()(groups, [np.ones(1)], old_log_prob_GT=given)
     assert found.tolist() == pytest.approx([1, 1, 0.8])
 
 
 @pytest.mark.parametrize("credit", [Regulated(low=1.0, high=1.0), ByProbability(0.0)])
 def test_without_a_tilt_every_token_has_its_advantage_to_the_bit(two_groups: Any, credit: Any) -> None:
     groups, advantages, given = two_groups
-    found = credit(groups, advantages, log_prob_GT=given)
+    found = credit(groups, advantages, old_log_prob_GT=given)
     assert [row.tolist() for row in found] == [[1.0] * 3, [-2.0] * 3, [0.5] * 3]
 
 
 @pytest.mark.parametrize("credit", [Regulated(), ByProbability()])
 def test_no_groups_have_no_credit(credit: Any) -> None:
-    assert credit(Groups(), [], log_prob_GT=[]) == [] and credit.requires == {"log_probs"}
+    assert credit(Groups(), [], old_log_prob_GT=[]) == [] and credit.requires == {"old_log_probs"}
 
 
 @pytest.mark.parametrize(
