@@ -47,6 +47,7 @@ from g2rpo_env.report.plots import Curves, plot_curves
 from g2rpo_env.report.provenance import get_checksums, get_versions, to_plain
 from g2rpo_env.report.run_folder import RunFolder
 from g2rpo_env.report.tables import has_response, show_accuracy, show_answers, show_response
+from g2rpo_env.report.trackers import PROJECT, TENSORBOARD, Trackers
 from g2rpo_env.reveal.plan import CAPS
 from g2rpo_env.task import Task
 from g2rpo_env.tokenizer import encode
@@ -104,6 +105,11 @@ class TrainOptions(EnvOptions, TorchOptions):
     """Updates between checkpoints; one is also taken at the end and when the run is interrupted."""
     rollouts_every: int = 50
     """Updates between saved rollouts; 0 = none."""
+    track: tuple[str, ...] = (TENSORBOARD,)
+    """Where the numbers of metrics.jsonl go too: tensorboard, wandb, trackio, mlflow and what else accelerate knows;
+    --track alone: nowhere."""
+    track_project: str = PROJECT
+    """Project of the run, in trackers that have projects."""
     warm: WarmStart = field(default_factory=WarmStart)
 
 
@@ -155,7 +161,7 @@ def is_as_before(now: Any, then: Any) -> bool:
 
 
 # Options that change nothing of what a run computes.
-NOT_COMPARED = ("updates", "out", "resume", "response_problems", "skip_base")
+NOT_COMPARED = ("updates", "out", "resume", "response_problems", "skip_base", "track", "track_project")
 
 RESPONSE_PROBLEMS = 128
 """Problems per point of a guidance-response curve where the user states none."""
@@ -169,6 +175,7 @@ class Training:
 
     def __init__(self, options: Any, run: RunFolder) -> None:
         self.options, self.folder = options, run
+        run.trackers = Trackers(run.path, options.track, options.track_project)
         prepare_torch()
         # A run that goes on adds up its numbers in the order of its beginning, which depends on the threads.
         self.threads = options.threads or run.threads
