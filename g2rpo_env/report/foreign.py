@@ -18,7 +18,8 @@ verifiers   ``results.jsonl`` of an evaluation                    ``utils/save_u
                                                                   of ``utils/eval_storage.py`` (4471f3b)
 =========== ===================================================== ==================================================
 
-The code that writes was read; no file of a real run was at hand, the tests make small ones of each kind.
+The code that writes was read. A test trains two steps with TRL itself and reads what it logged; of the other three no
+file of a real run was at hand, and the tests make small ones.
 
 **Tokens.** Only prime-rl writes token ids, and needs a tokenizer for their texts. The other three write texts. There a
 "token" is a word with the white space before it, so that the texts of a record add up to the whole; its id is a

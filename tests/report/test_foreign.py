@@ -101,6 +101,38 @@ def test_completions_of_trl(tmp_path):
     assert len(read(tmp_path / "completions/completions_00010.parquet")) == 3
 
 
+@pytest.mark.long
+def test_what_trl_itself_logs_is_read(tmp_path):
+    trl = pytest.importorskip("trl", reason="trl is not installed")
+    import gymnasium as gym
+    from datasets import Dataset
+
+    from g2rpo_env.agents import CausalLMPolicy
+
+    envs = gym.make_vec("g2rpo_env/Addition-v0", num_envs=4, group_size=4, digits=1)
+    policy = CausalLMPolicy.tiny(envs, seed=0, hidden_size=16, layers=1)
+    told = []
+
+    def length(completions, **_):
+        told.extend(completions)
+        return [float(len(one)) for one in completions]
+
+    arguments = trl.GRPOConfig(
+        output_dir=str(tmp_path), max_steps=2, logging_steps=1, per_device_train_batch_size=4, num_generations=4,
+        max_completion_length=6, log_completions=True, num_completions_to_print=0, report_to="none", use_cpu=True,
+        bf16=False, save_strategy="no", disable_tqdm=True,
+    )  # fmt: skip
+    rows = Dataset.from_dict({"prompt": ["1+2=", "3+4="] * 4})
+    trl.GRPOTrainer(policy.model, length, args=arguments, train_dataset=rows, processing_class=policy.tokenizer).train()
+    records = read(tmp_path)
+    assert [(r["update"], r["group"], r["member"]) for r in records] == [
+        (u + 1, u, m) for u in (0, 1) for m in range(4)
+    ]
+    assert [text_of(record, Role.SAMPLED) for record in records] == told
+    assert all(record["reward"] == len(text_of(record, Role.SAMPLED)) for record in records)
+    assert any(record["advantage"] for record in records)
+
+
 def test_damaged_completions_of_trl(tmp_path):
     whole = write_trl(
         tmp_path / "completions_00001.parquet", step=[1], prompt=["a"], completion=["b"], r=[0.5], advantage=[0.0]
