@@ -6,7 +6,7 @@ import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -191,7 +191,7 @@ def play_episode(
         watched: The policy that goes on at ``:model``; None if there is none.
         top: Number of its likeliest tokens that are shown before each step; 0 for none.
     """
-    base, shown = env.unwrapped, watched if top else None
+    base, shown = _get_base(env), watched if top else None
     _show(base, console, shown, top)
     for line in lines:
         if line == ":quit":
@@ -233,7 +233,7 @@ def _follow(env: TokenEnv | GuidanceWrapper, line: str, watched: Watched | None)
         return []
     if watched is not None and word == ":model":
         return watched.write(_read_count(number) if number else None)
-    tokens = _encode_line(env.unwrapped, line)
+    tokens = _encode_line(_get_base(env), line)
     if not len(tokens):
         raise ConfigurationError("the ground truth does not begin like this; :end hands the answer in")
     return tokens
@@ -253,7 +253,12 @@ def _change_reveal(env: TokenEnv | GuidanceWrapper, text: str) -> None:
         raise ConfigurationError(f":reveal {text} must be followed by a number of tokens, at least 0") from None
     if isinstance(env, GuidanceWrapper):
         env.length = length
-    env.unwrapped.reset(options={"problem": env.unwrapped.problem.problem_id, "reveal": length})
+    base = _get_base(env)
+    base.reset(options={"problem": base.problem.problem_id, "reveal": length})
+
+
+def _get_base(env: TokenEnv | GuidanceWrapper) -> TokenEnv:
+    return cast(TokenEnv, env.unwrapped)
 
 
 def _encode_line(env: TokenEnv, line: str) -> Sequence[int]:

@@ -55,11 +55,9 @@ def write_lines(path, rows):
 
 
 def write_trl(path, **columns):
-    """Write a table as GRPOTrainer.log does, through pandas."""
-    import pandas as pd
-
+    """Write a table as GRPOTrainer.log does; pandas, through which it goes, writes NaN as a missing value."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(columns).to_parquet(path)
+    pq.write_table(pa.table({name: pa.array(column, from_pandas=True) for name, column in columns.items()}), path)
     return path
 
 
