@@ -59,6 +59,7 @@ class Facts:
         parts: Slot -> part of the recipe.
         versions: Package -> version.
         is_shared: Whether other runs from the same base are among the rows.
+        warm_start: What is known of the base's supervised warm start: its ``steps``, the sampled ``success`` after it.
     """
 
     algorithm: str
@@ -74,6 +75,7 @@ class Facts:
     parts: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     is_shared: bool = False
+    warm_start: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_facts(run: Path) -> Facts:
@@ -92,6 +94,7 @@ def read_facts(run: Path) -> Facts:
     metrics = read_lines(run / METRICS)
     siblings = find_siblings(run, config)
     own_label = run.resolve().name if siblings else str(_get_algorithm(config))
+    base, warm_start = find_base(run, config)
     facts = {
         "algorithm": str(_get_algorithm(config)),
         "env": str(said.get("env")),
@@ -102,7 +105,8 @@ def read_facts(run: Path) -> Facts:
     }
     return Facts(
         **facts,
-        base=find_base(config),
+        base=base,
+        warm_start=warm_start,
         updates=max((row["update"] for row in metrics), default=0),
         sampled_tokens=sum(row.get("sampled_tokens") or 0 for row in metrics),
         rows=[
@@ -219,12 +223,21 @@ def check_evaluation(path: Path, found: Mapping[str, Any]) -> dict[str, Any]:
 # -- what it was made with ---------------------------------------------------------------------------------------------
 
 
-def find_base(config: Mapping[str, Any]) -> str | None:
-    """Return the name of the model that a training started from; None for a tiny model that this library made."""
-    base = config.get("base", config.get("options", {}).get("policy"))
-    if base is None or (Path(str(base)) / "warm_start.json").is_file():
-        return None
-    return hide_paths(str(base))
+def find_base(run: Path, config: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """Return the name of the model that a training started from, and the facts of its warm start if it had one.
+
+    The name is None for a tiny model that this library made. Its folder is looked for beside the run too, so that a
+    folder of ``demo`` can be moved.
+    """
+    options = config.get("options", {})
+    base = config.get("base", options.get("policy"))
+    if base is None:
+        return None, {"steps": None} if options.get("warm_start") in ("auto", "always") else {}
+    for folder in (Path(str(base)), run.resolve().parent / Path(str(base)).name):
+        facts = folder / "warm_start.json"
+        if facts.is_file():
+            return None, read_object(facts, DataError, str(facts))
+    return hide_paths(str(base)), {}
 
 
 def is_hub_name(name: str) -> bool:
@@ -342,14 +355,25 @@ def make_card(run: Path, repo: str, licence: str | None = None) -> ModelCard:
 
 def list_facts(facts: Facts) -> Iterable[tuple[str, str]]:
     """Yield what the first table of a card says, by name."""
-    tiny = "a tiny model with random weights of this library, after its supervised warm start if it had one"
-    yield "base", tiny if facts.base is None else code(facts.base)
+    yield "base", write_base(facts) if facts.base is None else code(facts.base)
     yield "environment", code(facts.env)
     yield "task", write_options(facts.task)
     if facts.guidance:
         yield "guidance in training", write_options(facts.guidance)
     yield "seed", escape(facts.seed)
     yield "training", f"{facts.updates:,} updates, {facts.sampled_tokens:,} sampled tokens"
+
+
+def write_base(facts: Facts) -> str:
+    """Return what a base is that this library made."""
+    text, warm = "a tiny model with random weights, made by this library", facts.warm_start
+    if not warm:
+        return text
+    text += ", after a supervised warm start on worked solutions"
+    steps, success = warm.get("steps"), warm.get("success")
+    if isinstance(steps, int) and isinstance(success, int | float):
+        text += f": {steps:,} steps, sampled success {success:.2%}"
+    return text
 
 
 def list_limits(facts: Facts) -> list[str]:

@@ -28,7 +28,7 @@ def trained_run(tmp_path_factory):
 def demo(tmp_path, trained_run):
     """A folder as ``demo`` leaves it: four runs from one base, of which one is another seed's."""
     (tmp_path / "base").mkdir()
-    (tmp_path / "base/warm_start.json").write_text("{}")
+    (tmp_path / "base/warm_start.json").write_text('{"steps": 140, "success": 0.0146}')
     for label in ("grpo", "sft", "g2rpo-a", "other"):
         shutil.copytree(trained_run, tmp_path / label)
         config = {
@@ -93,11 +93,21 @@ def test_a_card_of_a_demo_has_all_rows_of_one_base_and_the_supervised_one_above_
     assert rows[0][1:6] == ["test", "8", "greedy", "0.062", "0.010 to 0.250"]
     assert "All rows start from one base." in text and "what it reaches is imitation" in text
     assert "no supervised row" not in text and str(demo) not in text
+    assert "supervised warm start on worked solutions: 140 steps, sampled success 1.46%" in text
     (demo / "sft/result.json").unlink()
     with pytest.raises(ConfigurationError, match=r"the supervised run beside it, sft, must have a result.json"):
         make_card(demo / "g2rpo-a", "me/sums")
     (demo / "grpo/result.json").unlink()
     assert "grpo" not in [row.label for row in read_facts(demo / "sft").rows]
+
+
+def test_a_folder_that_was_moved_still_finds_its_base(demo):
+    path = demo / "g2rpo-a/config.json"
+    path.write_text(path.read_text().replace(str(demo / "base"), "runs/base"))
+    facts = read_facts(demo / "g2rpo-a")
+    assert facts.base is None and facts.warm_start["steps"] == 140
+    shutil.rmtree(demo / "base")
+    assert read_facts(demo / "g2rpo-a").base == "runs/base"
 
 
 def test_the_base_of_a_comparison_is_in_its_results(demo):
