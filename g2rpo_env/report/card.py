@@ -246,11 +246,24 @@ def is_hub_name(name: str) -> bool:
 
 
 def read_parts(run: Path) -> dict[str, str]:
-    """Return slot -> part as it is written, with the options that are not null, of the newest checkpoint."""
+    """Return slot -> part as it is written, with the options that are not null, of the newest checkpoint.
+
+    Where the agent has stages, a slot is named with its stage.
+    """
     saved = RunFolder(run).checkpoints()
-    path = saved[-1] / "agent.json" if saved else run / "agent.json"
-    found = read_object(path, DataError, str(path)).get("recipe") if path.is_file() else None
-    return {slot: write_part(part) for slot, part in found.items() if part} if isinstance(found, dict) else {}
+    paths = [saved[-1] / name for name in ("agent.json", "stages.json")] if saved else []
+    found: dict[str, Any] = {}
+    for path in paths:
+        found |= read_object(path, DataError, str(path)) if path.is_file() else {}
+    stages = found.get("stages")
+    recipes = [one.get("recipe") for one in stages if isinstance(one, dict)] if isinstance(stages, list) else []
+    named = {f"stage {number}, ": recipe for number, recipe in enumerate(recipes)} or {"": found.get("recipe")}
+    return {
+        f"{before}{slot}": write_part(part)
+        for before, recipe in named.items()
+        for slot, part in (recipe.items() if isinstance(recipe, dict) else ())
+        if part
+    }
 
 
 def write_part(part: Any) -> str:

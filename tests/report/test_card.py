@@ -189,6 +189,19 @@ def test_a_run_that_measured_nothing_says_so(trained_run, tmp_path):
     assert "curves.png" not in card.text
 
 
+def test_an_agent_of_stages_has_the_parts_of_each_and_one_that_is_no_recipe_none(trained_run, tmp_path):
+    shutil.copytree(trained_run, tmp_path / "a")
+    path = tmp_path / "a/checkpoints/000002/agent.json"
+    recipe = json.loads(path.read_text())["recipe"]
+    stages = path.with_name("stages.json")
+    stages.write_text(json.dumps({"stages": [{"recipe": recipe, "updates": 1}] * 2}))
+    parts = dict(table(make_card(tmp_path / "a", "me/sums").text, "Recipe"))
+    assert parts["stage 0, loss"] == parts["stage 1, loss"] == "`ClippedSurrogate(clip_low=0.2, clip_high=0.2)`"
+    stages.unlink()
+    path.unlink()
+    assert "The agent is no recipe of parts." in make_card(tmp_path / "a", "me/sums").text
+
+
 def test_texts_mean_nothing_to_markdown():
     assert escape("a|b\n[c](d)<e>") == "a&#124;b &#91;c&#93;(d)&#60;e&#62;"
     assert code("a|b`c\nd") == "`a\\|b'c d`"
