@@ -139,6 +139,8 @@ def start_tracker(name: str, path: Path, project: str, step: int) -> Tracker:
     PartialState(cpu=True)  # accelerate's loggers refuse to work without one; with cpu it touches no device
     kind = classes[name]
     place = {"logging_dir": str(path)} if kind.requires_logging_directory else {}
+    if name == "wandb":
+        place = {"dir": str(path)}  # else it writes into the folder that the command was called in
     arguments = find_arguments(name, path)
     tracker = kind(project, **place, **arguments)
     tracker.start()

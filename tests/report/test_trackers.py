@@ -91,6 +91,10 @@ def test_other_trackers_get_the_options_of_the_run_and_its_numbers_by_name(tmp_p
     told.finish()
     (one,) = fake.made
     assert one.project == "sums" and one.kwargs["name"] == "run" and one.kwargs["resume"] == "allow"
+    assert (
+        one.kwargs["dir"] == str(tmp_path / "run")
+        and "dir" not in json.loads((tmp_path / "run" / TRACKERS).read_text())["wandb"]
+    )
     assert one.calls == [
         ("start",),
         ("config", {"seed": 0, "task.digits": 3, "task.data": "None"}),
