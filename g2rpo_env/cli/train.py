@@ -99,17 +99,17 @@ class TrainOptions(EnvOptions, TorchOptions):
     response_problems: int | None = None
     """Problems per point of the guidance-response curve, before and after; 0 = no curve. Without it 128, and no curve
     where the two would sample more answers than the training."""
+    track: tuple[str, ...] = (TENSORBOARD,)
+    """Where the numbers of metrics.jsonl go too: tensorboard, wandb, trackio, mlflow and what else accelerate knows;
+    --track alone: nowhere."""
+    track_project: str = PROJECT
+    """Project of the run, in trackers that have projects."""
     skip_base: bool = False
     """Begin with update 1: measure neither accuracy nor guidance response before it."""
     checkpoint_every: int = 50
     """Updates between checkpoints; one is also taken at the end and when the run is interrupted."""
     rollouts_every: int = 50
     """Updates between saved rollouts; 0 = none."""
-    track: tuple[str, ...] = (TENSORBOARD,)
-    """Where the numbers of metrics.jsonl go too: tensorboard, wandb, trackio, mlflow and what else accelerate knows;
-    --track alone: nowhere."""
-    track_project: str = PROJECT
-    """Project of the run, in trackers that have projects."""
     warm: WarmStart = field(default_factory=WarmStart)
 
 
