@@ -99,7 +99,7 @@ def read_facts(run: Path) -> Facts:
         "algorithm": str(_get_algorithm(config)),
         "env": str(said.get("env")),
         "task": said.get("task") or {},
-        "guidance": said.get("guidance") or {},
+        "guidance": {} if config.get("arm", {}).get("guided") is False else said.get("guidance") or {},
         "seed": said.get("seed", 0),
         "command": write_command(run, config),
     }

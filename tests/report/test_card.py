@@ -34,6 +34,7 @@ def demo(tmp_path, trained_run):
         config = {
             "algorithm": label, "seed": 9 if label == "other" else 0, "base": str(tmp_path / "base"),
             "env": "g2rpo_env/Addition-v0", "task": TASK, "guidance": {"length": 4.0}, "versions": VERSIONS,
+            "arm": {"guided": label != "grpo"},
         }  # fmt: skip
         (tmp_path / label / "config.json").write_text(json.dumps(config))
     numbers = {"accuracy": 0.0625, "interval": [0.01, 0.25], "split": "test", "mode": "greedy", "problems": 8}
@@ -92,6 +93,8 @@ def test_a_card_of_a_demo_has_all_rows_of_one_base_and_the_supervised_one_above_
     assert [row[0] for row in rows] == ["base", "grpo", "sft", "g2rpo-a (this model)", "g2rpo-a (this model)"]
     assert rows[0][1:6] == ["test", "8", "greedy", "0.062", "0.010 to 0.250"]
     assert "All rows start from one base." in text and "what it reaches is imitation" in text
+    assert "guidance in training" in text
+    assert "guidance in training" not in make_card(demo / "grpo", "me/sums").text
     assert "no supervised row" not in text and str(demo) not in text
     assert "supervised warm start on worked solutions: 140 steps, sampled success 1.46%" in text
     (demo / "sft/result.json").unlink()
