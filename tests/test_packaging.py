@@ -119,7 +119,7 @@ def test_constraints_name_every_requirement() -> None:
 def test_every_imported_package_is_a_requirement() -> None:
     extras = SETUP["options.extras_require"]
     lines = [*SETUP["options"]["install_requires"].split()]
-    lines += [line for extra in ("dev", "video", "benchmark") for line in extras[extra].split()]
+    lines += [line for extra in ("dev", "video", "benchmark", "track") for line in extras[extra].split()]
     declared = {re.split(r"[>=<]", line)[0] for line in lines}
     imported = set()
     for folder in ("g2rpo_env", "agents", "envs", "docs", "examples", "tests"):

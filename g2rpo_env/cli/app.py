@@ -22,6 +22,7 @@ COMMANDS = {
     "compare": ("compare", "several algorithms from the same base with the same budget"),
     "response": ("response_curve", "success of a model against the revealed share of the solution"),
     "complete": ("complete", "let a run or a checkpoint complete a text"),
+    "push": ("push", "the newest policy of a run to the Hugging Face Hub, with a card made from the run"),
     "bench": ("bench", "how fast it is, beside peers: environments, sampling, training steps, verification, sandbox"),
     "study": ("study", "a claim of the paper end to end: its runs, its table, whether it replicates"),
     "demo": ("demo", "one weak base trained in four ways: grpo, sft, g2rpo-a, g2rpo-a-masked"),

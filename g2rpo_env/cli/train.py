@@ -47,6 +47,7 @@ from g2rpo_env.report.plots import Curves, plot_curves
 from g2rpo_env.report.provenance import get_checksums, get_versions, to_plain
 from g2rpo_env.report.run_folder import RunFolder
 from g2rpo_env.report.tables import has_response, show_accuracy, show_answers, show_response
+from g2rpo_env.report.trackers import PROJECT, TENSORBOARD, Trackers
 from g2rpo_env.reveal.plan import CAPS
 from g2rpo_env.task import Task
 from g2rpo_env.tokenizer import encode
@@ -98,6 +99,11 @@ class TrainOptions(EnvOptions, TorchOptions):
     response_problems: int | None = None
     """Problems per point of the guidance-response curve, before and after; 0 = no curve. Without it 128, and no curve
     where the two would sample more answers than the training."""
+    track: tuple[str, ...] = (TENSORBOARD,)
+    """Where the numbers of metrics.jsonl go too: tensorboard, wandb, trackio, mlflow and what else accelerate knows;
+    --track alone: nowhere."""
+    track_project: str = PROJECT
+    """Project of the run, in trackers that have projects."""
     skip_base: bool = False
     """Begin with update 1: measure neither accuracy nor guidance response before it."""
     checkpoint_every: int = 50
@@ -155,7 +161,7 @@ def is_as_before(now: Any, then: Any) -> bool:
 
 
 # Options that change nothing of what a run computes.
-NOT_COMPARED = ("updates", "out", "resume", "response_problems", "skip_base")
+NOT_COMPARED = ("updates", "out", "resume", "response_problems", "skip_base", "track", "track_project")
 
 RESPONSE_PROBLEMS = 128
 """Problems per point of a guidance-response curve where the user states none."""
@@ -169,6 +175,7 @@ class Training:
 
     def __init__(self, options: Any, run: RunFolder) -> None:
         self.options, self.folder = options, run
+        run.trackers = Trackers(run.path, options.track, options.track_project)
         prepare_torch()
         # A run that goes on adds up its numbers in the order of its beginning, which depends on the threads.
         self.threads = options.threads or run.threads

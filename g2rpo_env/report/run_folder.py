@@ -5,6 +5,7 @@ metrics.jsonl         one line per update, no clock times: equal runs write equa
 evaluations.jsonl     unguided accuracy, apart, so that evaluating changes nothing in metrics.jsonl
 timings.jsonl         seconds per update
 events.out.tfevents.* the same numbers for TensorBoard
+trackers.json         where the numbers go beside TensorBoard, if anywhere, so that a resumed run finds it
 checkpoints/000050/   policy as a Hugging Face folder, and the training state
 base/                 the model below the LoRA adapters of all checkpoints, if the policy has one
 rollouts/000050.jsonl the episodes of an update, versioned records
@@ -15,7 +16,6 @@ curves.png            reward, unguided accuracy, reveal length, groups with sign
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from g2rpo_env.errors import G2RPOError, ResumeError, RunExistsError, StorageError
+from g2rpo_env.report.trackers import Trackers
 from g2rpo_env.tokenizer import decode
 
 if TYPE_CHECKING:
@@ -82,11 +83,15 @@ class RunFolder:
 
     Args:
         path: The folder.
+
+    Attributes:
+        path: The folder.
+        trackers: Where the numbers go beside the files; TensorBoard unless somebody sets others.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._writer: Any = None
+        self.trackers = Trackers(path)
 
     # -- starting ---------------------------------------------------------------------------------------------------
 
@@ -237,20 +242,11 @@ class RunFolder:
         return folder
 
     def _scalars(self, update: int, values: dict[str, Any]) -> None:
-        if self._writer is None:
-            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(self.path), purge_step=update)
-        for name, value in values.items():
-            if name != "update" and isinstance(value, int | float):
-                self._writer.add_scalar(name, value, update)
+        self.trackers.log(update, values)
 
     def close(self) -> None:
-        """Flush the TensorBoard events."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        """Finish the trackers: flush the TensorBoard events."""
+        self.trackers.finish()
 
     # -- reading ----------------------------------------------------------------------------------------------------
 

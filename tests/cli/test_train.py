@@ -570,3 +570,18 @@ def test_a_warm_start_is_under_the_context_of_the_strategy(command, tmp_path, mo
 def test_an_agent_of_stages_is_refused_with_how_to_train_it(command, tmp_path):
     status, _, error = command("train", *TINY, "--recipe", "veripo", "--out", tmp_path / "run")
     assert status == 1 and "compare --algorithms veripo" in error and not (tmp_path / "run").exists()
+
+
+def test_an_unknown_tracker_is_one_line_and_trackers_change_no_metrics(command, train, tmp_path, monkeypatch):
+    status, _, error = command("train", *TINY, *QUIET, "--track", "wandbb", "--out", tmp_path / "run")
+    assert status == 1 and error.count("\n") == 1 and not (tmp_path / "run").exists()
+    assert "track='wandbb' must be one of tensorboard, aim" in error and "did you mean 'wandb'?" in error
+    few = ["--updates", 2, "--evaluate-every", 0]
+    monkeypatch.setattr("g2rpo_env.report.trackers._list_classes", dict)  # as where accelerate is not installed
+    status, text, one = train("one", *few, "--track", "tensorboard", "wandb")
+    assert status == 0 and text.count("Warning: track='wandb' could not be started") == 1
+    _, _, two = train("two", *few, "--track")
+    assert metrics(one) == metrics(two)
+    assert list(one.glob("events*")) and not list(two.glob("events*"))
+    status, _, _ = command("train", "--resume", one, "--updates", 3)
+    assert status == 0 and len(RunFolder.open(one).metrics()) == 3
