@@ -256,7 +256,7 @@ class Learner:
         return found
 
     def _accumulate(self, part: Batch, loss: Any, count: float, forward: Forward | None = None) -> dict[str, float]:
-        """Add the gradients of a microbatch, after its forward pass if that is not made yet; return shares of metrics."""
+        """Add the gradients of a microbatch, whose forward pass may be made already, and return its metrics."""
         forward = forward or self._forward(part)
         log_probs_NT, regularizer = forward.log_probs_NT, self.parts.regularizer
         with checkpointing(self.policy.model, self.options.checkpointing):  # layers run again in the backward pass
