@@ -86,8 +86,7 @@ def write_contest() -> Iterator[str]:
     yield ABOUT_CONTEST
     complete = not any(found.missing for found in parts)
     if complete:
-        winners = contest.find_winners(parts)
-        yield f"**Answer: {'yes, ' + ', '.join(winners) if winners else 'no'}.** {describe_closest(parts)}\n"
+        yield f"{describe_answer(parts)} {describe_closest(parts)} {describe_rates(parts)}".rstrip() + "\n"
     yield from describe_missing(parts)
     for found in parts:
         labels = [label for label in found.labels if found.of(label)]
@@ -101,6 +100,33 @@ def write_contest() -> Iterator[str]:
                 for label in labels
             ],
         )
+
+
+def describe_answer(parts: Sequence[Found]) -> str:
+    """Return the answer: which rows are entirely above all rivals on every ground."""
+    winners = contest.find_winners(parts)
+    if winners:
+        return f"**Answer: yes.** Entirely above all three on both families: {', '.join(winners)}."
+    return (
+        f"**Answer: no.** No row's interval lies entirely above {', '.join(contest.RIVALS[:-1])} and "
+        f"{contest.RIVALS[-1]} on both families."
+    )
+
+
+def describe_rates(parts: Sequence[Found]) -> str:
+    """Return how many rows did best at the highest rate that was tried, nothing where none did."""
+    said = []
+    for found in parts:
+        chosen = RATES.get(found.part.ground.name, {})
+        high = [one.label for one in contest.list_contest() if chosen.get(one.label) == max(one.rates)]
+        if high:
+            ground = found.part.ground.name.partition(",")[0]
+            said.append(
+                f"On {ground} {len(high)} of {len(contest.list_contest())} rows did best at the highest rate that was "
+                f"tried, {', '.join(one for one in contest.RIVALS if one in high) or 'no rival'} among them: a higher "
+                "one may be better still."
+            )
+    return " ".join(said)
 
 
 def describe_closest(parts: Sequence[Found]) -> str:
@@ -120,18 +146,28 @@ def write_recipes() -> Iterator[str]:
     yield ABOUT_RECIPES
     yield from describe_missing(parts)
     for block, title in TITLES.items():
+        here = [found for found in parts if found.part.ground.name.endswith(f", {block}")]
+        if all(found.missing == count(found) for found in here):
+            continue
         yield f"### {title}\n"
         if block == recipes.GUIDED:
             yield ABOUT_GUIDED.strip() + "\n"
-        for found in parts:
-            ground, _, of = found.part.ground.name.partition(", ")
-            if of == block and any(found.of(label) for label in found.labels):
-                yield from write_guided(found, ground) if block == recipes.GUIDED else write_block(found)
+        for found in here:
+            ground = found.part.ground.name.partition(",")[0]
+            yield from write_guided(found, ground) if block == recipes.GUIDED else write_block(found)
+
+
+def count(found: Found) -> int:
+    """Return the number of runs of a part."""
+    return len({run.key for row in found.part.rows for run in row.runs})
 
 
 def describe_missing(parts: Sequence[Found]) -> Iterator[str]:
     """Yield where the runs were done, and how many are still to do."""
     missing = sum(found.missing for found in parts)
+    if missing == sum(map(count, parts)):
+        yield f"None of the {missing} runs is done yet.\n"
+        return
     text = describe_runs(parts)
     yield text[0].upper() + text[1:] + (f"; {missing} runs are not done yet" if missing else "") + ".\n"
 
