@@ -44,7 +44,8 @@ from g2rpo_env.errors import ConfigurationError, ResumeError
 from g2rpo_env.experiments.environments import make_envs, prepare_torch
 from g2rpo_env.guidance import find_guidance
 from g2rpo_env.report.plots import Curves, plot_curves
-from g2rpo_env.report.provenance import get_checksums, get_versions, to_plain
+from g2rpo_env.report.provenance import Origin, describe_run, get_checksums, get_versions, to_plain
+from g2rpo_env.report.records import Recorder, Recording
 from g2rpo_env.report.run_folder import RunFolder
 from g2rpo_env.report.tables import has_response, show_accuracy, show_answers, show_response
 from g2rpo_env.reveal.plan import CAPS
@@ -103,7 +104,9 @@ class TrainOptions(EnvOptions, TorchOptions):
     checkpoint_every: int = 50
     """Updates between checkpoints; one is also taken at the end and when the run is interrupted."""
     rollouts_every: int = 50
-    """Updates between saved rollouts; 0 = none."""
+    """Updates between saved rollouts, beside those of the first and the last update; 0 = none."""
+    rollouts_top: int = 0
+    """Likeliest tokens that are saved for each sampled one, as the policy is after the update."""
     warm: WarmStart = field(default_factory=WarmStart)
 
 
@@ -184,6 +187,8 @@ class Training:
             check_recipe(recipe, self.envs)  # here too, and not after a warm start of minutes
             rehearse(recipe, self.envs.unwrapped)
             self.agent = GRPO(self._make_policy(recipe.strategy), self.envs, seed=options.seed, recipe=recipe)
+        recording = Recording(options.rollouts_every, top=options.rollouts_top, command="train")
+        self.recorder = Recorder(run.path, self.agent, recording)
         self.without_gradient = 0
         self.progress = Progress(options.updates, self.agent.updates)
         self.is_stopping: Callable[[], bool] = lambda: False
@@ -199,7 +204,8 @@ class Training:
         training = cls(options, RunFolder(out))
         facts = {"threads": torch.get_num_threads(), "versions": get_versions()}
         facts["data"] = get_checksums(values(options.task))
-        RunFolder.create(out, {"argv": list(argv), "options": to_plain(options), **facts})
+        run = RunFolder.create(out, {"argv": list(argv), "options": to_plain(options), **facts})
+        run.write_facts(describe_run(training.find_origin(argv), training.agent.policy, training.agent.recipe))
         return training
 
     @classmethod
@@ -228,6 +234,24 @@ class Training:
         training = cls(options, run)
         run.rewind(training.agent.updates)
         return training
+
+    def find_origin(self, argv: Sequence[str]) -> Origin:
+        """Return what run.json says of the run beside its policy."""
+        options = self.options
+        return Origin(
+            command="train",
+            argv=tuple(argv),
+            label=self.folder.path.name,
+            env=options.env,
+            task=values(options.task),
+            guidance=values(options.guidance) if hasattr(options, "guidance") else None,
+            algorithm=options.recipe,
+            seed=options.seed,
+            updates=options.updates,
+            sampled_tokens=None,
+            problems=options.problems,
+            group_size=options.group_size,
+        )
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
@@ -299,6 +323,8 @@ class Training:
             unread = UnreadWatch(self._warn_unread, self.envs.unwrapped.task.max_new_tokens)
             callbacks: list[Callback] = [self._record, self._measure, self._keep, self._show, self._warn, unread]
             run_updates(agent.update, self._has_more, callbacks)
+        if agent.updates >= options.updates:
+            self.recorder.finish()
         self.folder.close()
         self.folder.checkpoint(agent, agent.updates)
         plot_curves(
@@ -316,8 +342,7 @@ class Training:
 
     def _record(self, metrics: dict[str, Any], seconds: float) -> None:
         self.folder.record(metrics, seconds)
-        if self.options.rollouts_every and self.agent.updates % self.options.rollouts_every == 0:
-            self.folder.save_rollouts(self.agent)
+        self.recorder.record()
 
     def _measure(self, metrics: dict[str, Any], seconds: float) -> None:
         done, every = self.agent.updates, self.options.evaluate_every
@@ -470,7 +495,7 @@ def explain_no_gradient(metrics: dict[str, Any]) -> str:
 
 def check_options(options: Any) -> None:
     """Raise ConfigurationError for values that would only fail after the warm start, or in the middle of the run."""
-    for name in ("updates", "seed", "evaluate_every", "rollouts_every", "response_problems"):
+    for name in ("updates", "seed", "evaluate_every", "rollouts_every", "rollouts_top", "response_problems"):
         value = getattr(options, name)
         if value is not None and value < 0:
             raise ConfigurationError(f"{name}={value} must be at least 0")

@@ -37,8 +37,12 @@ def test_a_run_leaves_what_it_promises(train):
     assert status == 0
     names = {p.name.split(".tfevents")[0] for p in folder.iterdir()}
     assert names == {
+        "run.json",
         "config.json",
+        "config.toml",
         "metrics.jsonl",
+        "groups.jsonl",
+        "problems.jsonl",
         "timings.jsonl",
         "evaluations.jsonl",
         "result.json",
