@@ -13,13 +13,13 @@ from tyro.conf import Positional
 
 from g2rpo_env.bench.benchmarks import BENCHMARKS, TABLES, TITLES, WITH_TORCH
 from g2rpo_env.bench.sandbox import soak
-from g2rpo_env.cli.options import parse
+from g2rpo_env.cli.options import ConfigOptions, parse
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.report.run_folder import check_file
 
 
-@dataclass
-class BenchOptions:
+@dataclass(kw_only=True)
+class BenchOptions(ConfigOptions):
     """Measure one process. Close other programs first, and compare ratios rather than figures."""
 
     what: Positional[str] = "env"

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
-from g2rpo_env.cli.options import parse
+from g2rpo_env.cli.options import ConfigOptions, parse
 from g2rpo_env.errors import ConfigurationError, StudyError
 from g2rpo_env.study.archive import pack, unpack
 from g2rpo_env.study.claims import CLAIMS, Claim, find_claims
@@ -22,8 +22,8 @@ from g2rpo_env.study.report import HEAD, make_cells, write_claim, write_summary
 from g2rpo_env.study.runner import Runner, StudyFolder, order_runs
 
 
-@dataclass
-class StudyOptions:
+@dataclass(kw_only=True)
+class StudyOptions(ConfigOptions):
     """Try a claim end to end: do its runs, print its table and say whether it replicates.
 
     Stop it with Ctrl-C and give the same command again: it goes on. All claims of a folder share their runs.

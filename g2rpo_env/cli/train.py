@@ -23,13 +23,16 @@ from g2rpo_env.agents.progress import Meter, Progress
 from g2rpo_env.agents.rehearsal import rehearse
 from g2rpo_env.agents.response import FRACTIONS
 from g2rpo_env.agents.warm_start import WarmStart, check_base, find_context, load_or_warm_start
+from g2rpo_env.cli.config import expand_config, get_options
 from g2rpo_env.cli.interrupt import catch_stop_request
 from g2rpo_env.cli.options import (
     DEFAULT_LENGTH,
     EnvOptions,
+    RecordingOptions,
     TorchOptions,
     check_torch_options,
     early,
+    get_recording,
     guidance_options,
     help_topic,
     nested,
@@ -43,9 +46,10 @@ from g2rpo_env.cli.parts import Named
 from g2rpo_env.errors import ConfigurationError, ResumeError
 from g2rpo_env.experiments.environments import make_envs, prepare_torch
 from g2rpo_env.guidance import find_guidance
+from g2rpo_env.report.options_file import OPTIONS, write_options
 from g2rpo_env.report.plots import Curves, plot_curves
 from g2rpo_env.report.provenance import Origin, describe_run, get_checksums, get_versions, to_plain
-from g2rpo_env.report.records import Recorder, Recording
+from g2rpo_env.report.records import Recorder
 from g2rpo_env.report.run_folder import RunFolder
 from g2rpo_env.report.tables import has_response, show_accuracy, show_answers, show_response
 from g2rpo_env.reveal.plan import CAPS
@@ -54,7 +58,7 @@ from g2rpo_env.tokenizer import encode
 
 
 @dataclass(kw_only=True)
-class TrainOptions(EnvOptions, TorchOptions):
+class TrainOptions(EnvOptions, TorchOptions, RecordingOptions):
     """Train a recipe on an environment and keep everything in a run folder.
 
     The options of the task depend on --env, those of the parts on --recipe: give both before --help to see them.
@@ -103,15 +107,12 @@ class TrainOptions(EnvOptions, TorchOptions):
     """Begin with update 1: measure neither accuracy nor guidance response before it."""
     checkpoint_every: int = 50
     """Updates between checkpoints; one is also taken at the end and when the run is interrupted."""
-    rollouts_every: int = 50
-    """Updates between saved rollouts, beside those of the first and the last update; 0 = none."""
-    rollouts_top: int = 0
-    """Likeliest tokens that are saved for each sampled one, as the policy is after the update."""
     warm: WarmStart = field(default_factory=WarmStart)
 
 
 def main(argv: Sequence[str]) -> None:
     """Train, or go on training."""
+    argv = expand_config(argv, make_options_type, "train")
     topic = help_topic(argv)
     if topic is not None:
         show_topic(make_options_type(argv), COMMON, topic, "train")
@@ -126,7 +127,7 @@ def make_options_type(argv: Sequence[str]) -> type:
     """Return the options that fit the environment, the recipe and the parts that ``argv`` names."""
     named = Named.from_argv(argv, TrainOptions.recipe)
     groups = [("task", *nested(task_options(early(argv, "env")["env"] or TrainOptions.env), prefix=""))]
-    if named.needs_guidance:
+    if named.needs_guidance or any(word.startswith("--guidance.") for word in argv):
         wrapper = {"length": named.length or DEFAULT_LENGTH, **named.wrapper}
         groups.append(("guidance", *nested(guidance_options(**wrapper))))
     doc = {"__doc__": TrainOptions.__doc__, "named": named}
@@ -143,9 +144,33 @@ def make_environment(options: Any) -> Any:
     return make_envs(options.env, options.problems, options.group_size, task, guidance)
 
 
+def find_argv(run: RunFolder) -> list[str]:
+    """Return the arguments of train that a run goes on with, whichever command began it.
+
+    Raises:
+        ResumeError: its folder does not say, or options of train cannot say what it did.
+    """
+    config = run.config
+    if {"argv", "options"} <= set(config):
+        return list(config["argv"])
+    if config.get("unsaid"):
+        raise ResumeError(f"{run.path} must be a run that g2rpo-env train can repeat: {'; '.join(config['unsaid'])}")
+    if "unsaid" not in config or not (run.path / OPTIONS).is_file():
+        raise ResumeError(f"{run.path} must be a run with a {OPTIONS}, or one that g2rpo-env train started")
+    return expand_config(["--config", str(run.path / OPTIONS)], make_options_type, "train")
+
+
+def get_run_options(options: Any, threads: int) -> dict[str, Any]:
+    """Return the options of a run as a table that repeats it."""
+    table = {**get_options(options), "threads": threads}
+    if not options.guided:
+        del table["revealed"]  # it says what --guided makes of a recipe
+    return table
+
+
 COMMON = (
     "env", "recipe", "guided", "revealed", "updates", "seed", "out", "resume", "policy", "problems", "group_size",
-    "task", "device", "dtype", "threads", "skip_base",
+    "task", "device", "dtype", "threads", "skip_base", "config",
 )  # fmt: skip
 """Options that ``train --help`` begins with; the others are in topics."""
 
@@ -187,8 +212,7 @@ class Training:
             check_recipe(recipe, self.envs)  # here too, and not after a warm start of minutes
             rehearse(recipe, self.envs.unwrapped)
             self.agent = GRPO(self._make_policy(recipe.strategy), self.envs, seed=options.seed, recipe=recipe)
-        recording = Recording(options.rollouts_every, top=options.rollouts_top, command="train")
-        self.recorder = Recorder(run.path, self.agent, recording)
+        self.recorder = Recorder(run.path, self.agent, get_recording(options, "train", ()))
         self.without_gradient = 0
         self.progress = Progress(options.updates, self.agent.updates)
         self.is_stopping: Callable[[], bool] = lambda: False
@@ -205,6 +229,7 @@ class Training:
         facts = {"threads": torch.get_num_threads(), "versions": get_versions()}
         facts["data"] = get_checksums(values(options.task))
         run = RunFolder.create(out, {"argv": list(argv), "options": to_plain(options), **facts})
+        write_options(out, get_run_options(options, facts["threads"]))
         run.write_facts(describe_run(training.find_origin(argv), training.agent.policy, training.agent.recipe))
         return training
 
@@ -216,17 +241,16 @@ class Training:
             ResumeError: the folder holds no run, or other options are given, or they mean something else by now.
         """
         run = RunFolder.open(path)
-        if not {"argv", "options"} <= set(run.config):
-            raise ResumeError(f"{path} must be a run that g2rpo-env train started; its config.json does not say how")
+        began = find_argv(run)
         given = early(argv, "resume", "updates")
         if len(argv) != sum(2 - ("=" in a) for a in argv if a.startswith("--")) or any(
             a.startswith("--") and a.split("=")[0] not in ("--resume", "--updates") for a in argv
         ):
             raise ResumeError(f"--resume {path} takes the options of that run; only --updates may be given beside it")
-        before = [*run.config["argv"], *(["--updates", given["updates"]] if given["updates"] else [])]
+        before = [*began, *(["--updates", given["updates"]] if given["updates"] else [])]
         options = parse(make_options_type(before), before, "train")
         check_options(options)
-        now, then = to_plain(options), run.config["options"]
+        now, then = to_plain(options), run.config.get("options", {})
         for key in then:
             if key not in NOT_COMPARED and not is_as_before(now.get(key), then[key]):
                 raise ResumeError(f"{key}={now.get(key)!r} must be {then[key]!r}, as when the run {path} was started")
@@ -495,7 +519,7 @@ def explain_no_gradient(metrics: dict[str, Any]) -> str:
 
 def check_options(options: Any) -> None:
     """Raise ConfigurationError for values that would only fail after the warm start, or in the middle of the run."""
-    for name in ("updates", "seed", "evaluate_every", "rollouts_every", "rollouts_top", "response_problems"):
+    for name in ("updates", "seed", "evaluate_every", "response_problems"):
         value = getattr(options, name)
         if value is not None and value < 0:
             raise ConfigurationError(f"{name}={value} must be at least 0")
@@ -505,5 +529,6 @@ def check_options(options: Any) -> None:
             raise ConfigurationError(f"{name}={value} must be at least 1")
     if options.lora is not None:
         lora.require_peft()
+    get_recording(options, "train", ())
     check_temperature(options.temperature)
     check_torch_options(options)

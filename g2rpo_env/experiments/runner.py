@@ -16,8 +16,10 @@ from g2rpo_env.agents.evaluation import Evaluation
 from g2rpo_env.experiments.arms import Arm, Failure, Result, Setting, make_agent, train
 from g2rpo_env.experiments.environments import prepare_torch
 from g2rpo_env.experiments.progress import FIELDS, Board, Gauge
+from g2rpo_env.experiments.repeat import find_repeat
 from g2rpo_env.experiments.workers import Workers, describe_error
 from g2rpo_env.machine import available_cores
+from g2rpo_env.report.options_file import write_options
 from g2rpo_env.report.plots import Curves
 from g2rpo_env.report.provenance import Origin, describe_run, get_checksums, get_versions, to_plain
 from g2rpo_env.report.records import Recorder, Recording
@@ -254,7 +256,9 @@ def run_arm(
     """
     policy = CausalLMPolicy.from_pretrained(base, device=place.device, dtype=place.dtype)
     agent = make_agent(setting, policy, arm, lengths)
-    folder = RunFolder.create(out, describe_config(setting, base, arm))
+    repeat = find_repeat(setting, base, arm, agent, place.threads)
+    folder = RunFolder.create(out, {**describe_config(setting, base, arm), "unsaid": list(repeat.unsaid)})
+    write_options(out, repeat.options, repeat.unsaid)
     recipe = getattr(agent, "recipe", None)
     folder.write_facts(describe_run(find_origin(setting, arm, out, recording), policy, recipe))
     gauge = gauge or Gauge([0.0] * len(FIELDS), 0)
@@ -263,6 +267,8 @@ def run_arm(
     updates = train(agent, setting, keeper, lambda share: gauge.set("share", min(1.0, share)))
     seconds = time.perf_counter() - started
     keeper.recorder.finish()
+    if updates != setting.updates:  # a budget of tokens ends with the update that reaches it
+        write_options(out, {**repeat.options, "updates": updates}, repeat.unsaid)
     folder.close()
     folder.checkpoint(agent, updates)
     evaluation = setting.evaluate(agent, "test", setting.evaluation_problems)
