@@ -23,7 +23,7 @@ class BenchOptions(ConfigOptions):
     """Measure one process. Close other programs first, and compare ratios rather than figures."""
 
     what: Positional[str] = "env"
-    """Benchmark: env, sandbox, verify (pairs in the folder that G2RPO_DATA names), rollout, recipes, and step,
+    """Benchmark: env, sandbox, verify (pairs in the folder that G2RPO_DATA names), rollout, recipes, record, and step,
     update and memory (these three with the extra ``benchmark``); or families, a table of models."""
     json: Path | None = None
     """File for the measurements."""
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> None:
     table.add_column("figure", justify="right", no_wrap=True)
     table.add_column("unit", no_wrap=True)
     for row in rows:
-        table.add_row(row.name, f"{row.value:,.{2 if row.unit in ('ratio', 's') else 0}f}", row.unit)
+        table.add_row(row.name, f"{row.value:,.{2 if row.unit in ('ratio', 's', '%') else 0}f}", row.unit)
     Console().print(table)
     if options.json is not None:
         values = [{"name": row.name, "value": row.value, "unit": row.unit} for row in rows]

@@ -137,9 +137,8 @@ def list_arguments(kind: type, table: Mapping[str, Any], path: Path, command: st
         if name in groups and name not in options:
             raise ConfigurationError(f"{path}: {what}={value!r:.60} must be a table, [{what}]")
         if name not in options:
-            raise ConfigurationError(
-                f"{path}: {what}={value!r:.60} must be an option of g2rpo-env {command}{suggest(name, [*options, *groups])}"
-            )
+            known = suggest(name, [*options, *groups])
+            raise ConfigurationError(f"{path}: {what}={value!r:.60} must be an option of g2rpo-env {command}{known}")
         option = options[name]
         if isinstance(value, Mapping):
             raise ConfigurationError(f"{path}: {what} must be a value: it is an option, and no group of them")
@@ -185,7 +184,8 @@ def find_options(kind: type) -> tuple[dict[str, FileOption], dict[str, FileOptio
         name, bare, is_positional = field.name, hints[field.name], False
         while hasattr(bare, "__metadata__"):
             for mark in bare.__metadata__:
-                name = getattr(mark, "name", None) if getattr(mark, "name", None) is not None else name
+                given = getattr(mark, "name", None)
+                name = name if given is None else str(given)
                 is_positional |= mark in getattr(Positional[int], "__metadata__", ())
             bare = typing.get_args(bare)[0]
         if dataclasses.is_dataclass(bare):

@@ -226,10 +226,10 @@ class Training:
         out = options.out or Path("runs") / name
         RunFolder.check_free(out)
         training = cls(options, RunFolder(out))
-        facts = {"threads": torch.get_num_threads(), "versions": get_versions()}
-        facts["data"] = get_checksums(values(options.task))
+        threads = torch.get_num_threads()
+        facts = {"threads": threads, "versions": get_versions(), "data": get_checksums(values(options.task))}
         run = RunFolder.create(out, {"argv": list(argv), "options": to_plain(options), **facts})
-        write_options(out, get_run_options(options, facts["threads"]))
+        write_options(out, get_run_options(options, threads))
         run.write_facts(describe_run(training.find_origin(argv), training.agent.policy, training.agent.recipe))
         return training
 

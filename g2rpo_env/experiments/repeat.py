@@ -103,7 +103,7 @@ def _say_parts(expected: Recipe, recipe: Recipe, unsaid: list[str]) -> dict[str,
             if one.init and not (slot == "controller" and one.name == "length")
         }
         known = {} if is_other else {name: getattr(before, name) for name in given}
-        table = {}
+        table: dict[str, Any] = {}
         for name, value in given.items():
             if name in known and value == known[name] and not _is_sayable(value):
                 continue  # the recipe has it already

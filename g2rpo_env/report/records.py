@@ -127,12 +127,18 @@ class Recorder:
 
 def group_records(update: Update) -> list[dict[str, Any]]:
     """Return a record per group of an update, with a list per member for everything that differs between them."""
-    learnt = {id(one.episode): one for one in update.examples()}
-    by_name = {(e.group, e.member, e.stage): one for e, one in ((x.episode, x) for x in learnt.values())}
+    pairs = [
+        (episode, float(advantage))
+        for group, advantage_G in zip(update.selected, update.advantages, strict=True)
+        for episode, advantage in zip(group.episodes, advantage_G, strict=True)
+    ]
+    learnt = {id(episode): advantage for episode, advantage in pairs}
+    # A selection may hand on copies, cut or put together anew.
+    by_name = {(e.group, e.member, e.stage): advantage for e, advantage in pairs}
     rows = []
     for group in update.groups:
         members = group.episodes
-        found = [learnt.get(id(e)) or by_name.get((e.group, e.member, e.stage)) for e in members]
+        found = [learnt.get(id(e), by_name.get((e.group, e.member, e.stage))) for e in members]
         rows.append(
             {
                 "update": update.number,
@@ -144,7 +150,7 @@ def group_records(update: Update) -> list[dict[str, Any]]:
                 "reveal": [int(e.reveal) for e in members],
                 "sampled": [int(e.sampled_T.sum()) for e in members],
                 "truncated": [bool(e.truncated) for e in members],
-                "advantage": [None if one is None else number(one.advantage) for one in found],
+                "advantage": [None if one is None else number(one) for one in found],
                 "answer": [None if e.verdict.answer is None else str(e.verdict.answer)[:ANSWER] for e in members],
             }
         )
@@ -256,8 +262,8 @@ def describe_example(
         "logprobs_before": mask(before_T[:size] if knows and before_T is not None else weight_T, revealed_T & knows),
         "advantage": None if example is None else example.advantage,
         "credits": mask(example.credit_T, weight_T > 0) if example is not None and has_credits else None,
-        "weights": [number(weight) for weight in weight_T],
-        "loss_mask": [int(weight > 0) for weight in weight_T],
+        "weights": mask(weight_T, weight_T == weight_T),
+        "loss_mask": (weight_T > 0).astype(int).tolist(),
         "shaped_reward": None if example is None else example.reward,
         "selected": example is not None,
     }
@@ -289,10 +295,12 @@ def mask(values_T: np.ndarray, where_T: np.ndarray) -> list[float | None]:
     >>> mask(np.array([0.5, -1.25]), np.array([False, True]))
     [None, -1.25]
     """
-    return [number(value) if wanted else None for value, wanted in zip(values_T.tolist(), where_T, strict=True)]
+    value_T, known_T = np.asarray(values_T, np.float64), np.asarray(where_T, bool) & np.isfinite(values_T)
+    pairs = zip(np.round(value_T, 6).tolist(), known_T.tolist(), strict=True)
+    return [value if known else None for value, known in pairs]
 
 
-def number(value: float) -> float | None:
+def number(value: Any) -> float | None:
     """Return a number with six decimals, None where it is not finite, which JSON does not have.
 
     >>> number(1 / 3), number(float("nan"))

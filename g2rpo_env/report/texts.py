@@ -35,6 +35,9 @@ class TokenTexts:
             tokens_T: int (T,), token ids.
         """
         tokens = tokens_T.tolist()
+        texts = [self._read(tokens, [place]) for place in range(len(tokens))]
+        if LOST not in "".join(texts):
+            return texts, [False] * len(tokens)
         texts, is_part = [""] * len(tokens), [False] * len(tokens)
         waiting: list[int] = []  # places of the tokens that hold bytes of a character that is not whole yet
         shown = 0  # letters of their text, before that character, that stand already

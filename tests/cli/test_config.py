@@ -93,7 +93,8 @@ def test_options_as_a_table_are_complete_and_read_back():
     options = Options(seed=2, maybe=False, name=None, out=Path("x"), group=Group(3.0, None))
     table = get_options(options)
     assert table == {
-        "model": "none", "seed": 2, "is_on": True, "maybe": False, "rates": [1.0], "group": {"length": 3.0, "limit": "None"}
+        "model": "none", "seed": 2, "is_on": True, "maybe": False, "rates": [1.0],
+        "group": {"length": 3.0, "limit": "None"},
     }  # fmt: skip
     assert "rates" not in get_options(Options(rates=tyro.MISSING))
 

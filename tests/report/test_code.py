@@ -4,6 +4,10 @@ from g2rpo_env.report.code import hash_code, hash_loaded_code, strip_code
 
 
 def test_the_code_that_counts_is_what_a_run_loads():
+    import g2rpo_env.agents.generators
+    import g2rpo_env.checks.single
+    import g2rpo_env.report.plots
+    import g2rpo_env.study.runner  # noqa: F401
 
     names = set(hash_loaded_code())
     assert {
