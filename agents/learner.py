@@ -277,7 +277,8 @@ class Learner:
         """Add the gradients of a microbatch, given its forward pass, and return its shares of the metrics."""
         log_probs_NT, regularizer = forward.log_probs_NT, self.parts.regularizer
         with checkpointing(self.policy.model, self.options.checkpointing):  # layers run again in the backward pass
-            added = 0.0 if regularizer is None else regularizer(forward.entropy_NT, part)
+            entropy_NT = forward.entropy_NT
+            added = 0.0 if regularizer is None or entropy_NT is None else regularizer(entropy_NT, part)
             if self.on_policy:
                 part = part.with_old_log_probs(log_probs_NT.detach(), Role.REVEALED)
             result = loss(log_probs_NT, part)

@@ -87,7 +87,8 @@ def measure_device_peak(place: Place, side: str, tokens: int) -> float:
 def run_our_pass(model: Any, batch: Any) -> None:
     """Run forward and backward as GRPO does, all episodes in one microbatch."""
     agent = update.make_our_agent(model)
-    agent.learner._accumulate(batch, agent.recipe.loss, float(batch.weight_NT.sum()))
+    count = float(batch.weight_NT.sum())
+    agent.learner._accumulate(batch, agent.recipe.loss, count, agent.learner._forward(batch))
 
 
 def run_trl_pass(model: Any, batch: Any) -> None:

@@ -47,6 +47,8 @@ class StudyOptions(ConfigOptions):
     """End after so many seconds, with the runs that are done by then."""
     trust_results: bool = False
     """Go on with results that other code made, which is an error otherwise."""
+    records: bool = False
+    """Keep a run folder of each run that is done now, below OUT/runs: groups, rollouts, checkpoints."""
     data: Path | None = None
     """File of results, a line per run, such as those in docs/results: what it has is not done again, and it gets what
     is done now."""
@@ -63,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
     if options.workers is not None and options.workers < 1:
         raise ConfigurationError(f"workers={options.workers} must be at least 1")
     folder = StudyFolder.open(options.out, {"form": scale.name, "seeds": list(scale.seeds)}, options.trust_results)
-    runner = Runner(folder, options.workers, options.device, options.seconds)
+    runner = Runner(folder, options.workers, options.device, options.seconds, records=options.records)
     runs = [run for claim in claims for run in claim.make_runs(scale)]
     if options.data is not None and options.data.is_file():
         print(f"{unpack(options.data, folder)} results come from {options.data}.")

@@ -214,22 +214,63 @@ def run_in_worker(
         raise
 
 
-@dataclass
-class _Keeper:
-    """Keeps the updates and the evaluations of an arm in its folder, and shows how far it is."""
+class ArmFolder:
+    """The run folder of an arm: its options, and what is kept of its updates and evaluations.
 
-    folder: RunFolder
-    recorder: Recorder
-    gauge: Gauge
+    Args:
+        setting: Environment, budget, seed.
+        base: Folder of the base.
+        arm: The arm.
+        agent: Its agent, before its first update.
+        policy: The policy that it trains.
+        out: Run folder; must be new or empty.
+        place: Where the model runs.
+        recording: What the folder keeps of its groups and episodes.
+        gauge: Shows how far it is; None for nobody.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        base: Path,
+        arm: Arm,
+        agent: Any,
+        policy: Any,
+        out: Path,
+        place: Place = ON_PROCESSOR,
+        recording: Recording = RECORDING,
+        gauge: Gauge | None = None,
+    ) -> None:
+        self.setting, self.agent, self.gauge = setting, agent, gauge or Gauge([0.0] * len(FIELDS), 0)
+        self._repeat = find_repeat(setting, base, arm, agent, place.threads)
+        self.files = RunFolder.create(out, {**describe_config(setting, base, arm), "unsaid": list(self._repeat.unsaid)})
+        write_options(out, self._repeat.options, self._repeat.unsaid)
+        origin = find_origin(setting, arm, out, recording)
+        self.files.write_facts(describe_run(origin, policy, getattr(agent, "recipe", None)))
+        self._recorder = Recorder(out, agent, recording)
 
     def record(self, metrics: dict[str, Any], seconds: float) -> None:
-        self.folder.record(metrics, seconds)
-        self.recorder.record()
+        """Keep one update."""
+        self.files.record(metrics, seconds)
+        self._recorder.record()
         self.gauge.record(metrics)
 
     def record_evaluation(self, update: int, evaluation: Evaluation) -> None:
-        self.folder.record_evaluation(update, evaluation)
+        """Keep an evaluation made after ``update`` updates."""
+        self.files.record_evaluation(update, evaluation)
         self.gauge.set("accuracy", evaluation.accuracy)
+
+    def finish(self, updates: int) -> None:
+        """Keep what is there after the last update."""
+        self._recorder.finish()
+        if updates != self.setting.updates:  # a budget of tokens ends with the update that reaches it
+            write_options(self.files.path, {**self._repeat.options, "updates": updates}, self._repeat.unsaid)
+        self.files.close()
+        self.files.checkpoint(self.agent, updates)
+
+    def write_result(self, updates: int, evaluation: Evaluation) -> None:
+        """Keep the final evaluation."""
+        self.files.write_result(updates, evaluation, sampled_tokens=int(self.agent.sampled_tokens))
 
 
 def run_arm(
@@ -256,24 +297,14 @@ def run_arm(
     """
     policy = CausalLMPolicy.from_pretrained(base, device=place.device, dtype=place.dtype)
     agent = make_agent(setting, policy, arm, lengths)
-    repeat = find_repeat(setting, base, arm, agent, place.threads)
-    folder = RunFolder.create(out, {**describe_config(setting, base, arm), "unsaid": list(repeat.unsaid)})
-    write_options(out, repeat.options, repeat.unsaid)
-    recipe = getattr(agent, "recipe", None)
-    folder.write_facts(describe_run(find_origin(setting, arm, out, recording), policy, recipe))
-    gauge = gauge or Gauge([0.0] * len(FIELDS), 0)
-    keeper = _Keeper(folder, Recorder(out, agent, recording), gauge)
+    folder = ArmFolder(setting, base, arm, agent, policy, out, place, recording, gauge)
     started = time.perf_counter()
-    updates = train(agent, setting, keeper, lambda share: gauge.set("share", min(1.0, share)))
+    updates = train(agent, setting, folder, lambda share: folder.gauge.set("share", min(1.0, share)))
     seconds = time.perf_counter() - started
-    keeper.recorder.finish()
-    if updates != setting.updates:  # a budget of tokens ends with the update that reaches it
-        write_options(out, {**repeat.options, "updates": updates}, repeat.unsaid)
-    folder.close()
-    folder.checkpoint(agent, updates)
+    folder.finish(updates)
     evaluation = setting.evaluate(agent, "test", setting.evaluation_problems)
-    folder.write_result(updates, evaluation, sampled_tokens=int(agent.sampled_tokens))
-    curves = Curves(folder.metrics(), folder.evaluations())
+    folder.write_result(updates, evaluation)
+    curves = Curves(folder.files.metrics(), folder.files.evaluations())
     return Result(arm, setting.seed, evaluation, agent.sampled_tokens, curves, seconds)
 
 

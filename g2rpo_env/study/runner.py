@@ -4,12 +4,14 @@ study.json            scale and seeds that the folder was begun with
 code/HASH.json        module -> hash of its source without comments, for the code that made a result
 bases/KEY/            a base as a Hugging Face folder
 results/KEY.json      the result of a run
+runs/KEY/             its run folder, where records are asked for
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -26,7 +28,7 @@ from g2rpo_env.naming import MOVED_MODULES
 from g2rpo_env.report.code import hash_loaded_code, hash_module
 from g2rpo_env.study.runs import Base, Run, execute, hash_config, hash_weights
 
-OPTIONS = "study.json"
+OPTIONS, RUNS = "study.json", "runs"
 
 NAMED = 6
 """Changed modules that a message names."""
@@ -157,11 +159,14 @@ def make_base(folder: StudyFolder, base: Base) -> None:
         base.make(folder.get_base(base))
 
 
-def do_run(folder: StudyFolder, run: Run, device: str) -> dict[str, Any]:
-    """Do one run in this process and keep its result."""
+def do_run(folder: StudyFolder, run: Run, device: str, records: bool = False) -> dict[str, Any]:
+    """Do one run in this process and keep its result, and a run folder where ``records`` asks for one."""
     needed = {one.key: folder.get_result(one) for one in run.needed}
     lengths = {key: result["lengths"] for key, result in needed.items() if result is not None}
-    found = execute(run, folder.get_base(run.base), lengths, device)
+    out = folder.path / RUNS / run.key if records else None
+    for half in () if out is None else (out, out.with_name(f"{out.name}-before")):
+        shutil.rmtree(half, ignore_errors=True)  # an earlier try of this run, which left no result
+    found = execute(run, folder.get_base(run.base), lengths, device, out)
     folder.keep(run, found)
     return found
 
@@ -176,6 +181,7 @@ class Runner:
         device: Torch device of all of them.
         seconds: Begin nothing and wait for nothing after so long; None has no limit.
         stream: Where progress goes; None is standard error.
+        records: Whether each run keeps a run folder, too.
     """
 
     folder: StudyFolder
@@ -183,6 +189,7 @@ class Runner:
     device: str = "cpu"
     seconds: float | None = None
     stream: TextIO | None = None
+    records: bool = False
     failed: dict[str, str] = field(default_factory=dict)
 
     def do(self, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
@@ -229,7 +236,7 @@ class Runner:
     def _submit(self, workers: Workers, job: Base | Run) -> Future[Any]:
         if isinstance(job, Base):
             return workers.submit(make_base, self.folder, job)
-        return workers.submit(do_run, self.folder, job, self.device)
+        return workers.submit(do_run, self.folder, job, self.device, self.records)
 
     def _finish(self, job: Base | Run, future: Future[Any], done: dict[str, Any], counter: Counter) -> None:
         error = future.exception()
