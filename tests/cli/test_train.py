@@ -66,6 +66,14 @@ def test_a_run_leaves_what_it_promises(train):
     assert run.config["options"]["task"]["digits"] == 1
 
 
+def test_equal_runs_write_equal_metrics_with_records_on_and_off(train):
+    _, _, one = train("one", "--updates", 5, "--rollouts-every", 0)
+    _, _, two = train("two", "--updates", 5, "--rollouts-every", 1, "--rollouts-top", 2)
+    assert metrics(one) == metrics(two) and not (one / "rollouts").exists()
+    assert len(list((two / "rollouts").iterdir())) == 5
+    assert (one / "groups.jsonl").read_bytes() == (two / "groups.jsonl").read_bytes()
+
+
 def test_equal_runs_write_equal_metrics_with_evaluation_on_and_off_and_other_seeds_other_ones(train):
     _, _, one = train("one", "--updates", 5, "--evaluate-every", 2)
     _, _, two = train("two", "--updates", 5, "--evaluate-every", 0)
