@@ -53,7 +53,7 @@ class Given:
     def prepare(self, part: Any, groups: Sequence[Group]) -> None:
         """Make the forward passes that a part will ask for group by group, for all groups together."""
         for name in sorted(get_requirements(part) & SCORES.keys()):
-            self.per_token(name, list_episodes(groups))
+            self._score(part, name, list_episodes(groups))
 
     def for_group(self, part: Any, group: Group) -> dict[str, Any]:
         """Return the keywords of a part that is called with one group."""
@@ -81,12 +81,22 @@ class Given:
     def _provide(self, part: Any, groups: Sequence[Group], at_reveals: bool = False) -> list[tuple[Provided, Any]]:
         found = []
         for name in sorted(get_requirements(part) & PROVIDED.keys()):
-            if name == "entropy" and at_reveals:
-                value = self.per_token(name, list_episodes(groups), (Role.REVEALED,))
+            if name in SCORES:
+                roles = (Role.REVEALED,) if name == "entropy" and at_reveals else WRITTEN
+                value = self._score(part, name, list_episodes(groups), roles)
             else:
                 value = PROVIDED[name].make(self, groups)
             found.append((PROVIDED[name], value))
         return found
+
+    def _score(
+        self, part: Any, what: str, episodes: Sequence[Episode], roles: tuple[int, ...] = WRITTEN
+    ) -> list[np.ndarray]:
+        """Return a value per token of each episode that a part reads, zeros for the others."""
+        reads = getattr(part, "reads", None)
+        read = [e for e in episodes if reads is None or reads(e)]
+        found = {id(e): value_T for e, value_T in zip(read, self.per_token(what, read, roles), strict=True)}
+        return [found[id(e)] if id(e) in found else np.zeros(len(e.tokens_T), np.float32) for e in episodes]
 
     def per_token(self, what: str, episodes: Sequence[Episode], roles: tuple[int, ...] = WRITTEN) -> list[np.ndarray]:
         """Return a value per token of each episode, float32 (T,) each, 0 where its role is not asked for.
@@ -238,31 +248,24 @@ class Provided:
         episode_keyword: Its name for token weights, which are called with an episode.
         per: ``token`` and ``episode``: a list with an entry for each episode of the groups that are asked for, for
             tokens an array (T,). ``group``: one value per group. ``update``: one value.
-        make: (given, groups) -> the value, or the list of values.
+        make: (given, groups) -> the value, or the list of values; not asked for what :data:`SCORES` computes.
     """
 
     keyword: str
     episode_keyword: str
     per: Literal["token", "episode", "group", "update"]
-    make: Callable[[Given, Sequence[Group]], Any]
-
-
-def score_tokens(what: str) -> Callable[[Given, Sequence[Group]], list[np.ndarray]]:
-    """Return the function of groups that gives a value per token, see :data:`SCORES`."""
-    return lambda given, groups: given.per_token(what, list_episodes(groups))
+    make: Callable[[Given, Sequence[Group]], Any] = lambda given, groups: None
 
 
 PROVIDED: dict[str, Provided] = {
     # A forward pass of the policy as it is before the update, at sampled and revealed tokens: log pi, float32.
-    "log_probs": Provided("log_prob_GT", "log_prob_T", "token", score_tokens("log_probs")),
+    "log_probs": Provided("log_prob_GT", "log_prob_T", "token"),
     # The same up to rounding: what the rollout recorded where that is it, a forward pass elsewhere.
-    "old_log_probs": Provided("old_log_prob_GT", "old_log_prob_T", "token", score_tokens("old_log_probs")),
+    "old_log_probs": Provided("old_log_prob_GT", "old_log_prob_T", "token"),
     # A forward pass of the reference.
-    "reference_log_probs": Provided(
-        "reference_log_prob_GT", "reference_log_prob_T", "token", score_tokens("reference_log_probs")
-    ),
+    "reference_log_probs": Provided("reference_log_prob_GT", "reference_log_prob_T", "token"),
     # A forward pass of the policy: entropies in nats.
-    "entropy": Provided("entropy_GT", "entropy_T", "token", score_tokens("entropy")),
+    "entropy": Provided("entropy_GT", "entropy_T", "token"),
     # Function of a group: hidden states and residuals at its sampled tokens; the memory of one group at a time.
     "states": Provided("states_of", "states_of", "update", get_states),
     # Sampled tokens that end a line, bool.

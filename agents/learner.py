@@ -205,7 +205,7 @@ class Learner:
                     loss, rows, objective, known = self._loss(rows, count)
                     parts = rows.microbatches(self.options.microbatch, self.options.microbatch_tokens)
                     for number, part in enumerate(parts):
-                        sums.add(self._accumulate(part, loss, count, known[number] if known else self._forward(part)))
+                        sums.add(self._accumulate(part, loss, count, known[number] if known else None))
                     sums.add(objective)
                 grad_norm = self._apply(sums.of["loss"])
         except (NonFiniteError, OutOfMemoryError):
@@ -273,12 +273,14 @@ class Learner:
             self._scored.append((part.id_N2, found.log_probs_NT.detach()))
         return found
 
-    def _accumulate(self, part: Batch, loss: Any, count: float, forward: Forward) -> dict[str, float]:
-        """Add the gradients of a microbatch, given its forward pass, and return its shares of the metrics."""
+    def _accumulate(self, part: Batch, loss: Any, count: float, forward: Forward | None = None) -> dict[str, float]:
+        """Add the gradients of a microbatch, whose forward pass may be made already, and return its metrics."""
+        forward = forward or self._forward(part)
         log_probs_NT, regularizer = forward.log_probs_NT, self.parts.regularizer
         with checkpointing(self.policy.model, self.options.checkpointing):  # layers run again in the backward pass
-            entropy_NT = forward.entropy_NT
-            added = 0.0 if regularizer is None or entropy_NT is None else regularizer(entropy_NT, part)
+            added: torch.Tensor | float = 0.0
+            if regularizer is not None and forward.entropy_NT is not None:
+                added = regularizer(forward.entropy_NT, part)
             if self.on_policy:
                 part = part.with_old_log_probs(log_probs_NT.detach(), Role.REVEALED)
             result = loss(log_probs_NT, part)

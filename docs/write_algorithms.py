@@ -6,21 +6,13 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from g2rpo_env.agents.recipes import estimators, guides, plain, ratios, sets, stages, tokens, veripo
+from g2rpo_env.agents import recipes
+from g2rpo_env.agents.recipes import veripo
 from g2rpo_env.agents.recipes.describe import CONFIDENCE, STAGED, Description, describe, first_line
 
 PAGE = Path(__file__).with_name("algorithms.md")
 
-FAMILIES = {
-    "Plain": plain,
-    "Estimators": estimators,
-    "Ratios": ratios,
-    "Whole groups": sets,
-    "Tokens": tokens,
-    "Stages and contexts": stages,
-    "Guided": guides,
-    "Several recipes": veripo,
-}
+FAMILIES = {**recipes.FAMILIES, "Several recipes": veripo}
 """Heading -> module of the recipes under it, in the order of the page."""
 
 INTRODUCTION = """# Algorithms
@@ -52,7 +44,7 @@ the drafts of `igrpo` and the level of reward of `gac`, cannot be guided.
 *memory*, and *derived here* for what no source says. Differences that are known are numbered.
 
 **Cost** is the time of an update over that of `grpo` on the same episodes, sampling left out, from `g2rpo-env bench
-recipes`.
+recipes`. [Algorithms, measured](algorithms-measured.md) has what each recipe learns at a small scale.
 
 """
 

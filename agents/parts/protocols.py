@@ -2,8 +2,9 @@
 
 A part is an object, usually a frozen dataclass, that is called with arrays or records. It may declare ``requires``, a
 set of names from the tables of :mod:`g2rpo_env.agents.given`: whatever it names is computed for it, once per update,
-and handed over by keyword. A part that keeps something between updates follows :class:`Stateful`, one that also trains
-numbers of its own :class:`Trainable`.
+and handed over by keyword. Where it has ``reads(episode) -> bool``, values per token that take a forward pass are
+computed for the episodes of which that is true; it gets zeros for the others. A part that keeps something between
+updates follows :class:`Stateful`, one that also trains numbers of its own :class:`Trainable`.
 
 Shapes: G members of a group, P groups, N episodes of a batch, T tokens of an episode. ``*_`` and ``**given`` stand in
 the calls for type checkers: a part takes only the keywords that it requires.

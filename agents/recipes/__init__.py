@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any, cast
 
 from g2rpo_env.agents.agent import AGENTS
@@ -20,6 +21,7 @@ from g2rpo_env.guidance import find_guidance
 from g2rpo_env.naming import load_object, suggest
 
 __all__ = [
+    "FAMILIES",
     "RECIPES",
     "Optimizer",
     "Recipe",
@@ -36,14 +38,19 @@ __all__ = [
     "sft",
 ]
 
+FAMILIES: Mapping[str, ModuleType] = {
+    "Plain": plain,
+    "Estimators": estimators,
+    "Ratios": ratios,
+    "Whole groups": sets,
+    "Tokens": tokens,
+    "Stages and contexts": stages,
+    "Guided": guides,
+}
+"""Heading -> module of the recipes under it, in the order in which they are listed."""
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
-    **plain.RECIPES,
-    **estimators.RECIPES,
-    **ratios.RECIPES,
-    **sets.RECIPES,
-    **tokens.RECIPES,
-    **stages.RECIPES,
-    **guides.RECIPES,
+    name: make_recipe for family in FAMILIES.values() for name, make_recipe in family.RECIPES.items()
 }
 """Recipes by name: name -> a function without arguments. The docstring of the function describes the algorithm."""
 

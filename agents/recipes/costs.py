@@ -38,7 +38,7 @@ COSTS: Mapping[str, float] = {
     "disco-ratio": 1.20,
     "disco-b-ratio": 1.23,
     "dpo": 0.64,
-    "care": 1.37,
+    "care": 1.15,
     "sgpo": 0.95,
     "lambda-grpo": 1.21,
     "tr-grpo": 0.97,

@@ -87,8 +87,7 @@ def measure_device_peak(place: Place, side: str, tokens: int) -> float:
 def run_our_pass(model: Any, batch: Any) -> None:
     """Run forward and backward as GRPO does, all episodes in one microbatch."""
     agent = update.make_our_agent(model)
-    count = float(batch.weight_NT.sum())
-    agent.learner._accumulate(batch, agent.recipe.loss, count, agent.learner._forward(batch))
+    agent.learner._accumulate(batch, agent.recipe.loss, float(batch.weight_NT.sum()))
 
 
 def run_trl_pass(model: Any, batch: Any) -> None:

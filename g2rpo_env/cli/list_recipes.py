@@ -13,16 +13,12 @@ from rich.table import Table
 
 from g2rpo_env.agents import recipes
 from g2rpo_env.agents.recipe import Recipe
-from g2rpo_env.agents.recipes import estimators, guides, plain, ratios, sets, stages, tokens
 from g2rpo_env.agents.recipes.describe import STAGED, Description, describe, describe_all, first_line, list_options
-
-FAMILIES = (plain, estimators, ratios, sets, tokens, stages, guides)
-"""Modules of recipes, in the order in which they are shown."""
 
 
 def show_recipes(console: Console) -> None:
     """Print by family what each recipe is, its parts beside those of ``grpo``, its source, how well that was read."""
-    for module in FAMILIES:
+    for module in recipes.FAMILIES.values():
         console.print(f"[bold underline]{escape(first_line(module))}[/bold underline]")
         for one in describe_all(list(module.RECIPES)):
             show_short(console, one)

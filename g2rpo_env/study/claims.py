@@ -75,7 +75,7 @@ class Claim:
         question: The measurement.
         parts: Scale -> parts.
         checks: Results of the parts -> checks.
-        plots: Names of the panels of its picture, keys of :data:`g2rpo_env.study.pictures.PANELS`.
+        plots: Names of the panels of its picture, keys of :data:`g2rpo_env.study.pictures.PANELS`; none: no picture.
         x: Meaning of the places on the lines of its plot.
     """
 

@@ -104,6 +104,21 @@ RATES: Mapping[str, Mapping[str, float]] = {
         "imitation of hard problems": 0.0002,
         "imitation of hard problems and contrast": 0.0003,
         "positive only": 0.0003,
+        "positive only, entropy": 0.0003,
+    },
+    "Chain, guided against imitation": {
+        "grpo": 3e-05,
+        "grpo, revealed": 0.0005,
+        "sft": 0.0003,
+        "raft, revealed": 0.0005,
+        "imitation and contrast 0.3": 0.0005,
+        "imitation and contrast 1": 0.0005,
+        "imitation and contrast, leave-one-out": 0.0005,
+        "imitation and contrast, max-rl": 0.0005,
+        "imitation of hard problems": 0.0005,
+        "imitation of hard problems and contrast": 0.0005,
+        "positive only": 0.0005,
+        "positive only, entropy": 0.0005,
     },
 }
 """Part of a table -> label of a row -> learning rate."""

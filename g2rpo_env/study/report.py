@@ -129,7 +129,7 @@ def write_claim(claim: Claim, found: list[Found], scale: Scale, command: str, fo
         if len(found) > 1:
             lines += [f"#### {one.part.ground.name}", ""]
         lines += [*make_table(one), ""]
-        if any(one.of(label) for label in one.labels):
+        if claim.plots and any(one.of(label) for label in one.labels):
             name = claim.name if len(found) == 1 else f"{claim.name}-{number + 1}"
             path = draw(claim, one, folder / f"{name}.png")
             lines += [f"![{claim.name}, {one.part.ground.name}](images/{path.name})", ""]

@@ -158,6 +158,25 @@ def test_recorded_log_probs_stand_for_a_forward_pass_where_they_are_the_policys(
     assert recorded.per_token("old_log_probs", [branch])[0] is not branch.logprob_T
 
 
+def test_a_part_reads_the_episodes_that_it_names(agent: Any, groups: Any, given: Given) -> None:
+    @dataclass(frozen=True)
+    class OfGuided:
+        requires = frozenset({"log_probs"})
+
+        def reads(self, episode: Any) -> bool:
+            return episode.guided
+
+    rows: list[int] = []
+    score = agent.learner.log_probs
+    agent.learner.log_probs = lambda batch: (rows.append(len(batch)), score(batch))[1]
+    given.prepare(OfGuided(), groups)
+    found = sum((given.for_group(OfGuided(), group)["log_prob_GT"] for group in groups), [])
+    assert rows == [sum(e.guided for e in groups.episodes)]
+    everything = given.for_groups(requiring("log_probs"), groups)["log_prob_GT"]  # zeros were kept for nobody else
+    for episode, got, want in zip(groups.episodes, found, everything, strict=True):
+        assert want.any() and got == pytest.approx(want if episode.guided else np.zeros_like(want))
+
+
 @pytest.mark.parametrize("options", [{"top_k": 3}, {"top_p": 0.5}, {"min_p": 0.1}])
 def test_a_truncated_distribution_is_not_the_one_that_is_trained(make_agent: Any, options: dict[str, Any]) -> None:
     agent = make_agent()

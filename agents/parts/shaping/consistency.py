@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from g2rpo_env.agents.parts.options import check_types
-from g2rpo_env.episode import Group
+from g2rpo_env.episode import Episode, Group
 from g2rpo_env.errors import ConfigurationError
 
 ROUNDING = 1e-6
@@ -93,6 +93,10 @@ class ConsistencyBonus:
             raise ConfigurationError(f"cap={self.cap} must lie in (0, 1]")
         if not 0 <= self.least < 1:
             raise ConfigurationError(f"least={self.least} must lie in [0, 1)")
+
+    def reads(self, episode: Episode) -> bool:
+        """Whether the likelihood of an episode's answer is compared: that of a right one."""
+        return episode.correct
 
     def __call__(
         self, group: Group, *, reference_log_prob_GT: Sequence[np.ndarray], answer_GT: Sequence[np.ndarray]
