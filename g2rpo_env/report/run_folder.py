@@ -80,6 +80,12 @@ def read_object(path: Path, refusal: type[G2RPOError], name: str) -> dict[str, A
     return found
 
 
+def find_runs(folder: Path) -> list[Path]:
+    """Return the run folders in a folder of several, such as that of a demo or a comparison, relative to it."""
+    found = [path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{METRICS}")]
+    return sorted(path.relative_to(folder) for path in found if (path / CONFIG).is_file())
+
+
 class RunFolder:
     """A run on disk. Use :meth:`create` or :meth:`open`.
 
@@ -130,7 +136,11 @@ class RunFolder:
         """Return an existing run folder; raises ResumeError if it is none."""
         path = Path(path)
         if not (path / CONFIG).is_file():
-            raise ResumeError(f"run={str(path)!r} must be a run folder, with a {CONFIG} in it")
+            runs = find_runs(path)
+            one_of = (
+                f"; it holds the runs {', '.join(map(str, runs))} (give one, such as {path / runs[0]})" if runs else ""
+            )
+            raise ResumeError(f"run={str(path)!r} must be a run folder, with a {CONFIG} in it{one_of}")
         return cls(path)
 
     def _read(self, name: str) -> dict[str, Any]:

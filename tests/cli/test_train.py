@@ -250,6 +250,8 @@ def test_a_run_of_a_comparison_goes_on_and_is_repeated(command, tmp_path, monkey
     status, _, error = command("train", "--resume", tmp_path / "ppo")
     assert status == 1 and "PPOAgent is an agent and no recipe" in error
     assert (tmp_path / "ppo/config.toml").read_text().startswith("# This run cannot be repeated by g2rpo-env train: ")
+    status, _, error = command("train", "--resume", tmp_path)
+    assert status == 1 and "it holds the runs again, g2rpo-a, ppo (give one, such as " in error
     status, _, error = command("evaluate", tmp_path)
     assert status == 1 and "must be one model, and holds 4: again, base, g2rpo-a, ppo (give one, such as " in error
 
