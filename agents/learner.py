@@ -83,6 +83,7 @@ class Learner:
         self.part_optimizers = {n: part.optimizer() for n, part in stateful.items() if isinstance(part, Trainable)}
         self._told = [part for part in stateful.values() if hasattr(part, "stepped")]
         self._update, self._sampled_tokens = 1, 0
+        self._scored: list[tuple[torch.Tensor | None, torch.Tensor]] = []  # episodes, and their log-probabilities
 
     def begin(self, update: int, sampled_tokens: int) -> None:
         """Take the number of an update that begins.
@@ -92,6 +93,20 @@ class Learner:
             sampled_tokens: Tokens sampled before it, for the learning rate.
         """
         self._update, self._sampled_tokens = update, sampled_tokens
+        self._scored = []
+
+    def find_scored(self) -> dict[tuple[int, int], np.ndarray]:
+        """Return (group, member) -> log-probabilities of tokens, for records: float32 (T,) or longer, padded.
+
+        They are those that the last update computed before its first gradient step, of the tokens in the loss that it
+        computed any of. The others have 0.
+        """
+        found = {}
+        for id_N2, log_probs_NT in self._scored:
+            if id_N2 is not None:
+                rows = zip(id_N2.tolist(), log_probs_NT.float().cpu().numpy(), strict=True)
+                found.update({(group, member): log_prob_T for (group, member), log_prob_T in rows})
+        return found
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """Return the weights that are trained: all, or those of the adapter."""
@@ -167,7 +182,8 @@ class Learner:
         revealed_in_loss = bool((batch.weight_NT[batch.role_NT == Role.REVEALED] > 0).any())
         if revealed_in_loss and not self.on_policy:
             # Nobody sampled the revealed tokens: their old policy is the one before this update.
-            batch = batch.with_old_log_probs(self.log_probs(batch), Role.REVEALED)
+            self._scored.append((batch.id_N2, self.log_probs(batch)))
+            batch = batch.with_old_log_probs(self._scored[-1][1], Role.REVEALED)
         if self.needs_reference_column and batch.reference_log_probs_NT is None:
             batch = replace(batch, reference_log_probs_NT=self.reference_log_probs(batch))
         return batch
@@ -253,6 +269,8 @@ class Learner:
             else:
                 found = Forward(*self.policy.token_scores(part.tokens_NT, part.mask_NT, where_NT))
         self._check_finite(found.log_probs_NT, part)
+        if self.on_policy:
+            self._scored.append((part.id_N2, found.log_probs_NT.detach()))
         return found
 
     def _accumulate(self, part: Batch, loss: Any, count: float, forward: Forward | None = None) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -11,8 +12,8 @@ from typing import Any, TextIO
 SHOWN = {"reward": "reward", "accuracy": "accuracy", "reveal_length": "reveal"}
 """Metric -> its label."""
 
-PLAIN_LINES = 20
-"""How many lines a whole run prints where there is no terminal."""
+EVERY = 14.0
+"""Seconds between two lines where there is no terminal; whoever waits hears something within 15 seconds."""
 
 
 class Progress:
@@ -32,6 +33,7 @@ class Progress:
         """Last known unguided accuracy; whoever evaluates sets it."""
         self._bar: Any = None
         self._started = time.monotonic()
+        self._next_line = self._started
 
     def __enter__(self) -> Progress:
         if self.enabled and self.stream.isatty():
@@ -56,7 +58,8 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix(shown, refresh=False)
             self._bar.update()
-        elif self.done == self.total or (self.done - self.first) % max(1, self.total // PLAIN_LINES) == 0:
+        elif self.done == self.total or time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + EVERY
             text = "  ".join(f"{label} {value}" for label, value in shown.items())
             print(f"update {self.done}/{self.total}  {text}  {self._time_left()} left", file=self.stream, flush=True)
 
@@ -69,13 +72,14 @@ Report = Callable[[float, float], None]
 
 FIRST_LINE = 2.0
 """Seconds after which a :class:`Meter` without a terminal writes its first line; the next ones come after twice, four
-times, eight times as long, so that an hour has a dozen."""
+times as long, and then every :data:`EVERY` seconds."""
 
 
 class Meter:
     """Shows how much of a piece of work is done, and the time left; a :data:`Report` to be called as it goes on.
 
-    A bar in a terminal; plain lines elsewhere, see :data:`FIRST_LINE`, and none where the work is done before.
+    A bar in a terminal; plain lines elsewhere, see :data:`FIRST_LINE`, and none where the work is done before. Lines
+    come while nobody calls it, too.
 
     Args:
         what: What is done, such as ``"Accuracy of the base"``.
@@ -87,9 +91,15 @@ class Meter:
         self._bar: Any = None
         self._started = time.monotonic()
         self._next_line = FIRST_LINE
+        self._share = 0.0
+        self._over = threading.Event()
+        self._ticker: threading.Thread | None = None
 
     def __enter__(self) -> Meter:
-        if self.stream.isatty():
+        if not self.stream.isatty():
+            self._ticker = threading.Thread(target=self._tick, daemon=True)
+            self._ticker.start()
+        else:
             from tqdm import tqdm
 
             layout = "{desc}: {percentage:3.0f}% |{bar}| {elapsed}, {remaining} left"
@@ -103,16 +113,27 @@ class Meter:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
+        self._over.set()
+        if self._ticker is not None:
+            self._ticker.join()
 
     def __call__(self, done: float, total: float) -> None:
         """Show that ``done`` of ``total`` is done."""
-        share = min(1.0, done / total)
+        self._share = min(1.0, done / total)
         if self._bar is not None:
-            self._bar.update(share - self._bar.n)
-            return
-        seconds = time.monotonic() - self._started
+            self._bar.update(self._share - self._bar.n)
+        else:
+            self._show()
+
+    def _tick(self) -> None:
+        """Show how far it is while nobody calls, until the work is over."""
+        while not self._over.wait(1.0):
+            self._show()
+
+    def _show(self) -> None:
+        seconds, share = time.monotonic() - self._started, self._share
         if seconds >= self._next_line:
-            self._next_line = max(2 * self._next_line, seconds)
+            self._next_line = min(max(2 * self._next_line, seconds), seconds + EVERY)
             left = f", {clock(seconds / share - seconds)} left" if share else ""
             self.line(f"{self.what}: {share:.0%} after {clock(seconds)}{left}")
 

@@ -13,6 +13,8 @@ from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.verdict import Outcome, Verdict
 
 RECORD_VERSION = 1
+"""Version of the records that :meth:`Episode.to_record` makes; those of run folders have more fields, and version 2."""
+READ_VERSIONS = (1, 2)
 
 
 class Role(IntEnum):
@@ -132,13 +134,15 @@ class Episode:
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Episode:
-        """Return the episode of a record; log-probabilities were rounded to 6 decimals, and are 0 where it has None.
+        """Return the episode of a record, of :meth:`to_record` or of a run folder.
+
+        Log-probabilities were rounded to 6 decimals, and are 0 where it has None.
 
         Raises:
             ConfigurationError: the record has another version.
         """
-        if record.get("version") != RECORD_VERSION:
-            raise ConfigurationError(f"version={record.get('version')!r} of a rollout record must be {RECORD_VERSION}")
+        if record.get("version") not in READ_VERSIONS:
+            raise ConfigurationError(f"version={record.get('version')!r} of a rollout record must be 1 or 2")
         verdict = dict(record["verdict"])
         verdict["outcome"] = Outcome(verdict["outcome"])
         prefix = record["train_prefix"]

@@ -109,8 +109,8 @@ def test_records_hold_no_clock_times_so_that_equal_runs_write_equal_files() -> N
 
 def test_a_record_of_another_version_is_refused() -> None:
     record = episode().to_record()
-    for version in (2, None):
-        with pytest.raises(ConfigurationError, match=f"version={version} of a rollout record must be 1"):
+    for version in (3, None):
+        with pytest.raises(ConfigurationError, match=f"version={version} of a rollout record must be 1 or 2"):
             Episode.from_record({**record, "version": version})
 
 

@@ -145,8 +145,15 @@ def make(
     return GRPO(policy, envs, seed=seed, device=device, dtype=dtype, recipe=dataclasses.replace(recipe, **parts))
 
 
-def fit_controller(controller: Controller, guidance: Any) -> Controller:
-    """Return the controller, starting at the wrapper's length; no length exceeds the longest reveal in its unit."""
+def fit_controller(controller: Controller, guidance: Any, shortest: float | None = None) -> Controller:
+    """Return the controller, starting at the wrapper's length; no length exceeds the longest reveal in its unit.
+
+    Args:
+        controller: The controller.
+        guidance: The guidance wrapper.
+        shortest: Shortest length that was asked for; None lets it go down to a twentieth of the longest, or to what
+            the controller says if that is less.
+    """
     longest = guidance.longest
     length = min(guidance.length, longest)
     changes: dict[str, Any] = {"length": length}
@@ -155,5 +162,6 @@ def fit_controller(controller: Controller, guidance: Any) -> Controller:
         is_open = limits.max_length in (None, type(limits).max_length)  # the default knows no unit
         bound = longest if is_open else min(limits.max_length, longest)
         changes["max_length"] = max(bound, length)
-        changes["min_length"] = min(limits.min_length, length, bound / 20)
+        least = min(limits.min_length, bound / 20) if shortest is None else shortest
+        changes["min_length"] = min(least, length)
     return dataclasses.replace(controller, **changes)

@@ -1,7 +1,7 @@
 """The benchmarks by name.
 
 >>> sorted(BENCHMARKS)
-['env', 'memory', 'recipes', 'rollout', 'sandbox', 'step', 'update', 'verify']
+['env', 'memory', 'recipes', 'record', 'rollout', 'sandbox', 'step', 'update', 'verify']
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from g2rpo_env.bench.measurement import Measurement
 from g2rpo_env.bench.sandbox import bench_sandbox
 from g2rpo_env.bench.verify import bench_verify
 
-WITH_TORCH = ("rollout", "step", "update", "memory", "recipes")
+WITH_TORCH = ("rollout", "step", "update", "memory", "recipes", "record")
 """Benchmarks that also take the arguments of a :class:`~g2rpo_env.bench.device.Place`."""
 
 
@@ -56,5 +56,6 @@ TITLES = {
     "update": "One gradient step",
     "memory": "Memory of an update, a fresh process each",
     "recipes": "An update of every recipe, sampling left out",
+    "record": "Records of a run, time of the processor",
 }
 """Name -> title of its table."""

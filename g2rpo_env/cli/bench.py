@@ -13,17 +13,17 @@ from tyro.conf import Positional
 
 from g2rpo_env.bench.benchmarks import BENCHMARKS, TABLES, TITLES, WITH_TORCH
 from g2rpo_env.bench.sandbox import soak
-from g2rpo_env.cli.options import parse
+from g2rpo_env.cli.options import ConfigOptions, parse
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.report.run_folder import check_file
 
 
-@dataclass
-class BenchOptions:
+@dataclass(kw_only=True)
+class BenchOptions(ConfigOptions):
     """Measure one process. Close other programs first, and compare ratios rather than figures."""
 
     what: Positional[str] = "env"
-    """Benchmark: env, sandbox, verify (pairs in the folder that G2RPO_DATA names), rollout, recipes, and step,
+    """Benchmark: env, sandbox, verify (pairs in the folder that G2RPO_DATA names), rollout, recipes, record, and step,
     update and memory (these three with the extra ``benchmark``); or families, a table of models."""
     json: Path | None = None
     """File for the measurements."""
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> None:
     table.add_column("figure", justify="right", no_wrap=True)
     table.add_column("unit", no_wrap=True)
     for row in rows:
-        table.add_row(row.name, f"{row.value:,.{2 if row.unit in ('ratio', 's') else 0}f}", row.unit)
+        table.add_row(row.name, f"{row.value:,.{2 if row.unit in ('ratio', 's', '%') else 0}f}", row.unit)
     Console().print(table)
     if options.json is not None:
         values = [{"name": row.name, "value": row.value, "unit": row.unit} for row in rows]

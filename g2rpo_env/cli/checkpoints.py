@@ -121,7 +121,9 @@ def find_model(name: str | Path) -> Model:
         return find_model(below[0])
     if below:
         names = ", ".join(str(one.relative_to(path)) for one in below)
-        raise ConfigurationError(f"model={str(name)!r} must be one model, and holds {len(below)}: {names}")
+        raise ConfigurationError(
+            f"model={str(name)!r} must be one model, and holds {len(below)}: {names} (give one, such as {below[-1]})"
+        )
     raise ConfigurationError(
         f"model={str(name)!r} must be a run folder with a checkpoint, or a Hugging Face folder: {_describe_lack(path)}"
     )

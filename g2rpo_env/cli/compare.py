@@ -21,12 +21,15 @@ from rich.table import Table
 from g2rpo_env.agents import recipes
 from g2rpo_env.agents.warm_start import WarmStart, find_context
 from g2rpo_env.cli.checkpoints import add_task_options
+from g2rpo_env.cli.config import expand_config
 from g2rpo_env.cli.options import (
     DEFAULT_LENGTH,
     EnvOptions,
+    RecordingOptions,
     TorchOptions,
     check_torch_options,
     early,
+    get_recording,
     guidance_options,
     nested,
     parse,
@@ -44,7 +47,7 @@ from g2rpo_env.report.tables import ONE_SEED, count, get_standing, interval_text
 
 
 @dataclass(kw_only=True)
-class CompareOptions(EnvOptions, TorchOptions):
+class CompareOptions(EnvOptions, TorchOptions, RecordingOptions):
     """Train the same base with several algorithms and compare them on the same unguided test problems.
 
     Give --env and --algorithms before --help: environments that grpo@unguided, sft, g2rpo-a and g2rpo-a-masked were
@@ -93,7 +96,9 @@ class CompareOptions(EnvOptions, TorchOptions):
 
 def main(argv: Sequence[str]) -> None:
     """Train, evaluate and print the table."""
+    argv = expand_config(argv, lambda words: make_options_type(words)[0], "compare")
     options, family = parse_options(argv)
+    recording = get_recording(options, "compare", argv)
     for name in ("sampled_tokens", "updates", "seeds"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise ConfigurationError(f"{name}={getattr(options, name)} must be at least 1")
@@ -128,6 +133,7 @@ def main(argv: Sequence[str]) -> None:
             strategy=strategy,
             place=Place(options.device, options.dtype, options.threads),
             on_result=lambda found: write_results(found, options.out),
+            recording=recording,
         )
     except KeyboardInterrupt:
         runs = f"{options.seeds * len(split_names(options.algorithms))} runs"
@@ -188,6 +194,14 @@ def find_budget(options: Any, family: Family | None) -> tuple[Budget, bool]:
     return Budget(options.updates or UPDATES, options.sampled_tokens), True
 
 
+def make_options_type(argv: Sequence[str]) -> tuple[Any, type]:
+    """Return the options that fit the environment that ``argv`` names, and those of its guidance wrapper."""
+    kind = add_task_options(CompareOptions, early(argv, "env")["env"] or CompareOptions.env)
+    guidance = guidance_options(DEFAULT_LENGTH)
+    fields = [("guidance", *nested(guidance))]
+    return dataclasses.make_dataclass("Compare", fields, bases=(kind,), kw_only=True), guidance
+
+
 def parse_options(argv: Sequence[str]) -> tuple[Any, Family | None]:
     """Return the options, and the family whose defaults they have, if the environment has one.
 
@@ -198,9 +212,7 @@ def parse_options(argv: Sequence[str]) -> tuple[Any, Family | None]:
     named = early(argv, "env", "algorithms")
     env, algorithms = named["env"] or CompareOptions.env, named["algorithms"] or CompareOptions.algorithms
     family = find_family(env)
-    kind = add_task_options(CompareOptions, env)
-    guidance = guidance_options(DEFAULT_LENGTH)
-    kind = dataclasses.make_dataclass("Compare", [("guidance", *nested(guidance))], bases=(kind,), kw_only=True)
+    kind, guidance = make_options_type(argv)
     if family is None:
         return parse(kind, argv, "compare"), None
     task: Any = next(f.default_factory for f in dataclasses.fields(kind) if f.name == "task")

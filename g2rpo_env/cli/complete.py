@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import tyro
 
 from g2rpo_env.cli.checkpoints import find_model
+from g2rpo_env.cli.config import expand_config
 from g2rpo_env.cli.options import TorchOptions, move_model_first, parse
 
 
@@ -31,6 +32,7 @@ class CompleteOptions(TorchOptions):
 
 def main(argv: Sequence[str]) -> None:
     """Print the prompt and its completion."""
+    argv = expand_config(argv, lambda _: CompleteOptions, "complete")
     options = parse(CompleteOptions, move_model_first(argv), "complete")
     policy = find_model(options.model).load_policy(options, options.temperature)
     prompt = options.prompt.replace("\\n", "\n")

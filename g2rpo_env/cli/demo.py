@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from g2rpo_env.cli.options import parse
+from g2rpo_env.cli.options import ConfigOptions, RecordingOptions, get_recording, parse
 from g2rpo_env.experiments.bases import make_base, make_folder
 from g2rpo_env.experiments.comparison import compare, find_nothing_to_say
 from g2rpo_env.experiments.demo import DEMO_ARMS, ENV, FAMILY, ROWS, Outcome, make_outcome
@@ -27,8 +27,8 @@ from g2rpo_env.report.plots import plot_curves
 from g2rpo_env.report.tables import ONE_SEED, get_standing, interval_text
 
 
-@dataclass
-class DemoOptions:
+@dataclass(kw_only=True)
+class DemoOptions(ConfigOptions, RecordingOptions):
     """Train one weak base in four ways on column addition; the table shows the base and the four."""
 
     seed: int = 0
@@ -42,6 +42,7 @@ class DemoOptions:
 def main(argv: Sequence[str]) -> None:
     """Run the demo of one seed."""
     options = parse(DemoOptions, argv, "demo")
+    recording = get_recording(options, "demo", argv)
     started = time.perf_counter()
     set_aside(options.out)
     make_folder(options.out)
@@ -52,7 +53,14 @@ def main(argv: Sequence[str]) -> None:
     base = make_base(setting, None, FAMILY.warm, options.out / "base")
     print(f"Training in four ways, {options.updates} updates each, side by side ...", flush=True)
     try:
-        results = compare(DEMO_ARMS, setting, {options.seed: options.out}, seeds=(options.seed,), base=base)
+        results = compare(
+            DEMO_ARMS,
+            setting,
+            {options.seed: options.out},
+            seeds=(options.seed,),
+            base=base,
+            recording=recording,
+        )
     except KeyboardInterrupt:
         print(f"Stopped; runs that were done lie in {options.out}, each with its result.json.", file=sys.stderr)
         raise

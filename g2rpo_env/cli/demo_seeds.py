@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from g2rpo_env.cli.demo import set_aside, show, write
-from g2rpo_env.cli.options import parse
+from g2rpo_env.cli.options import ConfigOptions, RecordingOptions, get_recording, parse
 from g2rpo_env.experiments.arms import Result
 from g2rpo_env.experiments.bases import make_base, make_folder
 from g2rpo_env.experiments.comparison import compare
@@ -21,8 +21,8 @@ from g2rpo_env.experiments.environments import prepare_torch
 from g2rpo_env.experiments.families import make_setting
 
 
-@dataclass
-class DemoSeedsOptions:
+@dataclass(kw_only=True)
+class DemoSeedsOptions(ConfigOptions, RecordingOptions):
     """Repeat the demo on several seeds and show the grid of plain GRPO's learning rates."""
 
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -38,6 +38,7 @@ class DemoSeedsOptions:
 def main(argv: Sequence[str]) -> None:
     """Run everything and print one table per seed, then the grid and the summary."""
     options = parse(DemoSeedsOptions, argv, "demo-seeds")
+    recording = get_recording(options, "demo", argv)
     set_aside(options.out)
     make_folder(options.out)
     (options.out / "base").mkdir()
@@ -48,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
     bases = {s.seed: make_base(s, None, FAMILY.warm, options.out / "base" / f"seed-{s.seed}") for s in settings}
     folders = {seed: options.out / f"seed-{seed}" for seed in options.seeds}
     setting = make_setting(ENV, updates=options.updates)
-    results = compare([*DEMO_ARMS, *others], setting, folders, seeds=options.seeds, base=bases)
+    results = compare([*DEMO_ARMS, *others], setting, folders, seeds=options.seeds, base=bases, recording=recording)
     found = [make_outcome(seed, bases[seed], results) for seed in options.seeds]
     for one in found:
         write(one, folders[one.seed])

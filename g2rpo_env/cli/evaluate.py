@@ -11,6 +11,7 @@ import tyro
 
 from g2rpo_env.agents.evaluation import evaluate
 from g2rpo_env.cli.checkpoints import add_task_options, find_model
+from g2rpo_env.cli.config import expand_config
 from g2rpo_env.cli.options import TorchOptions, early, move_model_first, parse
 from g2rpo_env.report.run_folder import check_file
 from g2rpo_env.report.tables import show_accuracy, show_answers, show_response
@@ -45,10 +46,15 @@ class EvaluateOptions(TorchOptions):
     """File for the numbers; an existing one is replaced."""
 
 
+def make_options_type(argv: Sequence[str]) -> type:
+    """Return the options that fit the environment that ``argv`` names."""
+    return add_task_options(EvaluateOptions, early(argv, "env")["env"])
+
+
 def main(argv: Sequence[str]) -> None:
     """Evaluate and print."""
-    argv = move_model_first(argv)
-    options = parse(add_task_options(EvaluateOptions, early(argv, "env")["env"]), argv, "evaluate")
+    argv = move_model_first(expand_config(argv, make_options_type, "evaluate"))
+    options = parse(make_options_type(argv), argv, "evaluate")
     check_file(options.json, "json")
     model = find_model(options.model)
     envs = model.make_envs(options.env, getattr(options, "task", None))

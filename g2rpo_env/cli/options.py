@@ -12,17 +12,19 @@ import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Annotated, Any
 
 import tyro
 from docstring_parser import parse as parse_docstring
 
+from g2rpo_env.cli.config import expand_config
 from g2rpo_env.envs.options import Option
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.experiments.environments import env_spec
 from g2rpo_env.guidance import VectorGuidanceWrapper
 from g2rpo_env.naming import load_object, suggest
+from g2rpo_env.report.records import Recording
 from g2rpo_env.task import Task, task_class
 
 # What a command line can say of these types is a text: a folder or a name.
@@ -185,7 +187,8 @@ def parse(kind: type, argv: Sequence[str], command: str, default: Any = None) ->
         default: Object of ``kind`` that holds the values of options that are not stated; None takes those of ``kind``.
     """
     given = {} if default is None else {"default": default}
-    return tyro.cli(kind, args=list(argv), prog=f"g2rpo-env {command}", **given)
+    argv = expand_config(argv, lambda _: kind, command)  # where the command has not done it, for options of its own
+    return tyro.cli(kind, args=argv, prog=f"g2rpo-env {command}", **given)
 
 
 HELP = ("-h", "--help")
@@ -280,7 +283,34 @@ class EnvOptions:
 
 
 @dataclass(kw_only=True)
-class TorchOptions:
+class ConfigOptions:
+    """Options from files, for every command."""
+
+    config: Path | None = None
+    """TOML file of options: keys are their names, tables their groups. What is given here wins. It may be given more
+    than once; later files win."""
+
+
+@dataclass(kw_only=True)
+class RecordingOptions:
+    """What run folders keep of groups and episodes, beside a line for each group."""
+
+    rollouts_every: int = 50
+    """Updates between saved rollouts, beside those of the first and the last update; 0 = none."""
+    rollouts_top: int = 0
+    """Likeliest tokens that are saved for each sampled one, as the policy is after the update."""
+
+
+def get_recording(options: RecordingOptions, command: str, argv: Sequence[str]) -> Recording:
+    """Return what a command records; raises ConfigurationError for a number below 0."""
+    for name in ("rollouts_every", "rollouts_top"):
+        if getattr(options, name) < 0:
+            raise ConfigurationError(f"{name}={getattr(options, name)} must be at least 0")
+    return Recording(options.rollouts_every, top=options.rollouts_top, command=command, argv=tuple(argv))
+
+
+@dataclass(kw_only=True)
+class TorchOptions(ConfigOptions):
     """Where a model runs, and how: shared by every command that runs one."""
 
     device: str = "cpu"

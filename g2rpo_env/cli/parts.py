@@ -7,6 +7,7 @@ A name decides which options there are, so it is read before the options are: ``
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -103,13 +104,14 @@ class Named:
         named = early(argv, "recipe", "revealed", *MODULES)
         found = {slot: find_part(slot, name) for slot in MODULES if (name := named[slot]) is not None}
         made, revealed = recipes.get(named["recipe"] or recipe), named["revealed"]
+        is_guided = [word for word in argv if word in ("--guided", "--no-guided")][-1:] == ["--guided"]
         if revealed not in (None, *REVEALED):
             raise ConfigurationError(f"revealed={revealed!r} must be one of {', '.join(REVEALED)}")
-        if "--guided" in argv:
+        if is_guided:
             made = recipes.guided(made, REVEALED[revealed or "yes"])
         elif revealed is not None:
             raise ConfigurationError(f"revealed={revealed!r} says what --guided makes of a recipe: give --guided too")
-        stated = None if "--guided" in argv or "controller" in found else made.controller
+        stated = None if is_guided or "controller" in found else made.controller
         length = None if stated is None else stated.length
         wrapper = guides.WRAPPERS.get(named["recipe"] or recipe, {}) if "strategy" not in found else {}
         return cls(made, found, length, wrapper)
@@ -152,17 +154,29 @@ class Named:
         changed = {}
         for slot in SLOTS:
             given = values(getattr(options, slot)) if hasattr(options, slot) else {}
-            if slot in self.parts:
-                if slot == "controller" and "max_length" in given and given["max_length"] is None:
+            if slot == "controller" and "max_length" in given:
+                if slot in self.parts and given["max_length"] is None:
                     given["max_length"] = guidance.longest
+                # Any length within the bounds will do until it is fitted to that of the wrapper.
+                length = self.parts.get(slot, self.recipe.controller).length  # type: ignore[union-attr]
+                given["length"] = min(max(length, given["min_length"]), given["max_length"] or math.inf)
+            if slot in self.parts:
                 changed[slot] = self.parts[slot](**given)
             elif given:
                 changed[slot] = dataclasses.replace(getattr(self.recipe, slot), **given)
         recipe = dataclasses.replace(self.recipe, **changed)
         if recipe.controller is not None:
-            recipe = dataclasses.replace(recipe, controller=recipes.fit_controller(recipe.controller, guidance))
+            shortest = self._find_shortest(recipe.controller)
+            fitted = recipes.fit_controller(recipe.controller, guidance, shortest)
+            recipe = dataclasses.replace(recipe, controller=fitted)
         recipe.to_config()  # raises here, and not at the first checkpoint
         return recipe
+
+    def _find_shortest(self, controller: Any) -> float | None:
+        """Return the shortest length of a controller where the options state one, None where it is the default."""
+        before = self.parts.get("controller", self.recipe.controller)
+        stated = getattr(controller, "min_length", None)
+        return None if stated == getattr(before, "min_length", None) else stated
 
 
 def _names(requires: Any) -> Any:

@@ -13,6 +13,7 @@ from g2rpo_env.agents import CausalLMPolicy
 from g2rpo_env.agents.response import FRACTIONS, guidance_response
 from g2rpo_env.agents.warm_start import WarmStart, check_base, load_or_warm_start
 from g2rpo_env.cli.checkpoints import add_task_options, find_model
+from g2rpo_env.cli.config import expand_config
 from g2rpo_env.cli.options import (
     TorchOptions,
     check_torch_options,
@@ -55,10 +56,15 @@ class ResponseOptions(TorchOptions):
     warm: WarmStart = field(default_factory=WarmStart)
 
 
+def make_options_type(argv: Sequence[str]) -> type:
+    """Return the options that fit the environment that ``argv`` names."""
+    return add_task_options(ResponseOptions, early(argv, "env")["env"])
+
+
 def main(argv: Sequence[str]) -> None:
     """Measure, print the table, write the file and draw the curve."""
-    argv = move_model_first(argv)
-    options = parse(add_task_options(ResponseOptions, early(argv, "env")["env"]), argv, "response")
+    argv = move_model_first(expand_config(argv, make_options_type, "response"))
+    options = parse(make_options_type(argv), argv, "response")
     if options.model is None and options.env is None:
         raise ConfigurationError(
             "env must be given where no model is: --env g2rpo_env/Addition-v0; or name a model, a run folder for one"

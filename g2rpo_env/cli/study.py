@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
-from g2rpo_env.cli.options import parse
+from g2rpo_env.cli.options import ConfigOptions, parse
 from g2rpo_env.errors import ConfigurationError, StudyError
 from g2rpo_env.study.archive import pack, unpack
 from g2rpo_env.study.claims import CLAIMS, Claim, find_claims
@@ -22,8 +22,8 @@ from g2rpo_env.study.report import HEAD, make_cells, write_claim, write_summary
 from g2rpo_env.study.runner import Runner, StudyFolder, order_runs
 
 
-@dataclass
-class StudyOptions:
+@dataclass(kw_only=True)
+class StudyOptions(ConfigOptions):
     """Try a claim end to end: do its runs, print its table and say whether it replicates.
 
     Stop it with Ctrl-C and give the same command again: it goes on. All claims of a folder share their runs.
@@ -47,6 +47,8 @@ class StudyOptions:
     """End after so many seconds, with the runs that are done by then."""
     trust_results: bool = False
     """Go on with results that other code made, which is an error otherwise."""
+    records: bool = False
+    """Keep a run folder of each run that is done now, below OUT/runs: groups, rollouts, checkpoints."""
     data: Path | None = None
     """File of results, a line per run, such as those in docs/results: what it has is not done again, and it gets what
     is done now."""
@@ -63,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
     if options.workers is not None and options.workers < 1:
         raise ConfigurationError(f"workers={options.workers} must be at least 1")
     folder = StudyFolder.open(options.out, {"form": scale.name, "seeds": list(scale.seeds)}, options.trust_results)
-    runner = Runner(folder, options.workers, options.device, options.seconds)
+    runner = Runner(folder, options.workers, options.device, options.seconds, records=options.records)
     runs = [run for claim in claims for run in claim.make_runs(scale)]
     if options.data is not None and options.data.is_file():
         print(f"{unpack(options.data, folder)} results come from {options.data}.")

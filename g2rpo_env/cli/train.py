@@ -23,13 +23,16 @@ from g2rpo_env.agents.progress import Meter, Progress
 from g2rpo_env.agents.rehearsal import rehearse
 from g2rpo_env.agents.response import FRACTIONS
 from g2rpo_env.agents.warm_start import WarmStart, check_base, find_context, load_or_warm_start
+from g2rpo_env.cli.config import expand_config, get_options
 from g2rpo_env.cli.interrupt import catch_stop_request
 from g2rpo_env.cli.options import (
     DEFAULT_LENGTH,
     EnvOptions,
+    RecordingOptions,
     TorchOptions,
     check_torch_options,
     early,
+    get_recording,
     guidance_options,
     help_topic,
     nested,
@@ -43,8 +46,10 @@ from g2rpo_env.cli.parts import Named
 from g2rpo_env.errors import ConfigurationError, ResumeError
 from g2rpo_env.experiments.environments import make_envs, prepare_torch
 from g2rpo_env.guidance import find_guidance
+from g2rpo_env.report.options_file import OPTIONS, write_options
 from g2rpo_env.report.plots import Curves, plot_curves
-from g2rpo_env.report.provenance import get_checksums, get_versions, to_plain
+from g2rpo_env.report.provenance import Origin, describe_run, get_checksums, get_versions, to_plain
+from g2rpo_env.report.records import Recorder
 from g2rpo_env.report.run_folder import RunFolder
 from g2rpo_env.report.tables import has_response, show_accuracy, show_answers, show_response
 from g2rpo_env.report.trackers import PROJECT, TENSORBOARD, Trackers
@@ -54,7 +59,7 @@ from g2rpo_env.tokenizer import encode
 
 
 @dataclass(kw_only=True)
-class TrainOptions(EnvOptions, TorchOptions):
+class TrainOptions(EnvOptions, TorchOptions, RecordingOptions):
     """Train a recipe on an environment and keep everything in a run folder.
 
     The options of the task depend on --env, those of the parts on --recipe: give both before --help to see them.
@@ -108,13 +113,12 @@ class TrainOptions(EnvOptions, TorchOptions):
     """Begin with update 1: measure neither accuracy nor guidance response before it."""
     checkpoint_every: int = 50
     """Updates between checkpoints; one is also taken at the end and when the run is interrupted."""
-    rollouts_every: int = 50
-    """Updates between saved rollouts; 0 = none."""
     warm: WarmStart = field(default_factory=WarmStart)
 
 
 def main(argv: Sequence[str]) -> None:
     """Train, or go on training."""
+    argv = expand_config(argv, make_options_type, "train")
     topic = help_topic(argv)
     if topic is not None:
         show_topic(make_options_type(argv), COMMON, topic, "train")
@@ -129,7 +133,7 @@ def make_options_type(argv: Sequence[str]) -> type:
     """Return the options that fit the environment, the recipe and the parts that ``argv`` names."""
     named = Named.from_argv(argv, TrainOptions.recipe)
     groups = [("task", *nested(task_options(early(argv, "env")["env"] or TrainOptions.env), prefix=""))]
-    if named.needs_guidance:
+    if named.needs_guidance or any(word.startswith("--guidance.") for word in argv):
         wrapper = {"length": named.length or DEFAULT_LENGTH, **named.wrapper}
         groups.append(("guidance", *nested(guidance_options(**wrapper))))
     doc = {"__doc__": TrainOptions.__doc__, "named": named}
@@ -146,9 +150,33 @@ def make_environment(options: Any) -> Any:
     return make_envs(options.env, options.problems, options.group_size, task, guidance)
 
 
+def find_argv(run: RunFolder) -> list[str]:
+    """Return the arguments of train that a run goes on with, whichever command began it.
+
+    Raises:
+        ResumeError: its folder does not say, or options of train cannot say what it did.
+    """
+    config = run.config
+    if {"argv", "options"} <= set(config):
+        return list(config["argv"])
+    if config.get("unsaid"):
+        raise ResumeError(f"{run.path} must be a run that g2rpo-env train can repeat: {'; '.join(config['unsaid'])}")
+    if "unsaid" not in config or not (run.path / OPTIONS).is_file():
+        raise ResumeError(f"{run.path} must be a run with a {OPTIONS}, or one that g2rpo-env train started")
+    return expand_config(["--config", str(run.path / OPTIONS)], make_options_type, "train")
+
+
+def get_run_options(options: Any, threads: int) -> dict[str, Any]:
+    """Return the options of a run as a table that repeats it."""
+    table = {**get_options(options), "threads": threads}
+    if not options.guided:
+        del table["revealed"]  # it says what --guided makes of a recipe
+    return table
+
+
 COMMON = (
     "env", "recipe", "guided", "revealed", "updates", "seed", "out", "resume", "policy", "problems", "group_size",
-    "task", "device", "dtype", "threads", "skip_base",
+    "task", "device", "dtype", "threads", "skip_base", "config",
 )  # fmt: skip
 """Options that ``train --help`` begins with; the others are in topics."""
 
@@ -191,6 +219,7 @@ class Training:
             check_recipe(recipe, self.envs)  # here too, and not after a warm start of minutes
             rehearse(recipe, self.envs.unwrapped)
             self.agent = GRPO(self._make_policy(recipe.strategy), self.envs, seed=options.seed, recipe=recipe)
+        self.recorder = Recorder(run.path, self.agent, get_recording(options, "train", ()))
         self.without_gradient = 0
         self.progress = Progress(options.updates, self.agent.updates)
         self.is_stopping: Callable[[], bool] = lambda: False
@@ -204,9 +233,11 @@ class Training:
         out = options.out or Path("runs") / name
         RunFolder.check_free(out)
         training = cls(options, RunFolder(out))
-        facts = {"threads": torch.get_num_threads(), "versions": get_versions()}
-        facts["data"] = get_checksums(values(options.task))
-        RunFolder.create(out, {"argv": list(argv), "options": to_plain(options), **facts})
+        threads = torch.get_num_threads()
+        facts = {"threads": threads, "versions": get_versions(), "data": get_checksums(values(options.task))}
+        run = RunFolder.create(out, {"argv": list(argv), "options": to_plain(options), **facts})
+        write_options(out, get_run_options(options, threads))
+        run.write_facts(describe_run(training.find_origin(argv), training.agent.policy, training.agent.recipe))
         return training
 
     @classmethod
@@ -217,17 +248,16 @@ class Training:
             ResumeError: the folder holds no run, or other options are given, or they mean something else by now.
         """
         run = RunFolder.open(path)
-        if not {"argv", "options"} <= set(run.config):
-            raise ResumeError(f"{path} must be a run that g2rpo-env train started; its config.json does not say how")
+        began = find_argv(run)
         given = early(argv, "resume", "updates")
         if len(argv) != sum(2 - ("=" in a) for a in argv if a.startswith("--")) or any(
             a.startswith("--") and a.split("=")[0] not in ("--resume", "--updates") for a in argv
         ):
             raise ResumeError(f"--resume {path} takes the options of that run; only --updates may be given beside it")
-        before = [*run.config["argv"], *(["--updates", given["updates"]] if given["updates"] else [])]
+        before = [*began, *(["--updates", given["updates"]] if given["updates"] else [])]
         options = parse(make_options_type(before), before, "train")
         check_options(options)
-        now, then = to_plain(options), run.config["options"]
+        now, then = to_plain(options), run.config.get("options", {})
         for key in then:
             if key not in NOT_COMPARED and not is_as_before(now.get(key), then[key]):
                 raise ResumeError(f"{key}={now.get(key)!r} must be {then[key]!r}, as when the run {path} was started")
@@ -235,6 +265,24 @@ class Training:
         training = cls(options, run)
         run.rewind(training.agent.updates)
         return training
+
+    def find_origin(self, argv: Sequence[str]) -> Origin:
+        """Return what run.json says of the run beside its policy."""
+        options = self.options
+        return Origin(
+            command="train",
+            argv=tuple(argv),
+            label=self.folder.path.name,
+            env=options.env,
+            task=values(options.task),
+            guidance=values(options.guidance) if hasattr(options, "guidance") else None,
+            algorithm=options.recipe,
+            seed=options.seed,
+            updates=options.updates,
+            sampled_tokens=None,
+            problems=options.problems,
+            group_size=options.group_size,
+        )
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
@@ -306,6 +354,8 @@ class Training:
             unread = UnreadWatch(self._warn_unread, self.envs.unwrapped.task.max_new_tokens)
             callbacks: list[Callback] = [self._record, self._measure, self._keep, self._show, self._warn, unread]
             run_updates(agent.update, self._has_more, callbacks)
+        if agent.updates >= options.updates:
+            self.recorder.finish()
         self.folder.close()
         self.folder.checkpoint(agent, agent.updates)
         plot_curves(
@@ -323,8 +373,7 @@ class Training:
 
     def _record(self, metrics: dict[str, Any], seconds: float) -> None:
         self.folder.record(metrics, seconds)
-        if self.options.rollouts_every and self.agent.updates % self.options.rollouts_every == 0:
-            self.folder.save_rollouts(self.agent)
+        self.recorder.record()
 
     def _measure(self, metrics: dict[str, Any], seconds: float) -> None:
         done, every = self.agent.updates, self.options.evaluate_every
@@ -477,7 +526,7 @@ def explain_no_gradient(metrics: dict[str, Any]) -> str:
 
 def check_options(options: Any) -> None:
     """Raise ConfigurationError for values that would only fail after the warm start, or in the middle of the run."""
-    for name in ("updates", "seed", "evaluate_every", "rollouts_every", "response_problems"):
+    for name in ("updates", "seed", "evaluate_every", "response_problems"):
         value = getattr(options, name)
         if value is not None and value < 0:
             raise ConfigurationError(f"{name}={value} must be at least 0")
@@ -487,5 +536,6 @@ def check_options(options: Any) -> None:
             raise ConfigurationError(f"{name}={value} must be at least 1")
     if options.lora is not None:
         lora.require_peft()
+    get_recording(options, "train", ())
     check_temperature(options.temperature)
     check_torch_options(options)

@@ -15,8 +15,9 @@ from g2rpo_env.experiments.algorithms import find_misfits, make_arms, make_chain
 from g2rpo_env.experiments.arms import Arm, Failure, Result, Setting, evaluate_base, get_recipe, is_recipe, split_form
 from g2rpo_env.experiments.bases import make_base, make_folder
 from g2rpo_env.experiments.families import find_controller
-from g2rpo_env.experiments.runner import ON_PROCESSOR, Place, run_chains
+from g2rpo_env.experiments.runner import ON_PROCESSOR, RECORDING, Place, run_chains
 from g2rpo_env.report.plots import Curves
+from g2rpo_env.report.records import Recording
 
 BASE = "base"
 """Label of the policy that all arms start from."""
@@ -157,6 +158,7 @@ def compare(
     report: Callable[[str], Any] = print,
     place: Place = ON_PROCESSOR,
     on_result: Callable[[Comparison], Any] | None = None,
+    recording: Recording = RECORDING,
 ) -> Comparison:
     """Train the same bases with several algorithms and measure all of them on the same unguided test problems.
 
@@ -183,6 +185,7 @@ def compare(
         report: Called with a line about each base and each arm that is done.
         place: Device, dtype and torch threads of the models.
         on_result: Called with what is there each time an arm is done, to keep it: Ctrl-C and SIGTERM end a comparison.
+        recording: What the folders of the runs keep of their groups and episodes.
 
     Returns:
         The accuracies, sampled tokens and curves per seed and algorithm.
@@ -228,7 +231,7 @@ def compare(
             context = getattr(strategy, "context", None)
             bases[seed] = evaluate_base(one, start, place.device, place.dtype, meter, context)
         jobs += [(one, start, chain, out[seed]) for chain in chains]
-    outcomes = run_chains(jobs, report, workers, keep, place)
+    outcomes = run_chains(jobs, report, workers, keep, place, recording)
     found = look([one for one in outcomes if isinstance(one, Result)])
     failed = [one for one in outcomes if isinstance(one, Failure)]
     if failed:

@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from g2rpo_env.agents import CausalLMPolicy
-from g2rpo_env.agents.progress import Meter
+from g2rpo_env.agents.evaluation import Evaluation
 from g2rpo_env.experiments.arms import Arm, Failure, Result, Setting, make_agent, train
 from g2rpo_env.experiments.environments import prepare_torch
+from g2rpo_env.experiments.progress import FIELDS, Board, Gauge
+from g2rpo_env.experiments.repeat import find_repeat
 from g2rpo_env.experiments.workers import Workers, describe_error
 from g2rpo_env.machine import available_cores
+from g2rpo_env.report.options_file import write_options
 from g2rpo_env.report.plots import Curves
-from g2rpo_env.report.provenance import get_checksums, get_versions, to_plain
+from g2rpo_env.report.provenance import Origin, describe_run, get_checksums, get_versions, to_plain
+from g2rpo_env.report.records import Recorder, Recording
 from g2rpo_env.report.run_folder import RunFolder
 
 Job = tuple[Setting, Path, Sequence[Arm], Path]
@@ -51,6 +55,9 @@ class Place:
 ON_PROCESSOR = Place()
 """One thread of the processor, float32."""
 
+RECORDING = Recording(command="compare")
+"""What the folders of compared runs keep, where nobody says otherwise."""
+
 
 def run_chains(
     jobs: Sequence[Job],
@@ -58,6 +65,7 @@ def run_chains(
     workers: int | None = None,
     keep: Callable[[Result], Any] | None = None,
     place: Place = ON_PROCESSOR,
+    recording: Recording = RECORDING,
 ) -> list[Outcome]:
     """Run chains of arms, as many side by side as there are cores; where one fails, the others go on.
 
@@ -67,15 +75,18 @@ def run_chains(
         workers: Number of processes; None takes the cores, as many as have ``place.threads`` each.
         keep: Called with each result the moment it is there.
         place: Where the models run.
+        recording: What the folders of the runs keep of their groups and episodes.
 
     Returns:
         What became of each arm, in the order of the jobs and their arms.
     """
-    # What each arm has done of its budget, written by the workers; a float is written whole.
-    shares = multiprocessing.get_context("spawn").RawArray("d", sum(len(job[2]) for job in jobs))
+    # How far each arm is, written by the workers; a float is written whole.
+    seeds = {job[0].seed for job in jobs}
+    labels = [arm.label if len(seeds) == 1 else f"{arm.label}, seed {job[0].seed}" for job in jobs for arm in job[2]]
+    numbers = multiprocessing.get_context("spawn").RawArray("d", len(labels) * len(FIELDS))
     number_of_workers = min(workers or max(1, available_cores() // place.threads), len(jobs))
-    with Workers(number_of_workers, start_worker, shares, place.threads) as pool, Meter("Training") as meter:
-        return _Chains(jobs, place, pool, meter, shares, report, keep).run()
+    with Workers(number_of_workers, start_worker, numbers, place.threads) as pool, Board(labels, numbers) as board:
+        return _Chains(jobs, place, pool, board, report, keep, recording).run()
 
 
 class _Chains:
@@ -86,13 +97,13 @@ class _Chains:
         jobs: Sequence[Job],
         place: Place,
         pool: Workers,
-        meter: Meter,
-        shares: MutableSequence[float],
+        board: Board,
         report: Callable[[str], Any],
         keep: Callable[[Result], Any] | None,
+        recording: Recording,
     ) -> None:
         self.jobs, self.place, self.report, self.keep = jobs, place, report, keep
-        self.pool, self.meter, self.shares = pool, meter, shares
+        self.pool, self.board, self.recording = pool, board, recording
         self.done: list[dict[str, Outcome]] = [{} for _ in jobs]
         self.waiting = list(range(len(jobs)))  # chains whose next arm can begin
         self.running: dict[Future[Result], int] = {}
@@ -102,7 +113,7 @@ class _Chains:
         while self.waiting or self.running:
             while self.waiting and self.pool.has_free:
                 self._begin(self.waiting.pop(0))
-            self.meter(sum(self.shares), len(self.shares))
+            self.board.show()
             for future in self.pool.wait(LOOK_AGAIN) if self.running else ():
                 number = self.running.pop(future)
                 error = future.exception()
@@ -122,15 +133,16 @@ class _Chains:
             return
         index = self.first[number] + len(self.done[number])
         one, lengths = fit_replayed(setting, replayed)
-        given = one, base, arm, out / arm.label, lengths, self.place
+        given = one, base, arm, out / arm.label, lengths, self.place, self.recording
+        self.board.begin(index)
         self.running[self.pool.submit(run_in_worker, index, *given)] = number
 
     def _finish(self, number: int, outcome: Outcome) -> None:
-        self.shares[self.first[number] + len(self.done[number])] = 1.0
+        self.board.end(self.first[number] + len(self.done[number]))
         self.done[number][outcome.arm.label] = outcome
         if len(self.done[number]) < len(self.jobs[number][2]):
             self.waiting.insert(0, number)
-        self.meter.clear()
+        self.board.clear()
         if isinstance(outcome, Failure):
             self.report(f"  failed: {outcome}")
             return
@@ -156,42 +168,109 @@ def fit_replayed(setting: Setting, replayed: Result | None) -> tuple[Setting, Se
 
 
 def run_chain(
-    setting: Setting, base: Path, arms: Sequence[Arm], out: Path, place: Place = ON_PROCESSOR
+    setting: Setting,
+    base: Path,
+    arms: Sequence[Arm],
+    out: Path,
+    place: Place = ON_PROCESSOR,
+    recording: Recording = RECORDING,
 ) -> list[Result]:
     """Run arms one after the other in this process."""
     done: dict[str, Result] = {}
     for arm in arms:
         one, lengths = fit_replayed(setting, None if arm.replays is None else done[arm.replays])
-        done[arm.label] = run_arm(one, base, arm, out / arm.label, lengths, place=place)
+        done[arm.label] = run_arm(one, base, arm, out / arm.label, lengths, place=place, recording=recording)
     return list(done.values())
 
 
 # -- in a worker ------------------------------------------------------------------------------------------------------
 
-_shares: MutableSequence[float] = []
+_numbers: MutableSequence[float] = []
 
 
-def start_worker(shares: MutableSequence[float], threads: int) -> None:
+def start_worker(numbers: MutableSequence[float], threads: int) -> None:
     """Prepare a worker: its torch threads, and where it writes how far its arms are."""
-    global _shares
-    _shares = shares
+    global _numbers
+    _numbers = numbers
     prepare_torch(threads)
 
 
 def run_in_worker(
-    index: int, setting: Setting, base: Path, arm: Arm, out: Path, lengths: Sequence[float] | None, place: Place
+    index: int,
+    setting: Setting,
+    base: Path,
+    arm: Arm,
+    out: Path,
+    lengths: Sequence[float] | None,
+    place: Place,
+    recording: Recording,
 ) -> Result:
     """Run an arm; where it fails, its traceback is left in its folder."""
-
-    def tell(share: float) -> None:
-        _shares[index] = min(1.0, share)
-
     try:
-        return run_arm(setting, base, arm, out, lengths, tell, place)
+        return run_arm(setting, base, arm, out, lengths, Gauge(_numbers, index), place, recording)
     except Exception:
         out.mkdir(parents=True, exist_ok=True)
         (out / ERROR).write_text(traceback.format_exc(), encoding="utf-8")
         raise
+
+
+class ArmFolder:
+    """The run folder of an arm: its options, and what is kept of its updates and evaluations.
+
+    Args:
+        setting: Environment, budget, seed.
+        base: Folder of the base.
+        arm: The arm.
+        agent: Its agent, before its first update.
+        policy: The policy that it trains.
+        out: Run folder; must be new or empty.
+        place: Where the model runs.
+        recording: What the folder keeps of its groups and episodes.
+        gauge: Shows how far it is; None for nobody.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        base: Path,
+        arm: Arm,
+        agent: Any,
+        policy: Any,
+        out: Path,
+        place: Place = ON_PROCESSOR,
+        recording: Recording = RECORDING,
+        gauge: Gauge | None = None,
+    ) -> None:
+        self.setting, self.agent, self.gauge = setting, agent, gauge or Gauge([0.0] * len(FIELDS), 0)
+        self._repeat = find_repeat(setting, base, arm, agent, place.threads)
+        self.files = RunFolder.create(out, {**describe_config(setting, base, arm), "unsaid": list(self._repeat.unsaid)})
+        write_options(out, self._repeat.options, self._repeat.unsaid)
+        origin = find_origin(setting, arm, out, recording)
+        self.files.write_facts(describe_run(origin, policy, getattr(agent, "recipe", None)))
+        self._recorder = Recorder(out, agent, recording)
+
+    def record(self, metrics: dict[str, Any], seconds: float) -> None:
+        """Keep one update."""
+        self.files.record(metrics, seconds)
+        self._recorder.record()
+        self.gauge.record(metrics)
+
+    def record_evaluation(self, update: int, evaluation: Evaluation) -> None:
+        """Keep an evaluation made after ``update`` updates."""
+        self.files.record_evaluation(update, evaluation)
+        self.gauge.set("accuracy", evaluation.accuracy)
+
+    def finish(self, updates: int) -> None:
+        """Keep what is there after the last update."""
+        self._recorder.finish()
+        if updates != self.setting.updates:  # a budget of tokens ends with the update that reaches it
+            write_options(self.files.path, {**self._repeat.options, "updates": updates}, self._repeat.unsaid)
+        self.files.close()
+        self.files.checkpoint(self.agent, updates)
+
+    def write_result(self, updates: int, evaluation: Evaluation) -> None:
+        """Keep the final evaluation."""
+        self.files.write_result(updates, evaluation, sampled_tokens=int(self.agent.sampled_tokens))
 
 
 def run_arm(
@@ -200,25 +279,54 @@ def run_arm(
     arm: Arm,
     out: Path,
     lengths: Sequence[float] | None = None,
-    on_share: Callable[[float], None] | None = None,
+    gauge: Gauge | None = None,
     place: Place = ON_PROCESSOR,
+    recording: Recording = RECORDING,
 ) -> Result:
-    """Train the base in one way and evaluate it."""
+    """Train the base in one way and evaluate it.
+
+    Args:
+        setting: Environment, budget, seed.
+        base: Folder of the base.
+        arm: The way.
+        out: Run folder; must be new or empty.
+        lengths: Reveal lengths that the arm replays; None for none.
+        gauge: Shows how far it is.
+        place: Where the model runs.
+        recording: What the folder keeps of its groups and episodes.
+    """
     policy = CausalLMPolicy.from_pretrained(base, device=place.device, dtype=place.dtype)
     agent = make_agent(setting, policy, arm, lengths)
-    folder = RunFolder.create(out, describe_run(setting, base, arm))
+    folder = ArmFolder(setting, base, arm, agent, policy, out, place, recording, gauge)
     started = time.perf_counter()
-    updates = train(agent, setting, folder, on_share)
+    updates = train(agent, setting, folder, lambda share: folder.gauge.set("share", min(1.0, share)))
     seconds = time.perf_counter() - started
-    folder.close()
-    folder.checkpoint(agent, updates)
+    folder.finish(updates)
     evaluation = setting.evaluate(agent, "test", setting.evaluation_problems)
-    folder.write_result(updates, evaluation, sampled_tokens=int(agent.sampled_tokens))
-    curves = Curves(folder.metrics(), folder.evaluations())
+    folder.write_result(updates, evaluation)
+    curves = Curves(folder.files.metrics(), folder.files.evaluations())
     return Result(arm, setting.seed, evaluation, agent.sampled_tokens, curves, seconds)
 
 
-def describe_run(setting: Setting, base: Path, arm: Arm) -> Mapping[str, Any]:
+def find_origin(setting: Setting, arm: Arm, out: Path, recording: Recording) -> Origin:
+    """Return what run.json says of an arm beside its policy."""
+    return Origin(
+        command=recording.command,
+        argv=recording.argv,
+        label=out.name,
+        env=setting.env,
+        task=setting.task,
+        guidance=setting.guidance if arm.guided else None,
+        algorithm=arm.algorithm,
+        seed=setting.seed,
+        updates=setting.updates if setting.sampled_tokens is None else None,
+        sampled_tokens=setting.sampled_tokens,
+        problems=setting.problems,
+        group_size=setting.group_size,
+    )
+
+
+def describe_config(setting: Setting, base: Path, arm: Arm) -> Mapping[str, Any]:
     """Return all that a run depends on, as plain data for its config.json."""
     return {
         "algorithm": arm.algorithm,

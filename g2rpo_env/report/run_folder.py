@@ -1,6 +1,8 @@
 """The run folder: everything one training run writes, and how it goes on after an interruption.
 
+run.json              what was trained, from what and where, in one form for all commands
 config.json           the options that the run was started with, versions, checksums of its data
+config.toml           options that repeat the run: g2rpo-env train --config RUN/config.toml
 metrics.jsonl         one line per update, no clock times: equal runs write equal files
 evaluations.jsonl     unguided accuracy, apart, so that evaluating changes nothing in metrics.jsonl
 timings.jsonl         seconds per update
@@ -8,34 +10,35 @@ events.out.tfevents.* the same numbers for TensorBoard
 trackers.json         where the numbers go beside TensorBoard, if anywhere, so that a resumed run finds it
 checkpoints/000050/   policy as a Hugging Face folder, and the training state
 base/                 the model below the LoRA adapters of all checkpoints, if the policy has one
+groups.jsonl          one line per group of every update
+problems.jsonl        one line per problem in the saved rollouts
 rollouts/000050.jsonl the episodes of an update, versioned records
 result.json           accuracy on the test problems at the end, with the answer to each
 curves.png            reward, unguided accuracy, reveal length, groups with signal
+
+docs/schemas has a JSON Schema of each of them; :mod:`g2rpo_env.report.records` writes groups, problems and rollouts.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from g2rpo_env.errors import G2RPOError, ResumeError, RunExistsError, StorageError
 from g2rpo_env.report.trackers import Trackers
-from g2rpo_env.tokenizer import decode
 
 if TYPE_CHECKING:
     from g2rpo_env.agents.agent import Agent
     from g2rpo_env.agents.evaluation import Evaluation
-    from g2rpo_env.agents.grpo import GRPO
-    from g2rpo_env.agents.update import Example
 
 CONFIG, METRICS, EVALUATIONS, TIMINGS = "config.json", "metrics.jsonl", "evaluations.jsonl", "timings.jsonl"
-RESULT = "result.json"
+RESULT, RUN = "result.json", "run.json"
+GROUPS, PROBLEMS, ROLLOUTS = "groups.jsonl", "problems.jsonl", "rollouts"
 KEEP_CHECKPOINTS = 2
 
 
@@ -76,6 +79,12 @@ def read_object(path: Path, refusal: type[G2RPOError], name: str) -> dict[str, A
     if not isinstance(found, dict):
         raise refusal(f"{name} must hold an object, and holds {type(found).__name__}")
     return found
+
+
+def find_runs(folder: Path) -> list[Path]:
+    """Return the run folders in a folder of several, such as that of a demo or a comparison, relative to it."""
+    found = [path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{METRICS}")]
+    return sorted(path.relative_to(folder) for path in found if (path / CONFIG).is_file())
 
 
 class RunFolder:
@@ -132,7 +141,11 @@ class RunFolder:
         """Return an existing run folder; raises ResumeError if it is none."""
         path = Path(path)
         if not (path / CONFIG).is_file():
-            raise ResumeError(f"run={str(path)!r} must be a run folder, with a {CONFIG} in it")
+            runs = find_runs(path)
+            one_of = (
+                f"; it holds the runs {', '.join(map(str, runs))} (give one, such as {path / runs[0]})" if runs else ""
+            )
+            raise ResumeError(f"run={str(path)!r} must be a run folder, with a {CONFIG} in it{one_of}")
         return cls(path)
 
     def _read(self, name: str) -> dict[str, Any]:
@@ -142,6 +155,10 @@ class RunFolder:
     def config(self) -> dict[str, Any]:
         """Options that the run was started with; raises ResumeError where the file is damaged."""
         return self._read(CONFIG)
+
+    def write_facts(self, facts: Mapping[str, Any]) -> None:
+        """Write run.json, see :func:`~g2rpo_env.report.provenance.describe_run`."""
+        (self.path / RUN).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
     @property
     def threads(self) -> int | None:
@@ -167,10 +184,12 @@ class RunFolder:
             if int(checkpoint.name) > update:
                 shutil.rmtree(checkpoint.with_suffix(".damaged"), ignore_errors=True)
                 checkpoint.rename(checkpoint.with_suffix(".damaged"))
-        for name in (METRICS, EVALUATIONS, TIMINGS):
+        for name in (METRICS, EVALUATIONS, TIMINGS, GROUPS, PROBLEMS):
+            if not (self.path / name).is_file():
+                continue
             kept = [line for line in read_lines(self.path / name) if line["update"] <= update]
             write_lines(self.path / name, kept)
-        for rollouts in (self.path / "rollouts").glob("*.jsonl"):
+        for rollouts in (self.path / ROLLOUTS).glob("*.jsonl"):
             if int(rollouts.stem) > update:
                 rollouts.unlink()
 
@@ -202,13 +221,6 @@ class RunFolder:
         }
         result = {"update": update, **facts, **evaluation.to_config(), **answers}
         (self.path / RESULT).write_text(json.dumps(result) + "\n", encoding="utf-8")
-
-    def save_rollouts(self, agent: GRPO) -> Path:
-        """Write the episodes of the agent's last update, with token texts, advantages and loss weights."""
-        path = self.path / "rollouts" / f"{agent.updates:06d}.jsonl"
-        path.parent.mkdir(exist_ok=True)
-        write_lines(path, rollout_records(agent))
-        return path
 
     def checkpoint(self, agent: Agent, updates: int) -> Path:
         """Save the agent under its number of updates; the newest :data:`KEEP_CHECKPOINTS` are kept.
@@ -274,32 +286,6 @@ def is_unwritten(error: Exception) -> bool:
     return isinstance(error, OSError) or any(word in str(error) for word in words)
 
 
-def rollout_records(agent: GRPO) -> Iterable[dict[str, Any]]:
-    """Yield a record per episode of the last update: the episode, its tokens' texts, its advantage and loss weights.
-
-    First those that were sampled, left out or not, then those that were learnt from and sampled earlier. ``advantage``
-    is None and the weights are 0 for an episode that the update did not learn from; one that it learnt from more than
-    once has as many records.
-    """
-    tokenizer, update = agent.policy.tokenizer, agent.last_update
-    if update is None:
-        return
-    examples_of: dict[int, list[Example | None]] = {}  # id of an episode -> what was learnt from it
-    for found in update.examples():
-        examples_of.setdefault(id(found.episode), []).append(found)
-    rows = [(e, one) for e in update.groups.sampled_episodes for one in examples_of.pop(id(e), [None])]
-    rows += [(one.episode, one) for earlier in examples_of.values() for one in earlier if one is not None]
-    for episode, example in rows:
-        weight_T = np.zeros(len(episode.tokens_T)) if example is None else example.weight_T
-        yield {
-            **episode.to_record(),
-            "texts": [decode(tokenizer, episode.tokens_T[i : i + 1]) for i in range(len(episode.tokens_T))],
-            "advantage": None if example is None else example.advantage,
-            "weights": [round(float(w), 6) for w in weight_T],
-            "loss_mask": [int(w > 0) for w in weight_T],
-        }
-
-
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a JSON Lines file that the library wrote; none if it is missing.
 
@@ -327,10 +313,38 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def append_line(path: Path, row: dict[str, Any]) -> None:
     """Append one row to a JSON Lines file."""
+    append_lines(path, [row])
+
+
+def append_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Append rows to a JSON Lines file."""
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+        file.write("".join(map(to_line, rows)))
 
 
 def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write a JSON Lines file anew."""
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    """Write a JSON Lines file anew, whole or not at all."""
+    half = path.with_name(f"{path.name}.part")
+    with half.open("w", encoding="utf-8") as file:
+        file.writelines(map(to_line, rows))
+    half.replace(path)
+
+
+def to_line(row: Any) -> str:
+    """Return a row as a line of JSON; numbers that JSON does not have, NaN and infinity, are null.
+
+    >>> to_line({"reward": float("nan")})
+    '{"reward": null}\\n'
+    """
+    try:
+        return json.dumps(row, allow_nan=False) + "\n"
+    except ValueError:
+        return json.dumps(_without_nan(row), allow_nan=False) + "\n"
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

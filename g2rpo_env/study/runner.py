@@ -4,18 +4,16 @@ study.json            scale and seeds that the folder was begun with
 code/HASH.json        module -> hash of its source without comments, for the code that made a result
 bases/KEY/            a base as a Hugging Face folder
 results/KEY.json      the result of a run
+runs/KEY/             its run folder, where records are asked for
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import os
+import shutil
 import sys
 import time
-import tokenize
-from ast import AST, Constant, Expr, iter_child_nodes, parse
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -27,76 +25,13 @@ from g2rpo_env.experiments.environments import prepare_torch
 from g2rpo_env.experiments.workers import Workers, describe_error
 from g2rpo_env.machine import available_cores
 from g2rpo_env.naming import MOVED_MODULES
+from g2rpo_env.report.code import hash_loaded_code, hash_module
 from g2rpo_env.study.runs import Base, Run, execute, hash_config, hash_weights
 
-OPTIONS = "study.json"
+OPTIONS, RUNS = "study.json", "runs"
 
-ELSEWHERE = (
-    "g2rpo_env.cli", "g2rpo_env.report", "g2rpo_env.bench", "g2rpo_env.experiments", "g2rpo_env.study",
-    "g2rpo_env.checks", "g2rpo_env.render", "g2rpo_env.controllers.simulator", "g2rpo_env.__main__",
-    "g2rpo_env._version",
-)  # fmt: skip
-"""Modules that no result depends on, but for :data:`COUNTED`."""
 NAMED = 6
 """Changed modules that a message names."""
-COUNTED = (
-    "g2rpo_env.experiments.arms", "g2rpo_env.experiments.bases", "g2rpo_env.experiments.environments",
-    "g2rpo_env.study.runs",
-)  # fmt: skip
-
-
-# -- the code that made a result --------------------------------------------------------------------------------------
-
-
-def strip_code(source: str) -> str:
-    """Return a Python source without comments, docstrings and empty lines.
-
-    >>> strip_code('x = 1  # one\\n\\n\\ndef f():\\n    "Say."\\n    return x\\n')
-    'x = 1\\ndef f():\\n    return x'
-    """
-    lines = source.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
-    for said in _find_texts(parse(source)):
-        for row in range(said.lineno - 1, said.end_lineno or said.lineno):
-            lines[row] = ""
-    return "\n".join(line.rstrip() for line in lines if line.strip())
-
-
-def _find_texts(node: AST) -> Iterable[Expr]:
-    """Yield the texts that stand alone as statements: docstrings of modules, classes, functions and attributes."""
-    for child in iter_child_nodes(node):
-        if isinstance(child, Expr) and isinstance(child.value, Constant) and isinstance(child.value.value, str):
-            yield child
-        yield from _find_texts(child)
-
-
-def hash_loaded_code() -> dict[str, str]:
-    """Return module -> hash of its code, for the modules of this library that are loaded and that results depend on.
-
-    A module that only holds the earlier name of another is left out: the other is counted.
-    """
-    names = [name for name in sys.modules if name.split(".")[0] == "g2rpo_env" and name not in MOVED_MODULES]
-    counted = [name for name in names if name in COUNTED or not name.startswith(ELSEWHERE)]
-    return {name: hash_module(name) for name in sorted(counted) if getattr(sys.modules[name], "__file__", None)}
-
-
-_HASHES: dict[str, str] = {}
-
-
-def hash_module(module: str) -> str:
-    """Return the hash of a module's code, ``"missing"`` if there is no such module."""
-    if module not in _HASHES:
-        try:
-            __import__(module)
-        except ImportError:
-            return "missing"
-        path = Path(str(sys.modules[module].__file__))
-        text = strip_code(path.read_text(encoding="utf-8"))
-        _HASHES[module] = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return _HASHES[module]
 
 
 # -- the folder -------------------------------------------------------------------------------------------------------
@@ -224,11 +159,14 @@ def make_base(folder: StudyFolder, base: Base) -> None:
         base.make(folder.get_base(base))
 
 
-def do_run(folder: StudyFolder, run: Run, device: str) -> dict[str, Any]:
-    """Do one run in this process and keep its result."""
+def do_run(folder: StudyFolder, run: Run, device: str, records: bool = False) -> dict[str, Any]:
+    """Do one run in this process and keep its result, and a run folder where ``records`` asks for one."""
     needed = {one.key: folder.get_result(one) for one in run.needed}
     lengths = {key: result["lengths"] for key, result in needed.items() if result is not None}
-    found = execute(run, folder.get_base(run.base), lengths, device)
+    out = folder.path / RUNS / run.key if records else None
+    for half in () if out is None else (out, out.with_name(f"{out.name}-before")):
+        shutil.rmtree(half, ignore_errors=True)  # an earlier try of this run, which left no result
+    found = execute(run, folder.get_base(run.base), lengths, device, out)
     folder.keep(run, found)
     return found
 
@@ -243,6 +181,7 @@ class Runner:
         device: Torch device of all of them.
         seconds: Begin nothing and wait for nothing after so long; None has no limit.
         stream: Where progress goes; None is standard error.
+        records: Whether each run keeps a run folder, too.
     """
 
     folder: StudyFolder
@@ -250,6 +189,7 @@ class Runner:
     device: str = "cpu"
     seconds: float | None = None
     stream: TextIO | None = None
+    records: bool = False
     failed: dict[str, str] = field(default_factory=dict)
 
     def do(self, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
@@ -296,7 +236,7 @@ class Runner:
     def _submit(self, workers: Workers, job: Base | Run) -> Future[Any]:
         if isinstance(job, Base):
             return workers.submit(make_base, self.folder, job)
-        return workers.submit(do_run, self.folder, job, self.device)
+        return workers.submit(do_run, self.folder, job, self.device, self.records)
 
     def _finish(self, job: Base | Run, future: Future[Any], done: dict[str, Any], counter: Counter) -> None:
         error = future.exception()

@@ -26,6 +26,8 @@ from g2rpo_env.agents.warm_start import WarmStart, find_context
 from g2rpo_env.experiments.arms import Arm, Setting, make_agent, train
 from g2rpo_env.experiments.bases import save_base, warm_start_tiny
 from g2rpo_env.experiments.environments import make_envs
+from g2rpo_env.experiments.runner import ArmFolder
+from g2rpo_env.report.records import Recording
 
 
 def hash_weights(folder: Path) -> str:
@@ -210,6 +212,10 @@ def thin_curve(rows: Sequence[Mapping[str, Any]], name: str, bins: int = BINS) -
     return [round(float(np.mean(one)), 4) if one else None for one in values]
 
 
+RECORDING = Recording(command="study")
+"""What the run folders of a study keep, where they are asked for."""
+
+
 def pack_answers(evaluation: Evaluation) -> str:
     """Return the problems that were answered correctly as hexadecimal digits, see :func:`unpack_answers`."""
     return np.packbits(evaluation.correct_PS[:, 0]).tobytes().hex()
@@ -225,7 +231,11 @@ def unpack_answers(text: str, problems: int) -> np.ndarray:
 
 
 def execute(
-    run: Run, base: Path, lengths: Mapping[str, Sequence[float]] | None = None, device: str = "cpu"
+    run: Run,
+    base: Path,
+    lengths: Mapping[str, Sequence[float]] | None = None,
+    device: str = "cpu",
+    out: Path | None = None,
 ) -> dict[str, Any]:
     """Do a run and return its result as plain data of less than 20 kB.
 
@@ -234,11 +244,13 @@ def execute(
         base: Folder of its base.
         lengths: Key of a run that is replayed -> its reveal lengths.
         device: Torch device.
+        out: Run folder, new or empty, for a study that keeps them; that of a run before it ends in ``-before``. None
+            keeps none.
     """
     started = time.perf_counter()
     policy = CausalLMPolicy.from_pretrained(base, device=device)
     trained = {"sampled_tokens": 0, "forward_tokens": 0, "updates": 0}
-    agent = _train(run, policy, lengths or {}, trained)
+    agent = _train(run, policy, lengths or {}, trained, base, out)
     setting = run.setting
     if agent is None:
         envs = make_envs(setting.env, 1, 1, setting.task if setting.measured is None else setting.measured)
@@ -260,10 +272,34 @@ def execute(
     }
 
 
-def _train(run: Run, policy: Any, lengths: Mapping[str, Sequence[float]], trained: dict[str, Any]) -> Any:
+@dataclass
+class Recorders:
+    """Several recorders as one."""
+
+    recorders: Sequence[Any]
+
+    def record(self, metrics: dict[str, Any], seconds: float) -> None:
+        """Keep one update."""
+        for one in self.recorders:
+            one.record(metrics, seconds)
+
+    def record_evaluation(self, update: int, evaluation: Evaluation) -> None:
+        """Keep an evaluation made after ``update`` updates."""
+        for one in self.recorders:
+            one.record_evaluation(update, evaluation)
+
+
+def _train(
+    run: Run,
+    policy: Any,
+    lengths: Mapping[str, Sequence[float]],
+    trained: dict[str, Any],
+    base: Path,
+    out: Path | None,
+) -> Any:
     """Train a policy stage by stage, add up its budgets, and return the agent of the last stage."""
     if run.after is not None:
-        _train(run.after, policy, lengths, trained)
+        _train(run.after, policy, lengths, trained, base, None if out is None else out.with_name(f"{out.name}-before"))
     if run.arm is None:
         return None
     setting, replayed = run.setting, None if run.replays is None else lengths[run.replays.key]
@@ -271,7 +307,11 @@ def _train(run: Run, policy: Any, lengths: Mapping[str, Sequence[float]], traine
         setting = replace(setting, updates=len(replayed), sampled_tokens=None)
     agent = make_agent(setting, policy, run.arm, replayed)
     recorder = MemoryRecorder(agent)
-    trained["updates"] += train(agent, setting, recorder)
+    folder = None if out is None else ArmFolder(setting, base, run.arm, agent, policy, out, recording=RECORDING)
+    updates = train(agent, setting, recorder if folder is None else Recorders([recorder, folder]))
+    if folder is not None:
+        folder.finish(updates)
+    trained["updates"] += updates
     trained["sampled_tokens"] += int(agent.sampled_tokens)
     trained["forward_tokens"] += recorder.forward_tokens
     trained.update(recorder.summary())

@@ -1,11 +1,12 @@
 """Progress: plain lines where there is no terminal, a bar where there is one, nothing when it is off."""
 
 import io
+import time
 
 import pytest
 
 from g2rpo_env.agents import progress as module
-from g2rpo_env.agents.progress import PLAIN_LINES, Meter, Progress
+from g2rpo_env.agents.progress import EVERY, Meter, Progress
 
 METRICS = {"reward": 0.25, "reveal_length": 44.7}
 
@@ -26,13 +27,15 @@ def test_plain_lines_name_reward_accuracy_reveal_and_time_left():
     assert second.startswith("update 2/2  accuracy 0.5  0:00 left")
 
 
-def test_a_long_run_prints_few_lines_and_always_the_last():
+def test_a_run_prints_its_first_update_then_a_line_within_15_seconds_and_always_the_last(clock):
     stream = io.StringIO()
     with Progress(1010, done=500, stream=stream) as progress:
-        for _ in range(510):
+        for second in range(510):
+            clock[0] = float(second)
             progress.update(METRICS)
     lines = stream.getvalue().splitlines()
-    assert len(lines) <= PLAIN_LINES + 1
+    assert [line.split("/")[0] for line in lines[:3]] == ["update 501", "update 515", "update 529"]
+    assert len(lines) == 1 + 509 // EVERY + 1
     assert lines[-1].startswith("update 1010/1010")
 
 
@@ -59,16 +62,26 @@ def clock(monkeypatch):
     return now
 
 
-def test_a_meter_writes_within_seconds_and_then_less_and_less_often(clock):
+def test_a_meter_writes_within_seconds_and_is_never_silent_for_more_than_15(clock):
     stream = io.StringIO()
     with Meter("Curve", stream=stream) as meter:
         for second in range(3601):
             clock[0] = float(second)
             meter(second, 3600)
     lines = stream.getvalue().splitlines()
-    # after 2, 4, 8, ..., 2048 seconds
-    assert len(lines) == 11
-    assert lines[0] == "Curve: 0% after 0:02, 59:58 left" and lines[-1] == "Curve: 57% after 34:08, 25:52 left"
+    # after 2, 4, 8, 16, 30, 44, ... seconds
+    assert [line.split()[3] for line in lines[:6]] == ["0:02,", "0:04,", "0:08,", "0:16,", "0:30,", "0:44,"]
+    assert lines[0] == "Curve: 0% after 0:02, 59:58 left" and len(lines) == 4 + (3600 - 16) // EVERY
+
+
+def test_a_meter_that_nobody_calls_writes_too(monkeypatch):
+    monkeypatch.setattr(module, "FIRST_LINE", 0.0)
+    stream = io.StringIO()
+    with Meter("Check", stream=stream):
+        deadline = time.monotonic() + 10
+        while not stream.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert stream.getvalue().startswith("Check: 0% after 0:0")
 
 
 def test_a_meter_of_short_work_writes_nothing_and_one_without_progress_knows_no_time_left(clock):

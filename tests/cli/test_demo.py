@@ -54,6 +54,21 @@ def test_a_small_demo_and_its_seeds_run_to_the_end(command, tmp_path, monkeypatc
     status, text, error = command("demo", "--updates", 2, "--out", tmp_path / "demo")
     assert status == 0, error
     assert tuple(json.loads((tmp_path / "demo/summary.json").read_text())) == ROWS
+    for label in ROWS[1:]:
+        run = tmp_path / "demo" / label
+        facts = json.loads((run / "run.json").read_text())
+        assert (facts["command"], facts["argv"][:2], facts["label"]) == ("demo", ["--updates", "2"], label)
+        assert {path.name for path in (run / "rollouts").iterdir()} == {"000001.jsonl", "000002.jsonl"}
+        assert command("evaluate", run, "--problems", 4, "--threads", 1)[0] == 0
+        text = (run / "config.toml").read_text()
+        if label.startswith("g2rpo-a"):  # its 51 tokens are more than a sum of one digit has
+            assert "controller=AdaptiveGuidance has bounds that do not fit" in text
+            continue
+        again = ["--out", tmp_path / f"again-{label}", "--evaluate-every", 0, "--response-problems", 0]
+        assert command("train", "--config", run / "config.toml", *again)[0] == 0
+        assert (tmp_path / f"again-{label}/metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()
+    status, _, error = command("evaluate", tmp_path / "demo")
+    assert status == 1 and "must be one model, and holds 5: base, g2rpo-a, " in error
     options = ["--updates", 1, "--seeds", 0, 1, "--grid", 1e-3, "--out", tmp_path / "seeds"]
     status, text, error = command("demo-seeds", *options)
     assert status == 0, error

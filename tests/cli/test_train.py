@@ -1,6 +1,7 @@
 """train: the run folder, what equal runs have in common, interruption and resume, and the path of real rows."""
 
 import functools
+import io
 import json
 import os
 import re
@@ -14,9 +15,12 @@ import torch
 from arguments import QUIET, TINY
 
 from g2rpo_env.agents import CausalLMPolicy
+from g2rpo_env.agents.agent import AGENTS
 from g2rpo_env.agents.parts.strategies import Conditioned, Refine
 from g2rpo_env.cli import train as module
-from g2rpo_env.report.run_folder import RunFolder
+from g2rpo_env.experiments.arms import Arm, Setting
+from g2rpo_env.experiments.runner import run_chain
+from g2rpo_env.report.run_folder import RunFolder, read_lines
 
 
 def metrics(folder):
@@ -37,8 +41,12 @@ def test_a_run_leaves_what_it_promises(train):
     assert status == 0
     names = {p.name.split(".tfevents")[0] for p in folder.iterdir()}
     assert names == {
+        "run.json",
         "config.json",
+        "config.toml",
         "metrics.jsonl",
+        "groups.jsonl",
+        "problems.jsonl",
         "timings.jsonl",
         "evaluations.jsonl",
         "result.json",
@@ -56,6 +64,14 @@ def test_a_run_leaves_what_it_promises(train):
     assert (found["update"], found["split"], found["problems"]) == (4, "test", 8) and len(found["correct"]) == 8
     assert {"python", "torch", "transformers", "g2rpo_env"} <= run.config["versions"].keys()
     assert run.config["options"]["task"]["digits"] == 1
+
+
+def test_equal_runs_write_equal_metrics_with_records_on_and_off(train):
+    _, _, one = train("one", "--updates", 5, "--rollouts-every", 0)
+    _, _, two = train("two", "--updates", 5, "--rollouts-every", 1, "--rollouts-top", 2)
+    assert metrics(one) == metrics(two) and not (one / "rollouts").exists()
+    assert len(list((two / "rollouts").iterdir())) == 5
+    assert (one / "groups.jsonl").read_bytes() == (two / "groups.jsonl").read_bytes()
 
 
 def test_equal_runs_write_equal_metrics_with_evaluation_on_and_off_and_other_seeds_other_ones(train):
@@ -200,7 +216,44 @@ def test_a_policy_of_the_hub_brings_its_tokenizer_to_the_environment(train, tmp_
 def test_only_a_run_of_train_is_resumed(command, tmp_path):
     (tmp_path / "config.json").write_text('{"algorithm": "grpo", "env": "g2rpo_env/Addition-v0"}')
     status, _, error = command("train", "--resume", tmp_path)
-    assert status == 1 and "must be a run that g2rpo-env train started" in error
+    assert status == 1 and "must be a run with a config.toml, or one that g2rpo-env train started" in error
+
+
+def test_a_run_of_a_comparison_goes_on_and_is_repeated(command, tmp_path, monkeypatch):
+    """Every command takes it, whatever command wrote it; what options cannot say is refused with the reason."""
+    setting = Setting(
+        "g2rpo_env/Addition-v0", {"digits": 1}, {"length": 4.0, "ratio": 0.5}, 2, 2, updates=2, evaluations=1,
+        evaluation_problems=4, curve_problems=4,
+    )  # fmt: skip
+    envs = setting.make_envs(guided=False)
+    CausalLMPolicy.tiny(envs, hidden_size=16, layers=1).save_pretrained(tmp_path / "base")
+    arms = [Arm("g2rpo-a", "g2rpo-a", 1e-3), Arm("ppo", AGENTS["ppo"], guided=False)]
+    run_chain(setting, tmp_path / "base", arms, tmp_path)
+    run = tmp_path / "g2rpo-a"
+    first = metrics(run)
+    again = tmp_path / "again"
+    assert command("train", "--config", run / "config.toml", "--out", again, *QUIET)[0] == 0
+    assert metrics(again) == first
+    assert command("train", "--resume", run, "--updates", 3)[0] == 0
+    assert metrics(run).startswith(first) and len(RunFolder(run).metrics()) == 3
+    assert command("train", "--resume", again, "--updates", 3)[0] == 0
+    assert metrics(again) == metrics(run)
+    assert [row["update"] for row in read_lines(run / "groups.jsonl")] == [1, 1, 2, 2, 3, 3]
+    for name in ("g2rpo-a", "ppo"):
+        folder = tmp_path / name
+        assert command("evaluate", folder, "--problems", 4, "--threads", 1)[0] == 0
+        assert command("complete", folder, "1+1=", "--max-new-tokens", 2, "--threads", 1)[0] == 0
+        response = ["--problems", 2, "--fractions", 0, "--threads", 1, "--out", tmp_path / f"response-{name}"]
+        assert command("response", folder, *response)[0] == 0
+        monkeypatch.setattr("sys.stdin", io.StringIO(":quit\n"))
+        assert command("play", folder, "--threads", 1)[0] == 0
+    status, _, error = command("train", "--resume", tmp_path / "ppo")
+    assert status == 1 and "PPOAgent is an agent and no recipe" in error
+    assert (tmp_path / "ppo/config.toml").read_text().startswith("# This run cannot be repeated by g2rpo-env train: ")
+    status, _, error = command("train", "--resume", tmp_path)
+    assert status == 1 and "it holds the runs again, g2rpo-a, ppo (give one, such as " in error
+    status, _, error = command("evaluate", tmp_path)
+    assert status == 1 and "must be one model, and holds 4: again, base, g2rpo-a, ppo (give one, such as " in error
 
 
 def test_a_resume_takes_no_other_options(train, command):

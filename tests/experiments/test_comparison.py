@@ -54,7 +54,7 @@ def test_every_seed_gets_its_base_its_folder_and_the_controller_of_the_family(tm
         made.append((setting.seed, policy, warm, folder, context))
         return folder if policy is None else policy
 
-    def run(given, report, workers, keep, place):
+    def run(given, report, workers, keep, place, recording):
         jobs.extend(given)
         return [Result(arm, one.seed, measure(1)) for one, _, arms, _ in reversed(given) for arm in arms]
 

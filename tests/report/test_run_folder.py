@@ -1,18 +1,13 @@
 """The run folder: nothing is overwritten, an interrupted run leaves whole lines, a rewind forgets what comes again."""
 
-import dataclasses
-import json
-
 import gymnasium as gym
-import numpy as np
 import pytest
 
 import g2rpo_env
-from g2rpo_env import Episode
 from g2rpo_env.agents import CausalLMPolicy, recipes
-from g2rpo_env.episode import Group, Groups
 from g2rpo_env.errors import ResumeError, RunExistsError, StorageError
-from g2rpo_env.report.run_folder import KEEP_CHECKPOINTS, RunFolder, check_file, read_lines, rollout_records
+from g2rpo_env.report.records import Recorder, Recording
+from g2rpo_env.report.run_folder import KEEP_CHECKPOINTS, RunFolder, check_file, read_lines
 
 
 @pytest.fixture
@@ -70,14 +65,17 @@ def test_metrics_hold_no_clock_times_and_timings_do(tmp_path):
 
 def test_a_rewind_forgets_later_updates_everywhere(tmp_path, agent):
     run = RunFolder.create(tmp_path / "run", {})
+    recorder = Recorder(run.path, agent, Recording(every=1))
     for _ in range(3):
         run.record(agent.update(), 0.1)
         run.record_evaluation(agent.updates, agent.evaluate("validation", 4))
-        run.save_rollouts(agent)
+        recorder.record()
     run.rewind(2)
     assert [row["update"] for row in run.metrics()] == [1, 2]
     assert [row["update"] for row in run.evaluations()] == [1, 2]
     assert sorted(p.name for p in (run.path / "rollouts").iterdir()) == ["000001.jsonl", "000002.jsonl"]
+    for name in ("groups.jsonl", "problems.jsonl"):
+        assert [row["update"] for row in read_lines(run.path / name)] == [1, 2]
 
 
 def test_a_line_cut_short_by_an_interruption_is_left_out(tmp_path):
@@ -96,43 +94,3 @@ def test_only_the_newest_checkpoints_are_kept_and_a_half_one_is_no_checkpoint(tm
         run.checkpoint(agent, agent.updates)
     names = [p.name for p in run.checkpoints()]
     assert names == [f"{n:06d}" for n in range(2, KEEP_CHECKPOINTS + 2)]
-
-
-def test_episodes_left_out_and_those_of_earlier_updates_have_records_too(agent):
-    agent.update()
-    update = agent.last_update
-    (group,) = update.groups
-    kept = Groups([Group(group.episodes[:2])], left_out=group.episodes[2:])
-    earlier = Group(tuple(dataclasses.replace(e) for e in group.episodes[:1]))
-    agent.last_update = dataclasses.replace(
-        update,
-        groups=kept,
-        selected=Groups([earlier, Group(group.episodes[:2]), Group(group.episodes[:1])]),
-        rewards=(np.zeros(1), np.zeros(2), np.zeros(1)),
-        advantages=(np.array([5.0]), np.array([1.0, 2.0]), np.array([3.0])),
-        weights=tuple(update.weights[row] for row in (0, 0, 1, 0)),
-    )
-    records = list(rollout_records(agent))
-    # Member 0 was learnt from twice, member 1 once, 2 and 3 never; then the one of an earlier update.
-    assert [(r["member"], r["advantage"]) for r in records] == [
-        (0, 1.0),
-        (0, 3.0),
-        (1, 2.0),
-        (2, None),
-        (3, None),
-        (0, 5.0),
-    ]
-
-
-def test_a_rollout_record_holds_the_episode_its_texts_and_what_the_loss_saw(agent):
-    agent.update()
-    records = [json.loads(json.dumps(record)) for record in rollout_records(agent)]
-    assert len(records) == 4
-    for record, episode in zip(records, agent.groups.episodes, strict=True):
-        again = Episode.from_record({k: v for k, v in record.items()})
-        assert again.tokens_T.tolist() == episode.tokens_T.tolist()
-        assert len(record["texts"]) == len(record["tokens"]) == len(record["loss_mask"])
-        assert record["advantage"] == agent.last_update.find_examples(episode)[0].advantage
-        # g2rpo-a counts revealed and sampled tokens, never the prompt
-        assert record["loss_mask"] == [int(role in (1, 2)) for role in record["roles"]]
-        assert sum(record["weights"]) == pytest.approx(1, abs=1e-3)

@@ -70,6 +70,15 @@ def test_a_result_is_small_and_says_what_was_answered(tiny, base):
     assert {**again, "seconds": 0} == {**execute(run, base), "seconds": 0}
 
 
+def test_a_run_that_is_asked_to_keeps_a_run_folder_and_has_the_same_result(tiny, base, tmp_path):
+    run = tiny.make_guided(0, sampled_tokens=None)
+    plain, recorded = execute(run, base), execute(run, base, out=tmp_path / "run")
+    assert {**plain, "seconds": 0} == {**recorded, "seconds": 0}
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert {"run.json", "config.toml", "groups.jsonl", "problems.jsonl", "rollouts", "checkpoints"} <= names
+    assert json.loads((tmp_path / "run/run.json").read_text())["command"] == "study"
+
+
 def test_a_result_of_a_long_run_is_small_too(tiny):
     rows = [{"reward": 1 / 3, "other": None} for _ in range(1000)]
     assert len(thin_curve(rows, "reward")) == 40 and thin_curve(rows, "other") == [None] * 40
