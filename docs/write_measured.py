@@ -32,7 +32,13 @@ All rows of a table start from the same base for each seed and are evaluated on 
 Accuracy is the interquartile mean over the seeds. Its 95 % interval comes from a bootstrap over seeds, and over
 problems inside them; differences are paired by seed and problem. Each row has the learning rate that did best on other
 seeds, in [rates.py](../g2rpo_env/study/rates.py). This page is written by `python docs/write_measured.py` from the
-files in `docs/results`, and a test keeps both equal.
+files in `docs/results`, and a test keeps both equal. The rows are data:
+
+```python
+>>> from g2rpo_env.study.contest import list_contest
+>>> [entry.label for entry in list_contest()][:4]
+['grpo', 'grpo, revealed', 'sft', 'raft, revealed']
+```
 """
 
 ABOUT_CONTEST = f"""
