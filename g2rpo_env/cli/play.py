@@ -18,6 +18,7 @@ from rich.text import Text
 from g2rpo_env.agents import CausalLMPolicy
 from g2rpo_env.agents.policy.sampling import draw
 from g2rpo_env.cli.checkpoints import add_task_options, find_model
+from g2rpo_env.cli.config import expand_config
 from g2rpo_env.cli.options import TorchOptions, early, move_model_first, parse, values
 from g2rpo_env.core import TokenEnv
 from g2rpo_env.episode import Role
@@ -68,11 +69,8 @@ class PlayOptions(TorchOptions):
 
 def main(argv: Sequence[str]) -> None:
     """Play, reading lines from standard input until it ends."""
-    argv = move_model_first(argv)
-    named = early(argv, "env")["env"]
-    has_model = bool(argv) and not argv[0].startswith("-")
-    kind = add_task_options(PlayOptions, named or (None if has_model else DEFAULT_ENV))
-    options = parse(kind, argv, "play")
+    argv = move_model_first(expand_config(argv, make_options_type, "play"))
+    options = parse(make_options_type(argv), argv, "play")
     check_top(options.top, has_model=options.model is not None)
     policy = None
     if options.model is None:
@@ -91,6 +89,13 @@ def main(argv: Sequence[str]) -> None:
         env.reset(seed=options.seed if episode == 0 else None)
         if not play_episode(env, lines, console, watched, options.top):
             return
+
+
+def make_options_type(argv: Sequence[str]) -> type:
+    """Return the options of play with those of the task that the arguments name."""
+    argv = move_model_first(argv)
+    has_model = bool(argv) and not argv[0].startswith("-")
+    return add_task_options(PlayOptions, early(argv, "env")["env"] or (None if has_model else DEFAULT_ENV))
 
 
 def check_top(top: int, *, has_model: bool) -> None:
