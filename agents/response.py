@@ -5,7 +5,6 @@ What guidance can do for a policy, measured before and after training, without t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,11 +22,10 @@ from g2rpo_env.problem import distinct_ids
 from g2rpo_env.reveal.plan import CAPS
 from g2rpo_env.tokenizer import decode
 from g2rpo_env.vector import TokenVectorEnv
+from g2rpo_env.verdict import is_shown
 
 FRACTIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 LANES = 128
-
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
 @dataclass(frozen=True)
@@ -128,17 +126,7 @@ def _point(cap: str, fraction: float, answers: list[Episode], tokenizer: Any) ->
 
 
 def is_copied(episode: Episode, tokenizer: Any) -> bool:
-    """Whether the answer stands in the revealed text: as a number, or as it is where it is more than one number.
-
-    An answer without a number, such as a letter, is never copied. A comma may separate thousands or numbers:
-    ``16,1692`` shows 16, 1692 and 161692.
-    """
-    answer = _NUMBER.findall(episode.verdict.answer or "")
-    if not answer or not episode.reveal:
+    """Whether the answer stands in the revealed text, see :func:`~g2rpo_env.verdict.is_shown`."""
+    if not episode.reveal:
         return False
-    revealed = decode(tokenizer, episode.tokens_T[episode.role_T == Role.REVEALED])
-    if len(answer) > 1:
-        return str(episode.verdict.answer) in revealed
-    numbers = _NUMBER.findall(revealed)
-    shown = {one for number in numbers for one in (number.replace(",", ""), *number.split(","))}
-    return answer[0].replace(",", "") in shown
+    return is_shown(episode.verdict.answer, decode(tokenizer, episode.tokens_T[episode.role_T == Role.REVEALED]))

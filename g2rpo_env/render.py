@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import pairwise
@@ -20,19 +21,53 @@ from g2rpo_env.episode import Role
 from g2rpo_env.errors import MissingDependencyError
 from g2rpo_env.tokenizer import decode
 
+RGB = tuple[int, int, int]
+
+
+class Ink(NamedTuple):
+    """A colour of the palette: red, green, blue in 0..255 for light and for dark paper."""
+
+    light: RGB
+    dark: RGB
+
+
+PALETTE = {
+    "prompt": Ink((110, 110, 110), (150, 150, 150)),
+    "revealed": Ink((0, 158, 115), (64, 201, 155)),
+    "sampled": Ink((0, 114, 178), (86, 180, 233)),
+    "environment": Ink((230, 159, 0), (240, 228, 66)),
+    "more": Ink((8, 81, 156), (107, 174, 214)),
+    "up": Ink((5, 113, 176), (107, 174, 214)),
+    "down": Ink((230, 97, 1), (253, 141, 60)),
+    "right": Ink((0, 120, 88), (0, 190, 140)),
+    "wrong": Ink((176, 68, 0), (255, 138, 76)),
+    "accent": Ink((148, 64, 118), (224, 150, 192)),
+}
+"""The one palette of terminal, frames, notebooks and the viewer: Okabe and Ito's colours for roles and verdicts,
+ColorBrewer's for values, blue for more and up, orange for down."""
+
+
+def css_palette() -> str:
+    """Return the palette as custom properties of CSS: ``--revealed: 0 158 115`` and so on, by colour scheme."""
+    light, dark = (
+        "".join(f"--{name}:{' '.join(map(str, getattr(ink, paper)))};" for name, ink in PALETTE.items())
+        for paper in Ink._fields
+    )
+    return f":root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}"
+
 
 class Color(NamedTuple):
-    """Colour of a role: parameter of the terminal's colour command, and red, green, blue in 0..255."""
+    """Colour of a role: parameter of the terminal's colour command, and red, green, blue in 0..255 of the frames."""
 
     ansi: str
-    rgb: tuple[int, int, int]
+    rgb: RGB
 
 
 COLORS = {
-    Role.PROMPT: Color("2", (150, 150, 150)),  # dim
-    Role.REVEALED: Color("32", (110, 220, 110)),  # green
-    Role.SAMPLED: Color("36", (90, 210, 240)),  # cyan
-    Role.ENVIRONMENT: Color("33", (240, 200, 80)),  # yellow
+    Role.PROMPT: Color("2", PALETTE["prompt"].dark),  # dim
+    Role.REVEALED: Color("32", PALETTE["revealed"].dark),  # green
+    Role.SAMPLED: Color("36", PALETTE["sampled"].dark),  # cyan
+    Role.ENVIRONMENT: Color("33", PALETTE["environment"].dark),  # yellow
 }
 BACKGROUND = (16, 16, 20)
 
@@ -82,6 +117,36 @@ def escape(text: str) -> str:
     a\x1b[2Jb
     """
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda match: repr(match[0])[1:-1], text)
+
+
+INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {
+    chr(code)
+    for first, last in ((0x180B, 0x180F), (0xFE00, 0xFE0F), (0xE0100, 0xE01EF))
+    for code in range(first, last + 1)
+}
+"""Characters that leave no ink although Unicode counts them among letters, marks and symbols."""
+
+
+def make_visible(text: str) -> str:
+    r"""Return text with every character that leaves no ink written out, but for the space.
+
+    These are control, bidirectional, zero-width, private and unassigned characters, halves of surrogate pairs,
+    variation selectors, and spaces other than the space. The viewer does the same, in ``src/visible.mjs``.
+
+    >>> print(make_visible("a\n\u202eb\u200b c"))
+    a\n\u202eb\u200b c
+    """
+    return "".join(map(_visible_character, text)) if not (text.isascii() and text.isprintable()) else text
+
+
+@lru_cache(maxsize=4096)
+def _visible_character(char: str) -> str:
+    category = unicodedata.category(char)
+    if char != " " and (category[0] == "C" or category in ("Zs", "Zl", "Zp") or char in INVISIBLE):
+        code = ord(char)
+        short = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(char)
+        return short or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}")
+    return char
 
 
 def wants_colors() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -54,6 +55,28 @@ class Verdict:
     def reward(self) -> float:
         """The reward of the episode: ``score`` if the task gives one, else 1.0 if correct, else 0.0."""
         return float(self.correct) if self.score is None else float(self.score)
+
+
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+
+
+def is_shown(answer: str | None, text: str) -> bool:
+    """Whether an answer stands in a text: as a number, or as it is where it is more than one number.
+
+    An answer without a number, such as a letter, never does. A comma may separate thousands or numbers: ``16,1692``
+    shows 16, 1692 and 161692.
+
+    >>> is_shown("1692", "16,1692"), is_shown("69", "16,1692"), is_shown("A", "A")
+    (True, False, False)
+    """
+    found = _NUMBER.findall(answer or "")
+    if not found:
+        return False
+    if len(found) > 1:
+        return str(answer) in text
+    numbers = _NUMBER.findall(text)
+    shown = {one for number in numbers for one in (number.replace(",", ""), *number.split(","))}
+    return found[0].replace(",", "") in shown
 
 
 class Verifier(Protocol):

@@ -256,7 +256,9 @@ def test_every_error_is_also_a_builtin_or_gymnasium_error() -> None:
 
 # -- what lies in the repository --------------------------------------------------------------------------------------
 
-GENERATED = re.compile(r"\.git|\.venv|build|dist|runs|__pycache__|\.[a-z]+_cache|\.hypothesis|.*\.egg-info")
+GENERATED = re.compile(
+    r"\.git|\.venv|build|dist|runs|node_modules|__pycache__|\.[a-z]+_cache|\.hypothesis|.*\.egg-info"
+)
 
 # Written in two halves, so that this file keeps the rule too.
 PRIVATE = [

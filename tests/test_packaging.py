@@ -38,9 +38,10 @@ def run(*command: str | Path, cwd: Path, **env: str) -> str:
 
 
 def files_under(folder: Path) -> set[str]:
-    """Return the files of a folder of the checkout, relative to it, without what Python leaves behind."""
+    """Return the files of a folder of the checkout, relative to it, without what Python and npm leave behind."""
     found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {path.as_posix() for path in found if "__pycache__" not in path.parts and path.suffix != ".pyc"}
+    made = {"__pycache__", "node_modules"}
+    return {path.as_posix() for path in found if not made & set(path.parts) and path.suffix != ".pyc"}
 
 
 def installed_files() -> set[str]:
@@ -55,7 +56,7 @@ def checkout_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in (*BESIDE, "MANIFEST.in"):
         shutil.copy(ROOT / name, copy)
     for name in {*FOLDERS.values(), *GRAFTED}:
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
     return copy
 
 

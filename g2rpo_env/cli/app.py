@@ -13,11 +13,16 @@ from gymnasium.error import Error as GymnasiumError
 
 from g2rpo_env import __version__
 from g2rpo_env.errors import G2RPOError
+from g2rpo_env.render import make_visible
 
 COMMANDS = {
     "list": ("list_envs", "the registered environments and their options; list recipes: the algorithms"),
     "play": ("play", "answer problems in the terminal, token by token"),
     "train": ("train", "train a recipe and keep everything in a run folder"),
+    "view": ("view", "open a page that shows a run: curves, all groups, every token; no network"),
+    "report": ("report", "write that page to a file"),
+    "show": ("show", "a recorded group in the terminal, every token in colour"),
+    "export": ("export", "recorded episodes as a table: Parquet or JSON Lines"),
     "evaluate": ("evaluate", "unguided accuracy and guidance-response curve of a run or a checkpoint"),
     "compare": ("compare", "several algorithms from the same base with the same budget"),
     "response": ("response_curve", "success of a model against the revealed share of the solution"),
@@ -68,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         module.main(rest)
     except (G2RPOError, GymnasiumError) as error:
-        print(f"g2rpo-env {known.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        words = make_visible(" ".join(str(error).split()))  # it may name files and hold texts of strangers
+        print(f"g2rpo-env {known.command}: {words}", file=sys.stderr)
         return 1
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # the reader has seen enough, as in g2rpo-env list | head

@@ -20,7 +20,7 @@ from g2rpo_env.report.run_folder import CONFIG, EVALUATIONS, METRICS, RESULT, Ru
 if TYPE_CHECKING:
     from huggingface_hub import ModelCard
 
-TEMPLATE = Path(__file__).with_name("model_card.md.j2")
+TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 CURVES = "curves.png"
 SUPERVISED = "sft"
 """Algorithm that imitates what guidance reveals; without its row nobody can tell guidance from imitation."""

@@ -1,0 +1,50 @@
+"""Texts that a model or a stranger may have written to make a page, a terminal or a parser do something."""
+
+TEXTS = (
+    "<script>window.pwned=1</script>",
+    "</script><img src=x onerror=window.pwned=1>",
+    "<!--",
+    "-->",
+    "]]>",
+    "</style><svg onload=window.pwned=1>",
+    "</title><script>window.pwned=1</script>",
+    "</textarea><iframe srcdoc='<script>parent.pwned=1</script>'>",
+    "{{7*7}}",
+    "{% raw %}{{ config }}",
+    "${7*7}",
+    "`${window.pwned=1}`",
+    "<a href='javascript:window.pwned=1'>x</a>",
+    "javascript:window.pwned=1//",
+    "data:text/html,<script>window.pwned=1</script>",
+    '"onmouseover="window.pwned=1',
+    "' autofocus onfocus=window.pwned=1 '",
+    "__proto__",
+    "constructor",
+    "hasOwnProperty",
+    "toString",
+    "\u202eevil\u202c",
+    "\u2066isolate\u2069",
+    "zero\u200bwidth\ufeff",
+    "nul\x00nul",
+    "\x1b[2J\x1b]0;title\x07\x9b31m",
+    "lone \ud800 half",
+    "\udfff",
+    "line\u2028and\u2029paragraph",
+    "[/bold][link=https://example.org]x[/link]",
+    "%s%n {0.__class__} \\u003cscript\\u003e",
+    "![x](https://example.org/x.png) $\\href{javascript:alert(1)}{x}$",
+    "<link rel=stylesheet href=//example.org/x.css><base href=//example.org>",
+    "<meta http-equiv=refresh content='0;url=//example.org'>",
+    "url(https://example.org/x) ; } * { background: url(//example.org) }",
+    "e\u0301\u0301\u0301\u0301\u0301\u0301\u0301\u0301\u0301\u0301",
+    "\U000e0041\U000e0042 tags \ufe0f\u3164\u2800\xa0\xad",
+    '=HYPERLINK("https://example.org")',
+    "../../etc/passwd",
+    "a\r\nSet-Cookie: x\tb",
+    "<math><mtext></form><form><mglyph><style></math><img src onerror=window.pwned=1>",
+)
+
+LONG_TOKEN = "<b>" + "A\u202e" * 524_288
+"""A token of more than a megabyte."""
+
+MANY_TOKENS = 100_000
