@@ -20,7 +20,7 @@ from typing import Any
 
 from g2rpo_env.report.index import IndexBuilder
 from g2rpo_env.report.page import make_page, write_page
-from g2rpo_env.report.reader import RunFiles, read_rollouts, read_runs
+from g2rpo_env.report.reader import RunFiles, read_runs
 
 IMAGES = Path(__file__).parent / "images" / "viewer"
 SIZE = {"width": 1200, "height": 860}
@@ -34,7 +34,7 @@ def choose_group(run: RunFiles) -> tuple[int, int, int]:
     found = None
     for update, path in reversed(run.rollouts):
         groups: dict[int, list[Mapping[str, Any]]] = {}
-        for record in read_rollouts(update, path, run.root):
+        for record in run.read(update, path):
             groups.setdefault(record["group"], []).append(record)
         for group, records in groups.items():
             found = found or (records[0]["update"], group, 0)

@@ -21,7 +21,8 @@ class PageArguments:
     """What goes into a page."""
 
     run: tyro.conf.Positional[tuple[Path, ...]]
-    """Run folder, folder of runs such as that of the demo, or rollouts file; two are compared with each other."""
+    """Run folder, folder of runs such as that of the demo, or rollouts file, of TRL, verl, prime-rl and verifiers too;
+    two are compared with each other."""
     title: str | None = None
     """Title of the page."""
     updates: tuple[str, ...] = ("all",)
@@ -32,6 +33,8 @@ class PageArguments:
     """Most tokens."""
     redact: Annotated[str, tyro.conf.arg(metavar="{prompts,solutions}")] = ""
     """What is left out, separated by commas: prompts, solutions or both."""
+    tokenizer: Path | None = None
+    """Folder of a tokenizer, for rollouts of other libraries that hold token ids alone."""
 
 
 @dataclass(kw_only=True)
@@ -59,7 +62,7 @@ def make_page_options(given: PageArguments) -> PageOptions:
             raise ConfigurationError(f"updates={' '.join(given.updates)!r} must be numbers of updates, or all")
         updates = frozenset(map(int, given.updates))
     redact = frozenset(word for word in given.redact.split(",") if word)
-    return PageOptions(updates, given.episodes, given.tokens, redact, given.title)
+    return PageOptions(updates, given.episodes, given.tokens, redact, given.title, given.tokenizer)
 
 
 def make(given: PageArguments, out: Path, is_opened: bool) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from g2rpo_env.cli.options import parse
 from g2rpo_env.errors import DataError
 from g2rpo_env.render import make_visible
-from g2rpo_env.report.reader import RunFiles, read_rollouts, read_runs
+from g2rpo_env.report.reader import RunFiles, read_runs
 from g2rpo_env.report.token_view import TokenView
 
 
@@ -63,7 +63,7 @@ def read_update(run: RunFiles, update: int | None) -> Iterator[dict[str, Any]]:
     if not files:
         recorded = ", ".join(str(u) for u, _ in run.rollouts)
         raise DataError(f"update={update} must be one whose tokens are recorded: {recorded}")
-    for record in read_rollouts(*files[-1], run.root):
+    for record in run.read(*files[-1]):
         if update is None or record["update"] == update:
             yield record
 

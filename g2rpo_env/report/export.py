@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from g2rpo_env.errors import ConfigurationError, DataError, StorageError
-from g2rpo_env.report.reader import RunFiles, read_rollouts
+from g2rpo_env.report.reader import RunFiles
 from g2rpo_env.report.suspicions import BIT, find_suspicions
 
 FORMATS = ("parquet", "jsonl")
@@ -18,7 +18,7 @@ def make_rows(run: RunFiles) -> Iterator[list[dict[str, Any]]]:
     """Yield the rows of a run, those of one update at a time: the columns of a record, flat."""
     prompts = {problem["problem_id"]: problem for problem in run.problems}
     for update, path in run.rollouts:
-        records = list(read_rollouts(update, path, run.root))
+        records = list(run.read(update, path))
         flags = find_suspicions(records)
         yield [make_row(run.label, record, prompts, bits) for record, bits in zip(records, flags, strict=True)]
 

@@ -6,15 +6,15 @@ Weights go as an ordinary Hugging Face folder; optimiser states and other pickle
 
 from __future__ import annotations
 
-import importlib
 import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from g2rpo_env.errors import ConfigurationError, MissingDependencyError, StorageError
+from g2rpo_env.errors import ConfigurationError, StorageError
 from g2rpo_env.report.card import CURVES, make_card, read_config
+from g2rpo_env.report.page import make_page, write_page
 from g2rpo_env.report.run_folder import EVALUATIONS, METRICS, RESULT, RunFolder
 
 POLICY_FILES = re.compile(
@@ -79,7 +79,6 @@ def push(
 
     Raises:
         ConfigurationError: the run, its checkpoint or the name of the repository is none.
-        MissingDependencyError: there is no page to upload.
         StorageError: the Hub did not take it.
     """
     run = Path(run)
@@ -151,16 +150,8 @@ def list_run(run: Path) -> dict[str, Path | bytes]:
 
 
 def make_space(run: Path, repo: str, scratch: Path) -> Upload:
-    """Return the static Space with the page of a run.
-
-    Raises:
-        MissingDependencyError: this version makes no pages.
-    """
-    try:
-        page = importlib.import_module("g2rpo_env.report.page")
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(f"report=True needs {error.name}, which is not installed") from None
-    page.write_report([run], scratch / "index.html")
+    """Return the static Space with the page of a run."""
+    write_page(make_page([run]).html, scratch / "index.html")
     title = repo.rpartition("/")[2]
     readme = SPACE.format(title=title, repo=repo).encode("utf-8")
     return Upload(f"{repo}-report", "space", {"index.html": scratch / "index.html", "README.md": readme})

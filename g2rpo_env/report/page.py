@@ -16,7 +16,7 @@ from g2rpo_env.errors import ConfigurationError, DataError, StorageError
 from g2rpo_env.render import css_palette, make_visible
 from g2rpo_env.report.chunks import ChunkBuilder, encode
 from g2rpo_env.report.index import IndexBuilder, pair_results
-from g2rpo_env.report.reader import RunFiles, read_rollouts, read_runs
+from g2rpo_env.report.reader import RunFiles, read_runs
 from g2rpo_env.report.redaction import REDACTIONS, redact_record
 from g2rpo_env.report.suspicions import RULES, find_suspicions
 
@@ -45,6 +45,7 @@ class PageOptions:
         tokens: Most tokens, >= 0, over all runs.
         redact: What is left out: names of :data:`~g2rpo_env.report.redaction.REDACTIONS`.
         title: Title of the page; None makes one of the runs.
+        tokenizer: Folder of a tokenizer, for rollouts of other libraries that hold token ids alone.
     """
 
     updates: frozenset[int] | None = None
@@ -52,6 +53,7 @@ class PageOptions:
     tokens: int = TOKENS
     redact: frozenset[str] = frozenset()
     title: str | None = None
+    tokenizer: Path | None = None
 
     def __post_init__(self) -> None:
         for name in ("episodes", "tokens"):
@@ -140,20 +142,20 @@ def read_updates(
         if budget.episodes <= 0 or budget.tokens <= 0:
             yield update or 0, [], count_lines(path)
             continue
-        for found, records, unread in hold_updates(update, path, run.root, budget):
+        for found, records, unread in hold_updates(run, update, path, budget):
             if options.updates is None or found in options.updates:
                 yield found, records, unread
 
 
 def hold_updates(
-    update: int | None, path: Path, root: Path, budget: Budget
+    run: RunFiles, update: int | None, path: Path, budget: Budget
 ) -> Iterator[tuple[int, list[dict[str, Any]], int]]:
     """Yield (update, records, unread) of a file, which holds one update, or several where it stands alone."""
     held: dict[int, list[dict[str, Any]]] = {}
     unread: dict[int, int] = {}
     groups: set[tuple[int, int]] = set()
     episodes = tokens = 0
-    for record in read_rollouts(update, path, root):
+    for record in run.read(update, path):
         key = (record["update"], record["group"])
         if key not in groups and (episodes > budget.episodes or tokens > budget.tokens):
             unread[key[0]] = unread.get(key[0], 0) + 1
@@ -212,13 +214,13 @@ def make_run(run: RunFiles, options: PageOptions, budget: Budget, number: int) -
 # -- the page ---------------------------------------------------------------------------------------------------------
 
 
-def find_runs(paths: Sequence[Path]) -> list[RunFiles]:
-    """Return the runs of one folder or more, with labels that differ.
+def find_runs(paths: Sequence[Path], tokenizer: Path | None = None) -> list[RunFiles]:
+    """Return the runs of one folder or more, with labels that differ; the tokenizer as of :func:`~.reader.read_runs`.
 
     Raises:
         DataError: there is no run, too many, a file is damaged, or two that were named are of different tasks.
     """
-    named = [read_runs(path) for path in paths]
+    named = [read_runs(path, tokenizer=tokenizer) for path in paths]
     runs = [run for found in named for run in found]
     if len(runs) > MOST_RUNS:
         raise DataError(f"run={str(paths[0])!r} holds {len(runs)} runs, and a page has at most {MOST_RUNS}")
@@ -260,7 +262,7 @@ def make_page(paths: Sequence[Path], options: PageOptions | None = None) -> Page
         DataError: a file is damaged, or no run is there.
     """
     options = options or PageOptions()
-    runs = find_runs(paths)
+    runs = find_runs(paths, options.tokenizer)
     whole, parts = Budget(options.episodes, options.tokens), []
     for number, run in enumerate(runs):
         left = len(runs) - number

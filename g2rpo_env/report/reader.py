@@ -1,6 +1,7 @@
 """Run folders read without trust: JSON only, checked line by line; nothing of a folder is imported or unpickled.
 
-Records of both versions come out in one form (:func:`normalize_record`). A message names the file and the line.
+Records of both versions come out in one form (:func:`normalize_record`), and so do rollouts that other libraries wrote
+(:mod:`g2rpo_env.report.foreign`). A message names the file and the line.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import DataError
+from g2rpo_env.report.foreign import Reader, find_reader
 from g2rpo_env.verdict import Outcome
 
 SCHEMA = "g2rpo-run/2"
@@ -39,7 +41,7 @@ CHANNELS = ("logprobs", "logprobs_before", "logprobs_after", "entropies_after", 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What the small files of a run say; rollouts are read one after the other, by :func:`read_rollouts`.
+    """What the small files of a run say; rollouts are read one after the other, by :meth:`read`.
 
     Attributes:
         label: Name of the run among those that are read together.
@@ -53,6 +55,8 @@ class RunFiles:
         problems: Rows of problems.jsonl, checked.
         result: result.json.
         rollouts: (update, file) of each update with recorded tokens; the update of a lone file is None.
+        foreign: Reader of rollouts that another library wrote.
+        tokenizer: Folder of a tokenizer for them, or None.
     """
 
     label: str
@@ -66,24 +70,41 @@ class RunFiles:
     problems: tuple[dict[str, Any], ...] = ()
     result: dict[str, Any] = field(default_factory=dict)
     rollouts: tuple[tuple[int | None, Path], ...] = ()
+    foreign: Reader | None = None
+    tokenizer: Path | None = None
+
+    def read(self, update: int | None, path: Path) -> Iterator[dict[str, Any]]:
+        """Yield the records of one of :attr:`rollouts`.
+
+        Raises:
+            DataError: a record is damaged.
+        """
+        if self.foreign is None:
+            yield from read_rollouts(path, update, self.root)
+            return
+        for number, record in enumerate(self.foreign(path, self.tokenizer), 1):
+            yield normalize_record(f"{path}, record {number}", record, update or 0)
 
 
-def read_runs(path: Path, label: str | None = None) -> list[RunFiles]:
-    """Return the runs of a run folder, of a folder of runs, or of a rollouts file.
+def read_runs(path: Path, label: str | None = None, tokenizer: Path | None = None) -> list[RunFiles]:
+    """Return the runs of a run folder, of a folder of runs, of a rollouts file, or of what another library wrote.
 
     Args:
         path: The folder or the file.
         label: Name of a run that has none of its own; None takes that of the folder.
+        tokenizer: Folder of a tokenizer, for rollouts of other libraries that hold token ids alone.
 
     Raises:
         DataError: there is no run, or a file is damaged.
     """
-    if path.is_file():
-        return [RunFiles(label or path.stem, path.resolve(), rollouts=((None, path.resolve()),))]
+    root = path.resolve()
+    folders = list(find_run_folders(root)) if path.is_dir() else []
+    foreign = None if folders else find_reader(path)
+    if path.is_file() or foreign is not None:
+        named = label or path.stem or root.name
+        return [RunFiles(named, root, rollouts=((None, root),), foreign=foreign, tokenizer=tokenizer)]
     if not path.is_dir():
         raise DataError(f"run={str(path)!r} must be a run folder, a folder of runs, or a file of rollouts")
-    root = path.resolve()
-    folders = list(find_run_folders(root))
     if not folders:
         raise DataError(
             f"run={str(path)!r} must be a run folder, or hold run folders: one has {', '.join(MARKS[:-1])} or rollouts/"
@@ -250,19 +271,21 @@ def _check_rows(
         yield check(where, row)
 
 
-def read_rollouts(update: int | None, path: Path, root: Path) -> Iterator[dict[str, Any]]:
+def read_rollouts(path: Path, update: int | None = None, root: Path | None = None) -> Iterator[dict[str, Any]]:
     """Yield the records of a file of rollouts, one after the other.
 
     Args:
-        update: Update of records that do not say theirs; None counts as 0.
         path: The file.
-        root: The run folder, or the file itself.
+        update: Update of records that do not say theirs, as version 1 does not; None reads it off the file's name.
+        root: The run folder, which no link may lead out of; None: the file stands alone.
 
     Raises:
         DataError: a record is damaged.
     """
-    name = "" if root == path else path.relative_to(root).as_posix()
-    for where, row in read_lines(root, name):
+    if update is None and path.stem.isascii() and path.stem.isdigit() and len(path.stem) < 16:
+        update = int(path.stem)
+    name = "" if root in (None, path) else path.relative_to(root).as_posix()
+    for where, row in read_lines(root or path, name):
         yield normalize_record(where, row, update or 0)
 
 

@@ -10,9 +10,8 @@ changes what a run computes: files without clock times are equal to the byte wit
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from g2rpo_env.episode import Role
-from g2rpo_env.errors import ConfigurationError, ResumeError, UnknownProblemError
+from g2rpo_env.errors import ConfigurationError, UnknownProblemError
 from g2rpo_env.report.run_folder import GROUPS, PROBLEMS, ROLLOUTS, append_lines, read_lines, write_lines
 from g2rpo_env.report.texts import TokenTexts
 
@@ -307,58 +306,3 @@ def number(value: Any) -> float | None:
     (0.333333, None)
     """
     return round(float(value), 6) if math.isfinite(value) else None
-
-
-# -- reading ----------------------------------------------------------------------------------------------------------
-
-
-LATER: Mapping[str, Any] = {
-    "logprobs_before": None, "logprobs_after": None, "entropies_after": None, "credits": None, "shaped_reward": None,
-    "prompt_reveal": None,
-}  # fmt: skip
-"""Fields that version 1 has not, and what stands for them."""
-
-
-def read_rollouts(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the records of a file of rollouts in the form of version 2, whichever they were written in.
-
-    An interrupted last line is left out. Needs no torch.
-
-    Raises:
-        ResumeError: a line is no record, or one of a version that this library does not know.
-    """
-    with path.open("rb") as file:
-        for place, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise ResumeError(f"{path}, line {place}: not valid JSON ({error})") from None
-            if not isinstance(record, dict) or not isinstance(record.get("tokens"), list):
-                raise ResumeError(f"{path}, line {place}: a line must be the record of an episode, with its tokens")
-            if record.get("version") not in (1, VERSION):
-                raise ResumeError(
-                    f"{path}, line {place}: version={record.get('version')!r} of a record must be 1 or {VERSION}"
-                )
-            yield upgrade(record, int(path.stem) if path.stem.isdigit() else None)
-
-
-def upgrade(record: Mapping[str, Any], update: int | None = None) -> dict[str, Any]:
-    """Return a record of version 1 in the form of version 2; one of version 2 stays as it is.
-
-    Args:
-        record: The record.
-        update: Number of the update, which version 1 says by the name of its file alone.
-    """
-    if record["version"] == VERSION:
-        return dict(record)
-    pairs: Sequence[Any] = list(zip(record["logprobs"], record["roles"], strict=False))
-    changed = {
-        "version": VERSION,
-        "update": update,
-        # 0 stood for tokens that nobody sampled, once.
-        "logprobs": [value if role == Role.SAMPLED else None for value, role in pairs],
-        "selected": record.get("advantage") is not None,
-    }
-    return {**LATER, **record, **changed}

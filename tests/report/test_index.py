@@ -16,7 +16,7 @@ from g2rpo_env.report.index import (
     pair_results,
     sum_seconds,
 )
-from g2rpo_env.report.reader import RunFiles, read_rollouts, read_runs
+from g2rpo_env.report.reader import RunFiles, read_runs
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def build(run: RunFiles) -> dict:
     """Return the index of a run with all its records."""
     builder = IndexBuilder(run)
     for update, path in run.rollouts:
-        for record in read_rollouts(update, path, run.root):
+        for record in run.read(update, path):
             builder.add(record, 0)
         builder.add_chunk(f"chunk-{update}", update or 0, 16)
     return builder.build()

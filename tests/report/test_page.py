@@ -13,7 +13,7 @@ from g2rpo_env.errors import ConfigurationError, DataError, StorageError
 from g2rpo_env.report import page
 from g2rpo_env.report.chunks import decode, read_chunk
 from g2rpo_env.report.page import Budget, PageOptions, keep_groups, make_page, order_updates, write_page
-from g2rpo_env.report.reader import read_rollouts, read_runs
+from g2rpo_env.report.reader import read_runs
 
 
 def read_blocks(html: str) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def test_a_page_holds_every_record(run: Path) -> None:
     assert list(blocks) == ["index", "chunk-0-1", "chunk-0-6", "chunk-0-3"]
     (found,) = read_runs(run)
     for update, path in found.rollouts:
-        records = list(read_rollouts(update, path, found.root))
+        records = list(found.read(update, path))
         again = read_chunk(blocks[f"chunk-0-{update}"])
         assert [r["texts"] for r in again] == [r["texts"] for r in records]
         assert [r["weights"] for r in again] == [r["weights"] for r in records]

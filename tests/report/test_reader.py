@@ -8,7 +8,7 @@ from run_folders import SAMPLED, make_record, make_run_of_sums, write_run
 
 from g2rpo_env.errors import DataError
 from g2rpo_env.report import reader
-from g2rpo_env.report.reader import find_run_folders, normalize_record, read_rollouts, read_runs
+from g2rpo_env.report.reader import find_run_folders, normalize_record, read_runs
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def run(tmp_path: Path) -> Path:
 
 def read_all(path: Path) -> list[dict[str, Any]]:
     """Return the records of all runs of a folder."""
-    return [r for one in read_runs(path) for u, file in one.rollouts for r in read_rollouts(u, file, one.root)]
+    return [r for one in read_runs(path) for u, file in one.rollouts for r in one.read(u, file)]
 
 
 def test_a_run_folder_says_what_its_files_say(run: Path) -> None:

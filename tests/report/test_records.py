@@ -13,13 +13,13 @@ from g2rpo_env.agents import CausalLMPolicy, recipes
 from g2rpo_env.agents.parts.credits import Regulated
 from g2rpo_env.agents.scores import score_episodes
 from g2rpo_env.episode import Group, Groups, Role
-from g2rpo_env.errors import ConfigurationError, ResumeError
+from g2rpo_env.errors import ConfigurationError
+from g2rpo_env.report.reader import read_rollouts
 from g2rpo_env.report.records import (
     Recorder,
     Recording,
     find_prompt_reveal,
     group_records,
-    read_rollouts,
     rollout_records,
 )
 from g2rpo_env.report.run_folder import read_lines
@@ -213,27 +213,3 @@ def test_records_change_nothing_of_what_comes_next(tmp_path):
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
-
-
-def test_records_of_version_1_are_read_in_the_form_of_version_2(tmp_path):
-    path = tmp_path / "000050.jsonl"
-    old = {"version": 1, "tokens": [1, 2, 3], "roles": [0, 1, 2], "logprobs": [0.0, 0.0, -0.5], "advantage": None}
-    path.write_text(json.dumps(old) + "\n" + json.dumps({**old, "advantage": 0.5}) + "\n" + '{"version": 1, "tok')
-    one, two = read_rollouts(path)
-    assert one["version"] == 2 and one["update"] == 50 and one["logprobs"] == [None, None, -0.5]
-    assert (one["selected"], two["selected"]) == (False, True) and one["logprobs_after"] is None
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("{", "line 1: not valid JSON"),
-        ("[]", "line 1: a line must be the record of an episode"),
-        ('{"tokens": [], "version": 3}', "line 1: version=3 of a record must be 1 or 2"),
-    ],
-)
-def test_a_line_that_is_no_record_is_named(tmp_path, line, words):
-    path = tmp_path / "x.jsonl"
-    path.write_text(line + "\n")
-    with pytest.raises(ResumeError, match=f"x.jsonl, {words}"):
-        list(read_rollouts(path))
