@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 import pytest
 
@@ -74,6 +75,7 @@ def test_tensorboard_has_the_names_of_metrics_and_forgets_what_a_resumed_run_wri
     for update in (1, 2, 3):
         run.record({"update": update, "reward": update / 4, "loss": None}, seconds=0.1)
     run.close()
+    time.sleep(1.05)  # TensorBoard orders the files of a folder by the second in their names
     again = RunFolder.open(tmp_path / "run")
     again.rewind(1)
     for update in (2, 3):

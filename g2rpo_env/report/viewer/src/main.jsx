@@ -103,7 +103,7 @@ function Viewer({ page }) {
       <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); main.current.querySelector("h1")?.focus(); }}>to the page</a>
       <header>
         <div class="inner">
-          <p class="brand">{short(page.title, 120)}</p>
+          <p class="brand">{short(page.title.replace(/ – g2rpo-env$/, ""), 120)}</p>
           {page.runs.length > 1 && state.page !== "compare" && state.page !== "compare-group" && (
             <label class="field inline"><span>Run</span>
               <select value={String(number)} onChange={(event) => go(links.find(([, , pages]) => pages.includes(state.page))[1].replace(`/run/${number}`, `/run/${event.currentTarget.value}`))} data-run>
