@@ -57,17 +57,20 @@ def css_palette() -> str:
 
 
 class Color(NamedTuple):
-    """Colour of a role: parameter of the terminal's colour command, and red, green, blue in 0..255 of the frames."""
+    """Colour of a role: its name in a terminal, the parameter of the terminal's colour command, and red, green, blue in
+    0..255 of the frames.
+    """
 
+    name: str
     ansi: str
     rgb: RGB
 
 
 COLORS = {
-    Role.PROMPT: Color("2", PALETTE["prompt"].dark),  # dim
-    Role.REVEALED: Color("32", PALETTE["revealed"].dark),  # green
-    Role.SAMPLED: Color("36", PALETTE["sampled"].dark),  # cyan
-    Role.ENVIRONMENT: Color("33", PALETTE["environment"].dark),  # yellow
+    Role.PROMPT: Color("dim", "2", PALETTE["prompt"].dark),
+    Role.REVEALED: Color("green", "32", PALETTE["revealed"].dark),
+    Role.SAMPLED: Color("cyan", "36", PALETTE["sampled"].dark),
+    Role.ENVIRONMENT: Color("yellow", "33", PALETTE["environment"].dark),
 }
 BACKGROUND = (16, 16, 20)
 

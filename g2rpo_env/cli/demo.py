@@ -68,6 +68,7 @@ def main(argv: Sequence[str]) -> None:
     write(found, options.out)
     show(found)
     print(f"{options.out / 'curves.png'}, {options.out / 'summary.json'}; {time.perf_counter() - started:.0f} s in all")
+    print(f"g2rpo-env view {options.out} shows every group and every token of the runs in a browser.")
 
 
 def set_aside(path: Path) -> None:

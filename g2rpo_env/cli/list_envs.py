@@ -18,13 +18,12 @@ from tyro.conf import Positional
 
 from g2rpo_env.cli.options import parse, task_options
 from g2rpo_env.core import TokenEnv
-from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError, SandboxUnavailableError
 from g2rpo_env.experiments.environments import env_spec
 from g2rpo_env.naming import suggest
 from g2rpo_env.registration import env_ids
-from g2rpo_env.render import escape as escape_controls
-from g2rpo_env.render import role_runs
+from g2rpo_env.render import COLORS, escape as escape_controls
+from g2rpo_env.render import COLORS, role_runs
 from g2rpo_env.task import Task, task_class
 
 
@@ -97,10 +96,10 @@ def show_example(console: Console, env_id: str) -> None:
                 break
         console.print(Text("observation  ", "bold").append(str(env.observation_space), "not bold"))
         console.print(Text("action       ", "bold").append(str(env.action_space), "not bold"))
-        console.print(Text("an episode of the ground truth, the prompt bold:", "dim"))
+        console.print(Text("an episode of the ground truth, the prompt dim:", "dim"))
         text = Text()
         for role, piece in role_runs(base.tokenizer, base.context, base.roles):
-            text.append(escape_controls(piece), "bold" if role == Role.PROMPT else "cyan")
+            text.append(escape_controls(piece), COLORS[role].name)
         console.print(text)
         console.print(Text(end))
     except SandboxUnavailableError as error:

@@ -25,10 +25,8 @@ from g2rpo_env.episode import Role
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.experiments.environments import env_spec
 from g2rpo_env.guidance import GuidanceWrapper
-from g2rpo_env.render import escape, role_runs
+from g2rpo_env.render import COLORS, escape, role_runs
 from g2rpo_env.tokenizer import decode, encode
-
-STYLES = {Role.PROMPT: "bold", Role.REVEALED: "green", Role.SAMPLED: "cyan", Role.ENVIRONMENT: "yellow"}
 
 HELP = """Type text and press Enter: each of its tokens becomes a step. \\n in it is a line break.
   Enter alone   the ground truth's next token
@@ -46,7 +44,7 @@ DEFAULT_ENV = "g2rpo_env/Addition-v0"
 
 @dataclass(kw_only=True)
 class PlayOptions(TorchOptions):
-    """Answer problems yourself, or let a model answer; prompt bold, revealed text green, your own text cyan."""
+    """Answer problems yourself, or let a model answer; prompt dim, revealed text green, your own text cyan."""
 
     model: tyro.conf.Positional[str | None] = None
     """Run folder, checkpoint, Hugging Face folder, LoRA folder or Hub name that answers at :model; --model NAME says
@@ -166,13 +164,13 @@ class Watched:
         text = Text(f"entropy {entropy:.2f} nats", "dim")
         probs_K, tokens_K = probs_V.topk(min(top, len(probs_V)))
         for token, prob in zip(tokens_K.tolist(), probs_K.tolist(), strict=True):
-            text.append("  ").append(self._name(token), STYLES[Role.SAMPLED]).append(f" {prob:.3f}")
+            text.append("  ").append(self._name(token), COLORS[Role.SAMPLED].name).append(f" {prob:.3f}")
         return text
 
     def describe_taken(self, token: int) -> Text:
         """Return a token with the probability that it had."""
         prob = float(self.find_log_probs()[token].exp())
-        return Text("took ", "dim").append(self._name(token), STYLES[Role.SAMPLED]).append(f" {prob:.3f}")
+        return Text("took ", "dim").append(self._name(token), COLORS[Role.SAMPLED].name).append(f" {prob:.3f}")
 
     def _name(self, token: int) -> str:
         """Return the text of a token in quotes, what does not print written out; the id of a part of a character."""
@@ -282,7 +280,7 @@ def _encode_line(env: TokenEnv, line: str) -> Sequence[int]:
 def _show(env: TokenEnv, console: Console, shown: Watched | None = None, top: int = 0) -> None:
     text = Text()
     for role, piece in role_runs(env.tokenizer, env.context, env.roles):
-        text.append(escape(piece), STYLES[role])
+        text.append(escape(piece), COLORS[role].name)
     console.print(text)
     if shown is not None:
         console.print(shown.describe_next(top))

@@ -218,8 +218,7 @@ STEPS["down"] = ("", "on #fbdcc2", "on #f5b27e", "on #ee8a42")
 
 def get_style(role: Role, channel: str, value: float | None, largest: float) -> str:
     """Return the style of a token for rich: the colour of its role, or black on the colour of its value."""
-    ansi = {"2": "dim", "32": "green", "36": "cyan", "33": "yellow"}[COLORS[role].ansi]
-    base = f"{ansi} underline" if role is Role.REVEALED else ansi
+    base = f"{COLORS[role].name} underline" if role is Role.REVEALED else COLORS[role].name
     if channel == "weight" and value is not None and value <= 0:
         return f"{base} strike"
     if channel == "role" or value is None or not largest:
