@@ -22,8 +22,8 @@ from g2rpo_env.errors import ConfigurationError, SandboxUnavailableError
 from g2rpo_env.experiments.environments import env_spec
 from g2rpo_env.naming import suggest
 from g2rpo_env.registration import env_ids
-from g2rpo_env.render import COLORS, escape as escape_controls
 from g2rpo_env.render import COLORS, role_runs
+from g2rpo_env.render import escape as escape_controls
 from g2rpo_env.task import Task, task_class
 
 

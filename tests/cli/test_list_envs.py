@@ -44,7 +44,7 @@ def test_one_generated_environment_shows_its_spaces_and_an_episode(command):
     status, text, _ = command("list", "addition")
     assert status == 0 and "action       Discrete(258)" in text and "observation  Dict(" in text
     lines = text.splitlines()
-    place = lines.index("an episode of the ground truth, the prompt bold:")
+    place = lines.index("an episode of the ground truth, the prompt dim:")
     assert "+" in lines[place + 1] and "=" in lines[place + 1]
     assert lines[-1].startswith("reward 1  verdict correct  answer '")
     assert "an episode" not in command("list", "all")[1]
