@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from run_folders import SAMPLED, make_record, make_run_of_sums, write_run
 
-from g2rpo_env.errors import DataError
+from g2rpo_env.errors import ConfigurationError, DataError
 from g2rpo_env.report import reader
+from g2rpo_env.report.page import make_page
 from g2rpo_env.report.reader import find_run_folders, normalize_record, read_runs
 
 
@@ -197,3 +198,23 @@ def test_nothing_of_a_folder_is_unpickled_or_imported(run: Path) -> None:
     (checkpoint / "training_state.pt").write_bytes(b"cos\nsystem\n(S'touch /pwned'\ntR.")
     (checkpoint / "agent.json").write_text('{"recipe": {"loss": "antigravity:Evil"}}')
     assert read_runs(run)[0].label == "run"
+
+
+def test_what_another_library_wrote_is_a_run(tmp_path: Path) -> None:
+    rows = [{"input": "1+1=", "output": f"{n} it is", "gts": "2", "score": float(n == 2), "step": 7} for n in (2, 3)]
+    (tmp_path / "dump").mkdir()
+    (tmp_path / "dump" / "7.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (found,) = read_runs(tmp_path / "dump")
+    assert found.foreign is not None and found.label == "dump"
+    right, wrong = read_all(tmp_path / "dump")
+    assert (right["update"], right["reward"], wrong["reward"]) == (7, 1.0, 0.0)
+    assert right["verdict"]["outcome"] == "correct" and "".join(right["texts"]) == "1+1=2 it is"
+    assert "chunk-0-7" in make_page([tmp_path / "dump"]).html
+
+
+def test_ids_of_another_library_need_a_tokenizer(tmp_path: Path) -> None:
+    folder = tmp_path / "token_exports" / "step_3"
+    folder.mkdir(parents=True)
+    (folder / "rank_0.jsonl").write_text("{}\n")
+    with pytest.raises(ConfigurationError, match="tokenizer=None must be a folder"):
+        read_all(tmp_path / "token_exports")
