@@ -9,13 +9,13 @@ from typing import Literal
 
 import tyro
 
-from g2rpo_env.cli.options import parse
+from g2rpo_env.cli.options import ReadingOptions, parse
 from g2rpo_env.report.export import export
 from g2rpo_env.report.reader import read_runs
 
 
 @dataclass(kw_only=True)
-class ExportOptions:
+class ExportOptions(ReadingOptions):
     """Write one row per recorded episode, for the Hub's data viewer, Datasette, Polars or DuckDB."""
 
     run: tyro.conf.Positional[Path]
@@ -29,5 +29,5 @@ class ExportOptions:
 def main(argv: Sequence[str]) -> None:
     """Write the table."""
     options = parse(ExportOptions, argv, "export")
-    path, rows = export(read_runs(options.run), options.format, options.out)
+    path, rows = export(read_runs(options.run, tokenizer=options.tokenizer), options.format, options.out)
     print(f"{path}: {rows:,} episodes")

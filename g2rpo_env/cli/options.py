@@ -292,6 +292,14 @@ class ConfigOptions:
 
 
 @dataclass(kw_only=True)
+class ReadingOptions:
+    """How run folders and rollouts are read."""
+
+    tokenizer: Path | None = None
+    """Folder of a tokenizer, for rollouts of other libraries that hold token ids alone."""
+
+
+@dataclass(kw_only=True)
 class RecordingOptions:
     """What run folders keep of groups and episodes, beside a line for each group."""
 

@@ -10,14 +10,14 @@ from typing import Annotated
 
 import tyro
 
-from g2rpo_env.cli.options import parse
+from g2rpo_env.cli.options import ReadingOptions, parse
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.render import make_visible
 from g2rpo_env.report.page import EPISODES, TOKENS, PageOptions, make_page, write_page
 
 
 @dataclass(kw_only=True)
-class PageArguments:
+class PageArguments(ReadingOptions):
     """What goes into a page."""
 
     run: tyro.conf.Positional[tuple[Path, ...]]
@@ -33,8 +33,6 @@ class PageArguments:
     """Most tokens."""
     redact: Annotated[str, tyro.conf.arg(metavar="{prompts,solutions}")] = ""
     """What is left out, separated by commas: prompts, solutions or both."""
-    tokenizer: Path | None = None
-    """Folder of a tokenizer, for rollouts of other libraries that hold token ids alone."""
 
 
 @dataclass(kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import tyro
 from rich.console import Console
 
-from g2rpo_env.cli.options import parse
+from g2rpo_env.cli.options import ReadingOptions, parse
 from g2rpo_env.errors import DataError
 from g2rpo_env.render import make_visible
 from g2rpo_env.report.reader import RunFiles, read_runs
@@ -19,7 +19,7 @@ from g2rpo_env.report.token_view import TokenView
 
 
 @dataclass(kw_only=True)
-class ShowOptions:
+class ShowOptions(ReadingOptions):
     """Show a recorded group of a run as coloured text."""
 
     run: tyro.conf.Positional[Path]
@@ -74,7 +74,7 @@ def find_group(options: ShowOptions) -> TokenView:
     Raises:
         DataError: it is not there.
     """
-    run = choose_run(read_runs(options.run), options.label)
+    run = choose_run(read_runs(options.run, tokenizer=options.tokenizer), options.label)
     records = list(read_update(run, options.update))
     groups = dict.fromkeys((record["group"], record["problem_id"]) for record in records)
     fits = [group for group, problem in groups if options.group in (None, group) and options.problem in (None, problem)]
