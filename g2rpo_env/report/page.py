@@ -16,7 +16,7 @@ from g2rpo_env.errors import ConfigurationError, DataError, StorageError
 from g2rpo_env.render import css_palette, make_visible
 from g2rpo_env.report.chunks import ChunkBuilder, encode
 from g2rpo_env.report.index import IndexBuilder, pair_results
-from g2rpo_env.report.reader import RunFiles, read_runs
+from g2rpo_env.report.reader import RunFiles, is_number, read_object, read_runs
 from g2rpo_env.report.redaction import REDACTIONS, redact_record
 from g2rpo_env.report.suspicions import RULES, find_suspicions
 
@@ -33,6 +33,9 @@ EPISODES, TOKENS = 10_000, 2_000_000
 """Episodes and tokens that a page holds at most, unless it is told otherwise."""
 
 MOST_RUNS = 24
+
+SUMMARY = "summary.json"
+"""File of a folder of runs with the results of all rows, the base included."""
 
 
 @dataclass(frozen=True)
@@ -277,11 +280,36 @@ def make_page(paths: Sequence[Path], options: PageOptions | None = None) -> Page
         "rules": [[name, *texts] for name, texts in RULES.items()],
         "runs": [part.index for part in parts],
         "pairs": pair_results(runs),
+        "rows": make_rows(paths, runs),
     }
     title = make_visible(options.title or " and ".join(run.label for run in runs[:2]) + " – g2rpo-env")
     index["title"] = title
     data = [("index", encode(index)), *(item for part in parts for item in part.chunks.items())]
     return Page(render(title, data), tuple(part.note for part in parts if part.note))
+
+
+def make_rows(paths: Sequence[Path], runs: Sequence[RunFiles]) -> list[list[Any]]:
+    """Return [label, number of its run or None, accuracy, low, high] of what was measured at the end.
+
+    Those of summary.json of folders of runs stand first that are no run, such as the base of a comparison.
+    """
+    rows: list[list[Any]] = []
+    labels = {run.label for run in runs}
+    for path in paths:
+        summary = read_object(path, SUMMARY) if path.is_dir() else {}
+        for label, entry in list(summary.items())[:MOST_RUNS]:
+            if label not in labels and isinstance(entry, dict) and is_number(entry.get("accuracy")):
+                rows.append([label, None, entry["accuracy"], *get_interval(entry)])
+    for number, run in enumerate(runs):
+        if is_number(run.result.get("accuracy")):
+            rows.append([run.label, number, run.result["accuracy"], *get_interval(run.result)])
+    return rows
+
+
+def get_interval(entry: Mapping[str, Any]) -> list[Any]:
+    """Return the interval of a result as two numbers, two times None where it has none."""
+    found = entry.get("interval")
+    return found if isinstance(found, list) and len(found) == 2 and all(map(is_number, found)) else [None, None]
 
 
 def render(title: str, data: Sequence[tuple[str, str]]) -> str:

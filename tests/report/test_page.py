@@ -178,3 +178,16 @@ def test_ten_thousand_episodes_fit_into_a_page(tmp_path: Path, top: bool, most: 
 def test_the_data_of_a_page_is_json(run: Path) -> None:
     for block in read_blocks(make_page([run]).html).values():
         json.dumps(block, allow_nan=False)
+
+
+def test_the_rows_of_a_comparison_include_what_is_no_run(tmp_path: Path) -> None:
+    records, problems = make_run_of_sums()
+    write_run(tmp_path / "demo" / "grpo", records, problems=problems)
+    hostile = {"base": {"accuracy": 0.25, "interval": [0.2, 0.3]}, "<script>": {"accuracy": 0.5, "interval": "x"}}
+    text = json.dumps({**hostile, "grpo": {"accuracy": 0.1}, "note": "text", "__proto__": {"accuracy": "1"}})
+    (tmp_path / "demo" / "summary.json").write_text(text)
+    rows = read_blocks(make_page([tmp_path / "demo"]).html)["index"]["rows"]
+    assert rows == [["base", None, 0.25, 0.2, 0.3], ["<script>", None, 0.5, None, None], ["grpo", 0, 0.75, 0.6, 0.9]]
+    (tmp_path / "demo" / "summary.json").write_text("[")
+    with pytest.raises(DataError, match=r"summary\.json is damaged"):
+        make_page([tmp_path / "demo"])

@@ -128,6 +128,7 @@ export function Overview({ run }) {
         <Tile big={right ? percent(copied / right) : "–"}>of the right <Term w="guided" /> answers already stood in what was shown</Tile>
         <Tile big={number(suspicious)}><a href={format(`/run/${run.number}/suspicions`)}>recorded answers to look at</a>, of {number(run.episodes.update.length)}</Tile>
       </div>
+      {page.rows.length > 1 && <Rows rows={page.rows} />}
       <Recorded run={run} />
       {xs.length + (accuracy ? 1 : 0) > 0 && (
         <div class="controls">
@@ -160,6 +161,27 @@ export function Overview({ run }) {
       </div>
       {!panels.length && !accuracy && <Card><p>This folder holds no curves: there is no metrics.jsonl and no evaluations.jsonl in it.</p></Card>}
     </>
+  );
+}
+
+/** What was measured at the end of every run of the page, and of what is no run, such as the base. */
+function Rows({ rows }) {
+  return (
+    <Card title="All rows side by side">
+      <p>Accuracy without help on the test problems, with its <Term w="95 % interval" />.</p>
+      <table>
+        <thead><tr><th scope="col">row</th><th scope="col">accuracy</th><th scope="col">95 % interval</th></tr></thead>
+        <tbody>
+          {rows.map(([label, number, accuracy, low, high], i) => (
+            <tr key={i}>
+              <th scope="row">{number === null ? <Text v={label} most={100} /> : <a href={format(`/run/${number}`)}><Text v={label} most={100} /></a>}</th>
+              <td>{fixed(accuracy)}</td>
+              <td>{low === null ? "" : `${fixed(low, 2)} to ${fixed(high, 2)}`}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </Card>
   );
 }
 
