@@ -69,7 +69,7 @@ TESTED = {
     "nobody can tell whether the prefix is in the loss (LUFFY 18, critique-GRPO 11)":
         "agents/test_grpo.py: test_gradients_reach_exactly_the_roles_a_recipe_counts",
     "completions that only a web service shows (TRL 2948)":
-        "report/test_run_folder.py: test_a_rollout_record_holds_the_episode_its_texts_and_what_the_loss_saw",
+        "report/test_records.py: test_a_rollout_record_holds_the_episode_its_texts_and_what_the_loss_saw",
     "stale weights in a sampling server (TRL 2923)":
         "agents/parts/strategies/test_generators.py: test_a_server_with_old_weights_is_noticed",
     "requirements that no metadata declare (gem)": "test_packaging.py: test_every_imported_package_is_a_requirement",

@@ -133,7 +133,6 @@ def read_run(root: Path, label: str) -> RunFiles:
     facts, config = read_object(root, "run.json"), read_object(root, "config.json")
     if facts and facts.get("schema") != SCHEMA:
         raise DataError(f"{root / 'run.json'}: schema={repr(facts.get('schema'))[:60]} must be {SCHEMA!r}")
-    rows = {name: tuple(row for _, row in read_lines(root, f"{name}.jsonl")) for name in ("timings", "metrics")}
     named = facts.get("label")
     return RunFiles(
         label if not isinstance(named, str) or not named or "/" in label else named,
@@ -144,8 +143,9 @@ def read_run(root: Path, label: str) -> RunFiles:
         groups=tuple(_check_rows(root, "groups.jsonl", check_group)),
         problems=tuple(_check_rows(root, "problems.jsonl", check_problem)),
         result=read_object(root, "result.json"),
+        metrics=tuple(row for _, row in read_lines(root, "metrics.jsonl")),
+        timings=tuple(row for _, row in read_lines(root, "timings.jsonl")),
         rollouts=tuple(find_rollouts(root)),
-        **rows,
     )
 
 
