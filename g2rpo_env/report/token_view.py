@@ -9,8 +9,9 @@ The HTML has inline styles and no script, because notebooks and GitHub strip scr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,18 +19,19 @@ import numpy as np
 from g2rpo_env.episode import Episode, Group, Role
 from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.render import COLORS, PALETTE, make_visible
-from g2rpo_env.tokenizer import decode
+from g2rpo_env.report.records import describe_example, mask
+from g2rpo_env.report.texts import TokenTexts
 from g2rpo_env.verdict import Outcome
 
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from g2rpo_env.agents.scores import Scores
+    from g2rpo_env.agents.update import Update
+
 LONGEST_TOKEN = 200
 MOST_TOKENS = 2000
 """Tokens of an episode that are shown; the rest is counted."""
-
-PARTS = 8
-"""Tokens that one character may be made of."""
 
 MARKS = {
     Outcome.CORRECT: "✓ right",
@@ -254,85 +256,46 @@ def tokens(
     episodes = [group] if isinstance(group, Episode) else list(group.episodes if isinstance(group, Group) else group)
     update = getattr(agent, "last_update", None)
     total = float(sum(example.weight_T.sum() for example in update.examples())) if update is not None else 0.0
-    scores: list[Any] = [(None, None)] * len(episodes)
+    scores: Sequence[Scores | None] = [None] * len(episodes)
     if agent is not None and channel in ("entropy", "change", "probability"):
-        scores = list(score(agent.policy, episodes))
-    records = tuple(
-        make_record(episode, tokenizer, update, *one) for episode, one in zip(episodes, scores, strict=True)
+        from g2rpo_env.agents.scores import score_episodes  # it needs torch
+
+        scores = score_episodes(agent.policy, episodes)
+    before = agent.learner.find_scored() if hasattr(agent, "learner") else {}
+    texts = TokenTexts(tokenizer)
+    return TokenView(
+        tuple(make_record(e, texts, update, one, before) for e, one in zip(episodes, scores, strict=True)),
+        channel,
+        total,
     )
-    return TokenView(records, channel, total)
 
 
 def make_record(
     episode: Episode,
-    tokenizer: Any,
-    update: Any = None,
-    after: list[float | None] | None = None,
-    entropies: list[float | None] | None = None,
+    texts: TokenTexts,
+    update: Update | None = None,
+    score: Scores | None = None,
+    before: Mapping[tuple[int, int], np.ndarray] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return an episode as a normalized record.
 
     Args:
         episode: The episode.
-        tokenizer: Decodes its tokens.
+        texts: Decodes its tokens.
         update: Record of the update that learnt from it; None for none.
-        after: Log-probabilities of its tokens after the update.
-        entropies: Entropies at its tokens after the update.
+        score: Scores of its tokens after the update; None for none.
+        before: (group, member) -> log-probabilities that the update computed before its first gradient step.
     """
     found = [] if update is None else update.find_examples(episode)
-    example = found[0] if found else None
-    texts, parts = read_texts(tokenizer, episode.tokens_T)
-    size = len(episode.tokens_T)
+    shown, is_part = texts.decode(episode.tokens_T)
+    example, known = found[0] if found else None, before.get((episode.group, episode.member))
     return {
         **episode.to_record(),
-        "texts": texts,
-        "parts": parts,
-        "advantage": None if example is None else example.advantage,
-        "weights": [0.0] * size if example is None else example.weight_T.astype(float).tolist(),
-        "credits": None if example is None else example.credit_T.astype(float).tolist(),
-        "logprobs_before": None,
-        "logprobs_after": after,
-        "entropies_after": entropies,
+        "texts": shown,
+        "parts": [place for place, part in enumerate(is_part) if part],
+        "logprobs_after": None if score is None else mask(score.log_prob_T, score.written_T),
+        "entropies_after": None if score is None else mask(score.entropy_T, score.written_T),
+        **describe_example(
+            episode, found[0] if found else None, before.get((episode.group, episode.member)), has_credits
+        ),
     }
-
-
-def read_texts(tokenizer: Any, tokens_T: np.ndarray) -> tuple[list[str], list[int]]:
-    """Return the text of each token and the places of those that are a part of a later token's character."""
-    texts: list[str] = []
-    parts: list[int] = []
-    begin = 0
-    for t in range(len(tokens_T)):
-        text = decode(tokenizer, tokens_T[begin : t + 1], begins=not begin)
-        if text.endswith("\ufffd") and t + 1 - begin < PARTS and t + 1 < len(tokens_T):
-            texts.append("")
-            parts.append(t)
-        else:
-            texts.append(text)
-            begin = t + 1
-    return texts, parts
-
-
-def score(policy: Any, episodes: Sequence[Episode]) -> Iterator[tuple[list[float | None], list[float | None]]]:
-    """Yield log-probabilities and entropies of the revealed and sampled tokens of episodes under a policy."""
-    import torch
-
-    longest = max(len(episode.tokens_T) for episode in episodes)
-    tokens_NT = torch.zeros((len(episodes), longest), dtype=torch.int64)
-    mask_NT = torch.zeros((len(episodes), longest), dtype=torch.bool)
-    where_NT = torch.zeros_like(mask_NT)
-    for row, episode in enumerate(episodes):
-        size = len(episode.tokens_T)
-        tokens_NT[row, :size] = torch.from_numpy(episode.tokens_T.astype(np.int64))
-        mask_NT[row, :size] = True
-        asked_T = (episode.role_T == Role.REVEALED) | (episode.role_T == Role.SAMPLED)
-        where_NT[row, :size] = torch.from_numpy(asked_T)
-    device = getattr(policy, "device", "cpu")
-    given = [tensor.to(device) for tensor in (tokens_NT, mask_NT, where_NT)]
-    with torch.no_grad():
-        log_probs_NT, entropies_NT = policy.token_scores(*given)
-    for row, episode in enumerate(episodes):
-        asked = where_NT[row, : len(episode.tokens_T)].tolist()
-        yield (
-            [v if a else None for v, a in zip(log_probs_NT[row].tolist(), asked, strict=False)],
-            [v if a else None for v, a in zip(entropies_NT[row].tolist(), asked, strict=False)],
-        )

@@ -13,7 +13,7 @@ from g2rpo_env.errors import ConfigurationError
 from g2rpo_env.render import make_visible
 from g2rpo_env.report import TokenView, tokens
 from g2rpo_env.report.reader import normalize_record
-from g2rpo_env.report.token_view import CHANNELS, MOST_TOKENS, get_style, read_texts
+from g2rpo_env.report.token_view import CHANNELS, MOST_TOKENS, get_style
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +89,3 @@ def test_a_long_episode_is_cut() -> None:
     view = TokenView((record,), "role")
     assert "5 more tokens" in view._repr_html_() and "5 more tokens" in view.__rich__().plain
     assert "…" in TokenView((normalize_record("", make_record([(SAMPLED, ["x" * 999])]), 1),))._repr_html_()
-
-
-def test_a_character_of_several_tokens_stands_on_its_last(merging_tokenizer: Any) -> None:
-    from g2rpo_env.tokenizer import encode
-
-    ids, _ = encode(merging_tokenizer, "a😀é", begins=True)
-    texts, parts = read_texts(merging_tokenizer, ids)
-    assert "".join(texts) == "a😀é" and texts[0] == "a" and texts[4] == "😀" and parts == [1, 2, 3, 5]
-    assert read_texts(merging_tokenizer, ids[:3])[0][:2] == ["a", ""]
