@@ -295,7 +295,5 @@ def make_record(
         "parts": [place for place, part in enumerate(is_part) if part],
         "logprobs_after": None if score is None else mask(score.log_prob_T, score.written_T),
         "entropies_after": None if score is None else mask(score.entropy_T, score.written_T),
-        **describe_example(
-            episode, found[0] if found else None, before.get((episode.group, episode.member)), has_credits
-        ),
+        **describe_example(episode, example, known, update is not None and update.credits is not None),
     }
