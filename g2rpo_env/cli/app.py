@@ -35,8 +35,10 @@ COMMANDS = {
 }
 """Name -> (module of this package, one line of help). Each module has ``main(argv)``."""
 
-NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
-"""What a full disk, a quota, or a folder that nothing may be written to says: no defect, and one line."""
+NOT_WRITTEN = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG, errno.ENOTDIR,
+)  # fmt: skip
+"""What a full disk, a quota, a folder that nothing may be written to, or a bad name says: no defect, and one line."""
 
 
 def expand_home(argument: str) -> str:

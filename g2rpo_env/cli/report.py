@@ -55,7 +55,7 @@ def make_page_options(given: PageArguments) -> PageOptions:
         raise ConfigurationError("run must name a run folder, such as runs/demo")
     updates = None
     if tuple(given.updates) != ("all",):
-        wrong = [word for word in given.updates if not word.isdigit()]
+        wrong = [word for word in given.updates if not (word.isascii() and word.isdigit() and len(word) < 16)]
         if wrong:
             raise ConfigurationError(f"updates={' '.join(given.updates)!r} must be numbers of updates, or all")
         updates = frozenset(map(int, given.updates))

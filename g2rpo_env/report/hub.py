@@ -15,6 +15,7 @@ from typing import Any
 from g2rpo_env.errors import ConfigurationError, StorageError
 from g2rpo_env.report.card import CURVES, make_card, read_config
 from g2rpo_env.report.page import make_page, write_page
+from g2rpo_env.report.reader import is_inside
 from g2rpo_env.report.run_folder import EVALUATIONS, METRICS, RESULT, RunFolder
 
 POLICY_FILES = re.compile(
@@ -124,7 +125,9 @@ def list_policy(run: Path, scratch: Path) -> dict[str, Path | bytes]:
     if (folder / "adapter_config.json").is_file():
         folder = merge_adapter(folder, scratch / "policy")
     files: dict[str, Path | bytes] = {
-        one.name: one for one in sorted(folder.iterdir()) if one.is_file() and POLICY_FILES.fullmatch(one.name)
+        one.name: one
+        for one in sorted(folder.iterdir())
+        if one.is_file() and is_inside(one, folder) and POLICY_FILES.fullmatch(one.name)
     }
     if "config.json" not in files or not any(name.endswith(".safetensors") for name in files):
         raise ConfigurationError(
@@ -146,7 +149,7 @@ def merge_adapter(folder: Path, out: Path) -> Path:
 
 def list_run(run: Path) -> dict[str, Path | bytes]:
     """Return the files of a run that say how its training went; config.json is not one: it names paths."""
-    return {name: run / name for name in RUN_FILES if (run / name).is_file()}
+    return {name: run / name for name in RUN_FILES if (run / name).is_file() and is_inside(run / name, run)}
 
 
 def make_space(run: Path, repo: str, scratch: Path) -> Upload:

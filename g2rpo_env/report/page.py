@@ -16,7 +16,7 @@ from g2rpo_env.errors import ConfigurationError, DataError, StorageError
 from g2rpo_env.render import css_palette, make_visible
 from g2rpo_env.report.chunks import ChunkBuilder, encode
 from g2rpo_env.report.index import IndexBuilder, pair_results
-from g2rpo_env.report.reader import RunFiles, is_number, read_object, read_runs
+from g2rpo_env.report.reader import RunFiles, is_number, is_there, read_object, read_runs
 from g2rpo_env.report.redaction import REDACTIONS, redact_record
 from g2rpo_env.report.suspicions import RULES, find_suspicions
 
@@ -143,7 +143,7 @@ def read_updates(
     for place in order_updates(len(files)):
         update, path = files[place]
         if budget.episodes <= 0 or budget.tokens <= 0:
-            yield update or 0, [], count_lines(path)
+            yield update or 0, [], count_lines(path) if run.foreign is None and is_there(run.root, path) else 0
             continue
         for found, records, unread in hold_updates(run, update, path, budget):
             if options.updates is None or found in options.updates:
@@ -205,6 +205,8 @@ def make_run(run: RunFiles, options: PageOptions, budget: Budget, number: int) -
                 builder.add(record, bit)
                 chunk.add(redact_record(record, options.redact, builder.number_of(record["problem_id"])))
         name = f"chunk-{number}-{update}"
+        if name in chunks:
+            raise DataError(f"{run.root}: update {update} is recorded in two files of rollouts, and must be in one")
         chunks[name] = encode(chunk.build())
         builder.add_chunk(name, update, len(chunk))
     index = builder.build()

@@ -97,7 +97,11 @@ def read_runs(path: Path, label: str | None = None, tokenizer: Path | None = Non
     Raises:
         DataError: there is no run, or a file is damaged.
     """
-    root = path.resolve()
+    try:
+        root = path.resolve()
+        path.exists()
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"run={str(path)[:200]!r} cannot be read: {error.args[-1] if error.args else error}") from None
     folders = list(find_run_folders(root)) if path.is_dir() else []
     foreign = None if folders else find_reader(path)
     if path.is_file() or foreign is not None:
@@ -175,11 +179,15 @@ def find_rollouts(root: Path) -> Iterator[tuple[int, Path]]:
 
 def is_inside(path: Path, root: Path) -> bool:
     """Return whether a path leads to something inside a folder, symbolic links followed."""
-    return path.resolve().is_relative_to(root.resolve())
+    try:
+        return path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # a link that leads to itself
+        return False
 
 
-def _is_there(root: Path, path: Path) -> bool:
-    if not path.exists() and not path.is_symlink():
+def is_there(root: Path, path: Path) -> bool:
+    """Return whether there is a file of a run; raises DataError where it is none, or a link out of the folder."""
+    if not path.is_symlink() and not path.exists():
         return False
     if not is_inside(path, root):
         raise DataError(f"{path} must not be a link that leads out of its folder")
@@ -218,7 +226,7 @@ def read_object(root: Path, name: str) -> dict[str, Any]:
         DataError: the file is damaged.
     """
     path = root / name
-    if not _is_there(root, path):
+    if not is_there(root, path):
         return {}
     try:
         if path.stat().st_size > LONGEST_LINE:
@@ -240,7 +248,7 @@ def read_lines(root: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         DataError: a line is no JSON object, or too long, or there are too many.
     """
     path = root / name if name else root
-    if not _is_there(path.parent if not name else root, path):
+    if not is_there(path.parent if not name else root, path):
         return
     with path.open("rb") as file:
         for number in range(1, MOST_LINES + 2):

@@ -81,3 +81,15 @@ def test_an_adapter_is_added_to_its_model(run, tmp_path):
     policy.save_pretrained(tmp_path / "a/checkpoints/000003")
     files = list_policy(tmp_path / "a", tmp_path / "scratch")
     assert "model.safetensors" in files and "adapter_config.json" not in files and "tokenizer.json" in files
+
+
+def test_links_out_of_the_run_are_not_uploaded(run, tmp_path):
+    import shutil
+
+    shutil.copytree(run, tmp_path / "a")
+    secret = tmp_path / "secret.json"
+    secret.write_text("{}")
+    (tmp_path / "a/checkpoints/000002/tokenizer_leak.json").symlink_to(secret)
+    api = FakeApi()
+    push(tmp_path / "a", "me/sums", api=api)
+    assert "tokenizer_leak.json" not in api.commits["me/sums"]

@@ -191,3 +191,22 @@ def test_the_rows_of_a_comparison_include_what_is_no_run(tmp_path: Path) -> None
     (tmp_path / "demo" / "summary.json").write_text("[")
     with pytest.raises(DataError, match=r"summary\.json is damaged"):
         make_page([tmp_path / "demo"])
+
+
+def test_an_update_in_two_files_is_refused(run: Path) -> None:
+    (run / "rollouts" / "1.jsonl").write_bytes((run / "rollouts" / "000001.jsonl").read_bytes())
+    with pytest.raises(DataError, match="update 1 is recorded in two files"):
+        make_page([run])
+
+
+def test_files_are_checked_where_nothing_of_them_is_kept(run: Path) -> None:
+    file = run / "rollouts" / "000001.jsonl"
+    for target in ("/etc/passwd", "000001.jsonl"):  # out of the folder, and to itself
+        file.unlink()
+        file.symlink_to(target)
+        for options in (PageOptions(), PageOptions(episodes=0)):
+            with pytest.raises(DataError, match=r"000001\.jsonl must not be a link that leads out"):
+                make_page([run], options)
+    (run / "loop").symlink_to("loop")
+    with pytest.raises(DataError, match="run="):
+        make_page([run / "loop"])
