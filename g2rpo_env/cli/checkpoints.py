@@ -83,14 +83,27 @@ class Model:
                 f"env must be given, such as --env g2rpo_env/Addition-v0: nothing in {self.name!r} says which "
                 "environment the model was trained on"
             )
+        check_said(said, self.name)
         if "argv" in said:
             options = parse(make_options_type(said["argv"]), said["argv"], "train")
             # The tokenizer of the model lies beside its weights, wherever the model came from.
             return make_environment(dataclasses.replace(options, policy=options.policy and self.weights))
-        return make_envs(said["env"], 1, 1, self._with_tokenizer(said.get("task", {})))
+        try:
+            return make_envs(said["env"], 1, 1, self._with_tokenizer(said.get("task", {})))
+        except TypeError as error:  # an option that the task does not have, or of another kind
+            raise ConfigurationError(f"model={self.name!r}: task of its config.json: {error}") from None
 
     def _with_tokenizer(self, task: Mapping[str, Any]) -> dict[str, Any]:
         return {**task, "tokenizer": self.weights} if task.get("tokenizer", "") is None else dict(task)
+
+
+def check_said(said: Mapping[str, Any], name: str) -> None:
+    """Raise ConfigurationError where the config.json of a run does not say its environment as runs do."""
+    argv, env, task = said.get("argv", []), said.get("env", ""), said.get("task", {})
+    if not isinstance(argv, list) or not all(isinstance(word, str) and word not in ("-h", "--help") for word in argv):
+        raise ConfigurationError(f"model={name!r}: argv={argv!r:.60} of its config.json must be options of train")
+    if not isinstance(env, str) or not isinstance(task, Mapping):
+        raise ConfigurationError(f"model={name!r}: env={env!r:.60} and task={task!r:.60} must be an id and its options")
 
 
 def find_model(name: str | Path) -> Model:

@@ -82,7 +82,11 @@ def read_table(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             return _underscore(tomllib.load(file))
     except OSError as error:
-        raise ConfigurationError(f"config={str(path)!r} must be a file that can be read: {error.strerror}") from None
+        raise ConfigurationError(
+            f"config={str(path)[:200]!r} must be a file that can be read: {error.strerror}"
+        ) from None
+    except RecursionError:
+        raise ConfigurationError(f"config={str(path)!r} must be a TOML file, and nests too deep") from None
     except ValueError as error:  # what is no TOML, and what is no text
         raise ConfigurationError(f"config={str(path)!r} must be a TOML file: {error}") from None
 

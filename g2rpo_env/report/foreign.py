@@ -58,6 +58,9 @@ LONGEST_LINE = 16 * 2**20
 MOST_LINES = 1_000_000
 """Limits of a file: bytes a line, and lines or rows."""
 
+BIGGEST = 1e15
+"""Numbers beyond this are refused: no reward, count or probability is."""
+
 MOST_PENDING = 4
 """Tokens that wait for the end of a character; UTF-8 has at most four bytes for one."""
 
@@ -501,7 +504,9 @@ def read_content(message: Mapping[str, Any]) -> str:
         kinds = [one if isinstance(one, Mapping) else {"type": "text", "text": str(one)} for one in content]
         content = "".join(str(one.get("text") or f"[{one.get('type')}]") for one in kinds)
     texts = [message.get("reasoning_content"), content]
-    calls = [call if isinstance(call, str) else json.dumps(call) for call in message.get("tool_calls") or ()]
+    called = message.get("tool_calls") or ()
+    listed = called if isinstance(called, list | tuple) else [called]
+    calls = [call if isinstance(call, str) else json.dumps(call, default=str) for call in listed]
     return "\n".join(str(text) for text in (*texts, *calls) if text)
 
 
@@ -590,19 +595,22 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     if number > MOST_LINES:
                         raise DataError(f"{path}, row {number}: a file must have at most {MOST_LINES:,} rows")
                     yield f"{path}, row {number}", {name: _drop_gap(value) for name, value in row.items()}
-    except (ArrowException, OSError, UnicodeDecodeError) as error:
+    except (ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
         raise DataError(f"{path}, row {number + 1}: not valid Parquet ({' '.join(str(error).split())[:120]})") from None
 
 
 def _drop_gap(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    """Return a value of a table as JSON has it: None for numbers that are not finite, text for dates and the like."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | list | dict | type(None)) else str(value)
 
 
 # -- fields -----------------------------------------------------------------------------------------------------------
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and -BIGGEST <= value <= BIGGEST
 
 
 def _is_gap_or_number(value: Any) -> bool:

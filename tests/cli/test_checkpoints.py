@@ -8,7 +8,7 @@ import pytest
 from arguments import QUIET, TINY
 
 from g2rpo_env.agents import CausalLMPolicy
-from g2rpo_env.cli.checkpoints import find_model, find_models
+from g2rpo_env.cli.checkpoints import Model, find_model, find_models
 from g2rpo_env.cli.options import TorchOptions
 from g2rpo_env.envs.arithmetic import Addition
 from g2rpo_env.errors import ConfigurationError
@@ -126,3 +126,18 @@ def test_an_environment_that_is_named_decides(trained, tmp_path):
     (trained / "config.json").write_text(json.dumps({"options": config["options"]}))
     with pytest.raises(ConfigurationError, match="env must be given"):
         find_model(trained).make_envs(None)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ('{"env": 5, "task": []}', "must be an id and its options"),
+        ('{"argv": 5}', "must be options of train"),
+        ('{"argv": ["--help"]}', "must be options of train"),
+        ('{"env": "g2rpo_env/Addition-v0", "task": {"zz": 1}}', "zz=1 is no option of Addition"),
+    ],
+)
+def test_a_config_that_no_run_writes_is_one_message(tmp_path, config, words):
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(ConfigurationError, match=words):
+        Model("run", "nowhere", (tmp_path,)).make_envs(None, None)

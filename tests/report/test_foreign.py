@@ -418,3 +418,14 @@ def test_reading_imports_no_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True)
     assert done.stdout.split() == ["1", "1", "False", "False"], done.stderr
+
+
+@pytest.mark.parametrize("number", ["9" * 400, "1e300"])
+def test_a_number_beyond_all_rewards_is_one_message(tmp_path, number):
+    (tmp_path / "1.jsonl").write_text(f'{{"input": "a", "output": "b", "score": {number}, "step": 1}}\n')
+    with pytest.raises(DataError, match=r"1\.jsonl.*score=.* must be a number"):
+        read(tmp_path)
+
+
+def test_calls_of_tools_that_are_no_list_are_text():
+    assert foreign.read_content({"content": "x", "tool_calls": 5}) == "x\n5"
