@@ -15,25 +15,18 @@ from typing import Any
 
 from g2rpo_env.episode import Role
 from g2rpo_env.errors import DataError
-from g2rpo_env.report.foreign import Reader, find_reader
+from g2rpo_env.report.foreign import BIGGEST, LONGEST_LINE, MOST_LINES, Reader, find_reader
 from g2rpo_env.verdict import Outcome
 
 SCHEMA = "g2rpo-run/2"
 VERSIONS = (1, 2)
 """Versions of rollout records that are read."""
 
-LONGEST_LINE = 16 * 2**20
-MOST_LINES = 1_000_000
-"""Limits of a file: bytes a line, and lines."""
-
 MARKS = ("run.json", "metrics.jsonl", "groups.jsonl", "rollouts")
 """A folder with one of these is a run."""
 
 DEPTH = 2
 """Levels of folders below the one that is named in which runs are looked for: ``FOLDER/SEED/LABEL``."""
-
-BIGGEST = 1e15
-"""Numbers beyond this are refused: no count, probability or reward is."""
 
 CHANNELS = ("logprobs", "logprobs_before", "logprobs_after", "entropies_after", "credits", "top")
 """Fields of a record with an entry, or None, per token that may be missing as a whole."""
